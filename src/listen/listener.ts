@@ -1,0 +1,42 @@
+/** Who a guest is, in the host's own words: nothing here comes from the guest. */
+export interface GuestIdentity {
+  /** For log lines: `vsock:3:1026`, or the sandbox's ID. */
+  readonly peer: string;
+  /** What the host adds to each of the guest's resources: `kata.vsock.cid` or `kata.sandbox.id`. */
+  readonly attributes: ReadonlyMap<string, string | number>;
+}
+
+/** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
+export interface GuestConnection {
+  readonly identity: GuestIdentity;
+  /** Stops reading: what the guest writes waits in the kernel, and then in the guest. */
+  pause(): void;
+  resume(): void;
+  /** Ends the connection at once. `GuestReceiver.end` is called, once. */
+  destroy(): void;
+}
+
+/** What takes a guest's bytes. */
+export interface GuestReceiver {
+  /** Bytes as they came; the chunk belongs to the receiver only until `data` returns. */
+  data(chunk: Uint8Array): void;
+  /** The stream has ended: cleanly, or with the error that broke it. Called once, after the last `data`. */
+  end(error?: Error): void;
+}
+
+/** A place where guests come in. */
+export interface Listener {
+  /** For people and logs: `vsock:4294967295:10240` or a socket's path. */
+  readonly address: string;
+  /** Binds and listens; rejects with a {@link ListenError} that says what to do. Accepts only after this resolved. */
+  listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void>;
+  /** Accepts no more guests; those connected stay. */
+  stopAccepting(): Promise<void>;
+  /** Removes what `listen` made (the socket file), where permissions still allow it. */
+  cleanUp(): void;
+}
+
+/** A listener that cannot listen: the message names what, where and what to do. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}

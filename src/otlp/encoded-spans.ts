@@ -1,0 +1,72 @@
+import { ProtobufWriter } from "./protobuf-writer.ts";
+
+/** How many numbers of {@link EncodedSpans} describe one span. */
+const STRIDE = 6;
+
+/**
+ * What one payload became: OTLP bytes in one reused buffer, and where in it each span lies.
+ *
+ * For each span there are three byte ranges of `writer.buffer`, each possibly shared with other spans:
+ * - the span: one whole `spans` field of a `ScopeSpans` message (tag 0x12, length, `Span`);
+ * - its scope: the other fields of that `ScopeSpans` (`scope`, `schema_url`); empty where the agent names none;
+ * - its resource: the fields of `ResourceSpans` but for `scope_spans` (`resource`, `schema_url`), as the
+ *   guest wrote them, before the host's attributes are laid over; empty where the span carried none.
+ *
+ * Valid until the next `clear()`. Messages: opentelemetry/proto/trace/v1/trace.proto.
+ */
+export class EncodedSpans {
+  readonly writer = new ProtobufWriter(64 * 1024);
+  /** How many spans the payload held. */
+  count = 0;
+  #ranges = new Int32Array(STRIDE * 16);
+
+  /** Forgets the payload, keeps the memory. */
+  clear(): void {
+    this.count = 0;
+    this.writer.clear();
+  }
+
+  /** Adds a span; all numbers are offsets into `writer.buffer`, starts inclusive and ends exclusive. */
+  add(
+    spanStart: number,
+    spanEnd: number,
+    scopeStart: number,
+    scopeEnd: number,
+    resourceStart: number,
+    resourceEnd: number,
+  ): void {
+    const at = this.count * STRIDE;
+    if (at + STRIDE > this.#ranges.length) {
+      const grown = new Int32Array(this.#ranges.length * 2);
+      grown.set(this.#ranges);
+      this.#ranges = grown;
+    }
+    const ranges = this.#ranges;
+    ranges[at] = spanStart;
+    ranges[at + 1] = spanEnd;
+    ranges[at + 2] = scopeStart;
+    ranges[at + 3] = scopeEnd;
+    ranges[at + 4] = resourceStart;
+    ranges[at + 5] = resourceEnd;
+    this.count++;
+  }
+
+  spanStart(span: number): number {
+    return this.#ranges[span * STRIDE] as number;
+  }
+  spanEnd(span: number): number {
+    return this.#ranges[span * STRIDE + 1] as number;
+  }
+  scopeStart(span: number): number {
+    return this.#ranges[span * STRIDE + 2] as number;
+  }
+  scopeEnd(span: number): number {
+    return this.#ranges[span * STRIDE + 3] as number;
+  }
+  resourceStart(span: number): number {
+    return this.#ranges[span * STRIDE + 4] as number;
+  }
+  resourceEnd(span: number): number {
+    return this.#ranges[span * STRIDE + 5] as number;
+  }
+}
