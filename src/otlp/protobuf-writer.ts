@@ -1,29 +1,64 @@
 /**
+ * Room that {@link ProtobufWriter.openField} leaves: a tag of one byte and a length of five, which 2^32 bytes need.
+ */
+const FIELD_PREFIX_BYTES = 6;
+
+/** A buffer larger than this is given back once a payload came that did not need it. */
+const RETAINED_BYTES = 1024 * 1024;
+
+/** How many bytes a length below 2^32 takes as a varint. */
+export function varintSize(value: number): number {
+  return value < 0x80
+    ? 1
+    : value < 0x4000
+    ? 2
+    : value < 0x20_0000
+    ? 3
+    : value < 0x1000_0000
+    ? 4
+    : 5;
+}
+
+/**
  * Writes protobuf wire format into one growing, reusable buffer.
+ *
+ * Varints come out as short as they can be, so that one message has one encoding. Every method makes its own room;
+ * code that must be fast calls {@link reserve} once and then writes to `buffer`, `view` and `position` itself.
+ * A `tag` is `field number << 3 | wire type`, here always below 0x80, so one byte.
  *
  * Specification: https://protobuf.dev/programming-guides/encoding/
  */
 export class ProtobufWriter {
   /** The bytes written so far are `buffer[0 … position)`. Replaced when it grows: do not keep it. */
-  buffer: Uint8Array;
+  buffer: Uint8Array<ArrayBuffer>;
+  /** The same bytes. Replaced together with `buffer`. */
+  view: DataView<ArrayBuffer>;
   position = 0;
+  readonly #initialBytes: number;
 
   constructor(initialBytes = 4096) {
     this.buffer = new Uint8Array(initialBytes);
+    this.view = new DataView(this.buffer.buffer);
+    this.#initialBytes = initialBytes;
   }
 
-  /** Forgets what was written, keeps the buffer. */
+  /** Forgets what was written and keeps the buffer, unless it is a large one that was not needed this time. */
   clear(): void {
+    if (this.buffer.length > RETAINED_BYTES && this.position <= RETAINED_BYTES) {
+      this.#replace(new Uint8Array(this.#initialBytes));
+    }
     this.position = 0;
   }
 
   /** Makes room for `bytes` more bytes, so that the writes that follow need no check of their own. */
   reserve(bytes: number): void {
-    const needed = this.position + bytes;
-    if (needed <= this.buffer.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.buffer.length * 2));
-    grown.set(this.buffer.subarray(0, this.position));
-    this.buffer = grown;
+    if (this.position + bytes > this.buffer.length) this.#grow(bytes);
+  }
+
+  /** Appends one byte; with a number below 0x80 also a tag or a short varint. */
+  byte(value: number): void {
+    this.reserve(1);
+    this.buffer[this.position++] = value;
   }
 
   /** Appends raw bytes. */
@@ -43,10 +78,119 @@ export class ProtobufWriter {
     this.buffer[this.position++] = value;
   }
 
+  /**
+   * Appends the varint of 64 bits given as two halves, each signed or unsigned.
+   *
+   * An `int64` is written so as it is: two's complement, a negative one in ten bytes.
+   */
+  varint64(low: number, high: number): void {
+    this.reserve(10);
+    const buffer = this.buffer;
+    let at = this.position;
+    low >>>= 0;
+    high >>>= 0;
+    while (high !== 0) {
+      buffer[at++] = (low & 0x7f) | 0x80;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
+    }
+    while (low > 0x7f) {
+      buffer[at++] = (low & 0x7f) | 0x80;
+      low >>>= 7;
+    }
+    buffer[at++] = low;
+    this.position = at;
+  }
+
+  /** Appends 32 bits, signed or unsigned, little endian. */
+  fixed32(value: number): void {
+    this.reserve(4);
+    this.view.setInt32(this.position, value, true);
+    this.position += 4;
+  }
+
+  /** Appends 64 bits given as two halves, each signed or unsigned, little endian. */
+  fixed64(low: number, high: number): void {
+    this.reserve(8);
+    this.view.setInt32(this.position, low, true);
+    this.view.setInt32(this.position + 4, high, true);
+    this.position += 8;
+  }
+
   /** Appends a field of wire type 2 (length-delimited): tag, length, bytes. */
   lengthDelimited(field: number, source: Uint8Array): void {
     this.varint((field << 3) | 2);
     this.varint(source.length);
     this.bytes(source);
+  }
+
+  /**
+   * Begins a field of wire type 2 inside another message: writes the tag and leaves one byte for the length.
+   * Returns where its content begins, for {@link closeMessage}.
+   */
+  openMessage(tag: number): number {
+    this.reserve(2);
+    this.buffer[this.position] = tag;
+    this.position += 2;
+    return this.position;
+  }
+
+  /**
+   * Ends the field that {@link openMessage} began: writes its length, and moves its content where that takes more than
+   * a byte. Returns by how many bytes the content moved up.
+   */
+  closeMessage(contentStart: number): number {
+    const length = this.position - contentStart;
+    if (length < 0x80) {
+      this.buffer[contentStart - 1] = length;
+      return 0;
+    }
+    const moved = varintSize(length) - 1;
+    this.reserve(moved);
+    this.buffer.copyWithin(contentStart + moved, contentStart, this.position);
+    this.position += moved;
+    this.#putVarint(contentStart - 1, length);
+    return moved;
+  }
+
+  /**
+   * Begins a field of wire type 2 that stands by itself: what lies before it in the buffer is no part of the same
+   * message, so there may be a gap, and its length is put right before its content when that is known.
+   * Returns where its content begins, for {@link closeField}.
+   */
+  openField(): number {
+    this.reserve(FIELD_PREFIX_BYTES);
+    this.position += FIELD_PREFIX_BYTES;
+    return this.position;
+  }
+
+  /** Ends the field that {@link openField} began. Returns where the whole field, tag first, begins; it ends at `position`. */
+  closeField(tag: number, contentStart: number): number {
+    const length = this.position - contentStart;
+    const start = contentStart - varintSize(length) - 1;
+    this.buffer[start] = tag;
+    this.#putVarint(start + 1, length);
+    return start;
+  }
+
+  /** Writes a varint below 2^32 into room that is there. */
+  #putVarint(at: number, value: number): void {
+    const buffer = this.buffer;
+    while (value > 0x7f) {
+      buffer[at++] = (value & 0x7f) | 0x80;
+      value >>>= 7;
+    }
+    buffer[at] = value;
+  }
+
+  #grow(bytes: number): void {
+    const grown = new Uint8Array(Math.max(this.position + bytes, this.buffer.length * 2));
+    grown.set(this.buffer.subarray(0, this.position));
+    this.#replace(grown);
+  }
+
+  #replace(buffer: Uint8Array<ArrayBuffer>): void {
+    this.buffer = buffer;
+    this.view = new DataView(buffer.buffer);
   }
 }
