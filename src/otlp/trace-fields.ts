@@ -13,12 +13,30 @@
  * its own place.
  */
 
+/** `ExportTraceServiceRequest.resource_spans` (collector/trace/v1/trace_service.proto). */
+export const REQUEST_RESOURCE_SPANS = 0x0a;
+/** `ResourceSpans.scope_spans`. */
+export const RESOURCE_SPANS_SCOPE_SPANS = 0x12;
+/** `ResourceSpans.schema_url`. */
+export const RESOURCE_SPANS_SCHEMA_URL = 0x1a;
+/** `ScopeSpans.scope`. */
+export const SCOPE_SPANS_SCOPE = 0x0a;
 /** `ScopeSpans.spans`. */
 export const SCOPE_SPANS_SPANS = 0x12;
+/** `ScopeSpans.schema_url`. */
+export const SCOPE_SPANS_SCHEMA_URL = 0x1a;
 /** `ResourceSpans.resource`. */
 export const RESOURCE_SPANS_RESOURCE = 0x0a;
 /** `Resource.attributes`. */
 export const RESOURCE_ATTRIBUTES = 0x0a;
+/** `Resource.dropped_attributes_count`. */
+export const RESOURCE_DROPPED_ATTRIBUTES = 0x10;
+
+/** `InstrumentationScope`. */
+export const SCOPE_NAME = 0x0a;
+export const SCOPE_VERSION = 0x12;
+export const SCOPE_ATTRIBUTES = 0x1a;
+export const SCOPE_DROPPED_ATTRIBUTES = 0x20;
 
 export const SPAN_TRACE_ID = 0x0a;
 export const SPAN_SPAN_ID = 0x12;
@@ -66,8 +84,12 @@ export const ANY_VALUE_INT = 0x18;
 /** 64 bits of IEEE 754. */
 export const ANY_VALUE_DOUBLE = 0x21;
 export const ANY_VALUE_ARRAY = 0x2a;
+export const ANY_VALUE_KVLIST = 0x32;
+export const ANY_VALUE_BYTES = 0x3a;
 
 export const ARRAY_VALUE_VALUES = 0x0a;
+/** `KeyValueList.values`. */
+export const KEY_VALUE_LIST_VALUES = 0x0a;
 
 /** `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: of a link's flags, that the next bit says something. */
 export const FLAGS_HAS_IS_REMOTE = 0x100;
