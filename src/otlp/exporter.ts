@@ -1,19 +1,44 @@
 /** How the collector answered one `ExportTraceServiceRequest`. Specification: https://opentelemetry.io/docs/specs/otlp/ */
 export type ExportResult =
-  | { readonly kind: "success" }
+  /** Accepted. `warning` is what the collector, or this side, has to say about it all the same. */
+  | { readonly kind: "success"; readonly warning?: string }
   /** Accepted but for `rejectedSpans`; not to be sent again ("Partial Success"). */
   | { readonly kind: "partial"; readonly rejectedSpans: number; readonly message: string }
   /** Not accepted now; the same request may be tried again, not before `retryAfterMs` where the collector said so. */
   | { readonly kind: "retryable"; readonly error: Error; readonly retryAfterMs?: number }
-  /** Refused for good: trying the same request again cannot help. */
-  | { readonly kind: "rejected"; readonly error: Error };
+  /**
+   * Refused for good: trying the same request again cannot help. With `splitHelps` the reason may lie in the request
+   * (too large, or a span in it that the collector does not take), so that parts of it may be accepted; without, it
+   * lies in how the collector is addressed (credentials, path), and parts of the request would fare no better.
+   */
+  | { readonly kind: "rejected"; readonly error: Error; readonly splitHelps?: boolean };
 
 /** Sends encoded requests to one collector. */
 export interface Exporter {
   /** How many requests may be under way at once; `send` beyond that is a programming error. */
   readonly concurrency: number;
-  /** Sends one encoded `ExportTraceServiceRequest`, once: no retry of its own beyond the transport's. Never rejects. */
-  send(request: Uint8Array): Promise<ExportResult>;
+  /**
+   * Sends one encoded `ExportTraceServiceRequest`, once: no retry of its own beyond the transport's. Never rejects.
+   * After `timeoutMs` (default: the configured timeout and a margin) it is given up as retryable.
+   */
+  send(request: Uint8Array, timeoutMs?: number): Promise<ExportResult>;
   /** Closes connections; requests under way are abandoned. */
   close(): void;
+}
+
+/** What went wrong with one request, with the collector's own answer where there was one. */
+export class ExportError extends Error {
+  override readonly name = "ExportError";
+  /** The HTTP status or gRPC status code that the collector answered with; absent where no answer came. */
+  readonly status: number | undefined;
+
+  constructor(message: string, status?: number, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+/** An exporter that cannot be made from what it was told: the message names the setting, its value and what to do. */
+export class ExporterSettingsError extends Error {
+  override readonly name = "ExporterSettingsError";
 }
