@@ -1,0 +1,212 @@
+import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
+import { describeError, type Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { GuestLimits } from "../settings.ts";
+import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import type { GuestSink } from "../delivery/sink.ts";
+import { FrameReader } from "../wire/frame-reader.ts";
+import { PayloadDecoder } from "../wire/payload-decoder.ts";
+import { WireError } from "../wire/wire-error.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+/** Why a guest is not read at the moment; it is read again when the last reason has gone. */
+type PauseReason = "delivery" | "rate";
+
+/** What a guest needs of the receiver that owns it. */
+export interface GuestOwner {
+  readonly limits: GuestLimits;
+  readonly metrics: Metrics;
+  /** One for all guests: a payload is decoded and handed on before the next is looked at. */
+  readonly spans: EncodedSpans;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** The bytes this guest holds in unfinished frames changed by `bytes`. */
+  held(guest: Guest, bytes: number): void;
+  gone(guest: Guest): void;
+}
+
+/** One connected guest: bytes in, spans out to delivery, within its limits. */
+export class Guest implements GuestReceiver {
+  readonly #connection: GuestConnection;
+  readonly #owner: GuestOwner;
+  readonly #sink: GuestSink;
+  readonly #log: Logger;
+  readonly #frames: FrameReader;
+  readonly #decoder = new PayloadDecoder();
+  readonly #bucket: TokenBucket | undefined;
+  readonly #pauses = new Set<PauseReason>();
+  #rateTimer: ReturnType<typeof setTimeout> | undefined;
+  #ended = false;
+  #spans = 0;
+  #bytes = 0;
+  #invalid = 0;
+  #heldBytes = 0;
+  /** The number of the last frame that was skipped: its end is no further loss. */
+  #skippedFrame = 0;
+  #lastData: number;
+  #frameBegan: number;
+
+  constructor(connection: GuestConnection, sink: GuestSink, owner: GuestOwner, log: Logger) {
+    this.#connection = connection;
+    this.#sink = sink;
+    this.#owner = owner;
+    this.#log = log;
+    this.#frames = new FrameReader(owner.limits.maxFrameBytes, this);
+    this.#lastData = this.#frameBegan = owner.now();
+    const perSecond = owner.limits.maxSpansPerSecond;
+    this.#bucket = perSecond > 0 ? new TokenBucket(perSecond, owner.now()) : undefined;
+  }
+
+  get peer(): string {
+    return this.#connection.identity.peer;
+  }
+  /** Bytes held of a frame that is not whole yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+  /** When bytes last came, monotonic milliseconds. */
+  get lastData(): number {
+    return this.#lastData;
+  }
+  get paused(): boolean {
+    return this.#pauses.size > 0;
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#ended) return;
+    const now = this.#owner.now();
+    const spansBefore = this.#spans;
+    const framesBefore = this.#frames.framesBegun;
+    this.#lastData = now;
+    this.#bytes += chunk.length;
+    this.#owner.metrics.receivedBytes += chunk.length;
+    this.#frames.push(chunk);
+    if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
+    this.#accountHeld(this.#frames.heldBytes);
+    if (this.#bucket !== undefined) this.#limitRate(this.#bucket, this.#spans - spansBefore, now);
+  }
+
+  /** A whole payload (see `FrameSink`). */
+  payload(buffer: Uint8Array, start: number, end: number): void {
+    const { spans, metrics } = this.#owner;
+    spans.clear();
+    try {
+      const seen = this.#decoder.seen.size;
+      const encoding = this.#decoder.decode(buffer, start, end, spans);
+      metrics.payloads[encoding] = (metrics.payloads[encoding] ?? 0) + 1;
+      if (this.#decoder.seen.size !== seen) {
+        this.#log.info("guest's encoding", { guest: this.peer, encoding });
+      }
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.#reportInvalid(error);
+      return;
+    }
+    this.#spans += spans.count;
+    metrics.received += spans.count;
+    this.#sink.accept(spans);
+  }
+
+  /** A frame that is skipped for its length (see `FrameSink`). */
+  oversized(length: bigint): void {
+    this.#skippedFrame = this.#frames.framesBegun;
+    this.#reportInvalid(
+      new WireError(
+        "too-large",
+        0,
+        `frame of ${length} bytes is over --max-frame-bytes ${this.#owner.limits.maxFrameBytes}`,
+      ),
+    );
+  }
+
+  end(error?: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#rateTimer);
+    const unfinished = this.#frames.unfinished;
+    if (unfinished !== undefined && this.#skippedFrame !== this.#frames.framesBegun) {
+      const { headerBytes, payloadBytes, expectedBytes } = unfinished;
+      this.#reportInvalid(
+        new WireError(
+          "truncated",
+          Number(payloadBytes),
+          expectedBytes === undefined
+            ? `the stream ended after ${headerBytes} bytes of a frame's header,`
+            : `the stream ended inside a frame of ${expectedBytes} bytes,`,
+        ),
+      );
+    }
+    this.#accountHeld(0);
+    this.#sink.close();
+    this.#owner.gone(this);
+    this.#log.info("guest gone", {
+      guest: this.peer,
+      spans: this.#spans,
+      bytes: this.#bytes,
+      invalid: this.#invalid,
+      error: error === undefined ? undefined : describeError(error),
+    });
+  }
+
+  pause(reason: PauseReason): void {
+    if (this.#pauses.size === 0) this.#connection.pause();
+    this.#pauses.add(reason);
+  }
+
+  resume(reason: PauseReason): void {
+    // Time spent paused is ours, not the guest's.
+    this.#lastData = this.#frameBegan = this.#owner.now();
+    if (this.#pauses.delete(reason) && this.#pauses.size === 0 && !this.#ended) {
+      this.#connection.resume();
+    }
+  }
+
+  /** Ends the connection for a limit that the guest went over. */
+  disconnect(why: string): void {
+    if (this.#ended) return;
+    this.#log.warn("guest disconnected", { guest: this.peer, reason: why });
+    this.#connection.destroy();
+    this.end();
+  }
+
+  /** Disconnects the guest if one of its time limits has passed. */
+  checkTimeouts(now: number): void {
+    if (this.paused) return;
+    const { frameTimeoutMs, idleTimeoutMs } = this.#owner.limits;
+    if (frameTimeoutMs > 0 && this.#frames.inFrame && now - this.#frameBegan > frameTimeoutMs) {
+      this.#owner.metrics.disconnect("frame-timeout");
+      this.disconnect(`a frame was not whole after ${frameTimeoutMs} ms (--frame-timeout)`);
+    } else if (idleTimeoutMs > 0 && now - this.#lastData > idleTimeoutMs) {
+      this.#owner.metrics.disconnect("idle-timeout");
+      this.disconnect(`nothing came for ${idleTimeoutMs} ms (--idle-timeout)`);
+    }
+  }
+
+  #accountHeld(bytes: number): void {
+    const change = bytes - this.#heldBytes;
+    this.#heldBytes = bytes;
+    if (change !== 0) this.#owner.held(this, change);
+  }
+
+  #limitRate(bucket: TokenBucket, spans: number, now: number): void {
+    const wait = bucket.take(spans, now);
+    if (wait === 0 || this.#ended) return;
+    if (this.#rateTimer === undefined) {
+      this.#owner.metrics.rateLimitPauses++;
+    }
+    clearTimeout(this.#rateTimer);
+    this.pause("rate");
+    this.#rateTimer = setTimeout(() => this.resume("rate"), wait);
+  }
+
+  #reportInvalid(error: WireError): void {
+    this.#invalid++;
+    this.#owner.metrics.invalidate(error.reason);
+    this.#log.warn("invalid payload skipped", {
+      guest: this.peer,
+      reason: error.reason,
+      offset: error.offset,
+      error: error.message,
+    });
+  }
+}

@@ -1,0 +1,117 @@
+import { performance } from "node:perf_hooks";
+import type { SpanSink } from "../delivery/sink.ts";
+import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
+import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { EncodedSpans } from "../otlp/encoded-spans.ts";
+import type { GuestLimits } from "../settings.ts";
+import { Guest, type GuestOwner } from "./guest.ts";
+
+/** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
+const TICK_MS = 500;
+/** A guest that sent nothing for this long during a drain has no more in its socket, milliseconds. */
+const QUIET_MS = 20;
+
+/** All guests: accepts them within the host's limits, pauses them while delivery is full, reads them out at the end. */
+export class Receiver implements GuestOwner {
+  readonly limits: GuestLimits;
+  readonly metrics: Metrics;
+  readonly spans = new EncodedSpans();
+  readonly #sink: SpanSink;
+  readonly #log: Logger;
+  readonly #guests = new Set<Guest>();
+  #heldBytes = 0;
+  #tick: ReturnType<typeof setInterval> | undefined;
+  #refusing = false;
+
+  constructor(sink: SpanSink, limits: GuestLimits, metrics: Metrics, log: Logger) {
+    this.#sink = sink;
+    this.limits = limits;
+    this.metrics = metrics;
+    this.#log = log;
+    sink.onChange = () => this.#applyBackpressure();
+  }
+
+  readonly now = (): number => performance.now();
+
+  /** Takes a guest in. */
+  accept(connection: GuestConnection): GuestReceiver {
+    const { identity } = connection;
+    if (this.#guests.size >= this.limits.maxGuests) return this.#refuse(connection);
+    const guest = new Guest(connection, this.#sink.open(identity.attributes), this, this.#log);
+    this.#guests.add(guest);
+    this.metrics.guestsAccepted++;
+    this.metrics.guestsConnected = this.#guests.size;
+    this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
+    if (this.#sink.full) guest.pause("delivery");
+    this.#tick ??= setInterval(() => this.#checkTimeouts(), TICK_MS);
+    return guest;
+  }
+
+  /** See {@link GuestOwner}: unfinished frames of all guests together stay within their budget. */
+  held(guest: Guest, bytes: number): void {
+    this.#heldBytes += bytes;
+    if (bytes <= 0) return;
+    if (guest.heldBytes > this.limits.maxGuestBytes) {
+      this.metrics.disconnect("guest-bytes");
+      guest.disconnect(`it holds more than ${this.limits.maxGuestBytes} bytes (--max-guest-bytes)`);
+    } else if (this.#heldBytes > this.limits.maxTotalGuestBytes) {
+      let largest = guest;
+      for (const other of this.#guests) if (other.heldBytes > largest.heldBytes) largest = other;
+      this.metrics.disconnect("total-guest-bytes");
+      largest.disconnect(
+        `all guests together hold more than ${this.limits.maxTotalGuestBytes} bytes (--max-total-guest-bytes), and this one most`,
+      );
+    }
+  }
+
+  gone(guest: Guest): void {
+    this.#guests.delete(guest);
+    this.metrics.guestsConnected = this.#guests.size;
+    if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
+    if (this.#guests.size === 0) {
+      clearInterval(this.#tick);
+      this.#tick = undefined;
+    }
+  }
+
+  /**
+   * Reads what the connected guests have already sent, then ends them all. A guest that never stops sending, or
+   * that delivery keeps paused, is cut off after `timeoutMs`.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    const deadline = this.now() + timeoutMs;
+    const began = this.now();
+    const busy = (guest: Guest): boolean =>
+      guest.paused || this.now() - Math.max(guest.lastData, began) < QUIET_MS;
+    while (this.now() < deadline && [...this.#guests].some(busy)) {
+      await new Promise((resolve) => setTimeout(resolve, QUIET_MS / 4));
+    }
+    for (const guest of [...this.#guests]) guest.disconnect("the forwarder stops");
+  }
+
+  #refuse(connection: GuestConnection): GuestReceiver {
+    this.metrics.disconnect("max-guests");
+    if (!this.#refusing) {
+      this.#refusing = true;
+      this.#log.warn("guest refused: too many guests; more refusals are counted, not logged", {
+        guest: connection.identity.peer,
+        limit: this.limits.maxGuests,
+      });
+    }
+    connection.destroy();
+    return { data: () => {}, end: () => {} };
+  }
+
+  #applyBackpressure(): void {
+    for (const guest of this.#guests) {
+      if (this.#sink.full) guest.pause("delivery");
+      else guest.resume("delivery");
+    }
+  }
+
+  #checkTimeouts(): void {
+    const now = this.now();
+    for (const guest of [...this.#guests]) guest.checkTimeouts(now);
+  }
+}
