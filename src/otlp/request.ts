@@ -1,0 +1,325 @@
+import { Buffer } from "node:buffer";
+import type { EncodedSpans } from "./encoded-spans.ts";
+import { ProtobufReader } from "./protobuf-reader.ts";
+import { varintSize } from "./protobuf-writer.ts";
+import {
+  REQUEST_RESOURCE_SPANS,
+  RESOURCE_SPANS_SCOPE_SPANS,
+  SCOPE_SPANS_SPANS,
+} from "./trace-fields.ts";
+
+/** A tag of one byte and a length of at most five: what each nested message adds at most. */
+const NESTING_BYTES = 6;
+const INITIAL_BYTES = 64 * 1024;
+/** A buffer larger than this, which only an unusually large batch needs, is given back by `clear`. */
+const RETAINED_BYTES = 8 * 1024 * 1024;
+/** How many numbers describe one run: its start, its end, and the next run of the same scope. */
+const RUN_STRIDE = 3;
+const NO_RUN = -1;
+
+/** Copies `source[start … end)` to `target[at …]`; unlike `set(subarray(…))` it allocates no view. */
+function copy(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  target: Uint8Array,
+  at: number,
+): void {
+  Buffer.prototype.copy.call(source as Buffer, target, at, start, end);
+}
+
+function putField(target: Uint8Array, at: number, tag: number, length: number): number {
+  target[at++] = tag;
+  while (length > 0x7f) {
+    target[at++] = (length & 0x7f) | 0x80;
+    length >>>= 7;
+  }
+  target[at++] = length;
+  return at;
+}
+
+/** How many bytes a length-delimited field with `length` bytes of content takes; its tag is of one byte. */
+function fieldSize(length: number): number {
+  return 1 + varintSize(length) + length;
+}
+
+/** The spans of one scope of one resource: a chain of runs in the builder's buffer. */
+interface ScopeGroup {
+  /** The fields of `ScopeSpans` but for `spans`. */
+  readonly header: Uint8Array;
+  firstRun: number;
+  lastRun: number;
+  spanBytes: number;
+}
+
+interface ResourceGroup {
+  /** The fields of `ResourceSpans` but for `scope_spans`. */
+  readonly header: Uint8Array;
+  readonly scopes: ScopeGroup[];
+  readonly byScope: Map<string, ScopeGroup>;
+  /** The scope that the last span belonged to. */
+  current: ScopeGroup | undefined;
+}
+
+/**
+ * Puts encoded spans together to an `ExportTraceServiceRequest` with one `ResourceSpans` for each resource and one
+ * `ScopeSpans` for each of its scopes; spans of one scope stay in the order they came in.
+ *
+ * Spans are copied once into one buffer, in the order they come, and once more by `finish`: what follows each other
+ * in one scope is a single run there. Nothing is allocated per span.
+ *
+ * Messages: opentelemetry/proto/collector/trace/v1/trace_service.proto and trace/v1/trace.proto.
+ */
+export class RequestBuilder {
+  #buffer = new Uint8Array(INITIAL_BYTES);
+  #position = 0;
+  #runs = new Int32Array(RUN_STRIDE * 64);
+  #runCount = 0;
+  /** The scope that the last run belongs to. */
+  #lastScope: ScopeGroup | undefined;
+  #resources: ResourceGroup[] = [];
+  #byHeader = new Map<string, number>();
+  #bytes = 0;
+  #spans = 0;
+
+  /** What `finish` would return takes at most this many bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get spans(): number {
+    return this.#spans;
+  }
+
+  /**
+   * The handle of a resource, for {@link append}; the same for equal bytes. Valid until {@link clear}.
+   *
+   * @param header the fields of `ResourceSpans` but for `scope_spans`, as `ResourceOverlay` makes them. It is kept
+   * until `clear`, so it must not change.
+   */
+  resource(header: Uint8Array): number {
+    const key = latin1(header, 0, header.length);
+    const known = this.#byHeader.get(key);
+    if (known !== undefined) return known;
+    const handle = this.#resources.length;
+    this.#resources.push({ header, scopes: [], byScope: new Map(), current: undefined });
+    this.#byHeader.set(key, handle);
+    this.#bytes += NESTING_BYTES + header.length;
+    return handle;
+  }
+
+  /** What `bytes` would be at most after {@link append} with the same arguments. */
+  bytesWith(spans: EncodedSpans, span: number): number {
+    return this.#bytes + NESTING_BYTES +
+      (spans.scopeEnd(span) - spans.scopeStart(span)) +
+      (spans.spanEnd(span) - spans.spanStart(span));
+  }
+
+  /** Adds one span of a payload; copies what it needs. */
+  append(resource: number, spans: EncodedSpans, span: number): void {
+    const buffer = spans.writer.buffer;
+    const scope = this.#scope(resource, buffer, spans.scopeStart(span), spans.scopeEnd(span));
+    this.#append(scope, buffer, spans.spanStart(span), spans.spanEnd(span));
+  }
+
+  /** Adds one span as {@link splitRequest} gives it; copies what it needs. */
+  appendPart(part: SpanPart): void {
+    const resource = this.resource(part.resource);
+    const scope = this.#scope(resource, part.scope, 0, part.scope.length);
+    this.#append(scope, part.span, 0, part.span.length);
+  }
+
+  /** The request, in an array of its own and of its exact size. Changes nothing here. */
+  finish(): Uint8Array<ArrayBuffer> {
+    let size = 0;
+    const resourceSizes: number[] = [];
+    for (const { header, scopes } of this.#resources) {
+      let resourceSize = header.length;
+      for (const scope of scopes) resourceSize += fieldSize(scope.header.length + scope.spanBytes);
+      resourceSizes.push(resourceSize);
+      if (scopes.length > 0) size += fieldSize(resourceSize);
+    }
+    const request = new Uint8Array(size);
+    let at = 0;
+    for (const [index, { header, scopes }] of this.#resources.entries()) {
+      if (scopes.length === 0) continue;
+      at = putField(request, at, REQUEST_RESOURCE_SPANS, resourceSizes[index] as number);
+      request.set(header, at);
+      at += header.length;
+      for (const scope of scopes) {
+        const length = scope.header.length + scope.spanBytes;
+        at = putField(request, at, RESOURCE_SPANS_SCOPE_SPANS, length);
+        request.set(scope.header, at);
+        at = this.#copyRuns(scope, request, at + scope.header.length);
+      }
+    }
+    return request;
+  }
+
+  /** Forgets everything, and keeps the buffer unless it is unusually large. Handles are void. */
+  clear(): void {
+    if (this.#buffer.length > RETAINED_BYTES) this.#buffer = new Uint8Array(INITIAL_BYTES);
+    this.#position =
+      this.#runCount =
+      this.#bytes =
+      this.#spans =
+        0;
+    this.#lastScope = undefined;
+    this.#resources = [];
+    this.#byHeader.clear();
+  }
+
+  #scope(resource: number, buffer: Uint8Array, start: number, end: number): ScopeGroup {
+    const group = this.#resources[resource] as ResourceGroup;
+    const current = group.current;
+    if (current !== undefined && equalBytes(current.header, buffer, start, end)) return current;
+    const key = latin1(buffer, start, end);
+    let scope = group.byScope.get(key);
+    if (scope === undefined) {
+      const header = buffer.slice(start, end);
+      scope = { header, firstRun: NO_RUN, lastRun: NO_RUN, spanBytes: 0 };
+      group.byScope.set(key, scope);
+      group.scopes.push(scope);
+      this.#bytes += NESTING_BYTES + header.length;
+    }
+    group.current = scope;
+    return scope;
+  }
+
+  #append(scope: ScopeGroup, source: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    const from = this.#position;
+    if (from + length > this.#buffer.length) this.#grow(length);
+    copy(source, start, end, this.#buffer, from);
+    this.#position = from + length;
+    if (scope === this.#lastScope) this.#runs[scope.lastRun + 1] = this.#position;
+    else this.#addRun(scope, from, this.#position);
+    scope.spanBytes += length;
+    this.#bytes += length;
+    this.#spans++;
+  }
+
+  #addRun(scope: ScopeGroup, start: number, end: number): void {
+    const run = this.#runCount * RUN_STRIDE;
+    if (run === this.#runs.length) {
+      const grown = new Int32Array(run * 2);
+      grown.set(this.#runs);
+      this.#runs = grown;
+    }
+    this.#runs[run] = start;
+    this.#runs[run + 1] = end;
+    this.#runs[run + 2] = NO_RUN;
+    if (scope.firstRun === NO_RUN) scope.firstRun = run;
+    else this.#runs[scope.lastRun + 2] = run;
+    scope.lastRun = run;
+    this.#lastScope = scope;
+    this.#runCount++;
+  }
+
+  #copyRuns(scope: ScopeGroup, target: Uint8Array, at: number): number {
+    for (let run = scope.firstRun; run !== NO_RUN; run = this.#runs[run + 2] as number) {
+      const start = this.#runs[run] as number;
+      const end = this.#runs[run + 1] as number;
+      copy(this.#buffer, start, end, target, at);
+      at += end - start;
+    }
+    return at;
+  }
+
+  #grow(bytes: number): void {
+    const grown = new Uint8Array(Math.max(this.#position + bytes, this.#buffer.length * 2));
+    copy(this.#buffer, 0, this.#position, grown, 0);
+    this.#buffer = grown;
+  }
+}
+
+/** One span of a request; the ranges are views of the request where they can be. */
+export interface SpanPart {
+  /** The fields of `ResourceSpans` but for `scope_spans`. */
+  readonly resource: Uint8Array;
+  /** The fields of `ScopeSpans` but for `spans`. */
+  readonly scope: Uint8Array;
+  /** The whole `spans` field: tag, length, `Span`. */
+  readonly span: Uint8Array;
+}
+
+/** Takes an encoded `ExportTraceServiceRequest` apart. Throws `ProtobufError` on bytes that are none. */
+export function splitRequest(request: Uint8Array): SpanPart[] {
+  const parts: SpanPart[] = [];
+  const fields = new ProtobufReader(request);
+  while (fields.next()) {
+    if (fields.tag !== REQUEST_RESOURCE_SPANS) continue;
+    const resource = fieldsBut(RESOURCE_SPANS_SCOPE_SPANS, fields.message());
+    const scopes = fields.message();
+    while (scopes.next()) {
+      if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
+      const scope = fieldsBut(SCOPE_SPANS_SPANS, scopes.message());
+      const spans = scopes.message();
+      while (spans.next()) {
+        if (spans.tag !== SCOPE_SPANS_SPANS) continue;
+        parts.push({ resource, scope, span: request.subarray(spans.fieldStart, spans.position) });
+      }
+    }
+  }
+  return parts;
+}
+
+/** How many spans an encoded `ExportTraceServiceRequest` holds. Throws `ProtobufError` on bytes that are none. */
+export function countSpans(request: Uint8Array): number {
+  let count = 0;
+  const fields = new ProtobufReader(request);
+  while (fields.next()) {
+    if (fields.tag !== REQUEST_RESOURCE_SPANS) continue;
+    const scopes = fields.message();
+    while (scopes.next()) {
+      if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
+      const spans = scopes.message();
+      while (spans.next()) if (spans.tag === SCOPE_SPANS_SPANS) count++;
+    }
+  }
+  return count;
+}
+
+/**
+ * Two requests that hold a request's spans between them, half and half by count and in the same order.
+ * Throws `RangeError` where there are fewer than two.
+ */
+export function halve(request: Uint8Array): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] {
+  const parts = splitRequest(request);
+  if (parts.length < 2) throw new RangeError(`${parts.length} span(s) cannot be halved`);
+  const middle = parts.length >>> 1;
+  return [joinParts(parts.slice(0, middle)), joinParts(parts.slice(middle))];
+}
+
+function joinParts(parts: readonly SpanPart[]): Uint8Array<ArrayBuffer> {
+  const builder = new RequestBuilder();
+  for (const part of parts) builder.appendPart(part);
+  return builder.finish();
+}
+
+/** A message's bytes without its fields of one tag: a view where the rest is in one piece, as it is in what is built here. */
+function fieldsBut(tag: number, message: ProtobufReader): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  let start = message.position;
+  let end = start;
+  while (message.next()) {
+    if (message.tag === tag) {
+      if (end > start) pieces.push(message.buffer.subarray(start, end));
+      start = message.position;
+    }
+    end = message.position;
+  }
+  if (end > start) pieces.push(message.buffer.subarray(start, end));
+  return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
+}
+
+function equalBytes(known: Uint8Array, buffer: Uint8Array, start: number, end: number): boolean {
+  if (known.length !== end - start) return false;
+  for (let i = 0; i < known.length; i++) if (known[i] !== buffer[start + i]) return false;
+  return true;
+}
+
+/** Bytes as a string with one character each, to look them up by. */
+function latin1(buffer: Uint8Array, start: number, end: number): string {
+  return Buffer.from(buffer.buffer, buffer.byteOffset + start, end - start).toString("latin1");
+}
