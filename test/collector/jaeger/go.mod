@@ -1,5 +1,7 @@
 // Jaeger itself needs no code of ours: the "tool" below pins its all-in-one
 // program, and go build can build a package of any module that go.mod requires.
+// go.sum began as the one of that Jaeger version, because the checksum database
+// may not know all of the older modules that it requires.
 module kata-trace-forwarder/test/collector/jaeger
 
 go 1.26.0
