@@ -66,25 +66,36 @@ export function describeError(error: unknown): string {
   return messages.join(": ");
 }
 
-/** Characters that could steer a terminal or reorder what it shows: C0, DEL, C1, bidirectional controls, line separators. */
-const UNPRINTABLE =
-  /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+/**
+ * Characters that could steer a terminal, reorder or hide what it shows, or end a line: the general categories control
+ * (C0, DEL, C1), format (bidirectional and zero-width characters, tags), surrogate (lone ones), line and paragraph
+ * separator (Unicode Standard, 4.5).
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** Text from a guest made fit for a terminal or a log: controls as `\u{…}`, and no longer than `limit` UTF-16 units. */
 export function printable(text: string, limit = 256): string {
-  const shortened = text.length > limit ? `${text.slice(0, limit)}…` : text;
-  return shortened.replace(
+  return shortened(text, limit).replace(
     UNPRINTABLE,
     (character) => `\\u{${(character.codePointAt(0) as number).toString(16)}}`,
   );
 }
 
+function shortened(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  // Not between the halves of a surrogate pair.
+  return `${text.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
 /** JSON that is safe on a terminal too: what {@link printable} would escape is escaped the way JSON does it. */
 export function jsonText(value: unknown): string {
-  return JSON.stringify(value).replace(
-    UNPRINTABLE,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value).replace(UNPRINTABLE, (character) => {
+    let escaped = "";
+    for (let unit = 0; unit < character.length; unit++) {
+      escaped += `\\u${character.charCodeAt(unit).toString(16).padStart(4, "0")}`;
+    }
+    return escaped;
+  });
 }
 
 /** Makes the process's log. */
@@ -119,36 +130,118 @@ interface LogRecord {
   readonly colour: boolean;
 }
 
+/** The longest text in a record, UTF-16 units: whatever a guest managed to put in, a line stays readable. */
+const LONGEST_TEXT = 4096;
+
+function plain(value: string | number | boolean | Error): string | number | boolean {
+  if (typeof value === "number" || typeof value === "boolean") return value;
+  return shortened(typeof value === "string" ? value : describeError(value), LONGEST_TEXT);
+}
+
 function formatJson(record: LogRecord, fields: LogFields): string {
-  const line: { [key: string]: string | number | boolean } = {
-    msg: record.message,
-    level: SHORT_NAMES[record.level],
-    ts: new Date(record.time).toISOString(),
-    version: VERSION,
-    subsystem: record.subsystem,
-    pid: record.pid,
-    name: NAME,
-    source: NAME,
-  };
+  const base: readonly [string, string][] = [
+    ["msg", shortened(record.message, LONGEST_TEXT)],
+    ["level", SHORT_NAMES[record.level]],
+    ["ts", new Date(record.time).toISOString()],
+    ["version", VERSION],
+    ["subsystem", record.subsystem],
+    ["pid", record.pid],
+    ["name", NAME],
+    ["source", NAME],
+  ];
+  // Put together by hand: an object would move keys such as "1" to the front and lose one such as "__proto__".
+  const members = base.map(([key, value]) => `${jsonText(key)}:${jsonText(value)}`);
+  const taken = new Set(base.map(([key]) => key));
   for (const [key, value] of Object.entries(fields)) {
-    if (value !== undefined) line[key] = value instanceof Error ? describeError(value) : value;
+    if (value === undefined) continue;
+    let own = key;
+    while (taken.has(own)) own += "_";
+    taken.add(own);
+    members.push(`${jsonText(own)}:${jsonText(plain(value))}`);
   }
-  return `${jsonText(line)}\n`;
+  return `{${members.join(",")}}\n`;
 }
 
 function formatText(record: LogRecord, fields: LogFields): string {
   const level = record.colour
     ? `\x1b[${COLOURS[record.level]}m${SHORT_NAMES[record.level]}\x1b[0m`
     : SHORT_NAMES[record.level];
-  let line = `${new Date(record.time).toISOString()} ${level} ${printable(record.message, 4096)}`;
+  const message = printable(record.message, LONGEST_TEXT);
+  let line = `${new Date(record.time).toISOString()} ${level} ${message}`;
   for (const [key, value] of Object.entries(fields)) {
     if (value === undefined) continue;
-    const shown = value instanceof Error ? describeError(value) : String(value);
-    line += ` ${key}=${
-      /[\s"=]/.test(shown) || shown === ""
-        ? printable(JSON.stringify(shown), 4096)
-        : printable(shown, 4096)
-    }`;
+    const text = String(plain(value));
+    // Quoted where a reader could take a part of it for another key, or an escape for the text itself.
+    const bare = text !== "" && !/[\s"=\\]/.test(text) && text.search(UNPRINTABLE) < 0;
+    line += ` ${printable(key)}=${bare ? text : jsonText(text)}`;
   }
   return `${line}\n`;
+}
+
+/** How often the same may be said. */
+export interface RateLimit {
+  /** Records of one key in one interval; further ones are counted. Default 5. */
+  readonly records?: number;
+  /** Milliseconds. Default 10,000. */
+  readonly intervalMs?: number;
+  /** What counts as the same. Default: the message and the record's `guest`. */
+  readonly key?: (message: string, fields: LogFields) => string;
+  /** Calls `summarise` once after `intervalMs`, without keeping the process alive; for tests. */
+  readonly schedule?: (summarise: () => void, intervalMs: number) => void;
+}
+
+/** A logger that says the same only so often. */
+export interface RateLimitedLogger extends Logger {
+  /** Writes what was held back, at the end. */
+  flush(): void;
+}
+
+/** Keys told apart at once; further ones share one limit, so that inventing keys gains a guest nothing. */
+const MOST_KEYS = 1024;
+
+/**
+ * Wraps a logger so that a guest cannot fill the log: of each key, so many records in an interval, then one summary
+ * when the interval ends: the last record held back, with how many there were as `suppressed`.
+ */
+export function rateLimited(logger: Logger, limit: RateLimit = {}): RateLimitedLogger {
+  const { records = 5, intervalMs = 10_000 } = limit;
+  const keyOf = limit.key ?? ((message, fields) => `${message}\n${fields["guest"]}`);
+  const schedule = limit.schedule ??
+    ((summarise, ms) => void setTimeout(summarise, ms).unref());
+  const states = new Map<string, { written: number; suppressed: number; last: () => void }>();
+
+  function end(key: string): void {
+    const state = states.get(key);
+    states.delete(key);
+    if (state !== undefined && state.suppressed > 0) state.last();
+  }
+  function wrap(inner: Logger, subsystem: string): RateLimitedLogger {
+    function log(level: LogLevel, message: string, fields: LogFields = {}): void {
+      const wanted = `${subsystem}\n${level}\n${keyOf(message, fields)}`;
+      const key = states.has(wanted) || states.size < MOST_KEYS ? wanted : "";
+      let state = states.get(key);
+      if (state === undefined) {
+        state = { written: 0, suppressed: 0, last: () => {} };
+        states.set(key, state);
+        schedule(() => end(key), intervalMs);
+      }
+      if (state.written < records) {
+        state.written++;
+        inner.log(level, message, fields);
+        return;
+      }
+      const suppressed = ++state.suppressed;
+      state.last = () => inner.log(level, message, { ...fields, suppressed });
+    }
+    return {
+      log,
+      debug: (message, fields) => log("debug", message, fields),
+      info: (message, fields) => log("info", message, fields),
+      warn: (message, fields) => log("warn", message, fields),
+      error: (message, fields) => log("error", message, fields),
+      of: (other) => wrap(inner.of(other), other),
+      flush: () => [...states.keys()].forEach(end),
+    };
+  }
+  return wrap(logger, "");
 }

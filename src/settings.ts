@@ -1,4 +1,8 @@
 import type { LogFormat, LogLevel } from "./log.ts";
+import { otlpSettings } from "./options/endpoint.ts";
+import type { Resolved } from "./options/resolve.ts";
+import type { OPTIONS } from "./options/table.ts";
+import { quoted, showBytes, UsageError } from "./options/values.ts";
 
 /** The OTLP transports that are supported, by the names that `OTEL_EXPORTER_OTLP_PROTOCOL` uses. */
 export const OTLP_PROTOCOLS = ["grpc", "http/protobuf"] as const;
@@ -76,7 +80,7 @@ export interface Settings {
   readonly otlp: OtlpSettings;
   /** `service.name` of everything forwarded. */
   readonly traceName: string;
-  /** From `OTEL_RESOURCE_ATTRIBUTES`. */
+  /** From `OTEL_RESOURCE_ATTRIBUTES`, without its `service.name`: that is settled in `traceName`. */
   readonly resourceAttributes: ReadonlyMap<string, string>;
   readonly waitForCollector: boolean;
   readonly dumpOnly: boolean;
@@ -90,4 +94,113 @@ export interface Settings {
   readonly shutdownTimeoutMs: number;
   /** Where Prometheus metrics are served; absent: nowhere. */
   readonly metrics?: { readonly host: string; readonly port: number };
+}
+
+/** A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also compressed and copied whole. */
+const BATCH_BYTES = 1024 * 1024;
+
+/** The longest that a span may wait for others, whatever the environment says (the SDKs' own default is 5,000), milliseconds. */
+const LONGEST_BATCH_DELAY_MS = 200;
+
+/** What `service.name` is when nobody says. */
+const DEFAULT_TRACE_NAME = "kata-agent";
+
+/** VMADDR_PORT_ANY: binding to it would listen on a port that no agent knows (linux/vm_sockets.h). */
+const VMADDR_PORT_ANY = 2 ** 32 - 1;
+
+/** The longest path of a UNIX socket: `sun_path` is 108 bytes, a terminating zero included (unix(7)). */
+const LONGEST_SOCKET_PATH = 107;
+
+/** Puts the checked options together. Throws a `UsageError` where two of them contradict each other. */
+export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
+  const attributes = new Map(options.resourceAttributes?.value);
+  const serviceName = attributes.get("service.name");
+  attributes.delete("service.name");
+  return {
+    listen: listenSettings(options),
+    otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol),
+    traceName: options.traceName?.value ?? (serviceName || DEFAULT_TRACE_NAME),
+    resourceAttributes: attributes,
+    waitForCollector: options.waitForCollector?.value ?? false,
+    dumpOnly: options.dumpOnly?.value ?? false,
+    user: options.user.value,
+    log: { level: options.logLevel.value, format: options.logFormat.value },
+    batch: {
+      maxSpans: options.batchSpans.value,
+      maxBytes: BATCH_BYTES,
+      maxDelayMs: Math.min(options.batchDelay.value, LONGEST_BATCH_DELAY_MS),
+    },
+    queue: {
+      maxBytes: options.queueBytes.value,
+      whenFull: options.whenFull.value,
+      ...(options.spoolDir && {
+        spool: { directory: options.spoolDir.value, maxBytes: options.spoolBytes.value },
+      }),
+      ...(options.deadLetter && { deadLetterFile: options.deadLetter.value }),
+    },
+    limits: guestLimits(options),
+    shutdownTimeoutMs: options.shutdownTimeout.value,
+    ...(options.metrics && { metrics: options.metrics.value }),
+  };
+}
+
+function listenSettings(options: Resolved<typeof OPTIONS>): ListenSettings {
+  const { socketPath, socketMode, socketGroup, vsockCid, vsockPort } = options;
+  const port = vsockPort.value;
+  // A flag wins over the environment here too: a CID on the command line asks for standard vsock.
+  const cidWins = vsockCid.source === "flag" && socketPath?.source === "environment";
+  if (socketPath === undefined || cidWins) {
+    if (port === VMADDR_PORT_ANY) {
+      throw new UsageError(
+        `${vsockPort.name}: ${port} means any port: give the one agents connect to`,
+      );
+    }
+    return { kind: "vsock", cid: vsockCid.value, port };
+  }
+  if (vsockCid.source === socketPath.source && vsockCid.value !== "any") {
+    throw new UsageError(
+      `${vsockCid.name}: a CID is for standard vsock, ${socketPath.name} is for hybrid vsock: give one of them`,
+    );
+  }
+  const listening = `${socketPath.value}_${port}`;
+  const length = new TextEncoder().encode(listening).length;
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new UsageError(
+      `${socketPath.name}: ${quoted(listening)} has ${length} bytes, ` +
+        `a UNIX socket's path at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
+    );
+  }
+  return {
+    kind: "hybrid",
+    socketPath: socketPath.value,
+    port,
+    mode: socketMode.value,
+    ...(socketGroup && { group: socketGroup.value }),
+  };
+}
+
+function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
+  // Each must fit into the next, or what it allows could never happen.
+  const nested = [
+    options.maxFrameBytes,
+    options.maxGuestBytes,
+    options.maxTotalGuestBytes,
+  ] as const;
+  for (const [inner, outer] of [[nested[0], nested[1]], [nested[1], nested[2]]] as const) {
+    if (inner.value > outer.value) {
+      throw new UsageError(
+        `${inner.name} (${showBytes(inner.value)}) may not be more than ` +
+          `${outer.name} (${showBytes(outer.value)})`,
+      );
+    }
+  }
+  return {
+    maxFrameBytes: options.maxFrameBytes.value,
+    frameTimeoutMs: options.frameTimeout.value,
+    idleTimeoutMs: options.idleTimeout.value,
+    maxGuestBytes: options.maxGuestBytes.value,
+    maxTotalGuestBytes: options.maxTotalGuestBytes.value,
+    maxGuests: options.maxGuests.value,
+    maxSpansPerSecond: options.maxSpansPerSecond.value,
+  };
 }

@@ -1,0 +1,90 @@
+import { writeSync } from "node:fs";
+
+/** How a {@link LineWriter} reaches the system; the defaults are the real thing. */
+export interface LineWriterOptions {
+  /** How long a reader that does not read is waited for, milliseconds; then what is written is lost, and counted. */
+  readonly maxWaitMs: number;
+  /** As `fs.writeSync`: how many bytes were taken. */
+  readonly write?: (fd: number, bytes: Uint8Array) => number;
+  /** Blocks the thread for so many milliseconds. */
+  readonly sleep?: (milliseconds: number) => void;
+}
+
+/** How long to wait before a full pipe is tried again, milliseconds. */
+const RETRY_MS = 2;
+
+/**
+ * Writes whole texts to a file descriptor, and returns only when the system has them: `process.stdout.write` may still
+ * hold some when the process exits.
+ *
+ * A pipe can be non-blocking (whoever holds its other descriptors decides), so EAGAIN is waited out; and its reader can
+ * go away, which must not end the forwarder: see {@link LineWriter.error}.
+ */
+export class LineWriter {
+  /** Texts that were not written. */
+  lost = 0;
+  readonly #fd: number;
+  readonly #maxWaitMs: number;
+  readonly #write: (fd: number, bytes: Uint8Array) => number;
+  readonly #sleep: (milliseconds: number) => void;
+  /** The end of a text whose beginning is out already. */
+  #rest: Uint8Array = new Uint8Array(0);
+  /** The reader was waited for in vain; until it reads again, nobody waits for it any more. */
+  #stalled = false;
+  #error: Error | undefined;
+
+  constructor(fd: number, options: LineWriterOptions) {
+    this.#fd = fd;
+    this.#maxWaitMs = options.maxWaitMs;
+    this.#write = options.write ?? writeSync;
+    this.#sleep = options.sleep ?? sleepSync;
+  }
+
+  /** Why the last try failed (the reader is gone, the disk is full); undefined while all is well. */
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  /** Writes a text; false if it was lost, whole or in part. Never throws. */
+  readonly write = (text: string): boolean => {
+    this.#rest = this.#push(this.#rest);
+    if (this.#rest.length === 0) {
+      const bytes = new TextEncoder().encode(text);
+      const left = this.#push(bytes);
+      if (left.length === 0) return true;
+      // What is begun is ended before anything else, or the next text would be spoilt too.
+      if (left.length < bytes.length) this.#rest = left.slice();
+    }
+    this.lost++;
+    return false;
+  };
+
+  /** Writes bytes, and gives back those that could not be written. */
+  #push(bytes: Uint8Array): Uint8Array {
+    let left = bytes;
+    let waitedMs = 0;
+    while (left.length > 0) {
+      try {
+        left = left.subarray(this.#write(this.#fd, left));
+        waitedMs = 0;
+        this.#stalled = false;
+        this.#error = undefined;
+      } catch (error) {
+        const { code } = error as { readonly code?: unknown };
+        if (code === "EINTR") continue;
+        if (code !== "EAGAIN" || this.#stalled || waitedMs >= this.#maxWaitMs) {
+          this.#stalled = code === "EAGAIN";
+          this.#error = error as Error;
+          break;
+        }
+        this.#sleep(RETRY_MS);
+        waitedMs += RETRY_MS;
+      }
+    }
+    return left;
+  }
+}
+
+function sleepSync(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}

@@ -1,0 +1,293 @@
+import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import { OTLP_PROTOCOLS, WHEN_FULL } from "../settings.ts";
+import { endpoint } from "./endpoint.ts";
+import type { Option } from "./option.ts";
+import {
+  address,
+  bytes,
+  cid,
+  duration,
+  flag,
+  integer,
+  mode,
+  oneOf,
+  orOff,
+  path,
+  resourceAttributes,
+  text,
+} from "./values.ts";
+
+/** Bytes. */
+const GIB = 1024 ** 3;
+
+/** The collector, and what is sent to it. */
+const COLLECTOR = {
+  otlpEndpoint: {
+    flag: "--otlp-endpoint",
+    metavar: "URL",
+    env: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+    defaultText: "http://localhost:4317, port 4318 for HTTP",
+    help: "The collector (https:// for TLS); for HTTP, /v1/traces is appended unless it is there",
+    parse: endpoint,
+  },
+  otlpProtocol: {
+    flag: "--otlp-protocol",
+    metavar: "PROTOCOL",
+    env: ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
+    defaultText: "grpc for port 4317, else http/protobuf",
+    help: `How to speak to the collector: ${OTLP_PROTOCOLS.join(" or ")}`,
+    complete: OTLP_PROTOCOLS,
+    parse: oneOf(OTLP_PROTOCOLS),
+  },
+  traceName: {
+    flag: "--trace-name",
+    metavar: "NAME",
+    env: ["OTEL_SERVICE_NAME"],
+    defaultText: "kata-agent",
+    help: "The service.name of every span",
+    parse: text,
+  },
+  resourceAttributes: {
+    env: ["OTEL_RESOURCE_ATTRIBUTES"],
+    help: "Attributes for every resource: key=value,key=value, percent-encoded",
+    parse: resourceAttributes,
+  },
+  waitForCollector: {
+    flag: "--wait-for-collector",
+    help: "Start although the collector cannot be reached yet",
+    parse: flag,
+  },
+  dumpOnly: {
+    flag: "--dump-only",
+    help: "Write spans to standard output instead of sending them; no collector is needed",
+    parse: flag,
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** Where guests come in. */
+const LISTENING = {
+  socketPath: {
+    flag: "--socket-path",
+    metavar: "PATH",
+    help: "Hybrid vsock: the VMM's socket; listens at PATH_PORT beside it",
+    complete: "file",
+    parse: path,
+  },
+  socketMode: {
+    flag: "--socket-mode",
+    metavar: "MODE",
+    default: "0660",
+    help: "Hybrid vsock: permission bits of the socket",
+    parse: mode,
+  },
+  socketGroup: {
+    flag: "--socket-group",
+    metavar: "GROUP",
+    help: "Hybrid vsock: group of the socket, for a VMM that does not run as root",
+    complete: "group",
+    parse: text,
+  },
+  vsockCid: {
+    flag: "--vsock-cid",
+    metavar: "CID|any",
+    default: "any",
+    help: "Standard vsock: the context ID to listen on",
+    complete: ["any"],
+    parse: cid,
+  },
+  vsockPort: {
+    flag: "--vsock-port",
+    metavar: "PORT",
+    default: "10240",
+    help: "The port that agents connect to",
+    // A vsock port is 32 bits wide (vsock(7)).
+    parse: integer(1, 2 ** 32 - 1),
+  },
+  user: {
+    flag: "--user",
+    metavar: "NAME",
+    default: "nobody",
+    help: "Whom to run as once everything is open, when started as root",
+    complete: "user",
+    parse: text,
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** Between guests and the collector. */
+const DELIVERY = {
+  batchSpans: {
+    env: ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
+    default: "2048",
+    help: "The most spans in one request (which is sent at 1 MiB at the latest)",
+    parse: integer(1, 1_000_000),
+  },
+  batchDelay: {
+    env: ["OTEL_BSP_SCHEDULE_DELAY"],
+    default: "200",
+    help: "How long a span waits for others, milliseconds; more than 200 counts as 200",
+    parse: integer(0),
+  },
+  queueBytes: {
+    flag: "--queue-bytes",
+    metavar: "SIZE",
+    default: "64MiB",
+    help: "Requests held in memory while the collector is slow or away",
+    parse: bytes(1),
+  },
+  whenFull: {
+    flag: "--when-full",
+    metavar: "WHAT",
+    default: "pause",
+    help: "What gives when the queue is full: pause (reading from guests) or drop-oldest",
+    complete: WHEN_FULL,
+    parse: oneOf(WHEN_FULL),
+  },
+  spoolDir: {
+    flag: "--spool-dir",
+    metavar: "DIR",
+    help: "Commit requests to disk in DIR before they count as accepted",
+    complete: "directory",
+    parse: path,
+  },
+  spoolBytes: {
+    flag: "--spool-bytes",
+    metavar: "SIZE",
+    default: "1GiB",
+    help: "The most that the spool holds",
+    parse: bytes(1),
+  },
+  deadLetter: {
+    flag: "--dead-letter",
+    metavar: "FILE",
+    help: "Append spans that are given up to FILE, as OTLP/JSON lines",
+    complete: "file",
+    parse: path,
+  },
+  shutdownTimeout: {
+    flag: "--shutdown-timeout",
+    metavar: "TIME",
+    default: "10s",
+    help: "How long a stop may take to deliver what is left",
+    parse: duration(0),
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** What one guest, and all of them, may use. */
+const LIMITS = {
+  maxFrameBytes: {
+    flag: "--max-frame-bytes",
+    metavar: "SIZE",
+    default: "4MiB",
+    help: "A larger frame is skipped",
+    parse: bytes(1, GIB),
+  },
+  frameTimeout: {
+    flag: "--frame-timeout",
+    metavar: "TIME",
+    default: "30s",
+    help: "A frame once begun must be whole within this, or its guest is disconnected",
+    parse: duration(1),
+  },
+  idleTimeout: {
+    flag: "--idle-timeout",
+    metavar: "TIME|off",
+    default: "off",
+    help: "A guest that sends nothing for this long is disconnected",
+    complete: ["off"],
+    parse: orOff(duration(1)),
+  },
+  maxGuestBytes: {
+    flag: "--max-guest-bytes",
+    metavar: "SIZE",
+    default: "8MiB",
+    help: "Unfinished frames held for one guest, or it is disconnected",
+    parse: bytes(1),
+  },
+  maxTotalGuestBytes: {
+    flag: "--max-total-guest-bytes",
+    metavar: "SIZE",
+    default: "64MiB",
+    help: "The same for all guests together, or the one that holds most is disconnected",
+    parse: bytes(1),
+  },
+  maxGuests: {
+    flag: "--max-guests",
+    metavar: "N",
+    default: "4096",
+    help: "Guests connected at once; more are refused",
+    parse: integer(1, 1_000_000),
+  },
+  maxSpansPerSecond: {
+    flag: "--max-spans-per-second",
+    metavar: "N|off",
+    default: "off",
+    help: "Spans read from one guest in a second; more wait in the guest",
+    complete: ["off"],
+    parse: orOff(integer(1)),
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** What the forwarder says about itself. */
+const WATCHING = {
+  logLevel: {
+    flag: "--log-level",
+    short: "-l",
+    metavar: "LEVEL",
+    default: "info",
+    help: `The least severe records written: ${LOG_LEVELS.join(", ")}`,
+    complete: LOG_LEVELS,
+    parse: oneOf(LOG_LEVELS),
+  },
+  logFormat: {
+    flag: "--log-format",
+    metavar: "FORMAT",
+    default: "json",
+    help: "json for programs, or text for people (in colour on a terminal, unless NO_COLOR is set)",
+    complete: LOG_FORMATS,
+    parse: oneOf(LOG_FORMATS),
+  },
+  metrics: {
+    flag: "--metrics",
+    metavar: "ADDRESS",
+    help: "Serve Prometheus metrics, /healthz and /readyz at HOST:PORT, :PORT or PORT (loopback)",
+    parse: address,
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** The forwarder's options under the headings of its help. */
+export const OPTION_GROUPS = {
+  Collector: COLLECTOR,
+  Listening: LISTENING,
+  Delivery: DELIVERY,
+  "Limits for guests": LIMITS,
+  "Log and metrics": WATCHING,
+} as const satisfies Readonly<Record<string, Readonly<Record<string, Option>>>>;
+
+/** Every option of the forwarder; a key is its flag's name in camel case. */
+export const OPTIONS = { ...COLLECTOR, ...LISTENING, ...DELIVERY, ...LIMITS, ...WATCHING } as const;
+
+/** The options of `demo`. */
+export const DEMO_OPTIONS = {
+  width: {
+    flag: "--width",
+    metavar: "COLUMNS",
+    env: [],
+    defaultText: "the terminal's, or 100",
+    help: "How wide to draw the trace",
+    parse: integer(40, 1000),
+  },
+  logLevel: {
+    ...WATCHING.logLevel,
+    default: "error",
+    help: "What to show of the forwarder's own log, on standard error",
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
+/** The program's name. */
+export const PROGRAM = "kata-trace-forwarder";
+
+/** The subcommands and what they do. */
+export const COMMANDS = {
+  demo: "Forward a recorded session within this process, and draw the trace that comes out",
+  completions: "Write a shell's completions to standard output",
+} as const;

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { endpoint, otlpSettings } from "../../src/options/endpoint.ts";
+import type { OtlpProtocol } from "../../src/settings.ts";
+import { UsageError } from "../../src/options/values.ts";
+
+const FLAG = "--otlp-endpoint";
+const TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const BASE = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+function settings(name: string, url: string, protocol?: OtlpProtocol) {
+  return otlpSettings(
+    { value: endpoint(url), source: name === FLAG ? "flag" : "environment", name },
+    protocol === undefined
+      ? undefined
+      : { value: protocol, source: "flag", name: "--otlp-protocol" },
+  );
+}
+
+test("nothing said: gRPC to this host; HTTP said: OTLP/HTTP's own port", () => {
+  assert.deepEqual(otlpSettings(undefined, undefined), {
+    protocol: "grpc",
+    url: "http://localhost:4317",
+  });
+  const said = { source: "flag", name: "--otlp-protocol" } as const;
+  assert.deepEqual(otlpSettings(undefined, { value: "grpc", ...said }), {
+    protocol: "grpc",
+    url: "http://localhost:4317",
+  });
+  assert.deepEqual(otlpSettings(undefined, { value: "http/protobuf", ...said }), {
+    protocol: "http/protobuf",
+    url: "http://localhost:4318/v1/traces",
+  });
+});
+
+test("the port decides where no protocol is said", () => {
+  for (const name of [FLAG, TRACES, BASE]) {
+    assert.deepEqual(settings(name, "https://c:4317/"), {
+      protocol: "grpc",
+      url: "https://c:4317",
+    });
+    assert.equal(settings(name, "http://c:4318").protocol, "http/protobuf");
+    assert.equal(settings(name, "http://c").protocol, "http/protobuf");
+    assert.equal(settings(name, "http://c:14317").protocol, "http/protobuf");
+  }
+});
+
+test("for HTTP, /v1/traces is appended by the rules of each source", () => {
+  for (
+    const [name, given, expected] of [
+      [FLAG, "http://c:4318", "http://c:4318/v1/traces"],
+      [FLAG, "http://c:4318/", "http://c:4318/v1/traces"],
+      [FLAG, "http://c:4318/base//", "http://c:4318/base/v1/traces"],
+      [FLAG, "http://c:4318/v1/traces", "http://c:4318/v1/traces"],
+      [FLAG, "http://c:4318/base/v1/traces/", "http://c:4318/base/v1/traces/"],
+      [FLAG, "http://c:4318/xv1/traces", "http://c:4318/xv1/traces/v1/traces"],
+      [FLAG, "http://c:4318/base?tenant=a#part", "http://c:4318/base/v1/traces?tenant=a"],
+      [BASE, "http://c:4318", "http://c:4318/v1/traces"],
+      [BASE, "http://c:4318/base/", "http://c:4318/base/v1/traces"],
+      // A base is a base, the specification says: nothing is guessed from its path.
+      [BASE, "http://c:4318/v1/traces", "http://c:4318/v1/traces/v1/traces"],
+      [TRACES, "http://c:4318", "http://c:4318/"],
+      [TRACES, "http://c:4318/other", "http://c:4318/other"],
+    ] as const
+  ) assert.equal(settings(name, given).url, expected, `${name}=${given}`);
+});
+
+test("a protocol that is said wins over the port", () => {
+  assert.deepEqual(settings(FLAG, "http://c:4317", "http/protobuf"), {
+    protocol: "http/protobuf",
+    url: "http://c:4317/v1/traces",
+  });
+  assert.deepEqual(settings(BASE, "http://c:5000", "grpc"), {
+    protocol: "grpc",
+    url: "http://c:5000",
+  });
+  assert.deepEqual(settings(FLAG, "https://c", "grpc"), { protocol: "grpc", url: "https://c" });
+});
+
+test("what gRPC cannot use is refused, naming where it was said", () => {
+  assert.throws(() => settings(BASE, "http://c:4317/v1/traces"), {
+    name: "UsageError",
+    message:
+      'OTEL_EXPORTER_OTLP_ENDPOINT: gRPC takes no path ("/v1/traces"): leave it out, or say --otlp-protocol http/protobuf',
+  });
+  assert.throws(() => settings(FLAG, "http://c:4317/?x=1"), /gRPC takes no path/);
+  assert.throws(() => settings(FLAG, "http://c", "grpc"), {
+    name: "UsageError",
+    message: "--otlp-endpoint: gRPC without TLS needs a port: give http://c:4317",
+  });
+});
+
+test("what is no collector's URL is refused with what to write instead", () => {
+  for (
+    const [given, message] of [
+      ["", /^may not be empty$/],
+      ["  ", /^may not be empty$/],
+      ["localhost:4317", /"localhost:4317" has no scheme: give http:\/\/HOST:PORT/],
+      ["collector", /has no scheme/],
+      ["[::1]:4317", /has no scheme/],
+      ["unix:///run/otel.sock", /is neither http:\/\/ nor https:\/\//],
+      ["grpc://c:4317", /is neither http:\/\/ nor https:\/\//],
+      ["http://", /is no URL/],
+      ["http://c:99999", /is no URL/],
+      ["http://a b", /is no URL/],
+    ] as const
+  ) {
+    assert.throws(() => endpoint(given), (error) => {
+      assert.ok(error instanceof UsageError);
+      assert.match(error.message, message);
+      return true;
+    }, given);
+  }
+});
+
+test("a password in a URL is refused, and not repeated", () => {
+  assert.throws(() => endpoint("http://me:secret@c:4318"), (error) => {
+    assert.ok(error instanceof UsageError);
+    assert.match(error.message, /OTEL_EXPORTER_OTLP_HEADERS/);
+    assert.ok(!error.message.includes("secret"));
+    return true;
+  });
+});

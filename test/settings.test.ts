@@ -1,0 +1,312 @@
+import assert from "node:assert/strict";
+import process from "node:process";
+import { test } from "node:test";
+import { parseCommandLine, UsageError } from "../src/cli.ts";
+import { environmentNames, type Option } from "../src/options/option.ts";
+import type { Environment } from "../src/options/resolve.ts";
+import { DEMO_OPTIONS, OPTIONS } from "../src/options/table.ts";
+import type { Settings } from "../src/settings.ts";
+
+const MIB = 1024 ** 2;
+
+function settings(argv: readonly string[], environment: Environment = {}): Settings {
+  const command = parseCommandLine(argv, environment);
+  assert.ok(command.kind === "run");
+  return command.settings;
+}
+
+function usageError(argv: readonly string[], environment: Environment = {}): string {
+  try {
+    parseCommandLine(argv, environment);
+  } catch (error) {
+    assert.ok(error instanceof UsageError, `${error}`);
+    assert.ok(!error.message.includes("\n"), "an error is one line");
+    return error.message;
+  }
+  return assert.fail(`accepted: ${argv.join(" ")} ${JSON.stringify(environment)}`);
+}
+
+const DEFAULTS: Settings = {
+  listen: { kind: "vsock", cid: "any", port: 10240 },
+  otlp: { protocol: "grpc", url: "http://localhost:4317" },
+  traceName: "kata-agent",
+  resourceAttributes: new Map(),
+  waitForCollector: false,
+  dumpOnly: false,
+  user: "nobody",
+  log: { level: "info", format: "json" },
+  batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 200 },
+  queue: { maxBytes: 64 * MIB, whenFull: "pause" },
+  limits: {
+    maxFrameBytes: 4 * MIB,
+    frameTimeoutMs: 30_000,
+    idleTimeoutMs: 0,
+    maxGuestBytes: 8 * MIB,
+    maxTotalGuestBytes: 64 * MIB,
+    maxGuests: 4096,
+    maxSpansPerSecond: 0,
+  },
+  shutdownTimeoutMs: 10_000,
+};
+
+test("the defaults", () => {
+  assert.deepEqual(settings([]), DEFAULTS);
+});
+
+/** For each option a value that differs from the default, and the settings it makes. */
+const EXAMPLES: Readonly<Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>]>> = {
+  otlpEndpoint: ["http://c:4317", { otlp: { protocol: "grpc", url: "http://c:4317" } }],
+  otlpProtocol: ["http/protobuf", {
+    otlp: { protocol: "http/protobuf", url: "http://localhost:4318/v1/traces" },
+  }],
+  traceName: ["tracer", { traceName: "tracer" }],
+  resourceAttributes: ["a=b", { resourceAttributes: new Map([["a", "b"]]) }],
+  waitForCollector: ["true", { waitForCollector: true }],
+  dumpOnly: ["true", { dumpOnly: true }],
+  socketPath: ["/run/foo/clh.sock", {
+    listen: { kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 },
+  }],
+  // These two show with a socket only: see below.
+  socketMode: ["0600", {}],
+  socketGroup: ["kvm", {}],
+  vsockCid: ["3", { listen: { kind: "vsock", cid: 3, port: 10240 } }],
+  vsockPort: ["1", { listen: { kind: "vsock", cid: "any", port: 1 } }],
+  user: ["tracer", { user: "tracer" }],
+  batchSpans: ["7", { batch: { ...DEFAULTS.batch, maxSpans: 7 } }],
+  batchDelay: ["20", { batch: { ...DEFAULTS.batch, maxDelayMs: 20 } }],
+  queueBytes: ["1MiB", { queue: { maxBytes: MIB, whenFull: "pause" } }],
+  whenFull: ["drop-oldest", { queue: { maxBytes: 64 * MIB, whenFull: "drop-oldest" } }],
+  spoolDir: ["/var/spool", {
+    queue: { ...DEFAULTS.queue, spool: { directory: "/var/spool", maxBytes: 1024 * MIB } },
+  }],
+  spoolBytes: ["2GiB", {}],
+  deadLetter: ["/var/dead", { queue: { ...DEFAULTS.queue, deadLetterFile: "/var/dead" } }],
+  shutdownTimeout: ["500ms", { shutdownTimeoutMs: 500 }],
+  maxFrameBytes: ["1M", { limits: { ...DEFAULTS.limits, maxFrameBytes: MIB } }],
+  frameTimeout: ["1m", { limits: { ...DEFAULTS.limits, frameTimeoutMs: 60_000 } }],
+  idleTimeout: ["5", { limits: { ...DEFAULTS.limits, idleTimeoutMs: 5000 } }],
+  maxGuestBytes: ["16M", { limits: { ...DEFAULTS.limits, maxGuestBytes: 16 * MIB } }],
+  maxTotalGuestBytes: ["8M", { limits: { ...DEFAULTS.limits, maxTotalGuestBytes: 8 * MIB } }],
+  maxGuests: ["9", { limits: { ...DEFAULTS.limits, maxGuests: 9 } }],
+  maxSpansPerSecond: ["100", { limits: { ...DEFAULTS.limits, maxSpansPerSecond: 100 } }],
+  logLevel: ["trace", { log: { level: "trace", format: "json" } }],
+  logFormat: ["text", { log: { level: "info", format: "text" } }],
+  metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+};
+
+test("each option from its flag, from its environment variable, and the flag wins", () => {
+  for (const [key, [value, expected]] of Object.entries(EXAMPLES)) {
+    const option: Option = OPTIONS[key as keyof typeof OPTIONS];
+    const changed = { ...DEFAULTS, ...expected };
+    const variable = environmentNames(option)[0] as string;
+    assert.deepEqual(settings([], { [variable]: value }), changed, variable);
+    if (option.flag === undefined) continue;
+    const argv = option.metavar === undefined ? [option.flag] : [option.flag, value];
+    assert.deepEqual(settings(argv), changed, argv.join(" "));
+    assert.deepEqual(settings(argv, { [variable]: "broken\0" }), changed, `${variable} beside it`);
+  }
+});
+
+test("variables are named as documented", () => {
+  const names = Object.values(OPTIONS).flatMap((option: Option) => environmentNames(option));
+  assert.equal(new Set(names).size, names.length);
+  assert.ok(names.includes("KATA_TRACE_FORWARDER_SOCKET_PATH"));
+  for (const name of names) assert.match(name, /^(KATA_TRACE_FORWARDER|OTEL)_[A-Z_]+$/);
+});
+
+test("a key is its flag's name in camel case, which is what the parser calls it", () => {
+  for (
+    const [key, option] of Object.entries({ ...OPTIONS, ...DEMO_OPTIONS }) as [string, Option][]
+  ) {
+    if (option.flag === undefined) continue;
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    assert.equal(option.flag, `--${flag}`);
+  }
+});
+
+test("an empty variable counts as unset", () => {
+  const empty: Record<string, string> = {};
+  for (const option of Object.values(OPTIONS)) {
+    for (const name of environmentNames(option)) empty[name] = "";
+  }
+  assert.deepEqual(settings([], empty), DEFAULTS);
+});
+
+test("an empty flag is an error that names it", () => {
+  for (const option of Object.values({ ...OPTIONS, ...DEMO_OPTIONS }) as Option[]) {
+    if (option.flag === undefined || option.metavar === undefined) continue;
+    const command = option === DEMO_OPTIONS.width ? ["demo"] : [];
+    for (const argv of [[option.flag, ""], [`${option.flag}=`]]) {
+      assert.ok(usageError([...command, ...argv]).startsWith(`${option.flag}: `), argv.join(" "));
+    }
+  }
+});
+
+test("the bad values that scripts know: the option is named", () => {
+  for (
+    const [flag, values] of [
+      ["--vsock-cid", ["", "x", "4294967296", "-1"]],
+      ["--vsock-port", ["", "x", "0", "4294967296", "-1"]],
+      ["--socket-path", [""]],
+      ["--trace-name", [""]],
+      ["--otlp-endpoint", ["", "collector:4317", "ftp://c"]],
+      ["--otlp-protocol", ["http/json"]],
+      ["--log-level", ["loud"]],
+    ] as const
+  ) {
+    for (const value of values) {
+      assert.ok(usageError([flag, value]).startsWith(`${flag}: `), `${flag} ${value}`);
+    }
+  }
+});
+
+test("a bad variable is named", () => {
+  assert.equal(
+    usageError([], { OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" }),
+    'OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" is not supported: give grpc or http/protobuf',
+  );
+  assert.match(
+    usageError([], { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "c:1", OTEL_EXPORTER_OTLP_ENDPOINT: "" }),
+    /^OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "c:1" has no scheme/,
+  );
+  assert.match(
+    usageError([], { KATA_TRACE_FORWARDER_DUMP_ONLY: "maybe" }),
+    /^KATA_TRACE_FORWARDER_DUMP_ONLY: "maybe" is neither true nor false/,
+  );
+  assert.match(usageError([], { OTEL_RESOURCE_ATTRIBUTES: "a" }), /^OTEL_RESOURCE_ATTRIBUTES: /);
+  assert.match(usageError([], { OTEL_BSP_SCHEDULE_DELAY: "1s" }), /^OTEL_BSP_SCHEDULE_DELAY: /);
+});
+
+test("a switch can be turned off in the environment", () => {
+  assert.equal(settings([], { KATA_TRACE_FORWARDER_DUMP_ONLY: "false" }).dumpOnly, false);
+  assert.equal(
+    settings(["--dump-only"], { KATA_TRACE_FORWARDER_DUMP_ONLY: "false" }).dumpOnly,
+    true,
+  );
+});
+
+test("endpoint and protocol: flag, then the variable for traces, then the one for all signals", () => {
+  const both = {
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://traces:1/t",
+    OTEL_EXPORTER_OTLP_ENDPOINT: "http://all:2/base",
+  };
+  assert.equal(settings(["--otlp-endpoint", "http://f:3"], both).otlp.url, "http://f:3/v1/traces");
+  assert.equal(settings([], both).otlp.url, "http://traces:1/t");
+  assert.equal(
+    settings([], { ...both, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "" }).otlp.url,
+    "http://all:2/base/v1/traces",
+  );
+  const protocols = {
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/protobuf",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+  };
+  assert.equal(settings([], protocols).otlp.protocol, "http/protobuf");
+  assert.equal(settings(["--otlp-protocol", "grpc"], protocols).otlp.protocol, "grpc");
+  assert.equal(
+    settings([], {
+      ...both,
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "",
+      OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://all:2",
+    }).otlp
+      .url,
+    "http://all:2",
+  );
+});
+
+test("service.name: flag, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, default", () => {
+  const all = {
+    OTEL_SERVICE_NAME: "variable",
+    OTEL_RESOURCE_ATTRIBUTES: "service.name=attribute,team=a",
+  };
+  assert.equal(settings(["--trace-name", "flag"], all).traceName, "flag");
+  assert.equal(settings([], all).traceName, "variable");
+  const attribute = settings([], { ...all, OTEL_SERVICE_NAME: "" });
+  assert.equal(attribute.traceName, "attribute");
+  // Settled in one place: it is not among the others any more.
+  assert.deepEqual([...attribute.resourceAttributes], [["team", "a"]]);
+  assert.equal(settings([], { OTEL_RESOURCE_ATTRIBUTES: "service.name=" }).traceName, "kata-agent");
+});
+
+test("a span waits 200 ms at most, whatever the SDK's variable says", () => {
+  assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "5000" }).batch.maxDelayMs, 200);
+  assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "0" }).batch.maxDelayMs, 0);
+});
+
+test("the hybrid socket's own options", () => {
+  const options = [
+    "--socket-path",
+    "vm/clh.sock",
+    "--socket-mode",
+    "0600",
+    "--socket-group",
+    "kvm",
+  ];
+  assert.deepEqual(settings([...options, "--vsock-port", "4294967295"]).listen, {
+    kind: "hybrid",
+    socketPath: `${process.cwd()}/vm/clh.sock`,
+    port: 4294967295,
+    mode: 0o600,
+    group: "kvm",
+  });
+});
+
+test("hybrid or standard: two from one place contradict, else the flag wins", () => {
+  const socket = ["--socket-path", "/s"];
+  const socketVariable = { KATA_TRACE_FORWARDER_SOCKET_PATH: "/s" };
+  const cidVariable = { KATA_TRACE_FORWARDER_VSOCK_CID: "3" };
+  assert.equal(
+    usageError([...socket, "--vsock-cid", "3"]),
+    "--vsock-cid: a CID is for standard vsock, --socket-path is for hybrid vsock: give one of them",
+  );
+  assert.match(
+    usageError([], { ...socketVariable, ...cidVariable }),
+    /^KATA_TRACE_FORWARDER_VSOCK_CID: .*KATA_TRACE_FORWARDER_SOCKET_PATH is for hybrid/,
+  );
+  assert.equal(settings([...socket, "--vsock-cid", "any"]).listen.kind, "hybrid");
+  assert.equal(settings(socket, cidVariable).listen.kind, "hybrid");
+  assert.deepEqual(settings(["--vsock-cid", "3"], socketVariable).listen, {
+    kind: "vsock",
+    cid: 3,
+    port: 10240,
+  });
+});
+
+test("a vsock port that means any port is refused", () => {
+  assert.match(usageError(["--vsock-port", "4294967295"]), /^--vsock-port: 4294967295 means any/);
+  assert.equal(settings(["--vsock-port", "4294967294"]).listen.port, 4294967294);
+});
+
+test("a socket's path must fit into an address", () => {
+  // With "_10240" behind it: 107 bytes.
+  const longest = `/${"é".repeat(50)}`;
+  assert.equal(settings(["--socket-path", longest]).listen.kind, "hybrid");
+  assert.match(
+    usageError(["--socket-path", `${longest}x`]),
+    /^--socket-path: .* has 108 bytes, a UNIX socket's path at most 107/,
+  );
+});
+
+test("limits must fit into one another", () => {
+  assert.equal(
+    usageError(["--max-frame-bytes", "9MiB"]),
+    "--max-frame-bytes (9 MiB) may not be more than --max-guest-bytes (8 MiB)",
+  );
+  assert.equal(
+    usageError([], { KATA_TRACE_FORWARDER_MAX_GUEST_BYTES: "65MiB" }),
+    "KATA_TRACE_FORWARDER_MAX_GUEST_BYTES (65 MiB) may not be more than --max-total-guest-bytes (64 MiB)",
+  );
+  const larger = ["--max-frame-bytes", "1G", "--max-guest-bytes", "1G"];
+  assert.equal(
+    settings([...larger, "--max-total-guest-bytes", "1G"]).limits.maxFrameBytes,
+    1024 * MIB,
+  );
+  assert.match(usageError(["--max-frame-bytes", "1025M"]), /^--max-frame-bytes: .* out of range/);
+});
+
+test("the spool's size counts with a spool only", () => {
+  assert.deepEqual(settings(["--spool-dir", "/d", "--spool-bytes", "1M"]).queue.spool, {
+    directory: "/d",
+    maxBytes: MIB,
+  });
+});
