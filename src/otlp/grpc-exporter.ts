@@ -1,0 +1,196 @@
+import type { ChannelCredentials, Metadata } from "@grpc/grpc-js";
+import {
+  convertLegacyOtlpGrpcOptions,
+  createOtlpGrpcExportDelegate,
+} from "@opentelemetry/otlp-grpc-exporter-base";
+import { printable } from "../log.ts";
+import { VERSION } from "../version.ts";
+import { readExportResponse, readRetryDelay } from "./export-response.ts";
+import {
+  type Exporter,
+  ExportError,
+  ExporterSettingsError,
+  type ExportResult,
+} from "./exporter.ts";
+import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
+
+/** gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html) by number. */
+const CODES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+] as const;
+type Code = (typeof CODES)[number];
+
+/** Retryable by the OTLP specification's table ("OTLP/gRPC Response"). RESOURCE_EXHAUSTED is so only with RetryInfo. */
+const RETRYABLE: ReadonlySet<Code> = new Set<Code>([
+  "CANCELLED",
+  "DEADLINE_EXCEEDED",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+]);
+/** Codes whose reason may be the request's content; a gRPC server refuses a message that is too large as exhausted. */
+const CONTENT: ReadonlySet<Code> = new Set<Code>([
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "INTERNAL",
+]);
+/**
+ * What grpc-js says of a connection that failed while the answer was under way, under codes that a server uses for a
+ * request it refuses (grpc-js/src/subchannel-call.ts and compression-filter.ts).
+ */
+const BROKEN_CONNECTION =
+  /^(?:Received RST_STREAM|Write error|Failed to decompress|Bandwidth exhausted|No status information)/;
+/** The trailer that carries an encoded `google.rpc.Status`. */
+const DETAILS_TRAILER = "grpc-status-details-bin";
+const DETAILS_CHARACTERS = 200;
+const SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService";
+
+type GrpcOptions = ReturnType<typeof convertLegacyOtlpGrpcOptions>;
+/** The part of grpc-js' `ServiceError` that is looked at. */
+interface GrpcError extends Error {
+  readonly code: number;
+  readonly details: string;
+  readonly metadata: Metadata;
+}
+
+/**
+ * Makes an exporter for OTLP/gRPC, on OpenTelemetry's transport: compression, metadata, timeout and certificates are
+ * read here and now from `OTEL_EXPORTER_OTLP_*`. Nothing is retried by the transport.
+ * Throws {@link ExporterSettingsError}.
+ *
+ * @param url `http://` without TLS, `https://` with TLS.
+ */
+export function createGrpcExporter(url: string, concurrency: number): Exporter {
+  let options: GrpcOptions;
+  let credentials: ChannelCredentials;
+  try {
+    options = convertLegacyOtlpGrpcOptions(
+      { url, userAgent: `kata-trace-forwarder/${VERSION}` },
+      "TRACES",
+    );
+    // The packages would read key files and headers at the first request, when privileges are gone.
+    credentials = options.credentials();
+    options.metadata();
+  } catch (cause) {
+    throw new ExporterSettingsError(
+      "the gRPC exporter cannot be set up from OTEL_EXPORTER_OTLP_*: check headers, certificates and key",
+      { cause },
+    );
+  }
+  const settled: GrpcOptions = {
+    ...options,
+    url: hostAndPort(url),
+    credentials: () => unshared(credentials),
+  };
+  return new SlotExporter(() => new GrpcSlot(settled), concurrency, options.timeoutMillis);
+}
+
+/** The packages leave out a port that is the scheme's default, and grpc-js then takes 443 for each scheme. */
+function hostAndPort(url: string): string {
+  const { hostname, port, protocol } = new URL(url);
+  return `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
+}
+
+/**
+ * Credentials equal to no others. grpc-js lets clients with equal ones share a connection, and its waiting time after
+ * a failure; here a new client is made where a connection of its own is wanted.
+ */
+function unshared(credentials: ChannelCredentials): ChannelCredentials {
+  const own: ChannelCredentials = Object.create(credentials, {
+    _equals: { value: (other: ChannelCredentials) => other === own },
+  });
+  return own;
+}
+
+class GrpcSlot implements ExportSlot {
+  usable = true;
+  #answer: Uint8Array | undefined;
+  readonly #delegate: ReturnType<typeof createOtlpGrpcExportDelegate<Uint8Array, unknown>>;
+
+  constructor(options: GrpcOptions) {
+    this.#delegate = createOtlpGrpcExportDelegate<Uint8Array, unknown>(
+      options,
+      {
+        serializeRequest: (request) => request,
+        deserializeResponse: (body) => {
+          this.#answer = body;
+          return undefined;
+        },
+      },
+      "otlp_grpc_span_exporter",
+      { name: "span", countItems: () => 0 },
+      undefined,
+      "TraceExportService",
+      `/${SERVICE}/Export`,
+    );
+  }
+
+  send(request: Uint8Array): Promise<ExportResult> {
+    this.#answer = undefined;
+    return new Promise((resolve) => {
+      this.#delegate.export(request, ({ error }) => {
+        resolve(
+          error === undefined
+            ? readExportResponse(this.#answer ?? new Uint8Array())
+            : this.#classify(error),
+        );
+      });
+    });
+  }
+
+  /** A call under way ends at its own deadline: the transport offers no way to cancel it. */
+  close(): void {
+    this.usable = false;
+    void this.#delegate.shutdown();
+  }
+
+  #classify(error: Error): ExportResult {
+    if (!isGrpcError(error)) {
+      this.usable = false;
+      return { kind: "retryable", error };
+    }
+    const code = CODES[error.code] ?? "UNKNOWN";
+    // grpc-js adds a note from name resolution, mostly an empty one.
+    const detail = error.details.replace(/\s*Resolution note:\s*$/, "");
+    const failure = new ExportError(
+      `gRPC ${code}: ${printable(detail, DETAILS_CHARACTERS)}`,
+      error.code,
+    );
+    if (BROKEN_CONNECTION.test(detail)) {
+      this.usable = false;
+      return { kind: "retryable", error: failure };
+    }
+    // A server's answer comes with headers of its own; without any, the connection may be what failed.
+    if (Object.keys(error.metadata.getMap()).length === 0) this.usable = false;
+    const status = error.metadata.get(DETAILS_TRAILER)[0];
+    const retryAfterMs = status instanceof Uint8Array ? readRetryDelay(status) : undefined;
+    if (retryAfterMs !== undefined && (RETRYABLE.has(code) || code === "RESOURCE_EXHAUSTED")) {
+      return { kind: "retryable", error: failure, retryAfterMs };
+    }
+    if (RETRYABLE.has(code)) return { kind: "retryable", error: failure };
+    return { kind: "rejected", error: failure, splitHelps: CONTENT.has(code) };
+  }
+}
+
+function isGrpcError(error: Error): error is GrpcError {
+  return "code" in error && typeof error.code === "number" && "metadata" in error;
+}

@@ -1,0 +1,74 @@
+import { type Exporter, ExportError, type ExportResult } from "./exporter.ts";
+
+/** What carries one request at a time, over a connection of its own. */
+export interface ExportSlot {
+  /** Sends one request. Never rejects. */
+  send(request: Uint8Array): Promise<ExportResult>;
+  /** False once its connection is not worth another request: the slot is then closed and another opened. */
+  readonly usable: boolean;
+  /** Ends the connection, and the request under way where that is possible; its result is of no interest any more. */
+  close(): void;
+}
+
+/**
+ * How long a request may take beyond the time that the transport gives it, milliseconds: the transport's own timeout
+ * comes first and says more.
+ */
+const DEADLINE_MARGIN_MS = 1000;
+
+/** The latest time a timer can be set for, milliseconds (`setTimeout`: a signed 32-bit integer). */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * An exporter made of slots that each carry one request at a time, so that an answer belongs to its request without
+ * doubt. A slot is opened when it is first needed; the one used last is used first, so few are open under little load.
+ */
+export class SlotExporter implements Exporter {
+  readonly concurrency: number;
+  readonly #openSlot: () => ExportSlot;
+  readonly #timeoutMs: number;
+  readonly #idle: ExportSlot[] = [];
+  readonly #busy = new Map<ExportSlot, (result: ExportResult) => void>();
+  #closed = false;
+
+  /** @param timeoutMs how long the transport gives a request, milliseconds. */
+  constructor(openSlot: () => ExportSlot, concurrency: number, timeoutMs: number) {
+    this.#openSlot = openSlot;
+    this.concurrency = concurrency;
+    this.#timeoutMs = timeoutMs + DEADLINE_MARGIN_MS;
+  }
+
+  send(request: Uint8Array, timeoutMs: number = this.#timeoutMs): Promise<ExportResult> {
+    if (this.#closed) return Promise.resolve(closedResult());
+    if (this.#busy.size >= this.concurrency) {
+      throw new RangeError(`more than ${this.concurrency} requests at once`);
+    }
+    const slot = this.#idle.pop() ?? this.#openSlot();
+    return new Promise((resolve) => {
+      const deadline = setTimeout(() => {
+        slot.close();
+        settle({ kind: "retryable", error: new ExportError(`no answer within ${timeoutMs} ms`) });
+      }, Math.min(timeoutMs, MAX_TIMER_MS));
+      const settle = (result: ExportResult): void => {
+        // The first of answer, deadline and close; whatever comes later has no one waiting.
+        if (!this.#busy.delete(slot)) return;
+        clearTimeout(deadline);
+        if (slot.usable && !this.#closed) this.#idle.push(slot);
+        else slot.close();
+        resolve(result);
+      };
+      this.#busy.set(slot, settle);
+      void slot.send(request).then(settle);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const slot of this.#idle.splice(0)) slot.close();
+    for (const settle of [...this.#busy.values()]) settle(closedResult());
+  }
+}
+
+function closedResult(): ExportResult {
+  return { kind: "retryable", error: new ExportError("the exporter is closed") };
+}
