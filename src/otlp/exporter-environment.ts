@@ -1,0 +1,100 @@
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import type { OtlpSettings } from "../settings.ts";
+import { ExporterSettingsError } from "./exporter.ts";
+
+/** What `OTEL_EXPORTER_OTLP_COMPRESSION` may say to OpenTelemetry's packages. */
+const COMPRESSIONS = ["none", "gzip"];
+
+/** The first certificate of a file; there may be text before it and others after it (RFC 7468). */
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/;
+
+/**
+ * Checks what OpenTelemetry's packages read from `OTEL_EXPORTER_OTLP_*` themselves but only warn about: an exporter
+ * without its certificate or its compression is not what was asked for.
+ * Rejects with {@link ExporterSettingsError}, which names the variable.
+ *
+ * Specification: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+ */
+export async function checkEnvironment({ protocol, url }: OtlpSettings): Promise<void> {
+  const compression = variable("COMPRESSION");
+  if (compression !== undefined && !COMPRESSIONS.includes(compression.value.trim())) {
+    throw new ExporterSettingsError(
+      `${compression.name}: ${JSON.stringify(compression.value)} is not supported; supported are ${
+        COMPRESSIONS.join(", ")
+      }`,
+    );
+  }
+  if (!url.startsWith("https:")) return;
+
+  // The gRPC package trims a path, the HTTP package takes it as it is.
+  const trimmed = protocol === "grpc";
+  const authority = readFile("CERTIFICATE", trimmed);
+  const key = readFile("CLIENT_KEY", trimmed);
+  const certificate = readFile("CLIENT_CERTIFICATE", trimmed);
+  if (authority !== undefined) await checkCertificate(authority);
+  if (key !== undefined && certificate !== undefined) return checkPair(key, certificate);
+  const lone = key ?? certificate;
+  if (lone === undefined) return;
+  throw new ExporterSettingsError(
+    `${lone.name} is set without OTEL_EXPORTER_OTLP_${
+      lone === key ? "CLIENT_CERTIFICATE" : "CLIENT_KEY"
+    }: a client certificate and its key go together`,
+  );
+}
+
+interface Variable {
+  readonly name: string;
+  readonly value: string;
+}
+interface VariableFile extends Variable {
+  readonly content: string;
+}
+
+/** The variable for traces, else the one for all signals; one that is blank counts as not set. */
+function variable(suffix: string): Variable | undefined {
+  for (const name of [`OTEL_EXPORTER_OTLP_TRACES_${suffix}`, `OTEL_EXPORTER_OTLP_${suffix}`]) {
+    const value = process.env[name];
+    if (value !== undefined && value.trim() !== "") return { name, value };
+  }
+  return undefined;
+}
+
+function readFile(suffix: string, trimmed: boolean): VariableFile | undefined {
+  const found = variable(suffix);
+  if (found === undefined) return undefined;
+  const path = trimmed ? found.value.trim() : found.value;
+  try {
+    return { ...found, content: readFileSync(path, "utf8") };
+  } catch (cause) {
+    throw fileError(found, "cannot be read", cause);
+  }
+}
+
+async function checkCertificate(file: VariableFile): Promise<void> {
+  const { X509Certificate } = await import("node:crypto");
+  try {
+    new X509Certificate(PEM_CERTIFICATE.exec(file.content)?.[0] ?? "");
+  } catch (cause) {
+    throw fileError(file, "holds no certificate in PEM", cause);
+  }
+}
+
+async function checkPair(key: VariableFile, certificate: VariableFile): Promise<void> {
+  await checkCertificate(certificate);
+  const { createPrivateKey, X509Certificate } = await import("node:crypto");
+  let privateKey: ReturnType<typeof createPrivateKey>;
+  try {
+    privateKey = createPrivateKey(key.content);
+  } catch (cause) {
+    throw fileError(key, "holds no private key in PEM without a passphrase", cause);
+  }
+  const first = PEM_CERTIFICATE.exec(certificate.content)?.[0] ?? "";
+  if (!new X509Certificate(first).checkPrivateKey(privateKey)) {
+    throw fileError(certificate, `does not belong to the key of ${key.name}`);
+  }
+}
+
+function fileError({ name, value }: Variable, problem: string, cause?: unknown) {
+  return new ExporterSettingsError(`${name}: ${JSON.stringify(value)} ${problem}`, { cause });
+}

@@ -1,0 +1,94 @@
+import { connect } from "node:net";
+import type { Logger } from "../log.ts";
+import type { OtlpSettings } from "../settings.ts";
+import { type Exporter, ExportError } from "./exporter.ts";
+
+/** A collector that cannot be reached, or that is none: the message names what, where and what to do. */
+export class CollectorError extends Error {
+  override readonly name = "CollectorError";
+}
+
+/** Statuses that say why nothing would ever be taken here, and what to do about it. */
+const REFUSALS: ReadonlyMap<number, string> = new Map([
+  [401, "it wants credentials: set OTEL_EXPORTER_OTLP_HEADERS"],
+  [403, "it does not accept the credentials in OTEL_EXPORTER_OTLP_HEADERS"],
+  [404, "there is no OTLP receiver at this path: check the endpoint's path"],
+  [405, "there is no OTLP receiver at this path: check the endpoint's path"],
+]);
+
+/**
+ * Finds out whether a collector is there: by a connection to its host and port and, for HTTP, by an export request
+ * without spans (an empty message is a valid one). A receiver that dislikes the empty request, or that is overloaded
+ * just now, is there. Rejects with {@link CollectorError}.
+ *
+ * @param exporter the exporter that will be used, with its headers and certificates.
+ * @param timeoutMs for both steps together, milliseconds.
+ */
+export async function probe(
+  { protocol, url }: OtlpSettings,
+  exporter: Exporter,
+  timeoutMs: number,
+  log: Logger,
+): Promise<void> {
+  const began = performance.now();
+  const { hostname, port, protocol: scheme } = new URL(url);
+  // The URL class puts an IPv6 address in brackets, and leaves out the scheme's own port.
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  const portNumber = Number(port || (scheme === "https:" ? 443 : 80));
+  try {
+    await connectTo(host, portNumber, timeoutMs);
+  } catch (cause) {
+    throw new CollectorError(
+      `no collector at ${url}: start it, or check --otlp-endpoint (--wait-for-collector starts without it)`,
+      { cause },
+    );
+  }
+  if (protocol === "grpc") return;
+
+  const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - began)));
+  const result = await exporter.send(new Uint8Array(), remaining);
+  if (result.kind === "success" || result.kind === "partial") return;
+  const status = result.error instanceof ExportError ? result.error.status : undefined;
+  if (status === undefined) {
+    throw new CollectorError(`something at ${url} takes connections but does not answer as HTTP`, {
+      cause: result.error,
+    });
+  }
+  if (status < 400) {
+    throw new CollectorError(`${url} redirects: give the endpoint that it redirects to`, {
+      cause: result.error,
+    });
+  }
+  const refusal = REFUSALS.get(status);
+  if (refusal !== undefined) {
+    throw new CollectorError(`the collector at ${url} refuses requests: ${refusal}`, {
+      cause: result.error,
+    });
+  }
+  log.debug("the collector answered the empty request with an error, so it is there", {
+    error: result.error,
+  });
+}
+
+function connectTo(host: string, port: number, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port });
+    const fail = (error: Error): void => {
+      socket.destroy();
+      reject(error);
+    };
+    const timer = setTimeout(
+      () => fail(new Error(`no connection within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve();
+    });
+    socket.on("error", (error) => {
+      clearTimeout(timer);
+      fail(error);
+    });
+  });
+}
