@@ -1,0 +1,29 @@
+import type { Declarations, ForeignFunctions, NativeFunctions } from "./library.ts";
+
+/** An address, opaque in Deno. */
+type DenoPointer = object | null;
+
+/** As much of Deno's API as is used here: its types are not installed. https://docs.deno.com/api/deno/ffi */
+declare const Deno: {
+  dlopen(
+    name: string,
+    symbols: { [name: string]: { parameters: readonly string[]; result: string } },
+  ): { symbols: { [name: string]: unknown } };
+  UnsafePointer: {
+    of(buffer: Uint8Array): DenoPointer;
+    value(pointer: DenoPointer): bigint;
+    create(address: bigint): DenoPointer;
+  };
+  UnsafePointerView: { getArrayBuffer(pointer: DenoPointer, bytes: number): ArrayBuffer };
+};
+
+/** Deno's side of {@link ForeignFunctions}; its names for the types are the ones used here. */
+export const foreignFunctions: ForeignFunctions = {
+  open<const D extends Declarations>(name: string, declarations: D): NativeFunctions<D> {
+    // The symbols are typed by the declarations: only the compiler cannot see it.
+    return Deno.dlopen(name, declarations).symbols as unknown as NativeFunctions<D>;
+  },
+  addressOf: (buffer) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)),
+  view: (address, bytes) =>
+    Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address), bytes),
+};
