@@ -48,26 +48,28 @@ export async function probe(
   const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - began)));
   const result = await exporter.send(new Uint8Array(), remaining);
   if (result.kind === "success" || result.kind === "partial") return;
-  const status = result.error instanceof ExportError ? result.error.status : undefined;
-  if (status === undefined) {
-    throw new CollectorError(`something at ${url} takes connections but does not answer as HTTP`, {
-      cause: result.error,
-    });
-  }
-  if (status < 400) {
-    throw new CollectorError(`${url} redirects: give the endpoint that it redirects to`, {
-      cause: result.error,
-    });
-  }
-  const refusal = REFUSALS.get(status);
-  if (refusal !== undefined) {
-    throw new CollectorError(`the collector at ${url} refuses requests: ${refusal}`, {
-      cause: result.error,
-    });
-  }
-  log.debug("the collector answered the empty request with an error, so it is there", {
+  const problem = diagnose(url, result.error);
+  if (problem !== undefined) throw new CollectorError(problem, { cause: result.error });
+  log.warn("the collector is there, but answers the empty request with an error", {
     error: result.error,
   });
+}
+
+/** Why an error means that nothing will be taken there, and what to do; undefined where it does not mean that. */
+function diagnose(url: string, error: Error): string | undefined {
+  const status = error instanceof ExportError ? error.status : undefined;
+  if (status === undefined || status < 300) {
+    return url.startsWith("https:")
+      ? `what listens at ${url} gives no answer over TLS: check the endpoint, and OTEL_EXPORTER_OTLP_CERTIFICATE`
+      : `what listens at ${url} gives no answer over HTTP: check the endpoint, or try --otlp-protocol grpc`;
+  }
+  if (status < 400) return `${url} redirects: give the endpoint that it redirects to`;
+  // Go's and nginx's answer to plain HTTP where TLS is spoken.
+  if (status === 400 && url.startsWith("http:") && /https/i.test(error.message)) {
+    return `${url} speaks TLS: give an endpoint with https://`;
+  }
+  const refusal = REFUSALS.get(status);
+  return refusal && `the collector at ${url} refuses requests: ${refusal}`;
 }
 
 function connectTo(host: string, port: number, timeoutMs: number): Promise<void> {
