@@ -14,6 +14,7 @@ const DECLARATIONS = {
   listen: { parameters: ["i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  send: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
   fcntl: { parameters: ["i32", "i32", "i64"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
@@ -93,6 +94,11 @@ export class Libc {
   /** Connects to a `struct sockaddr_*`. */
   connect(fd: number, address: Uint8Array): void {
     this.#check("connect", this.#c.connect(fd, address, address.length));
+  }
+
+  /** Sends from a connected socket; gives how many bytes it took. */
+  send(fd: number, bytes: Uint8Array, flags: number): number {
+    return Number(this.#check("send", this.#c.send(fd, bytes, BigInt(bytes.length), flags)));
   }
 
   /** The peer's `struct sockaddr_*`. */

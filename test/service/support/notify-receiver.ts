@@ -1,0 +1,59 @@
+import { errnoName, LibcError } from "../../../ffi/errors.ts";
+import { libcNames, loadLibc, openAny } from "../../../ffi/libc.ts";
+import { loadForeignFunctions } from "../../../ffi/library.ts";
+
+/** socket(2), recv(2) */
+const AF_UNIX = 1, SOCK_DGRAM = 2, SOCK_CLOEXEC = 0o2000000, MSG_DONTWAIT = 0x40;
+
+const libc = await loadLibc();
+const extra = openAny(await loadForeignFunctions(), libcNames(), {
+  recv: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
+});
+
+/** A service manager's end of `NOTIFY_SOCKET`. */
+export class NotifyReceiver {
+  readonly #socket: number;
+
+  /** @param name a path, or an abstract name with `@` for its zero. */
+  constructor(name: string) {
+    this.#socket = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const path = new TextEncoder().encode(name.replace(/^@/, "\0"));
+    const address = new Uint8Array(2 + path.length);
+    address[0] = AF_UNIX;
+    address.set(path, 2);
+    libc.bind(this.#socket, address);
+  }
+
+  /** What has come so far and was not read yet. */
+  read(): string[] {
+    const messages: string[] = [];
+    const buffer = new Uint8Array(4096);
+    for (;;) {
+      const length = Number(extra.recv(this.#socket, buffer, BigInt(buffer.length), MSG_DONTWAIT));
+      if (length < 0) return messages;
+      messages.push(new TextDecoder().decode(buffer.subarray(0, length)));
+    }
+  }
+
+  close(): void {
+    libc.close(this.#socket);
+  }
+
+  /** Sends from a socket of its own until the queue is full; returns how many fitted. */
+  fill(address: Uint8Array): number {
+    const sender = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    try {
+      libc.connect(sender, address);
+      for (let sent = 0;; sent++) {
+        try {
+          libc.send(sender, Uint8Array.of(0x2e), MSG_DONTWAIT);
+        } catch (error) {
+          if (error instanceof LibcError && errnoName(error) === "EAGAIN") return sent;
+          throw error;
+        }
+      }
+    } finally {
+      libc.close(sender);
+    }
+  }
+}
