@@ -1,0 +1,89 @@
+import * as fs from "node:fs";
+import { dirname, resolve } from "node:path";
+import process from "node:process";
+import { describeError } from "../log.ts";
+import { SpoolError } from "./spool-error.ts";
+
+/** Whom the process will run as. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Permission bits that let others than the owner in. */
+const OTHERS = 0o077;
+
+/**
+ * Makes sure that the spool's directory is there, 0700 and owned by the user that the process will run as. To be called
+ * while the process still has its privileges; the spool itself is opened after they are gone (`Spool.open`), so
+ * that root never reads, follows or changes what a less privileged process may have put there.
+ *
+ * A directory that is missing is made; its parent must exist. One that is empty is taken over. One that holds anything
+ * is left as it is and must already be right: `--spool-dir /etc` must not give `/etc` away.
+ *
+ * @param owner whom it shall belong to; default: the user the process runs as now.
+ * @returns its absolute path. Throws {@link SpoolError}.
+ */
+export function prepareSpoolDirectory(directory: string, owner?: Owner): string {
+  const path = resolve(directory);
+  const uid = owner?.uid ?? process.getuid?.() ?? 0;
+  try {
+    const made = makeDirectory(path);
+    const stat = fs.lstatSync(path);
+    if (!stat.isDirectory()) {
+      throw new SpoolError("failed", `spool directory ${path} is no directory`);
+    }
+    const mayChange = made || fs.readdirSync(path).length === 0;
+    if (stat.uid !== uid) {
+      if (owner === undefined || !mayChange) {
+        throw new SpoolError(
+          "failed",
+          `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
+        );
+      }
+      fs.chownSync(path, owner.uid, owner.gid);
+    }
+    if ((stat.mode & OTHERS) !== 0) {
+      if (!mayChange) {
+        throw new SpoolError(
+          "failed",
+          `spool directory ${path} is open to other users: chmod 700 it`,
+        );
+      }
+      fs.chmodSync(path, 0o700);
+    }
+    return path;
+  } catch (error) {
+    if (error instanceof SpoolError) throw error;
+    throw new SpoolError(
+      "failed",
+      `spool directory ${path} cannot be prepared: ${describeError(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Makes the directory durably unless it is there; tells whether it made it. */
+function makeDirectory(path: string): boolean {
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "EEXIST") return false;
+    if (code === "ENOENT") {
+      throw new SpoolError(
+        "failed",
+        `spool directory ${path} cannot be made: ${dirname(path)} does not exist`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+  const parent = fs.openSync(dirname(path), "r");
+  try {
+    fs.fsyncSync(parent);
+  } finally {
+    fs.closeSync(parent);
+  }
+  return true;
+}

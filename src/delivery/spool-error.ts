@@ -1,0 +1,34 @@
+/** What is wrong with a spool; `full` and `damaged` are the two that are not a failure of the machine. */
+export type SpoolErrorKind = "locked" | "full" | "damaged" | "failed";
+
+/** SQLite's primary result codes (https://www.sqlite.org/rescode.html), and their messages where a runtime gives no code. */
+const KINDS: readonly [kind: SpoolErrorKind, codes: readonly number[], message: RegExp][] = [
+  // SQLITE_BUSY, SQLITE_LOCKED
+  ["locked", [5, 6], /database (table )?is locked/],
+  // SQLITE_FULL
+  ["full", [13], /database or disk is full|ENOSPC|no space left/i],
+  // SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_ERROR for a table that is missing
+  ["damaged", [11, 26], /malformed|not a database|no such (table|column)/],
+];
+
+/** A spool that cannot be opened or used: the message names the file or directory, and what to do. */
+export class SpoolError extends Error {
+  override readonly name = "SpoolError";
+  readonly kind: SpoolErrorKind;
+
+  constructor(kind: SpoolErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+/** What kind of trouble an error from SQLite, or from the file system, stands for. */
+export function spoolErrorKind(error: unknown): SpoolErrorKind {
+  if (error instanceof SpoolError) return error.kind;
+  if (!(error instanceof Error)) return "failed";
+  const code = "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
+  for (const [kind, codes, message] of KINDS) {
+    if (codes.includes(code) || message.test(error.message)) return kind;
+  }
+  return "failed";
+}
