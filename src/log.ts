@@ -57,8 +57,9 @@ export interface LogOptions {
 /** An error's message, followed by those of its causes. */
 export function describeError(error: unknown): string {
   const messages: string[] = [];
+  let cause = error;
   // Eight: a chain longer than that is a loop or no help to a reader.
-  for (let cause = error; cause !== undefined && cause !== null && messages.length < 8;) {
+  for (let depth = 0; depth < 8 && cause !== undefined && cause !== null; depth++) {
     const message = cause instanceof Error ? cause.message || cause.name : String(cause);
     if (!messages.includes(message)) messages.push(message);
     cause = cause instanceof Error ? cause.cause : undefined;
