@@ -40,16 +40,11 @@ function names(option: Flagged): string[] {
 
 /** https://www.gnu.org/software/bash/manual/html_node/Programmable-Completion.html */
 function bashScript(): string {
-  const cases = (options: readonly Flagged[]) =>
-    options.filter((option) => option.metavar !== undefined).map((option) =>
-      `      ${names(option).join("|")}) ${bashAction(option.complete)} ;;`
-    ).join("\n");
-  const words = (options: readonly Flagged[]) => options.flatMap(names).join(" ");
-  const takesValue = [...MAIN_FLAGS, ...DEMO_FLAGS].filter((option) =>
-    option.metavar !== undefined
-  );
+  const commands = Object.keys(COMMANDS);
+  const valued = [...MAIN_FLAGS, ...DEMO_FLAGS].filter((option) => option.metavar !== undefined);
   return `# bash completion for ${PROGRAM}: source it, or save it as
 # ~/.local/share/bash-completion/completions/${PROGRAM}
+_kata_trace_forwarder_offer() { mapfile -t COMPREPLY < <(compgen "$@" -- "$current"); }
 _kata_trace_forwarder() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command= skip= word
   # bash splits --flag=value into three words.
@@ -62,28 +57,38 @@ _kata_trace_forwarder() {
     if [[ $word == = ]]; then skip=1; continue; fi
     if [[ $skip ]]; then skip=; continue; fi
     case $word in
-      ${[...new Set(takesValue.flatMap(names))].join("|")}) skip=1 ;;
-      ${Object.keys(COMMANDS).join("|")}) command=$word; break ;;
+      ${[...new Set(valued.flatMap(names))].join("|")}) skip=1 ;;
+      ${commands.join("|")}) command=$word; break ;;
     esac
   done
-  _kata_trace_forwarder_offer() { mapfile -t COMPREPLY < <(compgen "$@" -- "$current"); }
   COMPREPLY=()
-  if [[ $command == completions ]]; then
-    _kata_trace_forwarder_offer -W '${COMPLETION_SHELLS.join(" ")} --help -h'
-  elif [[ $command == demo ]]; then
-    case $previous in
-${cases(DEMO_FLAGS)}
-      *) _kata_trace_forwarder_offer -W '${words(DEMO_FLAGS)}' ;;
-    esac
-  else
-    case $previous in
-${cases(MAIN_FLAGS)}
-      *) _kata_trace_forwarder_offer -W '${words(MAIN_FLAGS)} ${Object.keys(COMMANDS).join(" ")}' ;;
-    esac
-  fi
+  case $command in
+    completions) _kata_trace_forwarder_offer -W '${COMPLETION_SHELLS.join(" ")}' ;;
+    demo)
+${bashCases(DEMO_FLAGS, [])}
+      ;;
+    *)
+${bashCases(MAIN_FLAGS, commands)}
+      ;;
+  esac
 }
 complete -F _kata_trace_forwarder ${PROGRAM}
 `;
+}
+
+/** What to offer behind each flag that takes a value; behind anything else, the flags and `words`. */
+function bashCases(options: readonly Flagged[], words: readonly string[]): string {
+  const flagsOf = new Map<string, string[]>();
+  for (const option of options) {
+    if (option.metavar === undefined) continue;
+    const action = bashAction(option.complete);
+    flagsOf.set(action, [...flagsOf.get(action) ?? [], ...names(option)]);
+  }
+  const lines = ["case $previous in"];
+  for (const [action, flags] of flagsOf) lines.push(`  ${flags.join("|")}) ${action} ;;`);
+  const others = [...options.flatMap(names), ...words].join(" ");
+  lines.push(`  *) _kata_trace_forwarder_offer -W '${others}' ;;`, "esac");
+  return lines.map((line) => `      ${line}`).join("\n");
 }
 
 function bashAction(complete: Completion | undefined): string {
