@@ -1,7 +1,7 @@
 import { diag, DiagLogLevel } from "@opentelemetry/api";
-import { describeError, type Logger, printable } from "../log.ts";
+import { describeError, type Logger, type LogLevel, printable } from "../log.ts";
 import type { OtlpSettings } from "../settings.ts";
-import type { Exporter } from "./exporter.ts";
+import type { Exporter, ExporterOptions } from "./exporter.ts";
 import { checkEnvironment } from "./exporter-environment.ts";
 
 /**
@@ -21,39 +21,41 @@ const DIAGNOSTIC_CHARACTERS = 512;
 export async function createExporter(
   settings: OtlpSettings,
   log: Logger,
-  concurrency: number = CONCURRENCY,
+  options: Partial<ExporterOptions> = {},
 ): Promise<Exporter> {
   await checkEnvironment(settings);
+  const all: ExporterOptions = { concurrency: CONCURRENCY, ...options };
   // What the packages warn of while they are set up is a setting that they ignore; later it is ours to report.
-  routeDiagnostics((message) => log.warn(message));
+  routeDiagnostics(log, "warn");
   const exporter = settings.protocol === "grpc"
-    ? await createGrpc(settings.url, concurrency, log)
-    : await createHttp(settings.url, concurrency);
-  routeDiagnostics((message) => log.debug(message));
+    ? await createGrpc(settings.url, all, log)
+    : await createHttp(settings.url, all);
+  routeDiagnostics(log, "debug");
   return exporter;
-
-  function routeDiagnostics(warn: (message: string) => void): void {
-    const to = (write: (message: string) => void) => (message: string, ...details: unknown[]) =>
-      write(diagnostic(message, details));
-    const debug = to((message) => log.debug(message));
-    diag.setLogger(
-      { error: to(warn), warn: to(warn), info: debug, debug, verbose: debug },
-      { logLevel: DiagLogLevel.INFO, suppressOverrideMessage: true },
-    );
-  }
 }
 
-async function createHttp(url: string, concurrency: number): Promise<Exporter> {
+/** Sends what OpenTelemetry's packages have to say to the log, their warnings and errors at the given level. */
+function routeDiagnostics(log: Logger, level: LogLevel): void {
+  const to = (level: LogLevel) => (message: string, ...details: unknown[]) =>
+    log.log(level, diagnostic(message, details));
+  const [warn, debug] = [to(level), to("debug")];
+  diag.setLogger(
+    { error: warn, warn, info: debug, debug, verbose: debug },
+    { logLevel: DiagLogLevel.INFO, suppressOverrideMessage: true },
+  );
+}
+
+async function createHttp(url: string, options: ExporterOptions): Promise<Exporter> {
   const { createHttpExporter } = await import("./http-exporter.ts");
-  return createHttpExporter(url, concurrency);
+  return createHttpExporter(url, options);
 }
 
-async function createGrpc(url: string, concurrency: number, log: Logger): Promise<Exporter> {
+async function createGrpc(url: string, options: ExporterOptions, log: Logger): Promise<Exporter> {
   const { setLogger } = await import("@grpc/grpc-js");
   const write = (message: unknown): void => log.debug(diagnostic(String(message), []));
   setLogger({ error: write, info: write, debug: write });
   const { createGrpcExporter } = await import("./grpc-exporter.ts");
-  return createGrpcExporter(url, concurrency);
+  return createGrpcExporter(url, options);
 }
 
 /** The packages pass whole requests along with some messages: only text and errors are kept. */

@@ -26,6 +26,14 @@ export interface Exporter {
   close(): void;
 }
 
+/** How an exporter works, beside what `OTEL_EXPORTER_OTLP_*` says. */
+export interface ExporterOptions {
+  /** See {@link Exporter.concurrency}. */
+  readonly concurrency: number;
+  /** Called each time the transport itself tries a request again, within `send`. */
+  readonly onRetry?: () => void;
+}
+
 /** What went wrong with one request, with the collector's own answer where there was one. */
 export class ExportError extends Error {
   override readonly name = "ExportError";

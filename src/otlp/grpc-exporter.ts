@@ -8,6 +8,7 @@ import { VERSION } from "../version.ts";
 import { readExportResponse, readRetryDelay } from "./export-response.ts";
 import {
   type Exporter,
+  type ExporterOptions,
   ExportError,
   ExporterSettingsError,
   type ExportResult,
@@ -79,7 +80,7 @@ interface GrpcError extends Error {
  *
  * @param url `http://` without TLS, `https://` with TLS.
  */
-export function createGrpcExporter(url: string, concurrency: number): Exporter {
+export function createGrpcExporter(url: string, { concurrency }: ExporterOptions): Exporter {
   let options: GrpcOptions;
   let credentials: ChannelCredentials;
   try {

@@ -9,6 +9,7 @@ import { VERSION } from "../version.ts";
 import { readExportResponse, readStatusMessage } from "./export-response.ts";
 import {
   type Exporter,
+  type ExporterOptions,
   ExportError,
   ExporterSettingsError,
   type ExportResult,
@@ -36,9 +37,12 @@ interface RequestTaker {
 /**
  * Makes an exporter for OTLP/HTTP in protobuf, on OpenTelemetry's transport: compression, headers, timeout and
  * certificates are read here and now from `OTEL_EXPORTER_OTLP_*`. A request is retried by the transport within its
- * timeout. Throws {@link ExporterSettingsError}.
+ * timeout. Rejects with {@link ExporterSettingsError}.
  */
-export async function createHttpExporter(url: string, concurrency: number): Promise<Exporter> {
+export async function createHttpExporter(
+  url: string,
+  { concurrency, onRetry }: ExporterOptions,
+): Promise<Exporter> {
   const options = convertLegacyHttpOptions(
     { url, userAgent: `kata-trace-forwarder/${VERSION}` },
     "TRACES",
@@ -46,7 +50,8 @@ export async function createHttpExporter(url: string, concurrency: number): Prom
     { "Content-Type": "application/x-protobuf" },
   );
   await checkHeaders(options);
-  return new SlotExporter(() => new HttpSlot(options), concurrency, options.timeoutMillis);
+  const openSlot = (): HttpSlot => new HttpSlot(options, onRetry);
+  return new SlotExporter(openSlot, concurrency, options.timeoutMillis);
 }
 
 /** A header that cannot be sent would fail each request, and look like a collector that is away. */
@@ -68,14 +73,18 @@ async function checkHeaders(options: HttpOptions): Promise<void> {
 class HttpSlot implements ExportSlot {
   usable = true;
   readonly #delegate: ReturnType<typeof createOtlpHttpExportDelegate<Uint8Array, unknown>>;
+  readonly #onRetry: (() => void) | undefined;
   #agent: HttpAgent | undefined;
+  /** How often the request under way has been tried. */
+  #tries = 0;
   #request: http.ClientRequest | undefined;
   #response: http.IncomingMessage | undefined;
   /** The beginning of a refusal's body. */
   #refusal: Buffer[] = [];
   #answer: Uint8Array | undefined;
 
-  constructor(options: HttpOptions) {
+  constructor(options: HttpOptions, onRetry?: () => void) {
+    this.#onRetry = onRetry;
     const agentFactory = async (protocol: string): Promise<http.Agent> => {
       this.#agent = await options.agentFactory(protocol);
       this.#watch(this.#agent as unknown as RequestTaker);
@@ -98,6 +107,7 @@ class HttpSlot implements ExportSlot {
 
   send(request: Uint8Array): Promise<ExportResult> {
     this.#response = this.#answer = undefined;
+    this.#tries = 0;
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
         this.#request = undefined;
@@ -119,6 +129,7 @@ class HttpSlot implements ExportSlot {
   #watch(agent: RequestTaker): void {
     const addRequest = agent.addRequest;
     agent.addRequest = (request, ...rest) => {
+      if (this.usable && this.#tries++ > 0) this.#onRetry?.();
       this.#request = request;
       this.#response = undefined;
       this.#refusal = [];

@@ -1,5 +1,5 @@
 import { jsonText, printable } from "../log.ts";
-import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "./json-record.ts";
+import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "./span-record.ts";
 
 /** `Span.SpanKind` and `Status.StatusCode` (opentelemetry/proto/trace/v1/trace.proto) by their numbers. */
 const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
