@@ -22,23 +22,26 @@ const [SEED_LOW, SEED_HIGH] = getRandomValues(new Int32Array(2)) as unknown as [
  * It works on what has been written, so it does not know which encoding the keys came in. The time it takes is linear
  * in the bytes written, whatever the keys are. Use: `begin(writer)`, then for each entry write its field and `add(…)`,
  * then `end()`.
+ *
+ * Its members are `private`, not `#private`: this is on the path of every attribute, and JavaScriptCore takes a tenth
+ * longer for a span when it has to check for the latter.
  */
 export class AttributeMap {
-  #writer = NO_WRITER;
-  #entries = new Int32Array(STRIDE * FEW);
-  #count = 0;
+  private writer = NO_WRITER;
+  private entries = new Int32Array(STRIDE * FEW);
+  private count = 0;
   /** How many entries a later one has replaced. Their key's length is -1. */
-  #replaced = 0;
+  private replaced = 0;
   /** Open addressing: an entry's number plus one, 0 where free; a power of two long. Used while `#hashed`. */
-  #table = new Int32Array(0);
-  #hashed = false;
+  private table = new Int32Array(0);
+  private hashed = false;
 
   /** Begins a map with what is written to `writer` next. */
   begin(writer: ProtobufWriter): void {
-    this.#writer = writer;
-    this.#count = 0;
-    this.#replaced = 0;
-    this.#hashed = false;
+    this.writer = writer;
+    this.count = 0;
+    this.replaced = 0;
+    this.hashed = false;
   }
 
   /**
@@ -46,49 +49,49 @@ export class AttributeMap {
    * `keyLength` bytes at `keyStart`.
    */
   add(fieldStart: number, keyStart: number, keyLength: number): void {
-    if (this.#hashed) {
-      this.#addHashed(fieldStart, keyStart, keyLength);
+    if (this.hashed) {
+      this.addHashed(fieldStart, keyStart, keyLength);
       return;
     }
-    const entries = this.#entries;
-    const used = this.#count * STRIDE;
-    const print = this.#fingerprint(keyStart, keyLength);
+    const entries = this.entries;
+    const used = this.count * STRIDE;
+    const print = this.fingerprint(keyStart, keyLength);
     for (let entry = 0; entry < used; entry += STRIDE) {
       if (entries[entry + 3] !== print || entries[entry + 2] !== keyLength) continue;
-      if (!this.#sameBytes(entries[entry + 1] as number, keyStart, keyLength)) {
+      if (!this.sameBytes(entries[entry + 1] as number, keyStart, keyLength)) {
         // The fingerprint does not tell these keys apart. Comparing such keys each with each could take forever.
-        this.#startHashing();
-        this.#addHashed(fieldStart, keyStart, keyLength);
+        this.startHashing();
+        this.addHashed(fieldStart, keyStart, keyLength);
         return;
       }
       entries[entry + 2] = -1;
-      this.#replaced++;
+      this.replaced++;
       break;
     }
-    if (this.#count === FEW) {
-      this.#startHashing();
-      this.#addHashed(fieldStart, keyStart, keyLength);
+    if (this.count === FEW) {
+      this.startHashing();
+      this.addHashed(fieldStart, keyStart, keyLength);
       return;
     }
     entries[used] = fieldStart;
     entries[used + 1] = keyStart;
     entries[used + 2] = keyLength;
     entries[used + 3] = print;
-    this.#count++;
+    this.count++;
   }
 
   /** Ends the map with the last entry added: takes what was replaced out of the writer's bytes. */
   end(): void {
-    if (this.#replaced > 0) this.#compact();
-    if (this.#entries.length > STRIDE * RETAINED_ENTRIES) {
-      this.#entries = new Int32Array(STRIDE * FEW);
-      this.#table = new Int32Array(0);
+    if (this.replaced > 0) this.compact();
+    if (this.entries.length > STRIDE * RETAINED_ENTRIES) {
+      this.entries = new Int32Array(STRIDE * FEW);
+      this.table = new Int32Array(0);
     }
   }
 
   /** Equal keys have equal fingerprints; different ones nearly always different ones, unless someone wants otherwise. */
-  #fingerprint(keyStart: number, keyLength: number): number {
-    const view = this.#writer.view;
+  private fingerprint(keyStart: number, keyLength: number): number {
+    const view = this.writer.view;
     if (keyLength >= 4) {
       const first = view.getInt32(keyStart, true);
       const last = view.getInt32(keyStart + keyLength - 4, true);
@@ -99,8 +102,8 @@ export class AttributeMap {
     return print;
   }
 
-  #sameBytes(left: number, right: number, length: number): boolean {
-    const buffer = this.#writer.buffer;
+  private sameBytes(left: number, right: number, length: number): boolean {
+    const buffer = this.writer.buffer;
     for (let i = 0; i < length; i++) {
       if (buffer[left + i] !== buffer[right + i]) return false;
     }
@@ -108,25 +111,25 @@ export class AttributeMap {
   }
 
   /** Puts what is there into a table, under hashes in place of fingerprints. */
-  #startHashing(): void {
-    this.#hashed = true;
-    const entries = this.#entries;
-    const view = this.#writer.view;
-    for (let entry = 0; entry < this.#count * STRIDE; entry += STRIDE) {
+  private startHashing(): void {
+    this.hashed = true;
+    const entries = this.entries;
+    const view = this.writer.view;
+    for (let entry = 0; entry < this.count * STRIDE; entry += STRIDE) {
       const keyStart = entries[entry + 1] as number;
       const keyLength = entries[entry + 2] as number;
       if (keyLength < 0) continue;
       entries[entry + 3] = halfSipHash(view, keyStart, keyStart + keyLength, SEED_LOW, SEED_HIGH);
     }
-    this.#fillTable(FEW * 4);
+    this.fillTable(FEW * 4);
   }
 
-  #fillTable(size: number): void {
-    if (this.#table.length === size) this.#table.fill(0);
-    else this.#table = new Int32Array(size);
-    const entries = this.#entries;
-    const table = this.#table;
-    for (let number = 0; number < this.#count; number++) {
+  private fillTable(size: number): void {
+    if (this.table.length === size) this.table.fill(0);
+    else this.table = new Int32Array(size);
+    const entries = this.entries;
+    const table = this.table;
+    for (let number = 0; number < this.count; number++) {
       if ((entries[number * STRIDE + 2] as number) < 0) continue;
       let slot = (entries[number * STRIDE + 3] as number) & (size - 1);
       while (table[slot] !== 0) slot = (slot + 1) & (size - 1);
@@ -134,21 +137,21 @@ export class AttributeMap {
     }
   }
 
-  #addHashed(fieldStart: number, keyStart: number, keyLength: number): void {
-    if (this.#count * STRIDE === this.#entries.length) {
-      const grown = new Int32Array(this.#entries.length * 2);
-      grown.set(this.#entries);
-      this.#entries = grown;
+  private addHashed(fieldStart: number, keyStart: number, keyLength: number): void {
+    if (this.count * STRIDE === this.entries.length) {
+      const grown = new Int32Array(this.entries.length * 2);
+      grown.set(this.entries);
+      this.entries = grown;
     }
     // At most half full, so that a free slot is near.
-    if ((this.#count - this.#replaced) * 2 >= this.#table.length) {
-      this.#fillTable(this.#table.length * 2);
+    if ((this.count - this.replaced) * 2 >= this.table.length) {
+      this.fillTable(this.table.length * 2);
     }
-    const entries = this.#entries;
-    const table = this.#table;
+    const entries = this.entries;
+    const table = this.table;
     const mask = table.length - 1;
     const hash = halfSipHash(
-      this.#writer.view,
+      this.writer.view,
       keyStart,
       keyStart + keyLength,
       SEED_LOW,
@@ -159,25 +162,25 @@ export class AttributeMap {
       const entry = ((table[slot] as number) - 1) * STRIDE;
       if (
         entries[entry + 3] === hash && entries[entry + 2] === keyLength &&
-        this.#sameBytes(entries[entry + 1] as number, keyStart, keyLength)
+        this.sameBytes(entries[entry + 1] as number, keyStart, keyLength)
       ) {
         entries[entry + 2] = -1;
-        this.#replaced++;
+        this.replaced++;
         break;
       }
     }
-    const used = this.#count * STRIDE;
+    const used = this.count * STRIDE;
     entries[used] = fieldStart;
     entries[used + 1] = keyStart;
     entries[used + 2] = keyLength;
     entries[used + 3] = hash;
-    table[slot] = ++this.#count;
+    table[slot] = ++this.count;
   }
 
-  #compact(): void {
-    const writer = this.#writer;
-    const entries = this.#entries;
-    const used = this.#count * STRIDE;
+  private compact(): void {
+    const writer = this.writer;
+    const entries = this.entries;
+    const used = this.count * STRIDE;
     let to = entries[0] as number;
     for (let entry = 0; entry < used; entry += STRIDE) {
       if ((entries[entry + 2] as number) < 0) continue;
