@@ -9,7 +9,10 @@ export interface GuestIdentity {
 /** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
 export interface GuestConnection {
   readonly identity: GuestIdentity;
-  /** Stops reading: what the guest writes waits in the kernel, and then in the guest. */
+  /**
+   * Stops reading: what the guest writes waits in the kernel, and then in the guest. Of a connection that breaks, what
+   * the kernel held of it still comes.
+   */
   pause(): void;
   resume(): void;
   /** Ends the connection at once. `GuestReceiver.end` is called, once. */
@@ -39,4 +42,13 @@ export interface Listener {
 /** A listener that cannot listen: the message names what, where and what to do. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
+}
+
+/** A guest's connection that broke; the cause says how. */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+
+  constructor(peer: string, cause: Error) {
+    super(`the connection of ${peer} broke: ${cause.message}`, { cause });
+  }
 }

@@ -1,0 +1,80 @@
+import type { DescriptorBudget } from "./descriptor-budget.ts";
+import type { VsockAddress } from "./identity.ts";
+import {
+  ConnectionError,
+  type GuestConnection,
+  type GuestIdentity,
+  type GuestReceiver,
+} from "./listener.ts";
+import type { Stream, StreamHandlers, StreamServer } from "./stream-server.ts";
+
+/** What every listener is told beside where to listen. */
+export interface ListenerOptions {
+  /** Shared by all listeners of the process. */
+  readonly budget: DescriptorBudget;
+  /** Something that ends neither the listener nor a guest but that an operator should know. */
+  readonly onProblem: (message: string, error?: Error) => void;
+}
+
+/** Guests made out of the connections of one stream server. */
+export class GuestServer {
+  readonly #options: ListenerOptions;
+  readonly #identify: (peer: VsockAddress | undefined) => GuestIdentity;
+  #server: StreamServer | undefined;
+
+  constructor(
+    options: ListenerOptions,
+    identify: (peer: VsockAddress | undefined) => GuestIdentity,
+  ) {
+    this.#options = options;
+    this.#identify = identify;
+  }
+
+  /** What the stream server is to call for `accept` to be called. */
+  handlers(accept: (connection: GuestConnection) => GuestReceiver): StreamHandlers {
+    return {
+      accept: (stream, peer) => this.#accept(stream, peer, accept),
+      problem: (message, error) => this.#options.onProblem(message, asError(error)),
+    };
+  }
+
+  /** The server made with these handlers. */
+  start(server: StreamServer): void {
+    this.#server = server;
+    this.#options.budget.attach(server);
+  }
+
+  /** Closes the listening socket; guests stay. */
+  close(): void {
+    if (this.#server === undefined) return;
+    this.#server.close();
+    this.#options.budget.detach(this.#server);
+    this.#server = undefined;
+  }
+
+  #accept(
+    stream: Stream,
+    peer: VsockAddress | undefined,
+    accept: (connection: GuestConnection) => GuestReceiver,
+  ): GuestReceiver {
+    const identity = this.#identify(peer);
+    const receiver = accept({
+      identity,
+      pause: () => stream.pause(),
+      resume: () => stream.resume(),
+      destroy: () => stream.destroy(),
+    });
+    this.#options.budget.take();
+    return {
+      data: (chunk) => receiver.data(chunk),
+      end: (error) => {
+        this.#options.budget.release();
+        receiver.end(error && new ConnectionError(identity.peer, error));
+      },
+    };
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,48 @@
+import { basename, dirname } from "node:path";
+import type { GuestIdentity } from "./listener.ts";
+
+/** The address of one end of an AF_VSOCK stream; vsock(7). */
+export interface VsockAddress {
+  readonly cid: number;
+  readonly port: number;
+}
+
+/**
+ * Sockets in a jail's `root`, whose sandbox is one directory up:
+ * - the Go runtime's Firecracker: `/run/vc/firecracker/{ID}/root/kata.hvsock`,
+ * - the Rust runtime's Dragonball and Firecracker: `/run/kata/{ID}/root/kata.hvsock`, jailed
+ *   `/run/kata/firecracker/{ID}/root/kata.hvsock`.
+ * Rootless, the same stands below `$XDG_RUNTIME_DIR`.
+ */
+const JAIL_TEMPLATES = [
+  /\/vc\/[^/]+\/([^/]+)\/root\/[^/]+$/,
+  /\/kata\/(?:[^/]+\/)?([^/]+)\/root\/[^/]+$/,
+] as const;
+
+/**
+ * The sandbox whose VMM has its socket at `socketPath` (absolute, normalised): its ID in the paths that Kata's
+ * templates describe, such as `/run/vc/vm/{ID}/clh.sock` (what `kata-runtime env` prints), else the name of the
+ * directory that holds the socket.
+ */
+export function sandboxId(socketPath: string): string {
+  for (const template of JAIL_TEMPLATES) {
+    const id = template.exec(socketPath)?.[1];
+    if (id !== undefined) return id;
+  }
+  // `/run/vc/vm/{ID}/clh.sock`, `/run/kata/{ID}/ch-vm.sock`, and any other place.
+  return basename(dirname(socketPath)) || "/";
+}
+
+/** A guest that came over AF_VSOCK. */
+export function vsockIdentity(peer: VsockAddress): GuestIdentity {
+  return {
+    peer: `vsock:${peer.cid}:${peer.port}`,
+    attributes: new Map([["kata.vsock.cid", peer.cid]]),
+  };
+}
+
+/** A guest whose VMM connected to the socket beside `socketPath`. */
+export function sandboxIdentity(socketPath: string): GuestIdentity {
+  const id = sandboxId(socketPath);
+  return { peer: id, attributes: new Map([["kata.sandbox.id", id]]) };
+}

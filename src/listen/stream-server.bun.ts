@@ -1,0 +1,178 @@
+import { foreignFunctions } from "../../ffi/library.bun.ts";
+import { type Libc, openLibc } from "../../ffi/libc.ts";
+import type { GuestReceiver } from "./listener.ts";
+import type { VsockAddress } from "./identity.ts";
+import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
+import { AF_VSOCK, readVsockSockaddr, vsockSockaddr } from "./sockaddr.ts";
+
+/** socket(2), Linux, x86_64 and aarch64 alike. */
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+/** How many connections may wait to be accepted: what the kernel allows at most by default (net.core.somaxconn). */
+const BACKLOG = 4096;
+
+/** A socket of Bun, with its descriptor, which Bun's types leave out. */
+type BunSocket = Bun.Socket<BunStream> & { readonly fd: number };
+type BunListener = Bun.SocketListener<BunStream> & { readonly fd: number };
+/** Bun takes a bound descriptor too (`node:net` needs it for `listen({ fd })`), which its types leave out. */
+type BunListen = (
+  options: ({ unix: string } | { fd: number }) & { socket: Bun.SocketHandler<BunStream> },
+) => BunListener;
+const bunListen = Bun.listen as unknown as BunListen;
+
+/**
+ * A connection. `Bun.listen` and not `node:net`: a paused socket then leaves everything in the kernel, where
+ * `node:net` reads up to another 512 KiB a guest into memory.
+ */
+class BunStream implements Stream {
+  readonly #socket: BunSocket;
+  receiver: GuestReceiver | undefined;
+  error: Error | undefined;
+  #ended = false;
+
+  constructor(socket: BunSocket) {
+    this.#socket = socket;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    // Bun calls `close` within `terminate`.
+    this.#socket.terminate();
+  }
+
+  data(chunk: Uint8Array): void {
+    if (!this.#ended) this.receiver?.data(chunk);
+  }
+
+  end(error: Error | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    // Later: `destroy` may have been called from within `accept` or `data`, which `end` must not overtake.
+    queueMicrotask(() => this.receiver?.end(this.error ?? error));
+  }
+}
+
+/** A listening socket that Bun accepts from. */
+class BunStreamServer implements StreamServer {
+  readonly #handlers: StreamHandlers;
+  readonly #libc: () => Libc;
+  readonly #peer: (socket: BunSocket) => VsockAddress | undefined;
+  /** Absent while paused. */
+  #listener: BunListener | undefined;
+  /**
+   * A descriptor of our own for the listening socket, so that it outlives Bun's listener: Bun cannot pause accepting,
+   * so that a pause closes the listener and a resume makes another of the same socket.
+   */
+  #held: number | undefined;
+
+  constructor(
+    handlers: StreamHandlers,
+    libc: () => Libc,
+    peer: (socket: BunSocket) => VsockAddress | undefined,
+    from: { unix: string } | { held: number },
+  ) {
+    this.#handlers = handlers;
+    this.#libc = libc;
+    this.#peer = peer;
+    if ("unix" in from) {
+      this.#listener = bunListen({ unix: from.unix, socket: this.#events });
+    } else {
+      this.#held = from.held;
+      this.#listener = this.#listenAgain(from.held);
+    }
+  }
+
+  readonly #events: Bun.SocketHandler<BunStream> = {
+    open: (socket) => this.#open(socket as BunSocket),
+    data: (socket, chunk) => socket.data.data(chunk),
+    close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
+    error: (socket, error) => this.#failed(socket as BunSocket, error),
+  };
+
+  #open(socket: BunSocket): void {
+    const peer = this.#peer(socket);
+    const stream = new BunStream(socket);
+    socket.data = stream;
+    stream.receiver = this.#handlers.accept(stream, peer);
+  }
+
+  /** Bun brings exceptions of the handlers here: one guest's failure ends that guest alone. */
+  #failed(socket: BunSocket, error: Error): void {
+    const stream = socket.data as BunStream | undefined;
+    if (stream?.receiver === undefined) {
+      this.#handlers.problem("a connection could not be accepted", error);
+    } else {
+      stream.error ??= error;
+    }
+    socket.terminate();
+  }
+
+  #listenAgain(held: number): BunListener {
+    const libc = this.#libc();
+    const fd = libc.duplicate(held);
+    try {
+      return bunListen({ fd, socket: this.#events });
+    } catch (error) {
+      libc.close(fd);
+      throw error;
+    }
+  }
+
+  pause(): void {
+    if (this.#listener === undefined) return;
+    try {
+      this.#held ??= this.#libc().duplicate(this.#listener.fd);
+    } catch (error) {
+      this.#handlers.problem("accepting could not be paused", error);
+      return;
+    }
+    this.#listener.stop(false);
+    this.#listener = undefined;
+  }
+
+  resume(): boolean {
+    if (this.#listener !== undefined || this.#held === undefined) return true;
+    try {
+      this.#listener = this.#listenAgain(this.#held);
+      return true;
+    } catch (error) {
+      this.#handlers.problem("accepting could not be resumed", error);
+      return false;
+    }
+  }
+
+  close(): void {
+    this.#listener?.stop(false);
+    this.#listener = undefined;
+    if (this.#held !== undefined) this.#libc().close(this.#held);
+    this.#held = undefined;
+  }
+}
+
+/** libc, opened when it is first needed: a UNIX socket needs it only to pause. */
+const libc = () => openLibc(foreignFunctions);
+
+/** Bun's side of {@link StreamServers}. */
+export const streamServers: StreamServers = {
+  unix: (path, handlers) => new BunStreamServer(handlers, libc, () => undefined, { unix: path }),
+  async vsock(address, handlers) {
+    const held = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    try {
+      libc().bind(held, vsockSockaddr(address));
+      libc().listen(held, BACKLOG);
+      const peer = (socket: BunSocket) => readVsockSockaddr(libc().getpeername(socket.fd));
+      return new BunStreamServer(handlers, libc, peer, { held });
+    } catch (error) {
+      libc().close(held);
+      throw error;
+    }
+  },
+};

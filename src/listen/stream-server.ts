@@ -1,0 +1,47 @@
+import type { VsockAddress } from "./identity.ts";
+import type { GuestReceiver } from "./listener.ts";
+
+/** One accepted connection, as a runtime reads it. */
+export interface Stream {
+  /** See `GuestConnection`. */
+  pause(): void;
+  resume(): void;
+  destroy(): void;
+}
+
+/** What a stream server calls. */
+export interface StreamHandlers {
+  /** A connection has come; `peer` is known for AF_VSOCK. */
+  accept(stream: Stream, peer: VsockAddress | undefined): GuestReceiver;
+  /** Something went wrong that belongs to no connection's receiver. */
+  problem(message: string, error: unknown): void;
+}
+
+/** A listening socket that accepts connections, and can leave them waiting in the kernel's backlog. */
+export interface StreamServer {
+  /** Accepts no more; who connects waits in the backlog. Reading goes on. */
+  pause(): void;
+  /** Accepts again. False where that failed (said through `problem`); it may be tried again. */
+  resume(): boolean;
+  /** Closes the listening socket for good; connections stay. */
+  close(): void;
+}
+
+/** A runtime's way of making stream servers. Both throw the runtime's or libc's error, whose `code` is the errno's name. */
+export interface StreamServers {
+  /** Binds and listens at a path, synchronously, so that a umask may be set around the call. */
+  unix(path: string, handlers: StreamHandlers): StreamServer;
+  /** Binds and listens at an AF_VSOCK address. */
+  vsock(address: VsockAddress, handlers: StreamHandlers): Promise<StreamServer>;
+}
+
+/** The stream servers of the runtime that runs this. */
+export async function loadStreamServers(): Promise<StreamServers> {
+  const { streamServers } = "Bun" in globalThis
+    ? await import("./stream-server.bun.ts")
+    : await import("./stream-server.deno.ts");
+  return streamServers;
+}
+
+/** VMADDR_CID_ANY, vsock(7): every CID of this machine. */
+export const CID_ANY = 0xffff_ffff;

@@ -1,0 +1,72 @@
+import { errnoName } from "../../ffi/errors.ts";
+import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { type VsockAddress, vsockIdentity } from "./identity.ts";
+import {
+  type GuestConnection,
+  type GuestReceiver,
+  type Listener,
+  ListenError,
+} from "./listener.ts";
+import { CID_ANY, loadStreamServers } from "./stream-server.ts";
+
+/** Where to listen: `any` is every CID of this machine. */
+export interface VsockSettings {
+  readonly cid: number | "any";
+  readonly port: number;
+}
+
+/** Guests over AF_VSOCK (QEMU and others with vhost-vsock); vsock(7). */
+export class VsockListener implements Listener {
+  readonly address: string;
+  readonly #local: VsockAddress;
+  readonly #guests: GuestServer;
+
+  constructor(settings: VsockSettings, options: ListenerOptions) {
+    this.#local = { cid: settings.cid === "any" ? CID_ANY : settings.cid, port: settings.port };
+    this.address = `vsock:${this.#local.cid}:${this.#local.port}`;
+    this.#guests = new GuestServer(options, (peer) => {
+      // Without the host's own word on who it is, a guest could pass for another.
+      if (peer === undefined) throw new Error("the peer's CID is unknown");
+      return vsockIdentity(peer);
+    });
+  }
+
+  async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
+    const servers = await loadStreamServers();
+    try {
+      this.#guests.start(await servers.vsock(this.#local, this.#guests.handlers(accept)));
+    } catch (error) {
+      throw vsockListenError(this.#local, error);
+    }
+  }
+
+  stopAccepting(): Promise<void> {
+    this.#guests.close();
+    return Promise.resolve();
+  }
+
+  /** AF_VSOCK leaves nothing behind. */
+  cleanUp(): void {}
+}
+
+/** What to do about a socket, bind or listen that failed. */
+export function vsockListenError(local: VsockAddress, cause: unknown): ListenError {
+  const where = `cannot listen at vsock:${local.cid}:${local.port}`;
+  return new ListenError(`${where}: ${vsockAdvice(local, cause)}`, { cause });
+}
+
+function vsockAdvice(local: VsockAddress, cause: unknown): string {
+  switch (errnoName(cause)) {
+    case "EAFNOSUPPORT":
+      return "this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`";
+    case "EADDRNOTAVAIL":
+      return `this machine has no CID ${local.cid}: use --vsock-cid any, or load the host's module with \`modprobe vhost_vsock\``;
+    case "EADDRINUSE":
+      return "another process listens there, perhaps another forwarder: stop it or use another --vsock-port";
+    case "EACCES":
+      // vsock(7): ports below 1024 are privileged.
+      return `port ${local.port} is for root (CAP_NET_BIND_SERVICE): run as root or use a --vsock-port above 1023`;
+    default:
+      return cause instanceof Error ? cause.message : String(cause);
+  }
+}
