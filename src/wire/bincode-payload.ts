@@ -18,10 +18,13 @@ const MOST_GROWTH = 4;
 /** Room for the tags and lengths around the span and its resource. */
 const AROUND = 64;
 
-/** The latest time of 64 bits, 2^64 - 1 ns: seconds as 4 * 2^32 + this, and the nanoseconds after them. */
-const LAST_SECOND_HIGH = 4;
-const LAST_SECOND_LOW = 1_266_874_889;
+/** The latest time of 64 bits, 2^64 - 1 ns, as seconds and nanoseconds. */
+const LAST_SECOND = 18_446_744_073;
 const LAST_NANOSECOND = 709_551_615;
+/** The upper half of `LAST_SECOND`. */
+const LAST_SECOND_HIGH = 4;
+const TWO_TO_32 = 0x1_0000_0000;
+/** In a second. */
 const NANOSECONDS = 1_000_000_000;
 /** The same in halves of 16 bits, whose products fit 32. */
 const NANOSECONDS_LOW = NANOSECONDS & 0xffff;
@@ -179,12 +182,13 @@ export class BincodePayload {
     return this.fixed64(out + 1, sum, sumHigh);
   }
 
+  /** All numbers unsigned; a double holds every number of seconds that is near the limit. */
   #checkTime(at: number, low: number, high: number, nanoseconds: number): void {
-    if (high === LAST_SECOND_HIGH) {
-      if (low < LAST_SECOND_LOW) return;
-      if (low === LAST_SECOND_LOW && nanoseconds <= LAST_NANOSECOND) return;
+    const seconds = high * TWO_TO_32 + low + Math.floor(nanoseconds / NANOSECONDS);
+    const late = seconds === LAST_SECOND && nanoseconds % NANOSECONDS > LAST_NANOSECOND;
+    if (seconds > LAST_SECOND || late) {
+      this.fail("time-out-of-range", at, "time is beyond 64 bits of nanoseconds");
     }
-    this.fail("time-out-of-range", at, "time is beyond 64 bits of nanoseconds");
   }
 
   /** Writes a string field of the `length` bytes at `at`; none if there are none. */

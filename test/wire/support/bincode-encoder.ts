@@ -22,7 +22,8 @@ export function encodeBincode(record: SpanRecord, options: BincodeOptions = {}):
 /** Bincode 1.3 with its defaults: little endian, fixed width. Slow and plain. */
 class BincodeEncoder {
   readonly #options: BincodeOptions;
-  readonly #bytes: number[] = [];
+  #bytes = Buffer.alloc(1024);
+  #length = 0;
 
   constructor(options: BincodeOptions) {
     this.#options = options;
@@ -58,7 +59,7 @@ class BincodeEncoder {
     this.#text(record.status.message);
     this.#int(record.resource === null ? 0 : 1, 1);
     if (record.resource !== null) this.#attributes(record.resource);
-    return Uint8Array.from(this.#bytes);
+    return new Uint8Array(this.#bytes.subarray(0, this.#length));
   }
 
   #context(
@@ -118,21 +119,32 @@ class BincodeEncoder {
   }
 
   #double(value: number): void {
-    this.#bytes.push(...new Uint8Array(Float64Array.of(value).buffer));
+    this.#append(new Uint8Array(Float64Array.of(value).buffer));
   }
 
   #text(text: string): void {
     const bytes = new TextEncoder().encode(text);
     this.#int(bytes.length, 8);
-    for (const byte of bytes) this.#bytes.push(byte);
+    this.#append(bytes);
   }
 
   #int(value: number | bigint, size: number): void {
+    const bytes = Buffer.alloc(size);
     let rest = BigInt(value);
     for (let i = 0; i < size; i++) {
-      this.#bytes.push(Number(rest & 0xffn));
+      bytes[i] = Number(rest & 0xffn);
       rest >>= 8n;
     }
+    this.#append(bytes);
+  }
+
+  #append(bytes: Uint8Array): void {
+    const length = this.#length + bytes.length;
+    if (length > this.#bytes.length) {
+      this.#bytes = Buffer.concat([this.#bytes], Math.max(length, this.#bytes.length * 2));
+    }
+    this.#bytes.set(bytes, this.#length);
+    this.#length = length;
   }
 }
 

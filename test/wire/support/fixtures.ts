@@ -1,7 +1,11 @@
 import { readFileSync } from "node:fs";
 import type { SpanRecord } from "./span-record.ts";
 
-/** The recorded sets in test/fixtures. */
+/** Where sets are: those recorded before the project, and those of the project's own recorder. */
+export const FIXTURE_FOLDERS = ["fixtures", "agent/recorded"] as const;
+export type FixtureFolder = (typeof FIXTURE_FOLDERS)[number];
+
+/** The recorded sets in each folder. */
 export const FIXTURES = ["session-isolated", "session-collated", "random", "nonfinite"] as const;
 export type FixtureName = (typeof FIXTURES)[number];
 
@@ -16,7 +20,9 @@ export interface Fixture {
 }
 
 /** Reads a recorded set. */
-export function fixture(name: FixtureName): Fixture {
+export function fixture(name: FixtureName, folder: FixtureFolder = "fixtures"): Fixture {
+  const read = (file: string) =>
+    new Uint8Array(readFileSync(new URL(`../../${folder}/${file}`, import.meta.url)));
   const bincodeStream = read(`${name}.bincode`);
   const jsonStream = read(`${name}.json-frames`);
   return {
@@ -54,8 +60,4 @@ export function frame(payload: Uint8Array): Uint8Array {
 /** Chunks joined. */
 export function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(chunks as Uint8Array[]));
-}
-
-function read(file: string): Uint8Array {
-  return new Uint8Array(readFileSync(new URL(`../../fixtures/${file}`, import.meta.url)));
 }

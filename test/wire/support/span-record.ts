@@ -61,10 +61,23 @@ export type OtlpRecord = Omit<SpanRecord, "isRemote" | "resource"> & {
   resource: AttributeRecord[];
 };
 
-/** The record as it must come out of OTLP. */
+/** The record as it must come out of OTLP. Of recorded sets, compare with {@link asRecorded} what came out. */
 export function asOtlp(record: SpanRecord): OtlpRecord {
   const { isRemote: _, resource, ...rest } = record;
   return { ...rest, resource: resource ?? [] };
+}
+
+/** What came out of OTLP, without what `expected` does not tell: some recorded sets lack a link's `isRemote`. */
+export function asRecorded(record: OtlpRecord, expected: SpanRecord): unknown {
+  return {
+    ...record,
+    links: record.links.map((link, i) => {
+      const recorded = expected.links[i];
+      if (recorded === undefined || "isRemote" in recorded) return link;
+      const { isRemote: _, ...rest } = link;
+      return rest;
+    }),
+  };
 }
 
 /** Attributes in the order of their keys' UTF-8 bytes. */
