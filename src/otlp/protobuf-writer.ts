@@ -3,8 +3,9 @@
  */
 const FIELD_PREFIX_BYTES = 6;
 
-/** A buffer larger than this is given back once a payload came that did not need it. */
+/** A buffer larger than this is given back after a message that took only a small part of it. */
 const RETAINED_BYTES = 1024 * 1024;
+const SMALL_PART = 1 / 16;
 
 /** How many bytes a length below 2^32 takes as a varint. */
 export function varintSize(value: number): number {
@@ -42,9 +43,10 @@ export class ProtobufWriter {
     this.#initialBytes = initialBytes;
   }
 
-  /** Forgets what was written and keeps the buffer, unless it is a large one that was not needed this time. */
+  /** Forgets what was written and keeps the buffer, unless it is a large one that was hardly needed this time. */
   clear(): void {
-    if (this.buffer.length > RETAINED_BYTES && this.position <= RETAINED_BYTES) {
+    const { length } = this.buffer;
+    if (length > RETAINED_BYTES && this.position < length * SMALL_PART) {
       this.#replace(new Uint8Array(this.#initialBytes));
     }
     this.position = 0;

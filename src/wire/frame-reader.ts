@@ -63,7 +63,7 @@ export class FrameReader {
     return this.#framesBegun;
   }
 
-  /** Memory that an unfinished payload takes, bytes: at most twice what has come of it. */
+  /** Memory that an unfinished payload takes, bytes: at most twice what has come of it, or 4 KiB. */
   get heldBytes(): number {
     return this.#gathered === 0 ? 0 : this.#carry.length;
   }
