@@ -47,7 +47,7 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     const text = `${output.trimEnd()}\n`;
     if (error.code === "commander.version") return { kind: "version", text };
     if (error.exitCode === 0) return { kind: "help", text };
-    throw new UsageError(oneLine(error.message), { cause: error });
+    throw new UsageError(oneLine(error.message));
   }
   if (command === undefined) throw new Error("no command was chosen");
   return command;

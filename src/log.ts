@@ -54,14 +54,14 @@ export interface LogOptions {
   readonly now?: () => number;
 }
 
-/** An error's message, followed by those of its causes. */
+/** An error's message, followed by those of its causes that say something else. */
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   let cause = error;
   // Eight: a chain longer than that is a loop or no help to a reader.
   for (let depth = 0; depth < 8 && cause !== undefined && cause !== null; depth++) {
     const message = cause instanceof Error ? cause.message || cause.name : String(cause);
-    if (!messages.includes(message)) messages.push(message);
+    if (!messages.some((said) => said.includes(message))) messages.push(message);
     cause = cause instanceof Error ? cause.cause : undefined;
   }
   return messages.join(": ");

@@ -82,6 +82,7 @@ test("undefined is left out, errors are told with their causes, numbers stay exa
 
 test("an error's description says each message once and ends with any chain", () => {
   assert.equal(describeError(new Error("a", { cause: new Error("a") })), "a");
+  assert.equal(describeError(new Error("at a: b", { cause: new Error("b") })), "at a: b");
   assert.equal(describeError("text"), "text");
   assert.equal(describeError(new TypeError()), "TypeError");
   assert.equal(describeError(undefined), "");
