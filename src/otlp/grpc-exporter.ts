@@ -55,11 +55,11 @@ const CONTENT: ReadonlySet<Code> = new Set<Code>([
   "INTERNAL",
 ]);
 /**
- * What grpc-js says of a connection that failed while the answer was under way, under codes that a server uses for a
- * request it refuses (grpc-js/src/subchannel-call.ts and compression-filter.ts).
+ * What grpc-js says itself of an answer that it could not read to its end, under codes that a server uses for a request
+ * that it refuses (grpc-js/src/subchannel-call.ts, stream-decoder.ts and compression-filter.ts).
  */
-const BROKEN_CONNECTION =
-  /^(?:Received RST_STREAM|Write error|Failed to decompress|Bandwidth exhausted|No status information)/;
+const UNREADABLE_ANSWER =
+  /^(?:Received RST_STREAM|Received message|Write error|Failed to decompress|Bandwidth exhausted)/;
 /** The trailer that carries an encoded `google.rpc.Status`. */
 const DETAILS_TRAILER = "grpc-status-details-bin";
 const DETAILS_CHARACTERS = 200;
@@ -70,7 +70,8 @@ type GrpcOptions = ReturnType<typeof convertLegacyOtlpGrpcOptions>;
 interface GrpcError extends Error {
   readonly code: number;
   readonly details: string;
-  readonly metadata: Metadata;
+  /** Headers of the answer and its trailers; its own type says that it is always there, which is not so. */
+  readonly metadata?: Metadata;
 }
 
 /**
@@ -176,13 +177,12 @@ class GrpcSlot implements ExportSlot {
       `gRPC ${code}: ${printable(detail, DETAILS_CHARACTERS)}`,
       error.code,
     );
-    if (BROKEN_CONNECTION.test(detail)) {
-      this.usable = false;
-      return { kind: "retryable", error: failure };
-    }
     // A server's answer comes with headers of its own; without any, the connection may be what failed.
-    if (Object.keys(error.metadata.getMap()).length === 0) this.usable = false;
-    const status = error.metadata.get(DETAILS_TRAILER)[0];
+    if (Object.keys(error.metadata?.getMap() ?? {}).length === 0) {
+      this.usable = false;
+      if (UNREADABLE_ANSWER.test(detail)) return { kind: "retryable", error: failure };
+    }
+    const status = error.metadata?.get(DETAILS_TRAILER)[0];
     const retryAfterMs = status instanceof Uint8Array ? readRetryDelay(status) : undefined;
     if (retryAfterMs !== undefined && (RETRYABLE.has(code) || code === "RESOURCE_EXHAUSTED")) {
       return { kind: "retryable", error: failure, retryAfterMs };
@@ -193,5 +193,5 @@ class GrpcSlot implements ExportSlot {
 }
 
 function isGrpcError(error: Error): error is GrpcError {
-  return "code" in error && typeof error.code === "number" && "metadata" in error;
+  return "code" in error && typeof error.code === "number" && "details" in error;
 }
