@@ -53,12 +53,16 @@ export async function runDemo(
   options: DemoOptions,
   write: (text: string) => void,
   start: StartForwarder = startForwarder,
+  arrivalTimeoutMs = ARRIVAL_TIMEOUT_MS,
 ): Promise<number> {
   const session = new Uint8Array(embedded(SESSION_FRAMES));
   const recorded = JSON.parse(embedded(SESSION_SPANS).toString()) as ExpectedSpan[];
   const style = terminalStyle(options.width);
   const began = performance.now();
-  const { receiver, sandbox, problems } = await forward(session, recorded.length, options, start);
+  const { receiver, sandbox, problems } = await forward(options, start, async (path, receiver) => {
+    await replay(path, session);
+    await receiver.waitFor(recorded.length, arrivalTimeoutMs);
+  });
   const elapsed = BigInt(Math.round((performance.now() - began) * 1e6));
 
   const expected = recorded.map((span) => withHostAttributes(span, sandbox));
@@ -86,12 +90,11 @@ export async function runDemo(
   return problems.length === 0 ? 0 : 1;
 }
 
-/** Sends the session through a forwarder; nothing is left behind. */
+/** Puts a forwarder between a socket and a receiver, for as long as `send` takes; nothing is left behind. */
 async function forward(
-  session: Uint8Array,
-  spans: number,
   { logLevel }: DemoOptions,
   start: StartForwarder,
+  send: (path: string, receiver: DemoReceiver) => Promise<void>,
 ) {
   const receiver = new DemoReceiver();
   const directory = mkdtempSync(join(isRoot() ? "/tmp" : tmpdir(), "kata-trace-forwarder-demo-"));
@@ -101,8 +104,7 @@ async function forward(
     const settings = demoSettings(socketPath, await receiver.listen());
     await handOver(directory, settings.user);
     const forwarder = await start(settings, { log: demoLog(logLevel), dump: () => {} });
-    await replay(`${socketPath}_${settings.listen.port}`, session);
-    await receiver.waitFor(spans, ARRIVAL_TIMEOUT_MS);
+    await send(`${socketPath}_${settings.listen.port}`, receiver);
     const lost = await forwarder.stop();
     if (lost > 0) problems.push(`the forwarder gave up ${lost} spans`);
   } finally {

@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createServer } from "node:net";
+import { dirname } from "node:path";
+import { test } from "node:test";
+import { runDemo, type StartForwarder } from "../../src/demo/demo.ts";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { RequestBuilder } from "../../src/otlp/request.ts";
+import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
+import { sandboxIdentity } from "../../src/listen/identity.ts";
+import { FrameReader } from "../../src/wire/frame-reader.ts";
+import { PayloadDecoder } from "../../src/wire/payload-decoder.ts";
+
+/** What a forwarder may do wrong. */
+interface Faults {
+  readonly skip?: number;
+  readonly repeat?: number;
+  readonly traceName?: string;
+  readonly lost?: number;
+}
+
+/** The least that forwards: one guest, one request, and the faults asked for. */
+function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForwarder {
+  return async ({ listen, otlp, traceName }) => {
+    assert.ok(listen.kind === "hybrid");
+    seen.directory = dirname(listen.socketPath);
+    const attributes = hostAttributes(
+      faults.traceName ?? traceName,
+      new Map(),
+      sandboxIdentity(listen.socketPath).attributes,
+    );
+    const overlay = new ResourceOverlay(attributes);
+    const builder = new RequestBuilder();
+    const spans = new EncodedSpans();
+    const decoder = new PayloadDecoder();
+    let frames = 0;
+    const reader = new FrameReader(1024 * 1024, {
+      payload(buffer, start, end) {
+        spans.clear();
+        decoder.decode(buffer, start, end, spans);
+        const resource = overlay.apply(
+          spans.writer.buffer.subarray(spans.resourceStart(0), spans.resourceEnd(0)),
+        );
+        const times = frames === faults.skip ? 0 : frames === faults.repeat ? 2 : 1;
+        for (let i = 0; i < times; i++) builder.append(builder.resource(resource), spans, 0);
+        frames++;
+      },
+      oversized: () => assert.fail("no frame of the session is so long"),
+    });
+    const server = createServer((guest) => {
+      guest.on("data", (chunk: Uint8Array) => reader.push(chunk));
+      guest.on("end", () => {
+        guest.end();
+        void fetch(otlp.url, { method: "POST", body: builder.finish().slice() });
+      });
+    });
+    await new Promise<void>((resolve) =>
+      server.listen(`${listen.socketPath}_${listen.port}`, resolve)
+    );
+    return {
+      async stop() {
+        await new Promise((resolve) => server.close(resolve));
+        return faults.lost ?? 0;
+      },
+    };
+  };
+}
+
+/** Runs the demo over a forwarder with these faults; spans that are missing are waited for 300 ms. */
+async function demo(faults: Faults, width = 100) {
+  const seen: { directory?: string } = {};
+  let output = "";
+  const code = await runDemo(
+    { width, logLevel: "error" },
+    (text) => output += text,
+    forwarder(faults, seen),
+    300,
+  );
+  assert.ok(seen.directory);
+  assert.equal(existsSync(seen.directory), false, "the directory is removed");
+  const plain = output.replace(/\x1b\[[\d;]*m/g, "");
+  assert.doesNotMatch(plain, /[^\P{Cc}\n]/u);
+  return { code, lines: plain.split("\n") };
+}
+
+test("every span with every field: the trace, one line of figures, exit code 0", async () => {
+  const { code, lines } = await demo({});
+  assert.equal(code, 0);
+  // A heading, a blank line, the trace's heading, 36 spans, one reason, a blank line, the figures, the end.
+  assert.equal(lines.length, 43);
+  assert.equal(lines[2], "trace 8af00a133fad517d86cc7763222724a2, 36 spans, 249 ms");
+  assert.match(lines[3] as string, /^root-span .* {2}249 ms$/);
+  assert.match(
+    lines[41] as string,
+    /^36 spans, every field as it was sent; 15584 bytes in, \d{4} bytes out in 1 request, [\d.]+ m?s$/,
+  );
+  assert.equal(lines[42], "");
+});
+
+test("the width is the user's", async () => {
+  const { lines } = await demo({}, 60);
+  assert.equal(lines[3]?.length, 60);
+});
+
+test("a span that does not arrive is named, exit code 1", async () => {
+  const { code, lines } = await demo({ skip: 0 });
+  assert.equal(code, 1);
+  assert.ok(
+    lines.includes("error: span fc9562c3091f55b7 (setup_shared_namespaces) did not arrive"),
+  );
+  assert.match(lines.at(-2) as string, /^FAILED: 35 of 36 spans, see above; 15584 bytes in/);
+});
+
+test("a span that arrives twice is named, exit code 1", async () => {
+  const { code, lines } = await demo({ repeat: 35 });
+  assert.equal(code, 1);
+  assert.deepEqual(lines.filter((line) => line.startsWith("error: ")), [
+    "error: span 67e92d78fd7630b2 (root-span) arrived 2 times",
+  ]);
+});
+
+test("fields that differ are told, the first of them one by one", async () => {
+  const { code, lines } = await demo({ traceName: "other" });
+  assert.equal(code, 1);
+  const errors = lines.filter((line) => line.startsWith("error: "));
+  assert.equal(errors.length, 21);
+  assert.match(
+    errors[0] as string,
+    /\(setup_shared_namespaces\): resource is \{.*"other".*kata-agent/,
+  );
+  assert.equal(errors[20], "error: and 16 more");
+});
+
+test("spans that the forwarder gave up fail the demo, whatever arrived", async () => {
+  const { code, lines } = await demo({ lost: 2 });
+  assert.equal(code, 1);
+  assert.ok(lines.includes("error: the forwarder gave up 2 spans"));
+});
+
+test("a forwarder that does not start: its error, and nothing left behind", async () => {
+  let directory = "";
+  const start: StartForwarder = ({ listen }) => {
+    assert.ok(listen.kind === "hybrid");
+    directory = dirname(listen.socketPath);
+    assert.ok(existsSync(directory));
+    return Promise.reject(new Error("no start today"));
+  };
+  await assert.rejects(runDemo({ logLevel: "error" }, () => {}, start), /no start today/);
+  assert.equal(existsSync(directory), false);
+});
