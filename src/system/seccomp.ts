@@ -1,0 +1,207 @@
+/**
+ * The system call filter of a forwarder without privileges.
+ *
+ * Installed with SECCOMP_FILTER_FLAG_TSYNC it also sets no_new_privs on every thread, which prctl(2) alone does for
+ * one only. What it denies, with EPERM, is what a forwarder never does and what a foothold in one would go on with:
+ * running programs, reaching into other processes, changing namespaces and mounts, loading code into the kernel, and
+ * the parts of the kernel that such footholds have most often used to become root.
+ *
+ * Specification: seccomp(2), Documentation/userspace-api/seccomp_filter.rst; classic BPF: bpf(4) of the BSDs,
+ * Documentation/networking/filter.rst.
+ */
+
+/** One architecture's numbers. Sources: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
+export interface SeccompArchitecture {
+  /** AUDIT_ARCH_…, linux/audit.h: what the kernel says the call was made by. */
+  readonly audit: number;
+  /** seccomp(2) itself. */
+  readonly seccomp: number;
+  readonly clone: number;
+  readonly clone3: number;
+  /** The calls denied, by name. */
+  readonly denied: { readonly [call: string]: number };
+  /** Numbers from here on belong to another ABI of the same machine (x32), with calls of its own. */
+  readonly foreignAbi?: number;
+}
+
+/** Calls that came after the architectures agreed on numbers. */
+const DENIED_EVERYWHERE = {
+  io_uring_setup: 425,
+  io_uring_enter: 426,
+  io_uring_register: 427,
+  open_tree: 428,
+  move_mount: 429,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
+  fspick: 433,
+  pidfd_getfd: 438,
+  mount_setattr: 442,
+} as const;
+
+/** By the name that `process.arch` has. */
+export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitecture } = {
+  x64: {
+    audit: 0xc000_003e,
+    seccomp: 317,
+    clone: 56,
+    clone3: 435,
+    foreignAbi: 0x4000_0000,
+    denied: {
+      execve: 59,
+      execveat: 322,
+      ptrace: 101,
+      process_vm_readv: 310,
+      process_vm_writev: 311,
+      unshare: 272,
+      setns: 308,
+      chroot: 161,
+      pivot_root: 155,
+      mount: 165,
+      umount2: 166,
+      swapon: 167,
+      swapoff: 168,
+      reboot: 169,
+      init_module: 175,
+      finit_module: 313,
+      delete_module: 176,
+      kexec_load: 246,
+      kexec_file_load: 320,
+      bpf: 321,
+      perf_event_open: 298,
+      userfaultfd: 323,
+      add_key: 248,
+      request_key: 249,
+      keyctl: 250,
+      open_by_handle_at: 304,
+      ...DENIED_EVERYWHERE,
+    },
+  },
+  arm64: {
+    audit: 0xc000_00b7,
+    seccomp: 277,
+    clone: 220,
+    clone3: 435,
+    denied: {
+      execve: 221,
+      execveat: 281,
+      ptrace: 117,
+      process_vm_readv: 270,
+      process_vm_writev: 271,
+      unshare: 97,
+      setns: 268,
+      chroot: 51,
+      pivot_root: 41,
+      mount: 40,
+      umount2: 39,
+      swapon: 224,
+      swapoff: 225,
+      reboot: 142,
+      init_module: 105,
+      finit_module: 273,
+      delete_module: 106,
+      kexec_load: 104,
+      kexec_file_load: 294,
+      bpf: 280,
+      perf_event_open: 241,
+      userfaultfd: 282,
+      add_key: 217,
+      request_key: 218,
+      keyctl: 219,
+      open_by_handle_at: 265,
+      ...DENIED_EVERYWHERE,
+    },
+  },
+};
+
+/** linux/seccomp.h: the operation, its flag, and what a filter answers (the errno is in the low 16 bits). */
+export const SECCOMP_SET_MODE_FILTER = 1n;
+export const SECCOMP_FILTER_FLAG_TSYNC = 1n;
+const RET_ALLOW = 0x7fff_0000;
+const RET_ERRNO = 0x0005_0000;
+const EPERM = 1;
+const ENOSYS = 38;
+/** sched.h */
+const CLONE_NEWUSER = 0x1000_0000;
+
+/** `struct seccomp_data`: number, architecture, instruction pointer, six arguments of 64 bits. */
+const OFFSET_NUMBER = 0;
+const OFFSET_ARCHITECTURE = 4;
+const OFFSET_FIRST_ARGUMENT = 16;
+
+/** linux/bpf_common.h: load a word, jump if equal, if greater or equal, if a bit is set, return. */
+const LOAD = 0x20;
+const JUMP_EQUAL = 0x15;
+const JUMP_GREATER_EQUAL = 0x35;
+const JUMP_SET = 0x45;
+const RETURN = 0x06;
+
+/** `struct sock_filter`: code u16, jump if true u8, jump if false u8, operand u32. */
+const INSTRUCTION_BYTES = 8;
+
+type Label = "clone" | "deny" | "unknown";
+interface Instruction {
+  readonly label?: Label;
+  readonly code: number;
+  readonly operand: number;
+  /** Where a jump goes if its condition holds; else the next instruction follows. */
+  readonly to?: Label;
+}
+
+/** The filter's program, as `struct sock_filter[]`. */
+export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<ArrayBuffer> {
+  const { audit, foreignAbi, clone, clone3, denied } = architecture;
+  const deny = (call: number): Instruction => ({ code: JUMP_EQUAL, operand: call, to: "deny" });
+  const instructions: Instruction[] = [
+    { code: LOAD, operand: OFFSET_ARCHITECTURE },
+    // Over the next if it is this architecture: another one's numbers mean other calls.
+    { code: JUMP_EQUAL, operand: audit },
+    { code: RETURN, operand: RET_ERRNO | EPERM },
+    { code: LOAD, operand: OFFSET_NUMBER },
+  ];
+  if (foreignAbi !== undefined) {
+    instructions.push({ code: JUMP_GREATER_EQUAL, operand: foreignAbi, to: "deny" });
+  }
+  instructions.push(
+    { code: JUMP_EQUAL, operand: clone, to: "clone" },
+    { code: JUMP_EQUAL, operand: clone3, to: "unknown" },
+    ...Object.values(denied).map(deny),
+    { code: RETURN, operand: RET_ALLOW },
+    // A user namespace is how an ordinary user gets at the kernel's privileged side.
+    { label: "clone", code: LOAD, operand: OFFSET_FIRST_ARGUMENT },
+    { code: JUMP_SET, operand: CLONE_NEWUSER, to: "deny" },
+    { code: RETURN, operand: RET_ALLOW },
+    { label: "deny", code: RETURN, operand: RET_ERRNO | EPERM },
+    // Its flags are in memory, out of a filter's sight: C libraries fall back to clone, as on an older kernel.
+    { label: "unknown", code: RETURN, operand: RET_ERRNO | ENOSYS },
+  );
+  return assemble(instructions);
+}
+
+function assemble(instructions: readonly Instruction[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(instructions.length * INSTRUCTION_BYTES));
+  const view = new DataView(bytes.buffer);
+  instructions.forEach(({ code, operand, to }, index) => {
+    const at = index * INSTRUCTION_BYTES;
+    const target = to === undefined
+      ? index + (code === JUMP_EQUAL ? 2 : 1)
+      : instructions.findIndex(({ label }) => label === to);
+    view.setUint16(at, code, true);
+    // Jumps count from the instruction after them; there is no way back.
+    view.setUint8(at + 2, target - index - 1);
+    view.setUint32(at + 4, operand, true);
+  });
+  return bytes;
+}
+
+/**
+ * `struct sock_fprog`: the number of instructions u16, padding, and their address u64. The program must stay reachable
+ * until the kernel has copied it.
+ */
+export function sockFprog(program: Uint8Array, address: bigint): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(16));
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, program.length / INSTRUCTION_BYTES, true);
+  view.setBigUint64(8, address, true);
+  return bytes;
+}

@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, lstatSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { loadLibc } from "../../ffi/libc.ts";
+import { openPrivileges, PrivilegeError } from "../../src/system/privileges.ts";
+import { parseThreadStatus, type ThreadStatus } from "../../src/system/thread-status.ts";
+import { temporaryDirectory } from "../listen/guests.ts";
+
+const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
+const isRoot = process.geteuid?.() === 0;
+const needsRoot = isRoot
+  ? {}
+  : { skip: "needs root: it is about a process that is root and drops it" };
+
+/** Runs a file with the runtime that runs this. */
+function start(file: string, ...args: string[]): ChildProcess {
+  const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--unstable-vsock", "--allow-all"];
+  return spawn(process.execPath, [...run, file, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+}
+
+/** The first line that a process writes, as JSON; its standard error where there is none. */
+async function firstLine(child: ChildProcess): Promise<Record<string, unknown>> {
+  let output = "";
+  let errors = "";
+  child.stderr?.on("data", (chunk) => errors += chunk);
+  for await (const chunk of child.stdout ?? []) {
+    output += chunk;
+    if (output.includes("\n")) return JSON.parse(output.slice(0, output.indexOf("\n")));
+  }
+  return assert.fail(`no output: ${errors}`);
+}
+
+function threadsOf(pid: number): ThreadStatus[] {
+  return readdirSync(`/proc/${pid}/task`).map((task) =>
+    parseThreadStatus(Number(task), readFileSync(`/proc/${pid}/task/${task}/status`, "utf8"))
+  );
+}
+
+test(
+  "root becomes the user on every thread, for good, and goes on working",
+  needsRoot,
+  async () => {
+    using directory = temporaryDirectory();
+    chmodSync(directory.path, 0o755);
+    const nobody = (await loadLibc()).userByName("nobody");
+    assert(nobody, "there is no user nobody");
+    const child = start(CHILD, "nobody", directory.path);
+    try {
+      const { pid, ...result } = await firstLine(child);
+      const threads = threadsOf(Number(pid));
+      assert(threads.length > 3, `${threads.length} threads`);
+      for (const thread of threads) {
+        assert.deepEqual(thread, {
+          id: thread.id,
+          uids: Array(4).fill(nobody.uid),
+          gids: Array(4).fill(nobody.gid),
+          groups: [],
+          permitted: 0n,
+          effective: 0n,
+          ambient: 0n,
+          noNewPrivileges: true,
+          seccomp: 2,
+        });
+      }
+      assert.deepEqual(result, {
+        before: 0,
+        owner: { name: "nobody", ...nobody },
+        uid: nobody.uid,
+        gid: nobody.gid,
+        directory: "/",
+        setuid: "EPERM",
+        setgid: "EPERM",
+        setgroups: "EPERM",
+        write: "EACCES",
+        ranProgram: false,
+        execve: "EPERM",
+        unshare: "EPERM",
+        ptrace: "EPERM",
+        mount: "EPERM",
+        mkdir: "EACCES",
+        workers: [42, 42],
+        address: result["address"],
+        connects: true,
+        newSocket:
+          `cannot listen at ${directory.path}/other.sock_1: this user (uid ${nobody.uid}) may not write to ` +
+          `${directory.path}: run as root, or use a --socket-path in a directory of this user's`,
+        problems: [],
+      });
+      assert.match(String(result["address"]), /^(127\.0\.0\.1|::1)$/);
+      // In root's directory the socket cannot be removed any more: the next start does it.
+      const socket = join(directory.path, "clh.sock_1");
+      assert.equal(lstatSync(socket).isSocket(), true);
+      const next = start(CHILD, "nobody", directory.path);
+      assert.equal((await firstLine(next))["uid"], nobody.uid);
+      next.stdin?.end();
+      await once(next, "close");
+    } finally {
+      child.stdin?.end();
+      await once(child, "close");
+    }
+  },
+);
+
+test("a user by number is taken too", needsRoot, async () => {
+  const nobody = (await loadLibc()).userByName("nobody");
+  const child = start(CHILD, String(nobody?.uid));
+  const result = await firstLine(child);
+  assert.equal(result["uid"], nobody?.uid);
+  child.stdin?.end();
+  await once(child, "close");
+});
+
+test(
+  "a user that is not there, or is root, is refused before anything changes",
+  needsRoot,
+  async () => {
+    await assert.rejects(openPrivileges("no-such-user-here"), (error) => {
+      assert(error instanceof PrivilegeError);
+      assert.match(error.message, /^there is no user "no-such-user-here" to run as: check --user/);
+      return true;
+    });
+    for (const root of ["root", "0"]) {
+      await assert.rejects(openPrivileges(root), {
+        name: "PrivilegeError",
+        message:
+          `the user "${root}" is root, as which nothing that guests send may be handled: give --user another user`,
+      });
+    }
+    assert.equal(process.geteuid?.(), 0);
+  },
+);
+
+test("who is not root stays who it is, whatever the user", async () => {
+  const privileges = isRoot ? await asNobody() : await openPrivileges("no-such-user-here");
+  assert.equal(privileges.owner, undefined);
+  const before = process.geteuid?.();
+  privileges.drop();
+  assert.equal(process.geteuid?.(), before);
+});
+
+/** Asks as an effective user that is not root, for a moment. */
+async function asNobody() {
+  process.seteuid?.(65534);
+  try {
+    return await openPrivileges("no-such-user-here");
+  } finally {
+    process.seteuid?.(0);
+  }
+}
