@@ -40,7 +40,9 @@ export function decodeSpan(message: Uint8Array, strictness: Strictness = "canoni
   const flags = read.number(16, 5);
   if (strictness === "canonical" && flags > 0xff) throw new Error(`a span's flags are ${flags}`);
   return {
-    attributes: sortedByKey(distinct(read.messages(9).map(decodeAttribute))),
+    attributes: sortedByKey(
+      distinct(read.messages(9).map((attribute) => decodeAttribute(attribute, strictness))),
+    ),
     droppedAttributesCount: read.number(10, 0),
     droppedEventsCount: read.number(12, 0),
     droppedLinksCount: read.number(14, 0),
@@ -68,15 +70,19 @@ export function decodeResource(
   const [resource, ...more] = new MessageReader(fields, strictness, "ResourceSpans", 1).messages(1);
   if (more.length > 0) throw new Error("a resource twice");
   if (resource === undefined) return [];
-  const attributes = new MessageReader(resource, strictness, "Resource", 1).messages(1);
+  const read = new MessageReader(resource, strictness, "Resource", 2);
+  if (read.number(2, 0) !== 0) throw new Error("a resource with dropped attributes");
+  const attributes = read.messages(1);
   if (attributes.length === 0 && strictness === "canonical") throw new Error("an empty resource");
-  return sortedByKey(distinct(attributes.map(decodeAttribute)));
+  return sortedByKey(
+    distinct(attributes.map((attribute) => decodeAttribute(attribute, strictness))),
+  );
 }
 
 function decodeEvent(message: Uint8Array, strictness: Strictness): EventRecord {
   const read = new MessageReader(message, strictness, "Event", 4);
   return {
-    attributes: read.messages(3).map(decodeAttribute),
+    attributes: read.messages(3).map((attribute) => decodeAttribute(attribute, strictness)),
     droppedAttributesCount: read.number(4, 0),
     name: read.text(2),
     timeUnixNano: read.fixed64(1),
@@ -88,7 +94,7 @@ function decodeLink(message: Uint8Array, strictness: Strictness): LinkRecord {
   const flags = read.number(6, 5);
   if ((flags & 0x100) === 0 || flags > 0x3ff) throw new Error(`a link's flags are ${flags}`);
   return {
-    attributes: read.messages(4).map(decodeAttribute),
+    attributes: read.messages(4).map((attribute) => decodeAttribute(attribute, strictness)),
     droppedAttributesCount: read.number(5, 0),
     isRemote: (flags & 0x200) !== 0,
     spanId: read.requiredId(2, 8),
@@ -110,8 +116,8 @@ function decodeStatus(
   return { code: read.number(3, 0), message: read.text(2) };
 }
 
-function decodeAttribute(message: Uint8Array): AttributeRecord {
-  const read = new MessageReader(message, "canonical", "KeyValue", 2);
+function decodeAttribute(message: Uint8Array, strictness: Strictness): AttributeRecord {
+  const read = new MessageReader(message, strictness, "KeyValue", 2);
   const [value, ...more] = read.messages(2);
   if (value === undefined || more.length > 0) throw new Error("an attribute has not one value");
   return { key: read.text(1), value: decodeValue(value) };
