@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { environmentNames, type Option } from "../src/options/option.ts";
-import { OPTION_GROUPS } from "../src/options/table.ts";
+import { DEMO_OPTIONS, OPTION_GROUPS } from "../src/options/table.ts";
 
 /** Where the table stands in a document. */
 const BEGIN = "<!-- options: written by scripts/options-table -->";
@@ -17,7 +17,7 @@ export const DOCUMENTS: readonly string[] = ["docs/options.md", "README.md"]
 /** Every option as Markdown, a table for each group. */
 export function optionsTable(): string {
   const parts: string[] = [];
-  for (const [group, table] of Object.entries(OPTION_GROUPS)) {
+  for (const [group, table] of Object.entries({ ...OPTION_GROUPS, "`demo`": DEMO_OPTIONS })) {
     parts.push(
       `### ${group}`,
       "",

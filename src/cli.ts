@@ -136,10 +136,11 @@ function resolve<Table extends Readonly<Record<string, Option>>>(
   return resolveOptions(table, texts, environment);
 }
 
+/** Every flag there is, long and short. */
 const FLAGS: ReadonlySet<string> = new Set(
-  [...Object.values(OPTIONS), ...Object.values(DEMO_OPTIONS)].flatMap((option: Option) =>
-    option.flag === undefined ? [] : [option.flag]
-  ),
+  [...Object.values(OPTIONS), ...Object.values(DEMO_OPTIONS)]
+    .flatMap(({ flag, short }: Option) => [flag ?? [], short ?? []].flat())
+    .concat("--help", "-h", "--version", "-v"),
 );
 
 /** The forwarder's options mean nothing to a subcommand: better refused than ignored. */

@@ -104,9 +104,12 @@ async function forward(
     const settings = demoSettings(socketPath, await receiver.listen());
     await handOver(directory, settings.user);
     const forwarder = await start(settings, { log: demoLog(logLevel), dump: () => {} });
-    await send(`${socketPath}_${settings.listen.port}`, receiver);
-    const lost = await forwarder.stop();
-    if (lost > 0) problems.push(`the forwarder gave up ${lost} spans`);
+    try {
+      await send(`${socketPath}_${settings.listen.port}`, receiver);
+    } finally {
+      const lost = await forwarder.stop();
+      if (lost > 0) problems.push(`the forwarder gave up ${lost} spans`);
+    }
   } finally {
     await receiver.close();
     rmSync(directory, { recursive: true, force: true });

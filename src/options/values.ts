@@ -93,8 +93,9 @@ export function bytes(
     }
     const size = Number(digits) * (SIZE_UNITS[(unit ?? "").toLowerCase()] as number);
     if (size < minimum || size > maximum) {
+      const most = maximum === Number.MAX_SAFE_INTEGER ? "or more" : `to ${showBytes(maximum)}`;
       throw new UsageError(
-        `${quoted(value)} is out of range: give ${showBytes(minimum)} to ${showBytes(maximum)}`,
+        `${quoted(value)} is out of range: give ${showBytes(minimum)} ${most}`,
       );
     }
     return size;
@@ -107,7 +108,7 @@ export function showBytes(size: number): string {
     const scale = SIZE_UNITS[unit.charAt(0).toLowerCase()] as number;
     if (size >= scale && size % scale === 0) return `${size / scale} ${unit}`;
   }
-  return `${size} bytes`;
+  return size === 1 ? "1 byte" : `${size} bytes`;
 }
 
 const TIME_UNITS_MS: Readonly<Record<string, number>> = {

@@ -48,7 +48,11 @@ test("a size is bytes, or a number with a binary unit", () => {
   ) assert.equal(size(given), expected, given);
   assert.equal(bytes(1)("1TiB"), 1024 ** 4);
   refuses(size, ["", "M", "4MB", "4 megabytes", "1.5M", "-1", "1e3", "0x10", " 4M"], /is no size/);
-  refuses(size, ["0", "5G", "9999999999999999T"], /is out of range: give 1 bytes to 4 GiB/);
+  refuses(size, ["0", "5G", "9999999999999999T"], /is out of range: give 1 byte to 4 GiB/);
+});
+
+test("a size without an upper bound is only asked to be large enough", () => {
+  refuses(bytes(2048), ["1K"], /"1K" is out of range: give 2 KiB or more$/);
 });
 
 test("sizes are shown in the largest unit that is exact", () => {
