@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../delivery/sink.ts";
 import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
-import type { Logger } from "../log.ts";
+import { type LogFields, type Logger, rateLimited } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import type { GuestLimits } from "../settings.ts";
@@ -11,6 +11,11 @@ import { Guest, type GuestOwner } from "./guest.ts";
 const TICK_MS = 500;
 /** A guest that sent nothing for this long during a drain has no more in its socket, milliseconds. */
 const QUIET_MS = 20;
+
+/** One guest's records are limited together, whatever port its next connection comes from. */
+function messageAndGuest(message: string, fields: LogFields): string {
+  return `${message}\n${String(fields["guest"]).replace(/:\d+$/, "")}`;
+}
 
 /** All guests: accepts them within the host's limits, pauses them while delivery is full, reads them out at the end. */
 export class Receiver implements GuestOwner {
@@ -28,7 +33,7 @@ export class Receiver implements GuestOwner {
     this.#sink = sink;
     this.limits = limits;
     this.metrics = metrics;
-    this.#log = log;
+    this.#log = rateLimited(log, { key: messageAndGuest });
     sink.onChange = () => this.#applyBackpressure();
   }
 
