@@ -45,11 +45,12 @@ export class GuestServer {
   }
 
   /** Closes the listening socket; guests stay. */
-  close(): void {
-    if (this.#server === undefined) return;
-    this.#server.close();
-    this.#options.budget.detach(this.#server);
+  async close(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
     this.#server = undefined;
+    await server.close();
+    this.#options.budget.detach(server);
   }
 
   #accept(

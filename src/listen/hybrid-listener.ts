@@ -78,8 +78,7 @@ export class HybridListener implements Listener {
 
   stopAccepting(): Promise<void> {
     this.cleanUp();
-    this.#guests.close();
-    return Promise.resolve();
+    return this.#guests.close();
   }
 
   cleanUp(): void {
@@ -132,16 +131,15 @@ export class HybridListener implements Listener {
 
   #advice(error: unknown): string {
     const user = `this user (uid ${process.geteuid?.()})`;
-    const call = error instanceof Error && "syscall" in error ? error.syscall : undefined;
     switch (errnoName(error)) {
       case "EACCES":
         return `${user} may not write to ${
           dirname(this.address)
         }: run as root, or use a --socket-path in a directory of this user's`;
       case "EPERM":
-        return call === "chown"
-          ? `${user} may not give the socket to the group ${this.#settings.group}: run as root, or use a --socket-group that this user is in`
-          : `${user} is not permitted to: run as root`;
+        return this.#settings.group === undefined
+          ? `${user} may not make a socket there: run as root`
+          : `${user} may not give the socket to the group ${this.#settings.group}: run as root, or use a --socket-group that this user is in`;
       case "EROFS":
         return `${dirname(this.address)} is on a read-only file system: use another --socket-path`;
       case "EEXIST":

@@ -72,7 +72,7 @@ export async function removeStaleSocket(path: string): Promise<void> {
  * The socket is bound beside `path` and then linked there: link(2) replaces nothing, and the runtimes, which remove
  * the name that they bound when they close a socket, cannot remove another forwarder's.
  */
-export function bindAt<Server extends { close(): void }>(
+export function bindAt<Server extends { close(): Promise<void> }>(
   path: string,
   temporary: string,
   access: SocketAccess,
@@ -89,7 +89,7 @@ export function bindAt<Server extends { close(): void }>(
     }
     return { server, file: new SocketFile(path) };
   } catch (error) {
-    server.close();
+    void server.close();
     throw error;
   }
 }

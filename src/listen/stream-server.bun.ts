@@ -149,11 +149,12 @@ class BunStreamServer implements StreamServer {
     }
   }
 
-  close(): void {
+  close(): Promise<void> {
     this.#listener?.stop(false);
     this.#listener = undefined;
     if (this.#held !== undefined) this.#libc().close(this.#held);
     this.#held = undefined;
+    return Promise.resolve();
   }
 }
 

@@ -98,24 +98,30 @@ class DenoStreamServer implements StreamServer {
   readonly #listener: DenoListener;
   readonly #handlers: StreamHandlers;
   readonly #gate = new Gate();
+  /** Settles when no accept is under way any more: until then the socket stays open. */
+  readonly #accepting: Promise<void>;
   #closed = false;
 
   constructor(listener: DenoListener, handlers: StreamHandlers) {
     this.#listener = listener;
     this.#handlers = handlers;
-    void this.#accept();
+    this.#accepting = this.#accept();
   }
 
   async #accept(): Promise<void> {
+    let failing = false;
     while (!this.#closed) {
       await this.#gate.opened;
       if (this.#closed) return;
       try {
         this.#serve(await this.#listener.accept());
+        failing = false;
       } catch (error) {
         // `close` ends the accept under way.
         if (this.#closed) return;
-        this.#handlers.problem("a connection could not be accepted", error);
+        // Once for failures in a row.
+        if (!failing) this.#handlers.problem("a connection could not be accepted", error);
+        failing = true;
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
       }
     }
@@ -143,11 +149,13 @@ class DenoStreamServer implements StreamServer {
     return true;
   }
 
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#gate.open();
-    this.#listener.close();
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#gate.open();
+      this.#listener.close();
+    }
+    return this.#accepting;
   }
 }
 

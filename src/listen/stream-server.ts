@@ -23,8 +23,8 @@ export interface StreamServer {
   pause(): void;
   /** Accepts again. False where that failed (said through `problem`); it may be tried again. */
   resume(): boolean;
-  /** Closes the listening socket for good; connections stay. */
-  close(): void;
+  /** Closes the listening socket for good, and resolves once it is; connections stay. */
+  close(): Promise<void>;
 }
 
 /** A runtime's way of making stream servers. Both throw the runtime's or libc's error, whose `code` is the errno's name. */

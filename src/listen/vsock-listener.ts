@@ -41,8 +41,7 @@ export class VsockListener implements Listener {
   }
 
   stopAccepting(): Promise<void> {
-    this.#guests.close();
-    return Promise.resolve();
+    return this.#guests.close();
   }
 
   /** AF_VSOCK leaves nothing behind. */

@@ -14,7 +14,9 @@ class FakeServer implements StreamServer {
     this.calls.push("resume");
     return this.resumes;
   }
-  close(): void {}
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }
 
 function budget(openFiles: number) {

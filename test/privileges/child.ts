@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
@@ -44,6 +44,28 @@ async function connects(): Promise<boolean> {
   const response = await fetch(`http://127.0.0.1:${address.port}`).catch(() => "answered");
   server.close();
   return response === "answered";
+}
+
+/** What listening in a directory comes to, and what is there while it listens and after. */
+async function listening(directory: string, group?: string): Promise<string[]> {
+  const settings = {
+    kind: "hybrid",
+    socketPath: `${directory}/own.sock`,
+    port: 1,
+    mode: 0o600,
+  } as const;
+  const listener = createListener(group === undefined ? settings : { ...settings, group }, {
+    budget: new DescriptorBudget(64, () => {}),
+    onProblem: () => {},
+  });
+  try {
+    await listener.listen(() => ({ data() {}, end() {} }));
+  } catch (error) {
+    return [(error as Error).message, ...readdirSync(directory).sort()];
+  }
+  const during = readdirSync(directory);
+  await listener.stopAccepting();
+  return [...during, ...readdirSync(directory)];
 }
 
 const [, , user = "nobody", directory = "/nonexistent"] = process.argv;
@@ -88,12 +110,9 @@ const result = {
   workers: [await doubled(early), await doubled(late)],
   address: (await lookup("localhost")).address,
   connects: await connects(),
-  newSocket: canListen
-    ? await createListener(
-      { kind: "hybrid", socketPath: `${directory}/other.sock`, port: 1, mode: 0o600 },
-      { budget: new DescriptorBudget(64, () => {}), onProblem: () => {} },
-    ).listen(() => ({ data() {}, end() {} })).then(() => "listens", (error) => error.message)
-    : undefined,
+  inRoots: canListen && await listening(directory),
+  inOwn: canListen && await listening(`${directory}/own`),
+  rootsGroup: canListen && await listening(`${directory}/own`, "root"),
 };
 if (canListen) {
   await rootOnly.stopAccepting();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, lstatSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -49,6 +49,9 @@ test(
     chmodSync(directory.path, 0o755);
     const nobody = (await loadLibc()).userByName("nobody");
     assert(nobody, "there is no user nobody");
+    const own = join(directory.path, "own");
+    mkdirSync(own);
+    chownSync(own, nobody.uid, nobody.gid);
     const child = start(CHILD, "nobody", directory.path);
     try {
       const { pid, ...result } = await firstLine(child);
@@ -86,9 +89,17 @@ test(
         workers: [42, 42],
         address: result["address"],
         connects: true,
-        newSocket:
-          `cannot listen at ${directory.path}/other.sock_1: this user (uid ${nobody.uid}) may not write to ` +
+        inRoots: [
+          `cannot listen at ${directory.path}/own.sock_1: this user (uid ${nobody.uid}) may not write to ` +
           `${directory.path}: run as root, or use a --socket-path in a directory of this user's`,
+          "clh.sock_1",
+          "own",
+        ],
+        inOwn: ["own.sock_1"],
+        rootsGroup: [
+          `cannot listen at ${own}/own.sock_1: this user (uid ${nobody.uid}) may not give the socket to the ` +
+          "group root: run as root, or use a --socket-group that this user is in",
+        ],
         problems: [],
       });
       assert.match(String(result["address"]), /^(127\.0\.0\.1|::1)$/);

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { loadLibc } from "../../ffi/libc.ts";
+import { HybridListener } from "../../src/listen/hybrid-listener.ts";
+import { ListenError } from "../../src/listen/listener.ts";
+import { AF_UNIX, unixSockaddr } from "../../src/listen/sockaddr.ts";
+import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts";
+
+const SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000;
+const libc = await loadLibc();
+
+function listenerIn(directory: string, group?: string): HybridListener {
+  const settings = { socketPath: join(directory, "clh.sock"), port: 7, mode: 0o660 };
+  return new HybridListener(group === undefined ? settings : { ...settings, group }, options());
+}
+
+/** Listening must fail; gives what it says after the address. */
+async function refusal(listener: HybridListener): Promise<string> {
+  try {
+    await listener.listen(new Guests().accept);
+  } catch (error) {
+    assert(error instanceof ListenError, `${error}`);
+    const start = `cannot listen at ${listener.address}: `;
+    assert(error.message.startsWith(start), error.message);
+    return error.message.slice(start.length);
+  }
+  return assert.fail("listening should have failed");
+}
+
+/** A socket bound at a path, and listening where it is of streams. Returns its descriptor. */
+function bound(path: string, type: number, backlog = 8): number {
+  const fd = libc.socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  libc.bind(fd, unixSockaddr(path));
+  if (type === SOCK_STREAM) libc.listen(fd, backlog);
+  return fd;
+}
+
+for (const left of ["clh.sock_7", "clh.sock~7"]) {
+  test(`a socket that a dead forwarder left as ${left} is replaced`, async () => {
+    using directory = temporaryDirectory();
+    libc.close(bound(join(directory.path, left), SOCK_STREAM));
+    const listener = listenerIn(directory.path);
+    const guests = new Guests();
+    await listener.listen(guests.accept);
+    assert.deepEqual(readdirSync(directory.path), ["clh.sock_7"]);
+    const client = await dial(listener.address);
+    client.end("hello");
+    await guests.until(() => guests.ended === 1);
+    assert.equal(bytesOf(guests.seen[0]), "hello");
+    await listener.stopAccepting();
+  });
+}
+
+test("a live socket is another forwarder's, and goes on working", async () => {
+  using directory = temporaryDirectory();
+  const guests = new Guests();
+  const first = listenerIn(directory.path);
+  await first.listen(guests.accept);
+  const second = listenerIn(directory.path);
+  assert.match(await refusal(second), /^another forwarder listens there \(or another process\): /);
+  second.cleanUp();
+  await second.stopAccepting();
+  const client = await dial(first.address);
+  client.end("hello");
+  await guests.until(() => guests.seen.some((guest) => bytesOf(guest) === "hello"));
+  await first.stopAccepting();
+});
+
+test("a live socket whose backlog is full is not taken for a dead one", async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "clh.sock_7");
+  const server = bound(path, SOCK_STREAM, 0);
+  const clients: number[] = [];
+  for (;;) {
+    const client = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    clients.push(client);
+    try {
+      libc.connect(client, unixSockaddr(path));
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, "EAGAIN");
+      break;
+    }
+  }
+  assert.match(await refusal(listenerIn(directory.path)), /^another forwarder listens there/);
+  assert.equal(lstatSync(path).isSocket(), true);
+  for (const fd of [server, ...clients]) libc.close(fd);
+});
+
+test("a socket of another kind is left as it is", async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "clh.sock_7");
+  const datagrams = bound(path, SOCK_DGRAM);
+  assert.match(
+    await refusal(listenerIn(directory.path)),
+    /^a socket is there of which cannot be told whether it is in use \(EPROTOTYPE\)/,
+  );
+  assert.equal(lstatSync(path).isSocket(), true);
+  libc.close(datagrams);
+});
+
+test("what is no socket is never touched", async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "clh.sock_7");
+  const refused = (what: string) => `${what} is there, which is left as it is: move it away`;
+
+  writeFileSync(path, "precious");
+  assert.equal(await refusal(listenerIn(directory.path)), refused("a file"));
+  assert.equal(readFileSync(path, "utf8"), "precious");
+  const file = join(directory.path, "precious");
+  renameSync(path, file);
+
+  symlinkSync(file, path);
+  assert.equal(await refusal(listenerIn(directory.path)), refused("a symbolic link"));
+  assert.equal(lstatSync(path).isSymbolicLink(), true);
+  renameSync(path, join(directory.path, "link"));
+
+  mkdirSync(path);
+  assert.equal(await refusal(listenerIn(directory.path)), refused("a directory"));
+  assert.equal(lstatSync(path).isDirectory(), true);
+  renameSync(path, join(directory.path, "directory"));
+
+  assert.equal(spawnSync("mkfifo", [path]).status, 0);
+  assert.equal(
+    await refusal(listenerIn(directory.path)),
+    refused("something that is no socket"),
+  );
+  assert.deepEqual(readdirSync(directory.path).sort(), [
+    "clh.sock_7",
+    "directory",
+    "link",
+    "precious",
+  ]);
+});
+
+test("a symbolic link to a live or dead socket is not followed", async () => {
+  using directory = temporaryDirectory();
+  const target = join(directory.path, "elsewhere");
+  libc.close(bound(target, SOCK_STREAM));
+  symlinkSync(target, join(directory.path, "clh.sock_7"));
+  assert.match(await refusal(listenerIn(directory.path)), /^a symbolic link is there/);
+  assert.equal(lstatSync(target).isSocket(), true);
+});
+
+test("the directory must be there, and be one", async () => {
+  using directory = temporaryDirectory();
+  const missing = join(directory.path, "sandbox");
+  assert.equal(
+    await refusal(listenerIn(missing)),
+    `the directory ${missing} does not exist: check --socket-path, or make the directory (mkdir -p ${missing}) before the sandbox starts`,
+  );
+  writeFileSync(missing, "");
+  assert.equal(
+    await refusal(listenerIn(missing)),
+    `${missing} is no directory: check --socket-path`,
+  );
+  assert.match(await refusal(listenerIn(join(missing, "deeper"))), /^ENOTDIR/);
+});
+
+test("the longest path that the kernel takes is taken, a longer one is refused with the limit", async () => {
+  using directory = temporaryDirectory();
+  const settings = (bytes: number) => {
+    const name = "ü".repeat(20);
+    const rest = bytes - Buffer.byteLength(join(directory.path, name)) - "_7".length;
+    return { socketPath: join(directory.path, name + "x".repeat(rest)), port: 7, mode: 0o600 };
+  };
+  const longest = new HybridListener(settings(107), options());
+  const guests = new Guests();
+  await longest.listen(guests.accept);
+  const client = await dial(longest.address);
+  client.end("hello");
+  await guests.until(() => guests.ended === 1);
+  await longest.stopAccepting();
+  assert.equal(
+    await refusal(new HybridListener(settings(108), options())),
+    "the path is 108 bytes long, and a UNIX socket's has at most 107: use a shorter --socket-path",
+  );
+  assert.deepEqual(readdirSync(directory.path), []);
+});
+
+test("the group is the one asked for, by number or name", async () => {
+  using directory = temporaryDirectory();
+  // One's own group may always be given; root may give any.
+  const gid = process.geteuid?.() === 0 ? 4_000_000_000 : process.getegid?.() as number;
+  const listener = listenerIn(directory.path, String(gid));
+  await listener.listen(new Guests().accept);
+  assert.equal(lstatSync(listener.address).gid, gid);
+  await listener.stopAccepting();
+  assert.equal(
+    await refusal(listenerIn(directory.path, "no-such-group-here")),
+    'there is no group "no-such-group-here": check --socket-group',
+  );
+  assert.deepEqual(readdirSync(directory.path), []);
+});
+
+test("the process's umask is what it was", async () => {
+  using directory = temporaryDirectory();
+  const before = process.umask(0o027);
+  try {
+    const listener = listenerIn(directory.path);
+    await listener.listen(new Guests().accept);
+    assert.equal(process.umask(), 0o027);
+    assert.equal(lstatSync(listener.address).mode & 0o7777, 0o660);
+    await listener.stopAccepting();
+  } finally {
+    process.umask(before);
+  }
+});
