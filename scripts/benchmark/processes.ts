@@ -70,12 +70,20 @@ export async function startForwarder(
   };
 }
 
+/** What the stub has counted; latencies in milliseconds. */
+export interface StubFigures {
+  readonly spans: number;
+  readonly requests: number;
+  readonly bytes: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
 /** The counting collector in a process of its own. */
 export interface Stub {
   readonly port: number;
-  figures(): Promise<
-    { spans: number; requests: number; bytes: number; p50: number; p99: number; max: number }
-  >;
+  figures(): Promise<StubFigures>;
   reset(latency: boolean): Promise<void>;
   stop(): void;
 }
@@ -88,7 +96,8 @@ export async function startStub(): Promise<Stub> {
   const port = Number(line.toString());
   return {
     port,
-    figures: async () => await (await fetch(`http://127.0.0.1:${port}/figures`)).json(),
+    figures: async () =>
+      (await (await fetch(`http://127.0.0.1:${port}/figures`)).json()) as StubFigures,
     reset: async (latency) => {
       await fetch(`http://127.0.0.1:${port}/reset${latency ? "?latency" : ""}`);
     },
