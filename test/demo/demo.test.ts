@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { runDemo, type StartForwarder } from "../../src/demo/demo.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
@@ -147,4 +150,25 @@ test("a forwarder that does not start: its error, and nothing left behind", asyn
   };
   await assert.rejects(runDemo({ logLevel: "error" }, () => {}, start), /no start today/);
   assert.equal(existsSync(directory), false);
+});
+
+test("the real forwarder, in a process of its own: root becomes another user there", () => {
+  const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+  const runtime = "Deno" in globalThis
+    ? ["run", "--quiet", "--no-check", "--unstable-vsock", "--allow-all"]
+    : [];
+  // An environment of its own: what the tester's says of OTLP does not count.
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...runtime, main, "demo", "--width", "80", "--log-level", "info"],
+    { encoding: "utf8", env: { PATH: process.env["PATH"], LC_ALL: "C" } },
+  );
+  assert.equal(status, 0);
+  const lines = stdout.split("\n");
+  assert.match(lines.at(-2) as string, /^36 spans, every field as it was sent; 15584 bytes in/);
+  // No terminal, no UTF-8: neither colours nor blocks.
+  assert.match(stdout, /^[ -~\n]*$/);
+  const [, socket] = /listening address=(\S+demo\.hvsock_10240)/.exec(stderr) ?? [];
+  assert.ok(socket, stderr);
+  assert.equal(existsSync(dirname(socket)), false, "the directory is removed");
 });
