@@ -236,3 +236,18 @@ test("invented keys cost no memory without bound, and share one limit", () => {
   turn();
   assert.deepEqual(seen(), [["x", "g4999", 4999, 5000 - 1025]]);
 });
+
+test("the summary comes by itself when the interval ends", async () => {
+  // The limiter's own timer keeps no process alive: this one does.
+  const alive = setInterval(() => {}, 1000);
+  const summary = await new Promise<string>((resolve) => {
+    const write = (line: string) => {
+      if (line.includes("suppressed")) resolve(line);
+    };
+    const log = createLogger({ level: "info", format: "text", colour: false, write });
+    const limitedLog = rateLimited(log, { records: 1, intervalMs: 5 });
+    for (let n = 1; n <= 3; n++) limitedLog.warn("x", { n });
+  });
+  clearInterval(alive);
+  assert.match(summary, /WARN x n=3 suppressed=2\n$/);
+});
