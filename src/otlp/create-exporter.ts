@@ -36,9 +36,13 @@ export async function createExporter(
 
 /** Sends what OpenTelemetry's packages have to say to the log, their warnings and errors at the given level. */
 function routeDiagnostics(log: Logger, level: LogLevel): void {
-  const to = (level: LogLevel) => (message: string, ...details: unknown[]) =>
-    log.log(level, diagnostic(message, details));
-  const [warn, debug] = [to(level), to("debug")];
+  const debug = (message: string, ...details: unknown[]): void =>
+    log.debug(diagnostic(message, details));
+  const warn = (message: string, ...details: unknown[]): void => {
+    // Certificates have been checked; the gRPC package also warns of one that nobody asked for.
+    const isKnown = /certificate/i.test(message);
+    log.log(isKnown ? "debug" : level, diagnostic(message, details));
+  };
   diag.setLogger(
     { error: warn, warn, info: debug, debug, verbose: debug },
     { logLevel: DiagLogLevel.INFO, suppressOverrideMessage: true },

@@ -125,6 +125,8 @@ function unshared(credentials: ChannelCredentials): ChannelCredentials {
 
 class GrpcSlot implements ExportSlot {
   usable = true;
+  /** There is one try only. */
+  readonly interim = undefined;
   #answer: Uint8Array | undefined;
   readonly #delegate: ReturnType<typeof createOtlpGrpcExportDelegate<Uint8Array, unknown>>;
 

@@ -82,6 +82,10 @@ class HttpSlot implements ExportSlot {
   /** The beginning of a refusal's body. */
   #refusal: Buffer[] = [];
   #answer: Uint8Array | undefined;
+  /** What broke the connection of the last try. */
+  #error: Error | undefined;
+  /** What the try before came to. */
+  #before: ExportResult | undefined;
 
   constructor(options: HttpOptions, onRetry?: () => void) {
     this.#onRetry = onRetry;
@@ -106,7 +110,11 @@ class HttpSlot implements ExportSlot {
   }
 
   send(request: Uint8Array): Promise<ExportResult> {
-    this.#response = this.#answer = undefined;
+    this.#response =
+      this.#answer =
+      this.#error =
+      this.#before =
+        undefined;
     this.#tries = 0;
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
@@ -114,6 +122,11 @@ class HttpSlot implements ExportSlot {
         resolve(this.#classify(error));
       });
     });
+  }
+
+  get interim(): ExportResult | undefined {
+    const isOver = this.#error !== undefined || this.#response?.complete === true;
+    return isOver ? this.#classify(this.#error) : this.#before;
   }
 
   close(): void {
@@ -130,10 +143,12 @@ class HttpSlot implements ExportSlot {
     const addRequest = agent.addRequest;
     agent.addRequest = (request, ...rest) => {
       if (this.usable && this.#tries++ > 0) this.#onRetry?.();
+      this.#before = this.interim;
       this.#request = request;
-      this.#response = undefined;
+      this.#response = this.#error = undefined;
       this.#refusal = [];
       request.once("response", (response: http.IncomingMessage) => this.#observe(response));
+      request.once("error", (error: Error) => this.#error = error);
       addRequest.call(agent, request, ...rest);
       // Closed while the transport waited to try again.
       if (!this.usable) request.destroy();

@@ -6,6 +6,8 @@ export interface ExportSlot {
   send(request: Uint8Array): Promise<ExportResult>;
   /** False once its connection is not worth another request: the slot is then closed and another opened. */
   readonly usable: boolean;
+  /** What the last try came to, where the transport is still busy with the request and would try again. */
+  readonly interim: ExportResult | undefined;
   /** Ends the connection, and the request under way where that is possible; its result is of no interest any more. */
   close(): void;
 }
@@ -45,27 +47,34 @@ export class SlotExporter implements Exporter {
     }
     const slot = this.#idle.pop() ?? this.#openSlot();
     return new Promise((resolve) => {
-      const deadline = setTimeout(() => {
-        slot.close();
-        settle({ kind: "retryable", error: new ExportError(`no answer within ${timeoutMs} ms`) });
-      }, Math.min(timeoutMs, MAX_TIMER_MS));
       const settle = (result: ExportResult): void => {
         // The first of answer, deadline and close; whatever comes later has no one waiting.
         if (!this.#busy.delete(slot)) return;
         clearTimeout(deadline);
-        if (slot.usable && !this.#closed) this.#idle.push(slot);
-        else slot.close();
         resolve(result);
       };
+      const deadline = setTimeout(() => {
+        const error = new ExportError(`no answer within ${timeoutMs} ms`);
+        settle(slot.interim ?? { kind: "retryable", error });
+        slot.close();
+      }, Math.min(timeoutMs, MAX_TIMER_MS));
       this.#busy.set(slot, settle);
-      void slot.send(request).then(settle);
+      void slot.send(request).then((result) => {
+        if (!this.#busy.has(slot)) return;
+        settle(result);
+        if (slot.usable) this.#idle.push(slot);
+        else slot.close();
+      });
     });
   }
 
   close(): void {
     this.#closed = true;
     for (const slot of this.#idle.splice(0)) slot.close();
-    for (const settle of [...this.#busy.values()]) settle(closedResult());
+    for (const [slot, settle] of [...this.#busy]) {
+      settle(closedResult());
+      slot.close();
+    }
   }
 }
 
