@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { type InvalidReason, WireError } from "./wire-error.ts";
 
 /** Bytes behind the payload that reads of whole words may touch: more than the longest {@link Literal}. */
@@ -5,6 +6,14 @@ const SLACK_BYTES = 64;
 const INITIAL_BYTES = 16 * 1024;
 /** A buffer larger than this is given back when a payload comes that does not need it. */
 const RETAINED_BYTES = 1024 * 1024;
+
+/**
+ * Output for each byte of input, at most, outside of arrays of numbers. The shortest attribute, `"":{"F64":0},`, takes
+ * 13 bytes and becomes 13; the shortest link, `[[0,0,0,false,null],[],0],`, 26 bytes and becomes 35.
+ */
+const EXPANSION = 2;
+/** Output besides: one number of an array, messages that are open, and words that are written past a string's end. */
+const OVERHEAD_BYTES = 1024;
 
 /** How deep a value may nest that is skipped. As serde_json's own limit for the values that it does not skip. */
 const MAX_SKIPPED_DEPTH = 128;
@@ -60,7 +69,7 @@ export class JsonInput {
   /** The next byte to read; at most `end`. */
   at = 0;
   end = 0;
-  /** What an integer reader of 64 bits has read last: its halves. */
+  /** The halves of the last integer of 64 bits that was read, as signed numbers. */
   high = 0;
   low = 0;
   /** The kinds of the arrays and objects around a value that is being skipped. */
@@ -75,10 +84,18 @@ export class JsonInput {
       this.bytes = new Uint8Array(Math.max(needed, INITIAL_BYTES));
       this.view = new DataView(this.bytes.buffer);
     }
-    this.bytes.set(buffer.subarray(start, end));
+    Buffer.prototype.copy.call(buffer as Buffer, this.bytes, 0, start, end);
     this.bytes[length] = 0;
     this.at = 0;
     this.end = length;
+  }
+
+  /**
+   * How many bytes, at most, what is left to read becomes. Whoever writes numbers of an array has to make that room
+   * again before each: `-1,` becomes 13 bytes.
+   */
+  get outputBytes(): number {
+    return (this.end - this.at) * EXPANSION + OVERHEAD_BYTES;
   }
 
   /** The error of a payload that is wrong at `at`; where the payload ends there, it is one that was cut. */
@@ -90,6 +107,11 @@ export class JsonInput {
 
   /** Skips white space; returns the byte after it, which is the next one to read. */
   peek(): number {
+    const byte = this.bytes[this.at] as number;
+    return byte > SPACE ? byte : this.#skipWhiteSpace();
+  }
+
+  #skipWhiteSpace(): number {
     let byte = this.bytes[this.at] as number;
     while (
       byte === SPACE || byte === LINE_FEED || byte === CARRIAGE_RETURN || byte === TAB

@@ -1,61 +1,117 @@
 import { isDigit, type JsonInput } from "./json-input.ts";
 
-/** Digits that any double holds exactly: 10^15 < 2^53. */
-const EXACT_DIGITS = 15;
-/** Digits that a 32-bit half can be multiplied by in a double without rounding: 2^32 · 10^6 < 2^53. */
-const CHUNK_DIGITS = 6;
-const CHUNK = 1e6;
-const TWO_32 = 0x1_0000_0000;
-const TWO_31 = 0x8000_0000;
+/** Digits that 32 bits, and a step of {@link productHigh}, can take. */
+const CHUNK_DIGITS = 9;
+const BILLION = 1_000_000_000;
+/** The halves of a billion, for products of 16 by 16 bits. */
+const BILLION_HIGH = BILLION >>> 16;
+const BILLION_LOW = BILLION & 0xffff;
 /** Digits of 2^64 - 1 and of 2^128 - 1. */
 const MAX_DIGITS_64 = 20;
 const MAX_DIGITS_128 = 39;
+/** 2^64 - 1 is 18,446,744,073 billions, here as two halves, and a rest. */
+const MAX_BILLIONS_HIGH = 4;
+const MAX_BILLIONS_LOW = 1_266_874_889;
+const MAX_REST = 709_551_615;
+/** The sign bit: with it turned over, a comparison of signed numbers is one of unsigned numbers. */
+const SIGN = 1 << 31;
+
+/** Digits that any double holds exactly: 10^15 < 2^53. */
+const EXACT_DIGITS = 15;
+/** The powers of ten that a double holds exactly. */
+const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
+const MAX_EXACT_POWER = POWERS_OF_TEN.length - 1;
 
 const MINUS = 0x2d;
 const POINT = 0x2e;
 const ZERO = 0x30;
 
-/** The powers of ten that a double holds exactly. */
-const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
-const MAX_EXACT_POWER = POWERS_OF_TEN.length - 1;
-
 const ascii = new TextDecoder("latin1");
 
-/**
- * Integers as serde_json reads them into Rust's integer types: digits only, no leading zero, no `-0`; a fraction or an
- * exponent makes a number a float, whatever its value. All throw `invalid-value` for anything else.
- */
+// Integers are read as serde_json reads them into Rust's integer types: digits only, no leading zero, no `-0`; a
+// fraction or an exponent makes a number a float, whatever its value. All throw `invalid-value` for anything else.
+//
+// 64 bits and more are put together from 32-bit integers: JavaScript engines are slow to make an integer of a double
+// that is beyond 2^31, and BigInts are allocated.
 
-/** Reads an unsigned integer of at most `max`, which is below 10^15. */
+/** Reads an unsigned integer of at most `max`, which is below 2^53. */
 export function readUint(input: JsonInput, max: number): number {
-  const digits = measureDigits(input);
-  const value = digits <= EXACT_DIGITS ? parseDigits(input, input.at, digits) : Infinity;
+  const first = (input.peek(), input.at);
+  const bytes = input.bytes;
+  let at = first;
+  let value = 0;
+  for (
+    let byte = bytes[at] as number;
+    isDigit(byte) && value <= max;
+    byte = bytes[++at] as number
+  ) {
+    value = value * 10 + byte - ZERO;
+  }
   if (value > max) throw input.error("invalid-value", `a number over ${max}`);
-  input.at += digits;
+  input.at = at;
+  checkInteger(input, first);
   return value;
 }
 
-/** Reads a u64 into `input.high` and `input.low`, unsigned halves. */
+/** Reads a u64 into `input.high` and `input.low`. */
 export function readUint64(input: JsonInput): void {
-  readMagnitude(input);
+  const digits = measureDigits(input);
+  const at = input.at;
+  input.at = at + digits;
+  if (digits <= CHUNK_DIGITS) {
+    input.high = 0;
+    input.low = parseDigits(input, at, digits);
+    return;
+  }
+  const tail = input.at - CHUNK_DIGITS;
+  const rest = parseDigits(input, tail, CHUNK_DIGITS);
+  let low;
+  let high = 0;
+  if (digits <= 2 * CHUNK_DIGITS) low = parseDigits(input, at, digits - CHUNK_DIGITS);
+  else {
+    const billions = parseDigits(input, tail - CHUNK_DIGITS, CHUNK_DIGITS);
+    // More than 20 digits are too many, and so is what their first two would be here.
+    const top = digits > MAX_DIGITS_64 ? 99 : parseDigits(input, at, digits - 2 * CHUNK_DIGITS);
+    low = (Math.imul(top, BILLION) + billions) | 0;
+    high = productHigh(top, billions);
+  }
+  if (!setBillions(input, high, low, rest)) {
+    throw input.error("invalid-value", "a number over 2^64 - 1", at);
+  }
+}
+
+/**
+ * Sets `input.high` and `input.low` to 10^9 times the 64-bit number `high`, `low`, plus `rest`, which is below 10^9;
+ * false where that does not fit 64 bits.
+ */
+export function setBillions(input: JsonInput, high: number, low: number, rest: number): boolean {
+  // Above this `high` would be negative, or more than fits.
+  if ((high >>> 0) > MAX_BILLIONS_HIGH) return false;
+  if (high === MAX_BILLIONS_HIGH) {
+    const order = (low ^ SIGN) - (MAX_BILLIONS_LOW ^ SIGN);
+    if (order > 0 || (order === 0 && rest > MAX_REST)) return false;
+  }
+  input.high = (Math.imul(high, BILLION) + productHigh(low, rest)) | 0;
+  input.low = (Math.imul(low, BILLION) + rest) | 0;
+  return true;
 }
 
 /** Reads an i64 into `input.high` and `input.low`, the halves of its two's complement. */
 export function readInt64(input: JsonInput): void {
   if (input.peek() !== MINUS) {
     const start = input.at;
-    readMagnitude(input);
-    if (input.high >= TWO_31) throw input.error("invalid-value", "a number over 2^63 - 1", start);
+    readUint64(input);
+    if (input.high < 0) throw input.error("invalid-value", "a number over 2^63 - 1", start);
     return;
   }
   const start = input.at++;
-  // Only white space can precede a number, not follow its sign.
+  // No white space follows the sign.
   if (!isDigit(input.bytes[input.at] as number)) {
-    throw input.error("invalid-value", "digit expected");
+    throw input.error("invalid-value", "a digit expected");
   }
-  readMagnitude(input);
+  readUint64(input);
   const { high, low } = input;
-  if (high > TWO_31 || (high === TWO_31 && low !== 0)) {
+  if (high < 0 && (high !== SIGN || low !== 0)) {
     throw input.error("invalid-value", "a number below -2^63", start);
   }
   // serde_json takes -0 for a float.
@@ -67,33 +123,47 @@ export function readInt64(input: JsonInput): void {
 /** Reads a u128 and writes it, big endian, at `view[at … at + 16)`. */
 export function readUint128(input: JsonInput, view: DataView, at: number): void {
   const digits = measureDigits(input);
-  if (digits > MAX_DIGITS_128) throw input.error("invalid-value", "a number over 2^128 - 1");
-  const end = input.at + digits;
-  let position = input.at;
-  let length = headLength(digits);
-  const head = parseDigits(input, position, length);
-  let d = 0;
+  const start = input.at;
+  const end = start + digits;
+  // The first chunk may be short; each one that follows is added to what is there times a billion, from d to a.
+  const head = digits % CHUNK_DIGITS;
+  let d = parseDigits(input, start, head);
   let c = 0;
-  let b = Math.floor(head / TWO_32);
-  let a = head - b * TWO_32;
-  for (position += length, length = CHUNK_DIGITS; position < end; position += CHUNK_DIGITS) {
-    a = a * CHUNK + parseDigits(input, position, CHUNK_DIGITS);
-    let carry = Math.floor(a / TWO_32);
-    a -= carry * TWO_32;
-    b = b * CHUNK + carry;
-    carry = Math.floor(b / TWO_32);
-    b -= carry * TWO_32;
-    c = c * CHUNK + carry;
-    carry = Math.floor(c / TWO_32);
-    c -= carry * TWO_32;
-    d = d * CHUNK + carry;
+  let b = 0;
+  let a = 0;
+  let carry = digits > MAX_DIGITS_128 ? 1 : 0;
+  for (let chunk = start + head; chunk < end && carry === 0; chunk += CHUNK_DIGITS) {
+    const rest = parseDigits(input, chunk, CHUNK_DIGITS);
+    carry = productHigh(d, rest);
+    d = (Math.imul(d, BILLION) + rest) | 0;
+    if (carry === 0 && (c | b | a) === 0) continue;
+    let next = productHigh(c, carry);
+    c = (Math.imul(c, BILLION) + carry) | 0;
+    carry = productHigh(b, next);
+    b = (Math.imul(b, BILLION) + next) | 0;
+    next = productHigh(a, carry);
+    a = (Math.imul(a, BILLION) + carry) | 0;
+    carry = next;
   }
-  if (d >= TWO_32) throw input.error("invalid-value", "a number over 2^128 - 1");
+  if (carry !== 0) throw input.error("invalid-value", "a number over 2^128 - 1");
   input.at = end;
-  view.setUint32(at, d);
-  view.setUint32(at + 4, c);
-  view.setUint32(at + 8, b);
-  view.setUint32(at + 12, a);
+  view.setInt32(at, a);
+  view.setInt32(at + 4, b);
+  view.setInt32(at + 8, c);
+  view.setInt32(at + 12, d);
+}
+
+/** The upper 32 bits of `factor` · 10^9 + `carry`, for an unsigned factor of 32 bits and a carry below 10^9. */
+function productHigh(factor: number, carry: number): number {
+  const low = factor & 0xffff;
+  const high = factor >>> 16;
+  const lowLow = Math.imul(low, BILLION_LOW);
+  const highLow = Math.imul(high, BILLION_LOW);
+  const lowHigh = Math.imul(low, BILLION_HIGH);
+  const middle = (lowLow >>> 16) + (highLow & 0xffff) + (lowHigh & 0xffff);
+  const sum = (Math.imul(factor, BILLION) + carry) | 0;
+  return Math.imul(high, BILLION_HIGH) + (highLow >>> 16) + (lowHigh >>> 16) + (middle >>> 16) +
+    ((sum ^ SIGN) < (carry ^ SIGN) ? 1 : 0);
 }
 
 /**
@@ -116,7 +186,7 @@ export function readDouble(input: JsonInput): number {
 
 /**
  * The double of a well-formed number of few digits from `start` to `input.at`. Its digits and a power of ten up to
- * 10^22 are doubles, so that their product or quotient, rounded once, is the nearest there is (Clinger 1990).
+ * 10^22 are doubles, so that their quotient, rounded once, is the nearest there is (Clinger 1990).
  */
 function shortDouble(input: JsonInput, start: number): number {
   const bytes = input.bytes;
@@ -125,48 +195,21 @@ function shortDouble(input: JsonInput, start: number): number {
   const negative = bytes[at] === MINUS;
   if (negative) at++;
   let mantissa = 0;
-  let exponent = 0;
+  let decimals = 0;
   for (; at < end && isDigit(bytes[at] as number); at++) {
     mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
   }
   if (at < end && bytes[at] === POINT) {
-    for (at++; at < end && isDigit(bytes[at] as number); at++, exponent--) {
+    for (at++; at < end && isDigit(bytes[at] as number); at++, decimals++) {
       mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
     }
   }
-  if (at < end || exponent < -MAX_EXACT_POWER) {
+  // An exponent is rare.
+  if (at < end || decimals > MAX_EXACT_POWER) {
     return Number(ascii.decode(bytes.subarray(start, end)));
   }
-  const value = mantissa / (POWERS_OF_TEN[-exponent] as number);
+  const value = mantissa / (POWERS_OF_TEN[decimals] as number);
   return negative ? -value : value;
-}
-
-/** Reads an unsigned integer below 2^64 into the input's halves. */
-function readMagnitude(input: JsonInput): void {
-  const digits = measureDigits(input);
-  const at = input.at;
-  if (digits <= EXACT_DIGITS) {
-    const value = parseDigits(input, at, digits);
-    input.high = Math.floor(value / TWO_32);
-    input.low = value >>> 0;
-  } else {
-    if (digits > MAX_DIGITS_64) throw input.error("invalid-value", "a number over 2^64 - 1");
-    const length = digits - CHUNK_DIGITS;
-    const head = parseDigits(input, at, length);
-    const headHigh = Math.floor(head / TWO_32);
-    const low = (head - headHigh * TWO_32) * CHUNK + parseDigits(input, at + length, CHUNK_DIGITS);
-    const carry = Math.floor(low / TWO_32);
-    input.high = headHigh * CHUNK + carry;
-    input.low = low - carry * TWO_32;
-    if (input.high >= TWO_32) throw input.error("invalid-value", "a number over 2^64 - 1");
-  }
-  input.at = at + digits;
-}
-
-/** How many digits come first where the rest is chunks: as many as are exact, and all where they are few. */
-function headLength(digits: number): number {
-  if (digits <= EXACT_DIGITS) return digits;
-  return digits - Math.ceil((digits - EXACT_DIGITS) / CHUNK_DIGITS) * CHUNK_DIGITS;
 }
 
 /** Goes to an unsigned integer and returns how many digits it has, at least one. */
@@ -175,26 +218,33 @@ function measureDigits(input: JsonInput): number {
   const view = input.view;
   const bytes = input.bytes;
   let at = start;
-  // Four digits at a time: each byte of `word` is a digit's value unless the sum or the byte itself has its top bit set.
+  // Four at a time: each byte of `word` is a digit's value unless its top bit, or that of the sum, is set.
   for (;;) {
     const word = view.getInt32(at, true) ^ 0x30303030;
     if (((word | (word + 0x76767676)) & 0x80808080) !== 0) break;
     at += 4;
   }
   while (isDigit(bytes[at] as number)) at++;
-  const digits = at - start;
-  const next = bytes[at] as number;
+  input.at = at;
+  checkInteger(input, start);
+  input.at = start;
+  return at - start;
+}
+
+/** Whether what lies between `start` and `input.at` are the digits of an integer. */
+function checkInteger(input: JsonInput, start: number): void {
+  const digits = input.at - start;
+  const next = input.bytes[input.at] as number;
   // '.', 'e' and 'E'.
   if (digits === 0 || next === POINT || (next | 0x20) === 0x65) {
     throw input.error("invalid-value", "an integer expected");
   }
-  if (digits > 1 && bytes[start] === ZERO) {
-    throw input.error("invalid-value", "a number begins with 0");
+  if (digits > 1 && input.bytes[start] === ZERO) {
+    throw input.error("invalid-value", "a number begins with 0", start);
   }
-  return digits;
 }
 
-/** The value of at most {@link EXACT_DIGITS} digits. */
+/** The value of at most {@link CHUNK_DIGITS} digits. */
 function parseDigits(input: JsonInput, at: number, digits: number): number {
   const bytes = input.bytes;
   const view = input.view;

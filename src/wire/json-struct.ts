@@ -33,40 +33,51 @@ export class Names {
   }
 }
 
+/** A member of a {@link Struct}. */
+export interface Member {
+  readonly struct: Struct;
+  /** Its place in the order of declaration. */
+  readonly index: number;
+  readonly name: string;
+  /** Its name as agents write it, with what comes before and after: `{"first":`, `,"second":`. */
+  readonly head: Literal;
+}
+
 /** A Rust struct: its members in the order of their declaration, which is the order in which agents write them. */
 export class Struct {
-  readonly names: Names;
-  /** Each member's name as agents write it, with what comes before and after: `{"first":`, `,"second":`. */
-  readonly heads: readonly Literal[];
+  names = new Names([]);
   /** Whether members that it does not have are refused (serde's `deny_unknown_fields`) and not skipped. */
   readonly closed: boolean;
 
-  constructor(names: readonly string[], closed = false) {
-    this.names = new Names(names);
-    this.heads = names.map((name, index) => new Literal(`${index === 0 ? "{" : ","}"${name}":`));
-    this.closed = closed;
+  constructor(options: { readonly closed?: boolean } = {}) {
+    this.closed = options.closed ?? false;
+  }
+
+  /** Declares the next member. */
+  member(name: string): Member {
+    const index = this.names.list.length;
+    this.names = new Names([...this.names.list, name]);
+    return {
+      struct: this,
+      index,
+      name,
+      head: new Literal(`${index === 0 ? "{" : ","}"${name}":`),
+    };
   }
 }
 
-/** How the members of a struct that is being read are found. */
-const IN_ORDER = 0;
-/** Their values' positions are known. */
-const INDEXED = 1;
-/** As the elements of an array, which serde takes for a struct too. */
-const ARRAY = 2;
-
 /** Structs within structs in a span: span, events, event, attribute. */
 const MAX_DEPTH = 4;
-/** Numbers for a struct that is being read: up to twelve members' positions, and where it ends. */
+/** Numbers for a struct that is being read: where its members' values are, up to twelve, and where it ends. */
 const STRIDE = 13;
 const END = 12;
 
 /**
  * Reads structs member by member, in the order of declaration, whatever order they come in.
  *
- * `enter(struct)`, then for each member `member(struct, index)` and the reading of its value, then `leave(struct)`.
+ * `enter(struct)`, then for each member `member(…)` and the reading of its value, then `leave(struct)`.
  * While members come in that order the input is read once. From the first that does not, the rest of the struct is
- * skipped over to find where each member is, and read afterwards: so each byte is skipped at most once for each struct
+ * skipped over to index where each member is, and read afterwards: so each byte is skipped at most once for each struct
  * it is in, and read once.
  *
  * As serde has it, a struct may be an array of its members, unknown members are skipped (but in a closed struct), and
@@ -77,7 +88,7 @@ export class StructReader {
   /** Names that are not as agents write them are decoded behind what is written here. */
   #output = new ProtobufWriter(0);
   #depth = -1;
-  readonly #modes = new Uint8Array(MAX_DEPTH);
+  /** An index has an end; what has none, 0, is read in order. */
   readonly #index = new Int32Array(MAX_DEPTH * STRIDE);
 
   constructor(input: JsonInput) {
@@ -91,46 +102,34 @@ export class StructReader {
   }
 
   /** Begins a struct. */
-  enter(): void {
+  enter(struct: Struct): void {
     const input = this.#input;
-    const depth = ++this.#depth;
-    this.#modes[depth] = IN_ORDER;
-    if (input.bytes[input.at] === OPEN_BRACE) return;
-    const byte = input.peek();
-    if (byte === OPEN_BRACE) return;
-    if (byte !== OPEN_BRACKET) throw input.error("invalid-value", "an object expected");
-    this.#modes[depth] = ARRAY;
-    input.at++;
+    this.#index[++this.#depth * STRIDE + END] = 0;
+    if (input.bytes[input.at] === OPEN_BRACE || input.peek() === OPEN_BRACE) return;
+    if (input.peek() !== OPEN_BRACKET) throw input.error("invalid-value", "an object expected");
+    this.#indexArray(struct);
   }
 
   /** Goes to the value of a member that must be there, else `missing-field`. */
-  member(struct: Struct, index: number): void {
-    const heads = struct.heads[index] as Literal;
-    if (this.#modes[this.#depth] === IN_ORDER && this.#input.matches(heads)) return;
-    if (!this.#find(struct, index)) {
-      throw this.#input.error("missing-field", `no member "${struct.names.list[index]}"`);
+  member(member: Member): void {
+    if (!this.optionalMember(member)) {
+      throw this.#input.error("missing-field", `no member "${member.name}"`);
     }
   }
 
   /** Goes to the value of a member that may be left out, as serde has it for an `Option`; false where it is. */
-  optionalMember(struct: Struct, index: number): boolean {
-    const heads = struct.heads[index] as Literal;
-    return this.#modes[this.#depth] === IN_ORDER && this.#input.matches(heads) ||
-      this.#find(struct, index);
+  optionalMember(member: Member): boolean {
+    // Behind the member before it is the right one even where the struct has an index.
+    return this.#input.matches(member.head) || this.#find(member);
   }
 
   /** Ends a struct whose members have all been read, and goes behind it. */
   leave(struct: Struct): void {
     const input = this.#input;
-    const depth = this.#depth--;
-    const mode = this.#modes[depth];
-    if (mode === INDEXED) {
-      input.at = this.#index[depth * STRIDE + END] as number;
-    } else if (mode === ARRAY) {
-      input.expect(CLOSE_BRACKET);
-    } else if (input.bytes[input.at] === CLOSE_BRACE) {
-      input.at++;
-    } else {
+    const end = this.#index[this.#depth-- * STRIDE + END] as number;
+    if (end !== 0) input.at = end;
+    else if (input.bytes[input.at] === CLOSE_BRACE) input.at++;
+    else {
       // White space, or members that the struct does not have.
       while (input.more(CLOSE_BRACE, false)) {
         const start = input.at;
@@ -164,52 +163,64 @@ export class StructReader {
   }
 
   /** The way to a member whose name is not simply next. */
-  #find(struct: Struct, index: number): boolean {
+  #find(member: Member): boolean {
     const input = this.#input;
-    const mode = this.#modes[this.#depth];
-    if (mode === ARRAY) {
-      if (input.more(CLOSE_BRACKET, index === 0)) return true;
-      // One element too few is too few for an `Option` too.
-      input.at--;
-      throw input.error("missing-field", `no element "${struct.names.list[index]}"`);
-    }
-    if (mode === IN_ORDER && this.#search(struct, index)) return true;
-    const at = this.#index[this.#depth * STRIDE + index] as number;
+    const base = this.#depth * STRIDE;
+    if (this.#index[base + END] === 0 && this.#search(member)) return true;
+    const at = this.#index[base + member.index] as number;
     if (at === 0) return false;
     input.at = at;
     return true;
   }
 
   /**
-   * Reads on to the member `expected`, past white space and members that the struct does not have: true. Where another
-   * one comes first, or the end, it notes where each of the members that follow is: false.
+   * Reads on to a member, past white space and members that the struct does not have: true. Where another one comes
+   * first, or the end, it indexes the members that follow: false.
    */
-  #search(struct: Struct, expected: number): boolean {
+  #search(member: Member): boolean {
     const input = this.#input;
     const index = this.#index;
     const base = this.#depth * STRIDE;
-    let first = expected === 0;
+    const struct = member.struct;
+    let first = member.index === 0;
     if (first) input.at++;
     index.fill(0, base, base + STRIDE);
-    let ordered = true;
+    let inOrder = true;
     while (input.more(CLOSE_BRACE, first)) {
       first = false;
       const start = input.at;
       const found = this.#name(struct);
-      if (found === expected && ordered) return true;
+      if (found === member.index && inOrder) return true;
       if (found >= 0) {
-        // The members before the expected one have been read.
-        if (found < expected || index[base + found] !== 0) {
+        // The members before this one have been read.
+        if (found < member.index || index[base + found] !== 0) {
           throw this.#duplicate(struct, found, start);
         }
-        ordered = false;
+        inOrder = false;
         index[base + found] = input.at;
       }
       input.skipValue();
     }
     index[base + END] = input.at;
-    this.#modes[this.#depth] = INDEXED;
     return false;
+  }
+
+  /** Indexes a struct that is an array: of all its members, those too that may be left out of an object. */
+  #indexArray(struct: Struct): void {
+    const input = this.#input;
+    const base = this.#depth * STRIDE;
+    const members = struct.names.list.length;
+    let count = 0;
+    input.at++;
+    while (input.more(CLOSE_BRACKET, count === 0)) {
+      if (count === members) throw input.error("invalid-value", `more than ${members} elements`);
+      this.#index[base + count++] = input.at;
+      input.skipValue();
+    }
+    if (count < members) {
+      throw input.error("missing-field", `no element "${struct.names.list[count]}"`, input.at - 1);
+    }
+    this.#index[base + END] = input.at;
   }
 
   /** Reads a member's name and goes to its value; returns which it is, -1 for none that the struct has. */
