@@ -2,6 +2,10 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 
 /** How many numbers of {@link EncodedSpans} describe one span. */
 const STRIDE = 6;
+/** Room for this many spans at first; an agent's payload holds one. */
+const FEW_SPANS = 16;
+/** Room for more spans than this is given back after the payload that needed it. */
+const RETAINED_SPANS = 4096;
 
 /**
  * What one payload became: OTLP bytes in one reused buffer, and where in it each span lies.
@@ -18,10 +22,13 @@ export class EncodedSpans {
   readonly writer = new ProtobufWriter(64 * 1024);
   /** How many spans the payload held. */
   count = 0;
-  #ranges = new Int32Array(STRIDE * 16);
+  #ranges = new Int32Array(STRIDE * FEW_SPANS);
 
-  /** Forgets the payload, keeps the memory. */
+  /** Forgets the payload, keeps the memory unless it is much. */
   clear(): void {
+    if (this.#ranges.length > STRIDE * RETAINED_SPANS) {
+      this.#ranges = new Int32Array(STRIDE * FEW_SPANS);
+    }
     this.count = 0;
     this.writer.clear();
   }

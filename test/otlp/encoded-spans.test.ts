@@ -1,0 +1,28 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+
+function ranges(spans: EncodedSpans, span: number): number[] {
+  return [
+    spans.spanStart(span),
+    spans.spanEnd(span),
+    spans.scopeStart(span),
+    spans.scopeEnd(span),
+    spans.resourceStart(span),
+    spans.resourceEnd(span),
+  ];
+}
+
+test("each span keeps its ranges, also of many spans, payload after payload", () => {
+  const spans = new EncodedSpans();
+  for (const count of [1, 17, 100_000, 3, 40]) {
+    for (let i = 0; i < count; i++) spans.add(i, i + 1, i + 2, i + 3, i + 4, i + 5);
+    assert.equal(spans.count, count);
+    for (const i of [0, count >> 1, count - 1]) {
+      assert.deepEqual(ranges(spans, i), [i, i + 1, i + 2, i + 3, i + 4, i + 5]);
+    }
+    spans.writer.byte(1);
+    spans.clear();
+    assert.deepEqual([spans.count, spans.writer.position], [0, 0]);
+  }
+});
