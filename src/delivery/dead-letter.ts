@@ -26,6 +26,7 @@ export class DeadLetterFile {
   readonly #file: number;
   readonly #maxBytes: number;
   #failed = false;
+  #closed = false;
 
   private constructor(path: string, file: number, maxBytes: number) {
     this.path = path;
@@ -75,10 +76,14 @@ export class DeadLetterFile {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     fs.closeSync(this.#file);
   }
 
   #append(line: Uint8Array): void {
+    // The number may be another file's by now.
+    if (this.#closed) throw new Error("it is closed");
     const { size } = fs.fstatSync(this.#file);
     if (size + line.length > this.#maxBytes) {
       throw new Error(

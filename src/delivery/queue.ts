@@ -92,7 +92,7 @@ export class BatchQueue {
     return spans;
   }
 
-  /** Takes over a closed batch. It can be taken out at once; `onReady` is called when it is time to. */
+  /** Takes over a closed batch. It can be taken out at once: the collector need not wait for the disk. */
   push(request: Uint8Array, spans: number): void {
     const batch: Batch = {
       sequence: this.#nextSequence++,
@@ -105,8 +105,8 @@ export class BatchQueue {
     this.#waiting.push(batch);
     this.#memoryBytes += batch.size;
     this.#options.metrics.heldQueued += spans;
-    if (this.#writer !== undefined) this.#writer.add(batch);
-    else this.#options.onReady();
+    this.#writer?.add(batch);
+    this.#options.onReady();
     this.#refresh();
   }
 

@@ -18,6 +18,12 @@ export interface SenderOptions {
   readonly retry?: RetrySettings | undefined;
 }
 
+/**
+ * How long the last try may take whose failure costs nothing, since the spool has all spans, milliseconds: a collector
+ * that is there answers within that, and a stop is not held up for one that is not.
+ */
+const LAST_TRY_MS = 1000;
+
 /** The collector takes nothing at the moment. */
 interface Outage {
   /** Tries that failed in a row, those that were under way when the first failed counted as one. */
@@ -153,6 +159,7 @@ export class Sender {
         if (part.request !== request) batch.parts = parts;
         this.#queue.putBack(batch);
         this.#holdOff(result);
+        this.#checkFinished();
         return;
       }
       this.#reached();
@@ -170,7 +177,9 @@ export class Sender {
     const began = performance.now();
     let result: ExportResult;
     try {
-      result = await exporter.send(request);
+      const isLastTry = this.#finishing !== undefined && this.#outage !== undefined &&
+        this.#queue.spansAtRisk === 0;
+      result = await exporter.send(request, isLastTry ? LAST_TRY_MS : undefined);
     } catch (error) {
       // It should not, but if it does, no span shall be lost for it.
       const cause = error instanceof Error ? error : new Error(String(error));
@@ -257,7 +266,6 @@ export class Sender {
       outage.timer = undefined;
       this.pump();
     }, wait);
-    this.#checkFinished();
   }
 
   #checkFinished(): void {

@@ -1,6 +1,9 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { Delivery, type DeliveryOptions } from "../../src/delivery/delivery.ts";
 import type { GuestSink } from "../../src/delivery/sink.ts";
 import type { LogFields, Logger, LogLevel } from "../../src/log.ts";
@@ -71,13 +74,17 @@ export class FakeExporter implements Exporter {
 
   async send(request: Uint8Array): Promise<ExportResult> {
     const ids = decodeRequest(request).map((span) => span.spanId);
-    this.requests.push(ids);
+    const index = this.requests.push(ids) - 1;
     this.underWay++;
     this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay);
     // An answer never comes in the turn of the request.
     await new Promise((resolve) => setImmediate(resolve));
-    const result = await this.behaviour(ids, this.requests.length - 1);
-    this.underWay--;
+    let result: ExportResult;
+    try {
+      result = await this.behaviour(ids, index);
+    } finally {
+      this.underWay--;
+    }
     if (result.kind === "success") {
       for (const id of ids) this.taken.set(id, (this.taken.get(id) ?? 0) + 1);
     }
@@ -196,4 +203,20 @@ export function setUp(
     ...options,
   });
   return { delivery, exporter, metrics, log };
+}
+
+/** The request that the child process puts in under a number: large and small ones, told apart by every byte. */
+export function childRequest(sequence: number): Uint8Array {
+  return new Uint8Array(10 + (sequence * 7919) % 60_000).fill(sequence % 251);
+}
+
+/** Starts a script of this folder with the runtime that runs the tests. */
+export function startChild(script: string, ...args: string[]): ChildProcess {
+  const options = process.versions.bun === undefined
+    ? ["run", "--no-check", "--unstable-vsock", "--allow-all"]
+    : [];
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  return spawn(process.execPath, [...options, path, ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
 }
