@@ -35,7 +35,7 @@ const DEFAULTS: Settings = {
   dumpOnly: false,
   user: "nobody",
   log: { level: "info", format: "json" },
-  batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 200 },
+  batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 50 },
   queue: { maxBytes: 64 * MIB, whenFull: "pause" },
   limits: {
     maxFrameBytes: 4 * MIB,

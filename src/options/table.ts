@@ -121,9 +121,10 @@ const DELIVERY = {
     help: "The most spans in one request (which is sent at 1 MiB at the latest)",
     parse: integer(1, 1_000_000),
   },
+  // 50 ms: a span is seen at the collector within 100 ms, and requests stay few.
   batchDelay: {
     env: ["OTEL_BSP_SCHEDULE_DELAY"],
-    default: "200",
+    default: "50",
     help: "How long a span waits for others, milliseconds; more than 200 counts as 200",
     parse: integer(0),
   },
