@@ -1,7 +1,7 @@
 import { DeadLetterFile } from "./delivery/dead-letter.ts";
 import { deadLetterLine } from "./delivery/dead-letter-line.ts";
 import { Delivery } from "./delivery/delivery.ts";
-import { DumpSink } from "./delivery/dump-sink.ts";
+import { DumpSink, type DumpWriter } from "./delivery/dump-sink.ts";
 import type { SpanSink } from "./delivery/sink.ts";
 import { prepareSpoolDirectory } from "./delivery/spool-directory.ts";
 import { createListener } from "./listen/create-listener.ts";
@@ -10,27 +10,24 @@ import type { Listener } from "./listen/listener.ts";
 import type { Logger } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { createExporter } from "./otlp/create-exporter.ts";
-import type { Exporter } from "./otlp/exporter.ts";
 import { jsonLine, textRecord } from "./otlp/record-text.ts";
 import { probe } from "./otlp/probe.ts";
 import { Receiver } from "./receive/receiver.ts";
 import type { Settings } from "./settings.ts";
-import { figures } from "./system/metrics-families.ts";
+import { type Capacities, figures } from "./system/metrics-families.ts";
 import type { MetricsServer } from "./system/metrics-server.ts";
-import { openPrivileges } from "./system/privileges.ts";
+import { openPrivileges, type Privileges } from "./system/privileges.ts";
 
 /** How long the collector may take to show itself at the start, milliseconds. */
 const PROBE_TIMEOUT_MS = 5_000;
-/** How long a stop waits for connections that the kernel has taken and the process has not yet, milliseconds. */
-const BACKLOG_MS = 20;
 /** How much of the time for a stop may go to reading what guests have sent; the rest is for delivering it. */
 const READING_SHARE = 0.5;
 
 /** What the forwarder needs of the process it runs in. */
 export interface ForwarderOptions {
   readonly log: Logger;
-  /** Takes the records of `--dump-only`; writes them completely before it returns. */
-  readonly dump: (text: string) => void;
+  /** Takes the records of `--dump-only`; not needed for anything else. */
+  readonly dump?: DumpWriter;
 }
 
 /** A running forwarder. */
@@ -38,11 +35,11 @@ export interface Forwarder {
   /** Where it listens. */
   readonly address: string;
   /**
-   * Accepts no more guests, reads what the connected ones have already sent, delivers it within the time that the
-   * settings give, and ends. Resolves with how many spans were lost.
+   * Accepts no more guests, reads what guests have already sent, delivers it within the time that the settings give,
+   * and ends. Resolves with how many spans were lost.
    */
   stop(): Promise<number>;
-  /** Ends at once. Resolves with how many spans were lost. */
+  /** Ends at once, also while it stops. Resolves with how many spans were lost. */
   abort(): Promise<number>;
   /** Logs the counters. */
   logFigures(): void;
@@ -53,43 +50,57 @@ export interface Forwarder {
  *
  * In this order: what the settings name is opened and checked (key files, directories, the collector, the socket), as
  * root where the process is; then privileges are dropped; only then are guests' bytes read. Rejects with a typed error
- * that says what cannot be had and what to do; nothing is left behind then.
+ * that says what cannot be had and what to do. Nothing that listens is left behind then; where the spool cannot be
+ * opened, which only happens without privileges, the socket's file may be.
  */
 export async function startForwarder(
   settings: Settings,
   { log, dump }: ForwarderOptions,
 ): Promise<Forwarder> {
+  const undo: (() => void | Promise<void>)[] = [];
+  try {
+    return await start(settings, log, dump, undo);
+  } catch (error) {
+    for (const step of undo.reverse()) await step();
+    throw error;
+  }
+}
+
+/** @param undo gets what takes back each step that has been made. */
+async function start(
+  settings: Settings,
+  log: Logger,
+  dump: DumpWriter | undefined,
+  undo: (() => void | Promise<void>)[],
+): Promise<Forwarder> {
   const metrics = new Metrics();
   const privileges = await openPrivileges(settings.user);
   const openSink = settings.dumpOnly
-    ? () => new DumpSink({ ...dumpOptions(settings, dump), metrics })
-    : await prepareDelivery(settings, privileges.owner, metrics, log);
+    ? () => openDump(settings, dump, metrics)
+    : await prepareDelivery(settings, privileges, metrics, log, undo);
 
-  let notReady: string | undefined = "starting";
   let sink: SpanSink | undefined;
-  const server = await startMetrics(settings, metrics, () => notReady, log);
+  let notReady: string | undefined = "starting";
+  const server = await startMetrics(settings, metrics, log, () => {
+    if (notReady !== undefined) return notReady;
+    return sink?.full === true ? "the queue is full: guests are not read" : undefined;
+  });
+  if (server !== undefined) undo.push(() => server.close());
+
   const onProblem = (message: string, error?: Error): void =>
     log.of("listen").warn(message, { error });
-  const listener = createListener(settings.listen, {
-    budget: new DescriptorBudget(openFileLimit(), onProblem),
-    onProblem,
-  });
+  const budget = new DescriptorBudget(openFileLimit(), onProblem);
+  const listener = createListener(settings.listen, { budget, onProblem });
+  undo.push(() => listener.stopAccepting());
   let receiver: Receiver | undefined;
-  try {
-    await listener.listen((connection) => {
-      if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
-      return receiver.accept(connection);
-    });
-    // From here to the end nothing waits, so that no guest is accepted in between.
-    privileges.drop();
-    sink = openSink();
-    receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"));
-  } catch (error) {
-    await listener.stopAccepting();
-    listener.cleanUp();
-    await server?.close();
-    throw error;
-  }
+  await listener.listen((connection) => {
+    if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
+    return receiver.accept(connection);
+  });
+  // From here to the end nothing waits, so that no guest is accepted in between.
+  privileges.drop();
+  sink = openSink();
+  receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"));
   notReady = undefined;
   log.info("listening", { address: listener.address });
   return running({ settings, listener, receiver, sink, server, metrics, log }, (why) => {
@@ -116,15 +127,16 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     const deadline = performance.now() + settings.shutdownTimeoutMs;
     // Once its name is gone nobody new finds the socket; who has found it is still taken in.
     listener.cleanUp();
-    await new Promise((resolve) => setTimeout(resolve, BACKLOG_MS));
-    await listener.stopAccepting();
     await receiver.drain(settings.shutdownTimeoutMs * READING_SHARE);
+    await listener.stopAccepting();
+    receiver.close();
     const lost = await sink.drain(Math.max(0, deadline - performance.now()));
     await end();
     return lost;
   }
   async function abort(): Promise<number> {
-    listener.cleanUp();
+    await listener.stopAccepting();
+    receiver.close();
     const lost = await sink.abort();
     await end();
     return lost;
@@ -136,14 +148,15 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   return { address: listener.address, stop, abort, logFigures };
 }
 
-function dumpOptions(settings: Settings, write: (text: string) => void) {
+function openDump(
+  settings: Settings,
+  output: DumpWriter | undefined,
+  metrics: Metrics,
+): DumpSink {
+  if (output === undefined) throw new Error("there is nothing to dump to");
   const { traceName, resourceAttributes, log } = settings;
-  return {
-    format: log.format === "text" ? textRecord : jsonLine,
-    write,
-    traceName,
-    resourceAttributes,
-  };
+  const format = log.format === "text" ? textRecord : jsonLine;
+  return new DumpSink({ format, output, traceName, resourceAttributes, metrics });
 }
 
 /**
@@ -152,39 +165,40 @@ function dumpOptions(settings: Settings, write: (text: string) => void) {
  */
 async function prepareDelivery(
   settings: Settings,
-  owner: { readonly uid: number; readonly gid: number } | undefined,
+  { owner }: Privileges,
   metrics: Metrics,
   log: Logger,
+  undo: (() => void)[],
 ): Promise<() => SpanSink> {
-  const { queue, otlp } = settings;
-  const exporter = await createExporter(otlp, log.of("otlp"));
-  const deadLetter = queue.deadLetterFile === undefined
+  const { queue, otlp, batch, traceName, resourceAttributes } = settings;
+  const exporter = await createExporter(otlp, log.of("otlp"), {
+    onRetry: () => metrics.exportRetries++,
+  });
+  undo.push(() => exporter.close());
+  const deadLetterFile = queue.deadLetterFile === undefined
     ? undefined
     : DeadLetterFile.open(queue.deadLetterFile);
-  const spool = await prepareSpool(settings, owner, log);
+  if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
+  const openSpool = await prepareSpool(settings, owner, log);
   // Spans that can wait, on disk or because the user said so, need no collector yet.
-  if (spool === undefined && !settings.waitForCollector) {
-    await probeOrClose(settings, exporter, log);
+  if (openSpool === undefined && !settings.waitForCollector) {
+    await probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp"));
   }
   return () =>
     new Delivery({
       exporter,
-      batch: settings.batch,
+      batch,
       queue,
-      traceName: settings.traceName,
-      resourceAttributes: settings.resourceAttributes,
-      spool: spool?.(),
-      deadLetter: deadLetter?.writer(deadLetterLine, log.of("delivery")),
+      traceName,
+      resourceAttributes,
+      spool: openSpool?.(),
+      deadLetter: deadLetterFile?.writer(deadLetterLine, log.of("delivery")),
       metrics,
       log: log.of("delivery"),
     });
 }
 
-async function prepareSpool(
-  { queue }: Settings,
-  owner: { readonly uid: number; readonly gid: number } | undefined,
-  log: Logger,
-) {
+async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log: Logger) {
   if (queue.spool === undefined) return undefined;
   const { maxBytes } = queue.spool;
   const directory = prepareSpoolDirectory(queue.spool.directory, owner);
@@ -193,20 +207,11 @@ async function prepareSpool(
   return () => Spool.open(directory, maxBytes, log.of("delivery"));
 }
 
-async function probeOrClose(settings: Settings, exporter: Exporter, log: Logger): Promise<void> {
-  try {
-    await probe(settings.otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp"));
-  } catch (error) {
-    exporter.close();
-    throw error;
-  }
-}
-
 async function startMetrics(
   settings: Settings,
   metrics: Metrics,
-  notReady: () => string | undefined,
   log: Logger,
+  notReady: () => string | undefined,
 ): Promise<MetricsServer | undefined> {
   if (settings.metrics === undefined) return undefined;
   const { startMetricsServer } = await import("./system/metrics-server.ts");
@@ -220,7 +225,7 @@ async function startMetrics(
   return server;
 }
 
-function capacities({ queue, limits }: Settings) {
+function capacities({ queue, limits }: Settings): Capacities {
   return {
     queueBytes: queue.maxBytes,
     ...(queue.spool && { spoolBytes: queue.spool.maxBytes }),

@@ -1,8 +1,10 @@
 import process from "node:process";
 import { parseCommandLine } from "./cli.ts";
-import { startForwarder } from "./forwarder.ts";
+import { DumpOutput } from "./dump-output.ts";
+import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./log.ts";
+import { nonBlocking } from "./non-blocking.ts";
 import type { Settings } from "./settings.ts";
 import { connectServiceManager } from "./system/service-manager.ts";
 import { COMMIT } from "./version.ts";
@@ -15,65 +17,86 @@ const STDOUT = 1;
 const STDERR = 2;
 /** How long the log waits for a reader that does not read, milliseconds: guests wait as long. */
 const LOG_WAIT_MS = 100;
-/** How long the dump waits for one: its reader (a pager, say) is who the spans are for. */
-const DUMP_WAIT_MS = 24 * 60 * 60 * 1000;
-
-const errors = new LineWriter(STDERR, { maxWaitMs: LOG_WAIT_MS });
+/** The longest error on standard error, UTF-16 units. */
+const LONGEST_ERROR = 4096;
 
 function fail(error: unknown): void {
-  errors.write(`kata-trace-forwarder: ${printable(describeError(error), 4096)}\n`);
+  const { write } = new LineWriter(STDERR, { maxWaitMs: LOG_WAIT_MS });
+  write(`kata-trace-forwarder: ${printable(describeError(error), LONGEST_ERROR)}\n`);
   process.exitCode = EXIT.failedStart;
 }
 
 function loggerFor({ log, dumpOnly }: Settings): Logger {
   // With --dump-only standard output is for spans.
-  const fd = dumpOnly ? STDERR : STDOUT;
-  const writer = new LineWriter(fd, { maxWaitMs: LOG_WAIT_MS });
-  const terminal = dumpOnly ? process.stderr.isTTY : process.stdout.isTTY;
+  const stream = dumpOnly ? process.stderr : process.stdout;
+  const fd = nonBlocking(dumpOnly ? STDERR : STDOUT);
+  const { write } = new LineWriter(fd, { maxWaitMs: LOG_WAIT_MS });
   const noColour = process.env["NO_COLOR"];
-  return createLogger({
-    ...log,
-    colour: terminal && (noColour === undefined || noColour === ""),
-    write: writer.write,
-  });
+  const colour = stream.isTTY && (noColour === undefined || noColour === "");
+  return createLogger({ ...log, colour, write });
 }
 
-/** Runs until a signal has ended it; resolves with the exit code. */
+/** Runs until a signal, or a failure, has ended it; resolves with the exit code. */
 async function run(settings: Settings): Promise<number> {
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
-  const dump = new LineWriter(STDOUT, { maxWaitMs: DUMP_WAIT_MS });
-  let forwarder;
+  const ended = Promise.withResolvers<number>();
+  let forwarder: Forwarder | undefined;
+  let stopping = false;
+
+  const abort = (): void => void forwarder?.abort().then(ended.resolve, ended.reject);
+  const stop = (): void => {
+    stopping = true;
+    manager.stopping("delivering what guests have sent", settings.shutdownTimeoutMs);
+    forwarder?.stop().then(ended.resolve, ended.reject);
+  };
+  const onSignal = (signal: string): void => {
+    if (forwarder === undefined) {
+      // Nothing listens yet, so that nothing can be lost.
+      log.info("stopped before the start was done", { signal });
+      process.exit(EXIT.clean);
+    }
+    if (stopping) {
+      log.warn("second signal: ending at once", { signal });
+      abort();
+    } else {
+      log.info("stopping", { signal });
+      stop();
+    }
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  process.on("SIGUSR1", () => forwarder?.logFigures());
+
+  const dump = new DumpOutput(settings.dumpOnly ? nonBlocking(STDOUT) : STDOUT, {
+    onError: (error) => {
+      log.error("standard output takes no more spans: ending", { error });
+      abort();
+    },
+  });
   try {
-    forwarder = await startForwarder(settings, { log, dump: dump.write });
+    forwarder = await startForwarder(settings, { log, dump });
   } catch (error) {
     log.error("cannot start", { error: describeError(error) });
     manager.close();
     throw error;
   }
+  let broken = false;
+  const onDefect = (error: unknown): void => {
+    broken = true;
+    const stack = error instanceof Error ? error.stack : undefined;
+    log.log("critical", "internal error: stopping", { error: stack ?? describeError(error) });
+    if (!stopping) stop();
+  };
+  process.on("uncaughtException", onDefect);
+  process.on("unhandledRejection", onDefect);
   manager.ready(`listening at ${forwarder.address}`);
-  process.on("SIGUSR1", () => forwarder.logFigures());
 
-  const lost = await new Promise<number>((resolve, reject) => {
-    let stopping = false;
-    const onSignal = (signal: string): void => {
-      if (stopping) {
-        log.warn("second signal: ending at once", { signal });
-        forwarder.abort().then(resolve, reject);
-        return;
-      }
-      stopping = true;
-      log.info("stopping", { signal });
-      manager.stopping("delivering what guests have sent", settings.shutdownTimeoutMs);
-      forwarder.stop().then(resolve, reject);
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
+  const lost = await ended.promise;
   manager.close();
   log.info("stopped", { lost });
-  return lost > 0 ? EXIT.lost : EXIT.clean;
+  return lost > 0 || broken ? EXIT.lost : EXIT.clean;
 }
 
 async function main(): Promise<number> {

@@ -1,62 +1,111 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { type SpanRecord, spanToRecord } from "../otlp/json-record.ts";
+import { type HostAttributes, hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
 import type { Metrics } from "../metrics.ts";
 import type { GuestSink, SpanSink } from "./sink.ts";
 
-/** Makes the readable record of one span: what `--dump-only` prints for it, newline included. */
-export type SpanFormatter = (
-  resourceHeader: Uint8Array,
-  scopeHeader: Uint8Array,
-  span: Uint8Array,
-) => string;
+/** Where the dump's text goes. */
+export interface DumpWriter {
+  /** Takes a text; never waits for whoever reads it. */
+  write(text: string): void;
+  /** Called each time that the reader has all there was; may be called within `write`. Set by the dump. */
+  onTaken: () => void;
+}
 
-/** What the dump needs of the rooms around it. */
+/** What the dump needs of the process around it. */
 export interface DumpOptions {
-  readonly format: SpanFormatter;
-  /** Lays the host's attributes over a guest's resource (see `otlp/resource.ts`). */
-  readonly overlay: (
-    resource: Uint8Array,
-    hostAttributes: ReadonlyMap<string, string | number>,
-  ) => Uint8Array;
-  /** Writes text completely before it returns. */
-  readonly write: (text: string) => void;
+  /** Makes the record of one span, its newline included. */
+  readonly format: (record: SpanRecord) => string;
+  readonly output: DumpWriter;
+  readonly traceName: string;
+  /** What the host adds to each resource beside the guest's identity. */
+  readonly resourceAttributes: ReadonlyMap<string, string>;
   readonly metrics: Metrics;
 }
 
-/** `--dump-only`: shows each span as soon as it is read, and needs no collector. */
+/**
+ * `--dump-only`: shows each span as soon as it is read, and needs no collector. While the dump's reader is behind,
+ * guests are not read.
+ */
 export class DumpSink implements SpanSink {
-  readonly full = false;
   onChange: () => void = () => {};
   readonly #options: DumpOptions;
+  /** Spans whose text the reader may not have yet. */
+  #held = 0;
+  #full = false;
+  #finished: () => void = () => {};
 
   constructor(options: DumpOptions) {
     this.#options = options;
+    options.output.onTaken = () => this.#taken();
   }
 
-  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink {
-    return { accept: (spans) => this.#show(spans, hostAttributes), close: () => {} };
+  get full(): boolean {
+    return this.#full;
   }
 
-  drain(): Promise<number> {
-    return Promise.resolve(0);
+  open(identity: HostAttributes): GuestSink {
+    const { traceName, resourceAttributes } = this.#options;
+    const overlay = new ResourceOverlay(hostAttributes(traceName, resourceAttributes, identity));
+    return { accept: (spans) => this.#show(spans, overlay), close: () => {} };
+  }
+
+  async drain(timeoutMs: number): Promise<number> {
+    if (this.#held > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, timeoutMs);
+        this.#finished = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    return this.abort();
   }
 
   abort(): Promise<number> {
-    return Promise.resolve(0);
+    const lost = this.#held;
+    this.#release();
+    if (lost > 0) this.#options.metrics.drop("shutdown", lost);
+    this.#finished();
+    return Promise.resolve(lost);
   }
 
-  #show(spans: EncodedSpans, hostAttributes: ReadonlyMap<string, string | number>): void {
-    const { format, overlay, write, metrics } = this.#options;
+  #show(spans: EncodedSpans, overlay: ResourceOverlay): void {
+    const { format, output, metrics } = this.#options;
     const { buffer } = spans.writer;
     let text = "";
     for (let i = 0; i < spans.count; i++) {
       const resource = buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i));
-      text += format(
-        overlay(resource, hostAttributes),
+      const record = spanToRecord(
+        overlay.apply(resource),
         buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i)),
         buffer.subarray(spans.spanStart(i), spans.spanEnd(i)),
       );
+      text += format(record);
     }
-    write(text);
-    metrics.forwarded += spans.count;
+    this.#held += spans.count;
+    metrics.heldQueued += spans.count;
+    output.write(text);
+    this.#setFull(this.#held > 0);
+  }
+
+  #taken(): void {
+    this.#options.metrics.forwarded += this.#held;
+    this.#release();
+    this.#setFull(false);
+    this.#finished();
+  }
+
+  #release(): void {
+    this.#options.metrics.heldQueued -= this.#held;
+    this.#held = 0;
+  }
+
+  #setFull(full: boolean): void {
+    if (full === this.#full) return;
+    this.#full = full;
+    if (full) this.#options.metrics.backpressurePauses++;
+    this.onChange();
   }
 }

@@ -31,7 +31,7 @@ export interface DemoOptions {
 /** Starts a forwarder as the `run` command does. */
 export type StartForwarder = (
   settings: Settings,
-  rooms: { readonly log: Logger; readonly dump: (text: string) => void },
+  rooms: { readonly log: Logger },
 ) => Promise<{ stop(): Promise<number> }>;
 
 /** Columns where there is no terminal. */
@@ -103,7 +103,7 @@ async function forward(
     const socketPath = join(directory, SOCKET_NAME);
     const settings = demoSettings(socketPath, await receiver.listen());
     await handOver(directory, settings.user);
-    const forwarder = await start(settings, { log: demoLog(logLevel), dump: () => {} });
+    const forwarder = await start(settings, { log: demoLog(logLevel) });
     try {
       await send(`${socketPath}_${settings.listen.port}`, receiver);
     } finally {

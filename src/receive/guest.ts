@@ -10,7 +10,10 @@ import { WireError } from "../wire/wire-error.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** Why a guest is not read at the moment; it is read again when the last reason has gone. */
-type PauseReason = "delivery" | "rate";
+type PauseReason = "delivery" | "rate" | "stop";
+
+/** The longest time that a timer takes: 2^31 - 1 ms (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html). */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What a guest needs of the receiver that owns it. */
 export interface GuestOwner {
@@ -33,9 +36,12 @@ export class Guest implements GuestReceiver {
   readonly #log: Logger;
   readonly #frames: FrameReader;
   readonly #decoder = new PayloadDecoder();
-  readonly #bucket: TokenBucket | undefined;
+  /** Absent where the rate has no limit. */
+  #bucket: TokenBucket | undefined;
   readonly #pauses = new Set<PauseReason>();
+  #pausedAt = 0;
   #rateTimer: ReturnType<typeof setTimeout> | undefined;
+  #rateReported = false;
   #ended = false;
   #spans = 0;
   #bytes = 0;
@@ -64,12 +70,16 @@ export class Guest implements GuestReceiver {
   get heldBytes(): number {
     return this.#heldBytes;
   }
-  /** When bytes last came, monotonic milliseconds. */
-  get lastData(): number {
-    return this.#lastData;
+  /** How many bytes have come. */
+  get bytes(): number {
+    return this.#bytes;
   }
   get paused(): boolean {
     return this.#pauses.size > 0;
+  }
+  /** Read to its end, as far as it had come when the process was told to stop. */
+  get stopped(): boolean {
+    return this.#pauses.has("stop");
   }
 
   data(chunk: Uint8Array): void {
@@ -149,22 +159,39 @@ export class Guest implements GuestReceiver {
   }
 
   pause(reason: PauseReason): void {
-    if (this.#pauses.size === 0) this.#connection.pause();
+    if (this.#pauses.size === 0) {
+      this.#connection.pause();
+      this.#pausedAt = this.#owner.now();
+    }
     this.#pauses.add(reason);
   }
 
   resume(reason: PauseReason): void {
+    if (!this.#pauses.delete(reason) || this.#pauses.size > 0 || this.#ended) return;
     // Time spent paused is ours, not the guest's.
-    this.#lastData = this.#frameBegan = this.#owner.now();
-    if (this.#pauses.delete(reason) && this.#pauses.size === 0 && !this.#ended) {
-      this.#connection.resume();
-    }
+    const paused = this.#owner.now() - this.#pausedAt;
+    this.#lastData += paused;
+    this.#frameBegan += paused;
+    this.#connection.resume();
+  }
+
+  /** Reads what is left as fast as it comes: the process stops, and what waits in the guest would be lost. */
+  liftRateLimit(): void {
+    this.#bucket = undefined;
+    clearTimeout(this.#rateTimer);
+    this.resume("rate");
   }
 
   /** Ends the connection for a limit that the guest went over. */
   disconnect(why: string): void {
     if (this.#ended) return;
     this.#log.warn("guest disconnected", { guest: this.peer, reason: why });
+    this.close();
+  }
+
+  /** Ends the connection. */
+  close(): void {
+    if (this.#ended) return;
     this.#connection.destroy();
     this.end();
   }
@@ -191,12 +218,18 @@ export class Guest implements GuestReceiver {
   #limitRate(bucket: TokenBucket, spans: number, now: number): void {
     const wait = bucket.take(spans, now);
     if (wait === 0 || this.#ended) return;
-    if (this.#rateTimer === undefined) {
-      this.#owner.metrics.rateLimitPauses++;
+    const { metrics, limits } = this.#owner;
+    if (!this.#pauses.has("rate")) metrics.rateLimitPauses++;
+    if (!this.#rateReported) {
+      this.#rateReported = true;
+      this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
+        guest: this.peer,
+        limit: limits.maxSpansPerSecond,
+      });
     }
     clearTimeout(this.#rateTimer);
     this.pause("rate");
-    this.#rateTimer = setTimeout(() => this.resume("rate"), wait);
+    this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, MAX_TIMER_MS));
   }
 
   #reportInvalid(error: WireError): void {

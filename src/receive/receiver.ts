@@ -1,16 +1,15 @@
 import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../delivery/sink.ts";
 import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
-import { type LogFields, type Logger, rateLimited } from "../log.ts";
+import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import type { GuestLimits } from "../settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
+import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 const TICK_MS = 500;
-/** A guest that sent nothing for this long during a drain has no more in its socket, milliseconds. */
-const QUIET_MS = 20;
 
 /** One guest's records are limited together, whatever port its next connection comes from. */
 function messageAndGuest(message: string, fields: LogFields): string {
@@ -23,7 +22,7 @@ export class Receiver implements GuestOwner {
   readonly metrics: Metrics;
   readonly spans = new EncodedSpans();
   readonly #sink: SpanSink;
-  readonly #log: Logger;
+  readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
   #heldBytes = 0;
   #tick: ReturnType<typeof setInterval> | undefined;
@@ -81,18 +80,32 @@ export class Receiver implements GuestOwner {
   }
 
   /**
-   * Reads what the connected guests have already sent, then ends them all. A guest that never stops sending, or
-   * that delivery keeps paused, is cut off after `timeoutMs`.
+   * Reads what guests have already sent, those included that the listener is about to accept. A guest of which there is
+   * nothing to read is read no more; one that never stops sending, or that delivery keeps paused, not after `timeoutMs`.
    */
   async drain(timeoutMs: number): Promise<void> {
     const deadline = this.now() + timeoutMs;
-    const began = this.now();
-    const busy = (guest: Guest): boolean =>
-      guest.paused || this.now() - Math.max(guest.lastData, began) < QUIET_MS;
-    while (this.now() < deadline && [...this.#guests].some(busy)) {
-      await new Promise((resolve) => setTimeout(resolve, QUIET_MS / 4));
+    const accepting = new Silence();
+    const reading = new Map<Guest, Silence>();
+    for (let isDone = false; !isDone && this.now() < deadline;) {
+      await new Promise((resolve) => setTimeout(resolve, SILENCE_INTERVAL_MS));
+      isDone = accepting.lasts(this.metrics.guestsAccepted, this.now());
+      for (const guest of this.#guests) {
+        if (guest.stopped) continue;
+        const silence = reading.get(guest) ?? new Silence();
+        reading.set(guest, silence);
+        guest.liftRateLimit();
+        if (guest.paused) silence.broken();
+        if (!guest.paused && silence.lasts(guest.bytes, this.now())) guest.pause("stop");
+        else isDone = false;
+      }
     }
-    for (const guest of [...this.#guests]) guest.disconnect("the forwarder stops");
+  }
+
+  /** Ends all connections, and says what the log has held back. */
+  close(): void {
+    for (const guest of [...this.#guests]) guest.close();
+    this.#log.flush();
   }
 
   #refuse(connection: GuestConnection): GuestReceiver {
