@@ -79,7 +79,7 @@ function traces(...names: readonly string[]): string {
     events: [{
       timeUnixNano: "1700000000500000001",
       name: "event",
-      attributes: [attribute("n", { intValue: "7" })],
+      attributes: [attribute("n", { intValue: "7" }), attribute("n", { stringValue: "again" })],
     }],
     droppedEventsCount: 2,
     links: [{
@@ -167,7 +167,7 @@ test("a collector shows every field of the spans that it receives", async () => 
     events: [{
       timeUnixNano: 1700000000500000001n,
       name: "event",
-      attributes: { n: 7n },
+      attributes: [["n", 7n], ["n", "again"]],
       droppedAttributesCount: 0,
     }],
     droppedEventsCount: 2,
@@ -176,7 +176,7 @@ test("a collector shows every field of the spans that it receives", async () => 
       spanId: "1111222233334444",
       traceState: "linked=yes",
       flags: 1,
-      attributes: { why: "because" },
+      attributes: [["why", "because"]],
       droppedAttributesCount: 4,
     }],
     droppedLinksCount: 3,

@@ -72,7 +72,7 @@ export function startCollector(settings: CollectorSettings): Promise<Collector> 
       log,
       spans: () => Promise.resolve(file.read()),
       waitForSpans: (count, timeoutMs) => file.waitFor(count, timeoutMs),
-      stop: () => daemon.stop(),
+      stop: async () => void await daemon.stop(),
       kill: () => daemon.kill(),
       restart: async () => {
         await daemon.stop();

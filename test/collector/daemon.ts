@@ -11,7 +11,7 @@ import { connect, createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
 const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 10_000;
+const STOP_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 const LOG_TAIL_CHARACTERS = 2_000;
 
@@ -80,11 +80,15 @@ export class Daemon {
     return await this.#ended;
   }
 
-  /** Asks it to end (SIGTERM) and waits until it has; makes it if it takes too long. */
-  async stop(): Promise<void> {
+  /**
+   * Asks it to end (SIGTERM) and waits until it has; makes it if it takes too long.
+   * Resolves with how it ended, now or before: `exited with 0`.
+   */
+  async stop(): Promise<string> {
     const timer = setTimeout(() => this.#process.kill("SIGKILL"), STOP_TIMEOUT_MS);
-    await this.#end("SIGTERM");
+    const ended = await this.#end("SIGTERM");
     clearTimeout(timer);
+    return ended;
   }
 
   /** Ends it without a warning (SIGKILL), as a crash would, and waits until it is gone. */
@@ -92,9 +96,9 @@ export class Daemon {
     await this.#end("SIGKILL");
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  async #end(signal: NodeJS.Signals): Promise<string> {
     if (this.#running) this.#process.kill(signal);
-    await this.#ended;
+    return await this.#ended;
   }
 }
 

@@ -135,7 +135,7 @@ export function startJaeger(settings: JaegerSettings): Promise<Jaeger> {
       },
       // Null, and not an empty list, as long as there are none.
       services: async () => await data<string[] | null>(await query("services")) ?? [],
-      stop: () => daemon.stop(),
+      stop: async () => void await daemon.stop(),
     };
   });
 }

@@ -14,11 +14,14 @@ export interface Attributes {
   [key: string]: Value;
 }
 
+/** The attributes of an event or a link as they came: an agent keeps a list of them, in which a key may come again. */
+export type AttributeList = readonly (readonly [key: string, value: Value])[];
+
 /** An event of a span. */
 export interface ReceivedEvent {
   readonly timeUnixNano: bigint;
   readonly name: string;
-  readonly attributes: Attributes;
+  readonly attributes: AttributeList;
   readonly droppedAttributesCount: number;
 }
 
@@ -28,7 +31,7 @@ export interface ReceivedLink {
   readonly spanId: string;
   readonly traceState: string;
   readonly flags: number;
-  readonly attributes: Attributes;
+  readonly attributes: AttributeList;
   readonly droppedAttributesCount: number;
 }
 
@@ -75,7 +78,7 @@ export interface ReceivedSpan {
 // The parts of OTLP/JSON that are read here. 64-bit integers are strings in it,
 // bytes are base64, and any field may be missing when it has its default value.
 
-interface RawValue {
+export interface RawValue {
   readonly stringValue?: string;
   readonly boolValue?: boolean;
   readonly intValue?: string;
@@ -86,7 +89,7 @@ interface RawValue {
   readonly kvlistValue?: { readonly values?: readonly RawKeyValue[] };
 }
 
-interface RawKeyValue {
+export interface RawKeyValue {
   readonly key?: string;
   readonly value?: RawValue;
 }
@@ -161,7 +164,8 @@ export function parseSpans(json: string): ReceivedSpan[] {
 
 function toSpan(raw: RawSpan, resource: Described, scope: ReceivedScope): ReceivedSpan {
   return {
-    ...toLink(raw),
+    ...context(raw),
+    ...attributed(raw),
     parentSpanId: raw.parentSpanId ?? "",
     name: raw.name ?? "",
     kind: raw.kind ?? 0,
@@ -170,7 +174,7 @@ function toSpan(raw: RawSpan, resource: Described, scope: ReceivedScope): Receiv
     events: (raw.events ?? []).map((event) => ({
       timeUnixNano: BigInt(event.timeUnixNano ?? "0"),
       name: event.name ?? "",
-      ...attributed(event),
+      ...listed(event),
     })),
     droppedEventsCount: raw.droppedEventsCount ?? 0,
     links: (raw.links ?? []).map(toLink),
@@ -181,14 +185,17 @@ function toSpan(raw: RawSpan, resource: Described, scope: ReceivedScope): Receiv
   };
 }
 
-/** A link, and also what a span shares with one. */
 function toLink(raw: RawLink): ReceivedLink {
+  return { ...context(raw), ...listed(raw) };
+}
+
+/** What a span and a link have in common. */
+function context(raw: RawLink) {
   return {
     traceId: raw.traceId ?? "",
     spanId: raw.spanId ?? "",
     traceState: raw.traceState ?? "",
     flags: raw.flags ?? 0,
-    ...attributed(raw),
   };
 }
 
@@ -199,7 +206,17 @@ function attributed(raw: RawAttributed) {
   };
 }
 
-function toAttributes(pairs: readonly RawKeyValue[]): Attributes {
+function listed(raw: RawAttributed) {
+  return {
+    attributes: (raw.attributes ?? []).map(({ key = "", value = {} }) =>
+      [key, toValue(value)] as const
+    ),
+    droppedAttributesCount: raw.droppedAttributesCount ?? 0,
+  };
+}
+
+/** Attributes by key, from OTLP/JSON. Throws where a key comes twice. */
+export function toAttributes(pairs: readonly RawKeyValue[]): Attributes {
   const attributes = new Map<string, Value>();
   for (const { key = "", value = {} } of pairs) {
     // OTLP forbids it, and one of the two values would be lost here unseen.
@@ -209,7 +226,8 @@ function toAttributes(pairs: readonly RawKeyValue[]): Attributes {
   return Object.fromEntries(attributes);
 }
 
-function toValue(raw: RawValue): Value {
+/** An attribute's value, from OTLP/JSON. */
+export function toValue(raw: RawValue): Value {
   if (raw.stringValue !== undefined) return raw.stringValue;
   if (raw.boolValue !== undefined) return raw.boolValue;
   if (raw.intValue !== undefined) return BigInt(raw.intValue);
