@@ -113,7 +113,8 @@ export class StructReader {
   /** Goes to the value of a member that must be there, else `missing-field`. */
   member(member: Member): void {
     if (!this.optionalMember(member)) {
-      throw this.#input.error("missing-field", `no member "${member.name}"`);
+      const end = this.#index[this.#depth * STRIDE + END] as number;
+      throw this.#input.error("missing-field", `no member "${member.name}"`, end - 1);
     }
   }
 

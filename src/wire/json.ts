@@ -183,11 +183,11 @@ class JsonDecoder {
     structs.member(data.TIME_NANOS);
     let nanos = readUint(input, MAX_U32);
     structs.leave(data.TIME_STRUCT);
-    if (nanos >= BILLION) {
+    // Where `high` is over 2^31 the time is out of range in any case.
+    if (nanos >= BILLION && high >= 0) {
       const carry = Math.floor(nanos / BILLION);
       nanos -= carry * BILLION;
       low = (low + carry) | 0;
-      // Where that overflows, `high` is far from what fits.
       if ((low >>> 0) < carry) high++;
     }
     if (!setBillions(input, high, low, nanos)) {
