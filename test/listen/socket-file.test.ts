@@ -16,6 +16,7 @@ import { loadLibc } from "../../ffi/libc.ts";
 import { HybridListener } from "../../src/listen/hybrid-listener.ts";
 import { ListenError } from "../../src/listen/listener.ts";
 import { AF_UNIX, unixSockaddr } from "../../src/listen/sockaddr.ts";
+import { bindAt } from "../../src/listen/socket-file.ts";
 import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts";
 
 const SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000;
@@ -203,6 +204,57 @@ test("the group is the one asked for, by number or name", async () => {
   );
   assert.deepEqual(readdirSync(directory.path), []);
 });
+
+test("a socket appears at its path only when it listens, and nobody may use it before", async () => {
+  using directory = temporaryDirectory();
+  const [path, temporary] = [join(directory.path, "final"), join(directory.path, "temporary")];
+  const server = new FakeServer();
+  const { file } = bindAt(path, temporary, { mode: 0o640, gid: undefined }, (at) => {
+    assert.equal(at, temporary);
+    server.open(at);
+    assert.equal(lstatSync(at).mode & 0o7777, 0);
+    assert.deepEqual(readdirSync(directory.path), ["temporary"]);
+    return server;
+  });
+  assert.deepEqual(readdirSync(directory.path), ["final"]);
+  assert.equal(lstatSync(path).mode & 0o7777, 0o640);
+  file.remove();
+  file.remove();
+  assert.deepEqual(readdirSync(directory.path), []);
+  await server.close();
+});
+
+test("what has come to the path meanwhile is left there, and the socket closed", () => {
+  using directory = temporaryDirectory();
+  const [path, temporary] = [join(directory.path, "final"), join(directory.path, "temporary")];
+  const server = new FakeServer();
+  assert.throws(
+    () =>
+      bindAt(path, temporary, { mode: 0o640, gid: undefined }, (at) => {
+        server.open(at);
+        writeFileSync(path, "precious", { mode: 0o600 });
+        return server;
+      }),
+    { code: "EEXIST" },
+  );
+  assert.equal(server.closed, true);
+  assert.deepEqual(readdirSync(directory.path), ["final"]);
+  assert.equal(lstatSync(path).isFile(), true);
+});
+
+/** A socket without a runtime around it. */
+class FakeServer {
+  #fd = -1;
+  closed = false;
+  open(path: string): void {
+    this.#fd = bound(path, SOCK_STREAM);
+  }
+  close(): Promise<void> {
+    libc.close(this.#fd);
+    this.closed = true;
+    return Promise.resolve();
+  }
+}
 
 test("the process's umask is what it was", async () => {
   using directory = temporaryDirectory();
