@@ -1,0 +1,124 @@
+import { readExposition, type ReadFamily } from "../../service/support/exposition.ts";
+import { type Exit, Running, type RunOptions, until } from "./process.ts";
+
+/** One record of the log. */
+export interface LogRecord {
+  readonly msg: string;
+  readonly level: string;
+  readonly [key: string]: unknown;
+}
+
+/** What a forwarder counts, by the names of its metrics without their common part. */
+export interface Figures {
+  readonly received: number;
+  readonly forwarded: number;
+  readonly dropped: number;
+  readonly invalid: number;
+  readonly held: number;
+}
+
+const PREFIX = "kata_trace_forwarder_";
+
+/** A forwarder whose log is read as it comes. */
+export class Forwarder extends Running {
+  /** Which of the streams the log is on. */
+  readonly #logStream: "stdout" | "stderr";
+  #parsed = 0;
+  readonly #records: LogRecord[] = [];
+
+  constructor(args: readonly string[], options: RunOptions = {}) {
+    super(args, options);
+    this.#logStream = args.includes("--dump-only") ? "stderr" : "stdout";
+  }
+
+  /** The log so far. Throws on a line that is no record; what the process says as it fails is none. */
+  get records(): readonly LogRecord[] {
+    const text = this[this.#logStream];
+    for (let end; (end = text.indexOf("\n", this.#parsed)) >= 0; this.#parsed = end + 1) {
+      const line = text.slice(this.#parsed, end);
+      if (this.#logStream === "stderr" && line.startsWith("kata-trace-forwarder: ")) continue;
+      this.#records.push(JSON.parse(line) as LogRecord);
+    }
+    return this.#records;
+  }
+
+  /** All records of a message. */
+  recordsOf(message: string): LogRecord[] {
+    return this.records.filter(({ msg }) => msg === message);
+  }
+
+  /** Waits for a record of a message, for which `matches` holds. */
+  async record(
+    message: string,
+    matches: (record: LogRecord) => boolean = () => true,
+  ): Promise<LogRecord> {
+    let found: LogRecord | undefined;
+    await until(() => {
+      found = this.recordsOf(message).find(matches);
+      if (found === undefined && this.exit !== undefined) {
+        throw new Error(`ended without "${message}": ${this.stdout}${this.stderr}`);
+      }
+      return found !== undefined;
+    }, `the record "${message}" in ${this[this.#logStream]}`);
+    return found as LogRecord;
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Exit> {
+    this.kill(signal);
+    return await this.exited;
+  }
+
+  /** Where its metrics are served: for a forwarder that was started with `--metrics`. */
+  async metricsUrl(path: string): Promise<string> {
+    const { address } = await this.record("serving metrics");
+    return `http://${address}${path}`;
+  }
+
+  async metrics(): Promise<ReadonlyMap<string, ReadFamily>> {
+    const response = await fetch(await this.metricsUrl("/metrics"));
+    return readExposition(await response.text());
+  }
+
+  /** A metric's value; of a labelled one the sum, or the series of the label's value. */
+  async metric(name: string, label?: string): Promise<number> {
+    return valueOf(await this.metrics(), name, label);
+  }
+
+  /** The five that must add up, read at one moment. */
+  async figures(): Promise<Figures> {
+    const metrics = await this.metrics();
+    return {
+      received: valueOf(metrics, "spans_received_total"),
+      forwarded: valueOf(metrics, "spans_forwarded_total"),
+      dropped: valueOf(metrics, "spans_dropped_total"),
+      invalid: valueOf(metrics, "spans_invalid_total"),
+      held: valueOf(metrics, "spans_held"),
+    };
+  }
+}
+
+function valueOf(metrics: ReadonlyMap<string, ReadFamily>, name: string, label?: string): number {
+  const family = metrics.get(PREFIX + name);
+  if (family === undefined) throw new Error(`there is no metric ${PREFIX}${name}`);
+  let sum = 0;
+  for (const [series, value] of family.series) {
+    if (label === undefined || series.includes(`"${label}"`)) sum += value;
+  }
+  return sum;
+}
+
+/** Starts a forwarder and waits until it listens. */
+export async function startForwarder(
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Forwarder> {
+  const forwarder = new Forwarder(args, options);
+  try {
+    await forwarder.record("listening");
+    return forwarder;
+  } catch (error) {
+    await forwarder[Symbol.asyncDispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+/** The executable under test: what `scripts/build` makes, or what `KTF_EXECUTABLE` names. */
+export const EXECUTABLE: string = process.env["KTF_EXECUTABLE"] ??
+  fileURLToPath(new URL("../../../dist/kata-trace-forwarder", import.meta.url));
+
+export const IS_ROOT: boolean = process.geteuid?.() === 0;
+
+/** For tests that only root can do. */
+export const NEEDS_ROOT: { skip?: string } = IS_ROOT
+  ? {}
+  : { skip: "needs root: it is about a process that is root and drops it" };
+
+/** Long enough for the busiest machine; only what would hang runs into it. Milliseconds. */
+const PATIENCE_MS = 30_000;
+const POLL_MS = 5;
+
+/** How a process ended. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** Resolves once `condition` holds. Rejects after a long time, saying what did not happen. */
+export async function until(condition: () => boolean | Promise<boolean>, what: string) {
+  const deadline = Date.now() + PATIENCE_MS;
+  while (!await condition()) {
+    if (Date.now() > deadline) throw new Error(`did not happen: ${what}`);
+    await sleep(POLL_MS);
+  }
+}
+
+/** How a process is run. */
+export interface RunOptions {
+  /** Besides `PATH`; nothing of the tests' own environment is passed on. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** A program and its arguments to run the executable through, such as `setpriv`. */
+  readonly through?: readonly string[];
+  readonly executable?: string;
+  /** Where standard output goes; default: the test reads it. */
+  readonly stdout?: "pipe" | number;
+}
+
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
+/** A process of the executable. Killed when it goes out of scope, if it has not ended. */
+export class Running implements AsyncDisposable {
+  readonly child: ChildProcess;
+  stdout = "";
+  stderr = "";
+  readonly exited: Promise<Exit>;
+  exit: Exit | undefined;
+
+  constructor(args: readonly string[], options: RunOptions = {}) {
+    const [command = "", ...rest] = [
+      ...options.through ?? [],
+      options.executable ?? EXECUTABLE,
+      ...args,
+    ];
+    const { PATH = "/usr/bin:/bin" } = process.env;
+    this.child = spawn(command, rest, {
+      env: { PATH, ...options.env },
+      stdio: ["ignore", options.stdout ?? "pipe", "pipe"],
+      ...(options.cwd !== undefined && { cwd: options.cwd }),
+    });
+    running.add(this.child);
+    this.child.stdout?.on("data", (chunk) => this.stdout += chunk);
+    this.child.stderr?.on("data", (chunk) => this.stderr += chunk);
+    this.exited = new Promise((resolve, reject) => {
+      this.child.once("error", reject);
+      // `close` comes when the streams have been read to their ends too.
+      this.child.once("close", (code, signal) => {
+        running.delete(this.child);
+        resolve(this.exit = { code, signal });
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
+  kill(signal: NodeJS.Signals = "SIGTERM"): void {
+    this.child.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.exit === undefined) this.child.kill("SIGKILL");
+    await this.exited;
+  }
+}
+
+/** Runs the executable to its end. */
+export async function runToEnd(
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  await using run = new Running(args, options);
+  const { code } = await run.exited;
+  return { code, stdout: run.stdout, stderr: run.stderr };
+}
