@@ -40,10 +40,16 @@ export class ProtobufReader {
   end = 0;
   /** The next field begins here. */
   position: number;
-  readonly #limit: number;
+  #limit: number;
 
   constructor(buffer: Uint8Array, start = 0, end: number = buffer.length) {
     this.buffer = buffer;
+    this.position = this.fieldStart = start;
+    this.#limit = end;
+  }
+
+  /** Begins anew with another message in the same buffer: saves a reader where there are many small messages. */
+  reset(start: number, end: number): void {
     this.position = this.fieldStart = start;
     this.#limit = end;
   }

@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { copyBytes, putField } from "./put-bytes.ts";
 import type { EncodedSpans } from "./encoded-spans.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { varintSize } from "./protobuf-writer.ts";
@@ -16,27 +17,6 @@ const RETAINED_BYTES = 8 * 1024 * 1024;
 /** How many numbers describe one run: its start, its end, and the next run of the same scope. */
 const RUN_STRIDE = 3;
 const NO_RUN = -1;
-
-/** Copies `source[start … end)` to `target[at …]`; unlike `set(subarray(…))` it allocates no view. */
-function copy(
-  source: Uint8Array,
-  start: number,
-  end: number,
-  target: Uint8Array,
-  at: number,
-): void {
-  Buffer.prototype.copy.call(source as Buffer, target, at, start, end);
-}
-
-function putField(target: Uint8Array, at: number, tag: number, length: number): number {
-  target[at++] = tag;
-  while (length > 0x7f) {
-    target[at++] = (length & 0x7f) | 0x80;
-    length >>>= 7;
-  }
-  target[at++] = length;
-  return at;
-}
 
 /** How many bytes a length-delimited field with `length` bytes of content takes; its tag is of one byte. */
 function fieldSize(length: number): number {
@@ -190,7 +170,7 @@ export class RequestBuilder {
     const length = end - start;
     const from = this.#position;
     if (from + length > this.#buffer.length) this.#grow(length);
-    copy(source, start, end, this.#buffer, from);
+    copyBytes(source, start, end, this.#buffer, from);
     this.#position = from + length;
     if (scope === this.#lastScope) this.#runs[scope.lastRun + 1] = this.#position;
     else this.#addRun(scope, from, this.#position);
@@ -220,7 +200,7 @@ export class RequestBuilder {
     for (let run = scope.firstRun; run !== NO_RUN; run = this.#runs[run + 2] as number) {
       const start = this.#runs[run] as number;
       const end = this.#runs[run + 1] as number;
-      copy(this.#buffer, start, end, target, at);
+      copyBytes(this.#buffer, start, end, target, at);
       at += end - start;
     }
     return at;
@@ -228,7 +208,7 @@ export class RequestBuilder {
 
   #grow(bytes: number): void {
     const grown = new Uint8Array(Math.max(this.#position + bytes, this.#buffer.length * 2));
-    copy(this.#buffer, 0, this.#position, grown, 0);
+    copyBytes(this.#buffer, 0, this.#position, grown, 0);
     this.#buffer = grown;
   }
 }

@@ -1,5 +1,6 @@
+import { copyBytes, putField } from "./put-bytes.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
-import { ProtobufWriter } from "./protobuf-writer.ts";
+import { ProtobufWriter, varintSize } from "./protobuf-writer.ts";
 import {
   ANY_VALUE_INT,
   ANY_VALUE_STRING,
@@ -21,8 +22,11 @@ const SERVICE_NAME = "service.name";
  */
 const IDENTITY_KEYS = ["kata.vsock.cid", "kata.sandbox.id"] as const;
 
-/** Guests' attributes are sorted up to this many; real resources have a dozen, and sorting is not linear. */
-const SORTED_ATTRIBUTES = 1024;
+/**
+ * Guests' attributes are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real resources
+ * have a dozen, and sorting takes more than linear time.
+ */
+const SORTED_ATTRIBUTES = 128;
 
 const UTF8 = new TextEncoder();
 
@@ -45,6 +49,14 @@ export function hostAttributes(
   return all;
 }
 
+/** Used by one call at a time, and each cleared by the next. */
+const SCRATCH = {
+  /** What becomes the `Resource`. */
+  written: new ProtobufWriter(),
+  otherOfResource: new ProtobufWriter(),
+  otherOfHeader: new ProtobufWriter(),
+};
+
 /** Where a guest's attribute lies: its whole `attributes` field, and its key. */
 interface GuestAttribute {
   readonly start: number;
@@ -62,6 +74,9 @@ interface GuestAttribute {
 export class ResourceOverlay {
   readonly #hostKeys: readonly Uint8Array[];
   readonly #hostFields: Uint8Array;
+  /** Where {@link #readKey} found a key. */
+  #keyStart = 0;
+  #keyEnd = 0;
 
   /** @param host what the host says, as {@link hostAttributes} makes it. */
   constructor(host: HostAttributes) {
@@ -77,61 +92,78 @@ export class ResourceOverlay {
    * Throws `ProtobufError` on bytes that are no such fields.
    */
   apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
+    // One by one while they are few enough to be sorted; all of them are in `written`, as they came.
     const attributes: GuestAttribute[] = [];
-    const otherOfResource: Uint8Array[] = [];
-    const otherOfHeader: Uint8Array[] = [];
+    const { written, otherOfResource, otherOfHeader } = SCRATCH;
+    for (const writer of Object.values(SCRATCH)) writer.clear();
     const fields = new ProtobufReader(header);
+    const resource = new ProtobufReader(header);
+    const keyValue = new ProtobufReader(header);
     while (fields.next()) {
       if (fields.tag !== RESOURCE_SPANS_RESOURCE) {
-        otherOfHeader.push(header.subarray(fields.fieldStart, fields.position));
+        append(otherOfHeader, header, fields.fieldStart, fields.position);
         continue;
       }
       // A message given more than once counts as one with the fields of all of them.
-      const resource = fields.message();
+      resource.reset(fields.start, fields.end);
       while (resource.next()) {
-        if (resource.tag === RESOURCE_ATTRIBUTES) {
-          const attribute = readKey(resource);
-          if (!this.#isHostKey(header, attribute)) attributes.push(attribute);
-        } else otherOfResource.push(header.subarray(resource.fieldStart, resource.position));
+        const { fieldStart: start, position: end } = resource;
+        if (resource.tag !== RESOURCE_ATTRIBUTES) {
+          append(otherOfResource, header, start, end);
+          continue;
+        }
+        keyValue.reset(resource.start, resource.end);
+        if (this.#readKey(keyValue)) continue;
+        append(written, header, start, end);
+        if (attributes.length > SORTED_ATTRIBUTES) continue;
+        attributes.push({ start, end, keyStart: this.#keyStart, keyEnd: this.#keyEnd });
       }
     }
     if (attributes.length <= SORTED_ATTRIBUTES) {
+      written.clear();
       attributes.sort((a, b) => compareKeys(header, a, b));
+      for (const { start, end } of attributes) append(written, header, start, end);
     }
+    written.bytes(this.#hostFields);
+    append(written, otherOfResource.buffer, 0, otherOfResource.position);
 
-    const writer = new ProtobufWriter(header.length + this.#hostFields.length + 16);
-    const content = writer.openMessage(RESOURCE_SPANS_RESOURCE);
-    for (const { start, end } of attributes) writer.bytes(header.subarray(start, end));
-    writer.bytes(this.#hostFields);
-    for (const field of otherOfResource) writer.bytes(field);
-    writer.closeMessage(content);
-    for (const field of otherOfHeader) writer.bytes(field);
-    return writer.buffer.slice(0, writer.position);
+    const length = written.position;
+    const outcome = new Uint8Array(1 + varintSize(length) + length + otherOfHeader.position);
+    const start = putField(outcome, 0, RESOURCE_SPANS_RESOURCE, length);
+    copyBytes(written.buffer, 0, length, outcome, start);
+    copyBytes(otherOfHeader.buffer, 0, otherOfHeader.position, outcome, start + length);
+    return outcome;
   }
 
-  #isHostKey(buffer: Uint8Array, { keyStart, keyEnd }: GuestAttribute): boolean {
+  /** Reads the key of a `KeyValue`; true if it is one of the host's. Given more than once the last counts, as decoders have it. */
+  #readKey(keyValue: ProtobufReader): boolean {
+    this.#keyStart = this.#keyEnd = 0;
+    while (keyValue.next()) {
+      if (keyValue.tag !== KEY_VALUE_KEY) continue;
+      this.#keyStart = keyValue.start;
+      this.#keyEnd = keyValue.end;
+    }
+    return this.#isHostKey(keyValue.buffer);
+  }
+
+  #isHostKey(buffer: Uint8Array): boolean {
+    const start = this.#keyStart;
+    const length = this.#keyEnd - start;
     for (const key of this.#hostKeys) {
-      if (key.length !== keyEnd - keyStart) continue;
+      if (key.length !== length) continue;
       let i = 0;
-      while (i < key.length && key[i] === buffer[keyStart + i]) i++;
-      if (i === key.length) return true;
+      while (i < length && key[i] === buffer[start + i]) i++;
+      if (i === length) return true;
     }
     return false;
   }
 }
 
-/** Finds the key of the attribute that the reader stands at. Given more than once the last counts, as decoders have it. */
-function readKey(resource: ProtobufReader): GuestAttribute {
-  let keyStart = 0;
-  let keyEnd = 0;
-  const keyValue = resource.message();
-  while (keyValue.next()) {
-    if (keyValue.tag === KEY_VALUE_KEY) {
-      keyStart = keyValue.start;
-      keyEnd = keyValue.end;
-    }
-  }
-  return { start: resource.fieldStart, end: resource.position, keyStart, keyEnd };
+/** Appends `buffer[start … end)`, without a view of it: there may be a million of them. */
+function append(writer: ProtobufWriter, buffer: Uint8Array, start: number, end: number): void {
+  writer.reserve(end - start);
+  copyBytes(buffer, start, end, writer.buffer, writer.position);
+  writer.position += end - start;
 }
 
 function compareKeys(buffer: Uint8Array, a: GuestAttribute, b: GuestAttribute): number {

@@ -210,3 +210,14 @@ test("the host says the service's name, then the configured attributes, then who
     ],
   );
 });
+
+test("many attributes, among them the host's keys, leave the others in their order", () => {
+  const attributes = Array.from(
+    { length: 3000 },
+    (_, i) => i % 3 === 0 ? attribute("service.name", "forged") : attribute(`k${i}`, "v"),
+  );
+  assert.deepEqual(pairs(overlay([["service.name", "host"]], guest(...attributes))), [
+    ...attributes.flatMap(({ key }) => key === "service.name" ? [] : [`${key}=v`]),
+    "service.name=host",
+  ]);
+});
