@@ -44,12 +44,12 @@ class BunStream implements Stream {
   }
 
   destroy(): void {
-    // Bun calls `close` within `terminate`.
+    // Bun calls `close` within `terminate`, and `data` no more.
     this.#socket.terminate();
   }
 
   data(chunk: Uint8Array): void {
-    if (!this.#ended) this.receiver?.data(chunk);
+    this.receiver?.data(chunk);
   }
 
   end(error: Error | undefined): void {

@@ -81,7 +81,7 @@ const rootOnly = createListener(
 const problems: string[] = [];
 const canListen = existsSync(directory);
 if (canListen) await rootOnly.listen(() => ({ data() {}, end() {} }));
-process.setgroups?.([0, 1, 2]);
+libc.setgroups([0, 1, 2]);
 const before = process.getuid?.();
 
 privileges.drop();
