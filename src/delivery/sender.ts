@@ -30,6 +30,8 @@ interface Outage {
   tries: number;
   /** Nothing is sent before this, monotonic milliseconds. */
   notBefore: number;
+  /** The same by the collector's own word (Retry-After): a request that was under way by then and succeeds does not end it. */
+  askedUntil: number;
   timer: ReturnType<typeof setTimeout> | undefined;
   error: Error;
 }
@@ -132,6 +134,7 @@ export class Sender {
       if (this.#outage !== undefined) {
         clearTimeout(this.#outage.timer);
         this.#outage.timer = undefined;
+        this.#outage.askedUntil = 0;
         this.#outage.tries = 0;
       }
       this.pump();
@@ -243,7 +246,7 @@ export class Sender {
 
   /** The collector has answered, be it with a refusal. */
   #reached(): void {
-    if (this.#outage === undefined) return;
+    if (this.#outage === undefined || performance.now() < this.#outage.askedUntil) return;
     clearTimeout(this.#outage.timer);
     this.#outage = undefined;
     this.#outageLog.set(false);
@@ -252,9 +255,12 @@ export class Sender {
   /** The collector has not answered, or asked for time: sets the time of the next try. */
   #holdOff({ error, retryAfterMs }: Retryable): void {
     const now = performance.now();
-    this.#outage ??= { tries: 0, notBefore: now, timer: undefined, error };
+    this.#outage ??= { tries: 0, notBefore: now, askedUntil: 0, timer: undefined, error };
     const outage = this.#outage;
     outage.error = error;
+    if (retryAfterMs !== undefined) {
+      outage.askedUntil = Math.max(outage.askedUntil, now + retryAfterMs);
+    }
     this.#outageLog.set(true);
     // Requests that were under way together fail together: one failure.
     if (outage.timer === undefined) outage.tries++;

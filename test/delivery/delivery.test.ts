@@ -139,6 +139,24 @@ test("Retry-After is a minimum", async () => {
   assert.equal(metrics.forwarded, 1);
 });
 
+test("Retry-After holds although another request, under way by then, succeeds", async () => {
+  let answer: () => void = () => {};
+  const later = new Promise<void>((resolve) => (answer = resolve));
+  const exporter = new FakeExporter((_, request) => {
+    if (request === 0) return { ...AWAY, retryAfterMs: NEVER };
+    return later.then(() => SUCCESS);
+  }, 2);
+  const { delivery, metrics } = setUp({ retry: { initialMs: 1, maxMs: 1 } }, exporter);
+  send(metrics, delivery.open(GUEST), payload(range(1, 40)));
+  await until(() => metrics.exportFailures === 1);
+  answer();
+  await until(() => metrics.forwarded === 10);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(exporter.requests.length, 2);
+  assert.equal(await delivery.drain(10_000), 0);
+  assert.deepEqual(taken(exporter), range(1, 40));
+});
+
 test("an exporter that breaks its promise and rejects loses nothing", async () => {
   const exporter = new FakeExporter((_, request) => {
     if (request < 2) throw new Error("a bug");
