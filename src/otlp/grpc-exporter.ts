@@ -175,12 +175,13 @@ class GrpcSlot implements ExportSlot {
     const code = CODES[error.code] ?? "UNKNOWN";
     // grpc-js adds a note from name resolution, mostly an empty one.
     const detail = error.details.replace(/\s*Resolution note:\s*$/, "");
+    // A server's answer comes with headers of its own; without any, the connection may be what failed.
+    const isAnswer = Object.keys(error.metadata?.getMap() ?? {}).length > 0;
     const failure = new ExportError(
       `gRPC ${code}: ${printable(detail, DETAILS_CHARACTERS)}`,
-      error.code,
+      isAnswer ? error.code : undefined,
     );
-    // A server's answer comes with headers of its own; without any, the connection may be what failed.
-    if (Object.keys(error.metadata?.getMap() ?? {}).length === 0) {
+    if (!isAnswer) {
       this.usable = false;
       if (UNREADABLE_ANSWER.test(detail)) return { kind: "retryable", error: failure };
     }

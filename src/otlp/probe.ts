@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import type { Logger } from "../log.ts";
-import type { OtlpSettings } from "../settings.ts";
+import type { OtlpProtocol, OtlpSettings } from "../settings.ts";
 import { type Exporter, ExportError } from "./exporter.ts";
 
 /** A collector that cannot be reached, or that is none: the message names what, where and what to do. */
@@ -8,18 +8,25 @@ export class CollectorError extends Error {
   override readonly name = "CollectorError";
 }
 
-/** Statuses that say why nothing would ever be taken here, and what to do about it. */
-const REFUSALS: ReadonlyMap<number, string> = new Map([
+/** HTTP statuses that say why nothing would ever be taken here, and what to do about it. */
+const HTTP_REFUSALS: ReadonlyMap<number, string> = new Map([
   [401, "it wants credentials: set OTEL_EXPORTER_OTLP_HEADERS"],
   [403, "it does not accept the credentials in OTEL_EXPORTER_OTLP_HEADERS"],
   [404, "there is no OTLP receiver at this path: check the endpoint's path"],
   [405, "there is no OTLP receiver at this path: check the endpoint's path"],
 ]);
 
+/** The same of gRPC's codes: PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED. */
+const GRPC_REFUSALS: ReadonlyMap<number, string> = new Map([
+  [7, "it does not accept the credentials in OTEL_EXPORTER_OTLP_HEADERS"],
+  [12, "it has no OTLP receiver: check the endpoint"],
+  [16, "it wants credentials: set OTEL_EXPORTER_OTLP_HEADERS"],
+]);
+
 /**
- * Finds out whether a collector is there: by a connection to its host and port and, for HTTP, by an export request
- * without spans (an empty message is a valid one). A receiver that dislikes the empty request, or that is overloaded
- * just now, is there. Rejects with {@link CollectorError}.
+ * Finds out whether a collector is there: by a connection to its host and port, and by an export request without spans
+ * (an empty message is a valid one). A receiver that dislikes the empty request, or that is overloaded just now, is
+ * there. Rejects with {@link CollectorError}.
  *
  * @param exporter the exporter that will be used, with its headers and certificates.
  * @param timeoutMs for both steps together, milliseconds.
@@ -43,12 +50,10 @@ export async function probe(
       { cause },
     );
   }
-  if (protocol === "grpc") return;
-
   const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - began)));
   const result = await exporter.send(new Uint8Array(), remaining);
   if (result.kind === "success" || result.kind === "partial") return;
-  const problem = diagnose(url, result.error);
+  const problem = diagnose(protocol, url, result.error);
   if (problem !== undefined) throw new CollectorError(problem, { cause: result.error });
   log.warn("the collector is there, but answers the empty request with an error", {
     error: result.error,
@@ -56,20 +61,28 @@ export async function probe(
 }
 
 /** Why an error means that nothing will be taken there, and what to do; undefined where it does not mean that. */
-function diagnose(url: string, error: Error): string | undefined {
+function diagnose(protocol: OtlpProtocol, url: string, error: Error): string | undefined {
   const status = error instanceof ExportError ? error.status : undefined;
-  if (status === undefined || status < 300) {
-    return url.startsWith("https:")
-      ? `what listens at ${url} gives no answer over TLS: check the endpoint, and OTEL_EXPORTER_OTLP_CERTIFICATE`
-      : `what listens at ${url} gives no answer over HTTP: check the endpoint, or try --otlp-protocol grpc`;
+  const isGrpc = protocol === "grpc";
+  // A success with an unreadable rest is no answer of HTTP.
+  const isAnswer = status !== undefined && (isGrpc || status >= 300);
+  if (!isAnswer) {
+    const [over, advice] = url.startsWith("https:")
+      ? ["TLS", "check the endpoint, and OTEL_EXPORTER_OTLP_CERTIFICATE"]
+      : isGrpc
+      ? ["gRPC", "check the endpoint (https:// for TLS), or try --otlp-protocol http/protobuf"]
+      : ["HTTP", "check the endpoint, or try --otlp-protocol grpc"];
+    return `what listens at ${url} gives no answer over ${over}: ${advice}`;
   }
+  const refusal = (isGrpc ? GRPC_REFUSALS : HTTP_REFUSALS).get(status);
+  if (refusal !== undefined) return `the collector at ${url} refuses requests: ${refusal}`;
+  if (isGrpc) return undefined;
   if (status < 400) return `${url} redirects: give the endpoint that it redirects to`;
   // Go's and nginx's answer to plain HTTP where TLS is spoken.
   if (status === 400 && url.startsWith("http:") && /https/i.test(error.message)) {
     return `${url} speaks TLS: give an endpoint with https://`;
   }
-  const refusal = REFUSALS.get(status);
-  return refusal && `the collector at ${url} refuses requests: ${refusal}`;
+  return undefined;
 }
 
 function connectTo(host: string, port: number, timeoutMs: number): Promise<void> {

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
+import { ServerCredentials } from "@grpc/grpc-js";
 import { createExporter } from "../../src/otlp/create-exporter.ts";
 import { describeError } from "../../src/log.ts";
 import { CollectorError, probe } from "../../src/otlp/probe.ts";
 import type { OtlpProtocol } from "../../src/settings.ts";
-import { SERVER } from "./support/certificates.ts";
-import { withEnvironment } from "./support/environment.ts";
+import { CA, EXPIRED, SERVER } from "./support/certificates.ts";
+import { withEnvironment, withFiles } from "./support/environment.ts";
+import { fail, GrpcReceiver } from "./support/grpc-receiver.ts";
 import { type HttpAnswer, HttpReceiver, listen } from "./support/http-receiver.ts";
 import { recordingLogger } from "./support/logger.ts";
 
@@ -20,9 +23,13 @@ beforeEach(async () => {
 afterEach(() => receiver.close());
 
 /** Probes; the levels of what was logged. */
-async function probed(url: string, protocol: OtlpProtocol = "http/protobuf"): Promise<string[]> {
+async function probed(
+  url: string,
+  protocol: OtlpProtocol = "http/protobuf",
+  variables: Readonly<Record<string, string>> = {},
+): Promise<string[]> {
   const log = recordingLogger();
-  await withEnvironment({ HEADERS: "key=value" }, async () => {
+  await withEnvironment({ HEADERS: "key=value", ...variables }, async () => {
     const exporter = await createExporter({ protocol, url }, log);
     try {
       await probe({ protocol, url }, exporter, 1000, log);
@@ -33,9 +40,9 @@ async function probed(url: string, protocol: OtlpProtocol = "http/protobuf"): Pr
   return log.records.filter(({ level }) => level !== "debug").map(({ level }) => level);
 }
 
-async function failure(url: string, protocol?: OtlpProtocol): Promise<string> {
+async function failure(...target: Parameters<typeof probed>): Promise<string> {
   try {
-    await probed(url, protocol);
+    await probed(...target);
   } catch (error) {
     assert.ok(error instanceof CollectorError, String(error));
     return describeError(error);
@@ -50,12 +57,69 @@ test("a collector gets one empty request, with the configured headers", async ()
   assert.equal(receiver.requests[0]?.headers["key"], "value");
 });
 
-test("for gRPC a connection is enough", async () => {
-  const server = createServer((socket) => socket.on("error", () => {}));
-  const port = await listen(server);
-  assert.deepEqual(await probed(`http://127.0.0.1:${port}`, "grpc"), []);
+test("gRPC: a collector gets one empty request, with the configured headers", async () => {
+  await withGrpc(async (collector) => {
+    assert.deepEqual(await probed(collector.url, "grpc"), []);
+    assert.deepEqual(collector.calls.map(({ body }) => body), [new Uint8Array()]);
+    assert.equal(collector.calls[0]?.metadata["key"], "value");
+  });
+});
+
+test("gRPC: refusals that no request would escape are errors, others are of a collector", async () => {
+  await withGrpc(async (collector) => {
+    const refusing = (code: number): Promise<string> => {
+      collector.answer = fail(code, "no");
+      return failure(collector.url, "grpc");
+    };
+    assert.match(await refusing(7), /does not accept the credentials.*PERMISSION_DENIED/);
+    assert.match(await refusing(12), /no OTLP receiver.*UNIMPLEMENTED/);
+    assert.match(await refusing(16), /wants credentials.*UNAUTHENTICATED/);
+    // RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE
+    for (const code of [8, 13, 14]) {
+      collector.answer = fail(code, "not now");
+      assert.deepEqual(await probed(collector.url, "grpc"), ["warn"]);
+    }
+  });
+});
+
+test("gRPC: what does not speak it is no collector", async () => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+  });
+  const url = `http://127.0.0.1:${await listen(server)}`;
+  assert.match(await failure(url, "grpc"), /gives no answer over gRPC: .*http\/protobuf/);
   server.close();
 });
+
+test("gRPC: a certificate that has expired, and one that is not trusted", async () => {
+  const against = [[EXPIRED, { CERTIFICATE: CA }], [SERVER, {}]] as const;
+  for (const [pair, files] of against) {
+    const keys = [{ private_key: Buffer.from(pair.key), cert_chain: Buffer.from(pair.cert) }];
+    await withGrpc(async ({ url }) => {
+      const secure = url.replace("http:", "https:");
+      await withFiles(files as Record<string, string>, async (paths) => {
+        const message = await failure(secure, "grpc", paths);
+        assert.ok(message.includes(`${secure} gives no answer over TLS`), message);
+        // What is wrong with it each runtime says in its own words.
+        assert.match(message, /gRPC UNAVAILABLE: .*certificate/);
+      });
+    }, ServerCredentials.createSsl(Buffer.from(CA), keys));
+  }
+});
+
+async function withGrpc(
+  use: (receiver: GrpcReceiver) => Promise<void>,
+  credentials?: ServerCredentials,
+): Promise<void> {
+  const collector = new GrpcReceiver();
+  await collector.start(credentials);
+  try {
+    await use(collector);
+  } finally {
+    await collector.stop();
+  }
+}
 
 test("nobody there: the error says where, why and what to do", async () => {
   const port = await freePort();
