@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { decodeRequest } from "../support/collector-stub.ts";
 import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
 import { FIXTURES } from "../wire/support/fixtures.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
 import { until } from "./support/process.ts";
+import { test } from "./support/test.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import {
   assertReceived,

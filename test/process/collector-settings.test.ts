@@ -1,0 +1,322 @@
+import assert from "node:assert/strict";
+import { chmodSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { CA, CLIENT, SERVER } from "../otlp/support/certificates.ts";
+import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
+import { HttpReceiver, listen } from "../otlp/support/http-receiver.ts";
+import { CollectorStub, decodeRequest } from "../support/collector-stub.ts";
+import { encodeBincode } from "../wire/support/bincode-encoder.ts";
+import { frame } from "../wire/support/fixtures.ts";
+import { Forwarder, startForwarder } from "./support/forwarder.ts";
+import { Pipeline, startStub } from "./support/pipeline.ts";
+import { until } from "./support/process.ts";
+import { test } from "./support/test.ts";
+import { guestLife, Sandbox } from "./support/sandbox.ts";
+import {
+  assertReceived,
+  hostAttributes,
+  plainFrames,
+  plainRecord,
+  spanSet,
+  spansOf,
+  taken,
+} from "./support/spans.ts";
+
+test("the host's attributes are laid over what a guest says of itself", async () => {
+  await using pipeline = await Pipeline.start([], {
+    env: {
+      OTEL_SERVICE_NAME: "of the host",
+      OTEL_RESOURCE_ATTRIBUTES: "host.name=node%201,deployment=test,service.name=unused",
+    },
+  });
+  const { sandbox, stub } = pipeline;
+  const impostor = {
+    ...plainRecord(1),
+    resource: hostAttributes({
+      "own": "kept",
+      "service.name": "impostor",
+      "host.name": "impostor",
+      "kata.sandbox.id": "impostor",
+      "kata.vsock.cid": "impostor",
+    }),
+  };
+  await guestLife(sandbox.address, frame(encodeBincode(impostor)));
+  await taken(stub, 1);
+  const truth = {
+    "service.name": "of the host",
+    "host.name": "node 1",
+    "deployment": "test",
+    "kata.sandbox.id": sandbox.id,
+  };
+  const expected = { ...plainRecord(1), resource: hostAttributes({ "own": "kept" }) };
+  assertReceived(spansOf(stub), [expected], truth);
+});
+
+test("a flag wins over its variable: name and endpoint", async () => {
+  await using wrong = await startStub();
+  await using pipeline = await Pipeline.start(["--trace-name", "flag"], {
+    env: { OTEL_SERVICE_NAME: "variable", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: wrong.url },
+  });
+  const { sandbox, stub } = pipeline;
+  await guestLife(sandbox.address, plainFrames(1, 1));
+  await taken(stub, 1);
+  assertReceived(spansOf(stub), [plainRecord(1)], {
+    "service.name": "flag",
+    "kata.sandbox.id": sandbox.id,
+  });
+  assert.equal(wrong.requests.length, 0);
+});
+
+test("the sandbox's id is found in the paths of the runtimes", async () => {
+  const { mkdirSync } = await import("node:fs");
+  await using stub = await startStub();
+  using sandbox = new Sandbox();
+  for (
+    const [directory, id] of [["run/vc/vm/foo", "foo"], [
+      "run/vc/firecracker/bar/root",
+      "bar",
+    ]] as const
+  ) {
+    stub.requests.length = 0;
+    const path = sandbox.path(directory);
+    mkdirSync(path, { recursive: true });
+    await using forwarder = await startForwarder([
+      ...["--socket-path", `${path}/kata.hvsock`],
+      ...["--otlp-endpoint", stub.url],
+    ]);
+    await guestLife(`${path}/kata.hvsock_10240`, plainFrames(1, 1));
+    await until(() => spansOf(stub).length > 0, "the span arrives");
+    assert.equal((await forwarder.record("guest connected"))["guest"], id);
+    assertReceived(spansOf(stub), [plainRecord(1)], {
+      "service.name": "kata-agent",
+      "kata.sandbox.id": id,
+    });
+  }
+});
+
+/** Starts a forwarder that is configured by its environment alone. */
+function fromEnvironment(sandbox: Sandbox, env: Readonly<Record<string, string>>) {
+  return startForwarder([], {
+    env: { KATA_TRACE_FORWARDER_SOCKET_PATH: sandbox.socketPath, ...env },
+  });
+}
+
+test("an endpoint from the environment: a base gets its path, one for traces is used as it is", async () => {
+  await using stub = await startStub();
+  const origin = new URL(stub.url).origin;
+  const cases = [
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: `${origin}/base` }, "/base/v1/traces"],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${origin}/as/it/is` }, "/as/it/is"],
+    [{
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${origin}/wins`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+    }, "/wins"],
+  ] as const;
+  for (const [env, path] of cases) {
+    using sandbox = new Sandbox();
+    stub.requests.length = 0;
+    await using forwarder = await fromEnvironment(sandbox, env);
+    await guestLife(sandbox.address, plainFrames(1, 1));
+    await until(() => spansOf(stub).length === 1, "the span arrives");
+    assert.deepEqual([...new Set(stub.requests.map((request) => request.path))], [path]);
+    await forwarder.stop();
+  }
+});
+
+test("the protocol follows the port, unless it is said", async () => {
+  const receiver = new GrpcReceiver();
+  await receiver.start();
+  using sandbox = new Sandbox();
+  try {
+    await using forwarder = await fromEnvironment(sandbox, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+    });
+    await guestLife(sandbox.address, plainFrames(1, 1));
+    await until(() => receiver.calls.length === 1, "the span arrives");
+    assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
+  } finally {
+    await receiver.stop();
+  }
+  // Nobody is there: what is said shows which it was. (Port 4317 may well have somebody.)
+  await using http = new Forwarder(["--otlp-endpoint", "http://127.0.0.1:2"]);
+  assert.deepEqual(await http.exited, { code: 1, signal: null });
+  assert.match(http.stderr, /no collector at http:\/\/127\.0\.0\.1:2\/v1\/traces:/);
+  await using grpc = new Forwarder(["--otlp-endpoint", "http://[100::1]:4317/path"]);
+  assert.deepEqual(await grpc.exited, { code: 1, signal: null });
+  assert.match(grpc.stderr, /gRPC takes no path/);
+});
+
+test("headers and gzip", async () => {
+  await using pipeline = await Pipeline.start([], {
+    env: {
+      OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20secret,x-tenant=a",
+      OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-tenant=b",
+      OTEL_EXPORTER_OTLP_COMPRESSION: "gzip",
+    },
+  });
+  const { sandbox, stub, host } = pipeline;
+  const { stream, expected } = spanSet("random", "bincode");
+  await guestLife(sandbox.address, stream);
+  await taken(stub, expected.length);
+  assertReceived(spansOf(stub), expected, host);
+  for (const { headers } of stub.requests) {
+    assert.equal(headers["authorization"], "Bearer secret");
+    assert.equal(headers["x-tenant"], "b");
+    assert.equal(headers["content-encoding"], "gzip");
+    assert.equal(headers["content-type"], "application/x-protobuf");
+    assert.match(headers["user-agent"] ?? "", /^kata-trace-forwarder\/\d/);
+  }
+});
+
+test("gRPC: headers and gzip", async () => {
+  const receiver = new GrpcReceiver();
+  await receiver.start();
+  using sandbox = new Sandbox();
+  try {
+    await using forwarder = await fromEnvironment(sandbox, {
+      OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "grpc",
+      OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+      OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20secret",
+      OTEL_EXPORTER_OTLP_COMPRESSION: "gzip",
+    });
+    await guestLife(sandbox.address, plainFrames(1, 5));
+    await until(() => receiver.calls.length === 1, "the spans arrive");
+    const [call] = receiver.calls;
+    assert.equal(decodeRequest(call?.body ?? new Uint8Array()).length, 5);
+    assert.equal(call?.metadata["authorization"], "Bearer secret");
+    assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
+  } finally {
+    await receiver.stop();
+  }
+});
+
+/** Key and certificates as files that only their owner may read: root, where the tests run as root. */
+function keyFiles(sandbox: Sandbox): Readonly<Record<string, string>> {
+  const files = {
+    CERTIFICATE: CA,
+    CLIENT_CERTIFICATE: CLIENT.cert,
+    CLIENT_KEY: CLIENT.key,
+  };
+  return Object.fromEntries(
+    Object.entries(files).map(([name, content]) => {
+      const path = sandbox.path(name);
+      writeFileSync(path, content);
+      chmodSync(path, 0o600);
+      return [`OTEL_EXPORTER_OTLP_${name}`, path];
+    }),
+  );
+}
+
+test("TLS with an authority of one's own and a client certificate, over HTTP and gRPC", async () => {
+  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
+  await http.listen();
+  const grpc = new GrpcReceiver();
+  const keys = [{ private_key: Buffer.from(SERVER.key), cert_chain: Buffer.from(SERVER.cert) }];
+  await grpc.start(ServerCredentials.createSsl(Buffer.from(CA), keys, true));
+  try {
+    for (
+      const [protocol, endpoint, received] of [
+        ["http/protobuf", new URL(http.url).origin, () => http.requests],
+        ["grpc", grpc.url.replace("http:", "https:"), () => grpc.calls],
+      ] as const
+    ) {
+      using sandbox = new Sandbox();
+      await using forwarder = await fromEnvironment(sandbox, {
+        OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+        ...keyFiles(sandbox),
+      });
+      await guestLife(sandbox.address, plainFrames(1, 3));
+      const spans = () => received().flatMap(({ body }) => decodeRequest(body));
+      await until(() => spans().length === 3, `the spans arrive over ${protocol}`);
+      assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
+    }
+  } finally {
+    await http.close();
+    await grpc.stop();
+  }
+});
+
+test("TLS to a collector that is not trusted, or without what it wants, is a failed start", async () => {
+  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
+  await http.listen();
+  try {
+    using sandbox = new Sandbox();
+    const files = keyFiles(sandbox);
+    const { OTEL_EXPORTER_OTLP_CERTIFICATE = "" } = files;
+    for (
+      const [env, reason] of [
+        [{}, /TLS|certificate/i],
+        [{ OTEL_EXPORTER_OTLP_CERTIFICATE: "/nowhere/ca.pem" }, /OTEL_EXPORTER_OTLP_CERTIFICATE/],
+        [
+          { OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY: "/nowhere" },
+          /CLIENT_KEY/,
+        ],
+      ] as const
+    ) {
+      await using forwarder = new Forwarder(["--socket-path", sandbox.socketPath], {
+        env: { OTEL_EXPORTER_OTLP_ENDPOINT: new URL(http.url).origin, ...env },
+      });
+      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+      assert.match(forwarder.stderr, /^kata-trace-forwarder: .*\n$/);
+      assert.match(forwarder.stderr, reason);
+    }
+  } finally {
+    await http.close();
+  }
+});
+
+test("a batch holds so many spans, and waits so long, as the OTEL_BSP variables say", async () => {
+  await using pipeline = await Pipeline.start([], {
+    env: { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "7" },
+  });
+  const { sandbox, stub } = pipeline;
+  await guestLife(sandbox.address, plainFrames(1, 30));
+  await taken(stub, 30);
+  const sizes = stub.requests.map(({ spans }) => spans.length).filter((size) => size > 0);
+  assert.deepEqual(sizes.toSorted((a, b) => b - a), [7, 7, 7, 7, 2]);
+});
+
+test("a request that gets no answer within OTEL_EXPORTER_OTLP_TIMEOUT is sent again", async () => {
+  await using pipeline = await Pipeline.start([], {
+    env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" },
+  });
+  const { sandbox, stub, forwarder } = pipeline;
+  stub.script.push({ kind: "hang" });
+  await guestLife(sandbox.address, plainFrames(1, 3));
+  await taken(stub, 3);
+  await forwarder.record("collector is back");
+  const { error } = await forwarder.record(
+    "collector unreachable: spans are held until it is back",
+  );
+  assert.match(String(error), /time/i);
+});
+
+test("a collector that is none: another protocol's server, and a path that is not there", async () => {
+  using sandbox = new Sandbox();
+  const chatty = createServer((socket) => socket.resume().end("SSH-2.0-OpenSSH_9.9\r\n"));
+  const port = await listen(chatty);
+  const stub = await CollectorStub.start();
+  stub.answer = () => ({ kind: "status", status: 404 });
+  try {
+    for (
+      const [endpoint, reason] of [
+        [`http://127.0.0.1:${port}`, /no answer over HTTP/],
+        [stub.url, /404|no OTLP receiver at this path/],
+      ] as const
+    ) {
+      await using forwarder = new Forwarder([
+        ...["--socket-path", sandbox.socketPath],
+        ...["--otlp-endpoint", endpoint],
+      ]);
+      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+      assert.match(forwarder.stderr, /^kata-trace-forwarder: .*\n$/);
+      assert.match(forwarder.stderr, reason);
+    }
+  } finally {
+    await stub.stop();
+    await new Promise((resolve) => chatty.close(resolve));
+  }
+});
