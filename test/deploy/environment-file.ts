@@ -1,0 +1,63 @@
+/**
+ * Makes `deploy/systemd/kata-trace-forwarder.env` from the table of options, and writes it when run:
+ *
+ *     bun test/deploy/environment-file.ts > deploy/systemd/kata-trace-forwarder.env
+ */
+
+import process from "node:process";
+import { environmentNames, type Option } from "../../src/options/option.ts";
+import { OPTION_GROUPS } from "../../src/options/table.ts";
+
+/** Columns of a comment. */
+const WIDTH = 100;
+
+const HEADER = `\
+# /etc/default/kata-trace-forwarder: what kata-trace-forwarder.service runs with. Its syntax is that of
+# EnvironmentFile= in systemd.exec(5): VARIABLE=value, in quotes where it has spaces; nothing is expanded.
+#
+# Every option is here, with its default or with "true" where it is off. To set one, take the "#" away before the
+# variable, then: systemctl restart kata-trace-forwarder. The unit itself sets the user and the spool's directory.
+#
+# Made from the program's own table of options (test/deploy/environment-file.ts).
+`;
+
+/** What OpenTelemetry's exporters read for themselves. https://opentelemetry.io/docs/specs/otel/protocol/exporter/ */
+const OTLP_VARIABLES = `\
+# Read by OpenTelemetry's exporter: each also as OTEL_EXPORTER_OTLP_TRACES_…
+#OTEL_EXPORTER_OTLP_HEADERS=name=value,name=value
+#OTEL_EXPORTER_OTLP_TIMEOUT=10000
+#OTEL_EXPORTER_OTLP_COMPRESSION=gzip
+#OTEL_EXPORTER_OTLP_CERTIFICATE=/etc/ssl/certs/collector-ca.pem
+#OTEL_EXPORTER_OTLP_CLIENT_KEY=/etc/kata-trace-forwarder/client.key
+#OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=/etc/kata-trace-forwarder/client.pem
+`;
+
+/** The file's text. */
+export function environmentFile(): string {
+  const groups = Object.entries(OPTION_GROUPS).map(([heading, table]) =>
+    `## ${heading}\n\n${Object.values(table).map(entry).join("\n")}`
+  );
+  const [collector, ...others] = groups as [string, ...string[]];
+  return [HEADER, `${collector}\n${OTLP_VARIABLES}`, ...others].join("\n");
+}
+
+function entry(option: Option): string {
+  const shown = option.defaultText ?? option.default;
+  const text = shown === undefined ? option.help : `${option.help} (default: ${shown})`;
+  // The most particular variable wins over the others, so the last is the one to set.
+  const name = environmentNames(option).at(-1);
+  const value = option.default ?? (option.metavar === undefined && option.flag ? "true" : "");
+  return `${comment(text)}\n#${name}=${value}\n`;
+}
+
+function comment(text: string): string {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines[lines.length - 1] as string;
+    if (`# ${line} ${word}`.length > WIDTH) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines.map((line) => `# ${line}`).join("\n");
+}
+
+if (import.meta.main) process.stdout.write(environmentFile());
