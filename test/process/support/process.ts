@@ -71,8 +71,8 @@ export class Running implements AsyncDisposable {
       ...(options.cwd !== undefined && { cwd: options.cwd }),
     });
     running.add(this.child);
-    this.child.stdout?.on("data", (chunk) => this.stdout += chunk);
-    this.child.stderr?.on("data", (chunk) => this.stderr += chunk);
+    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => this.stdout += text);
+    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => this.stderr += text);
     this.exited = new Promise((resolve, reject) => {
       this.child.once("error", reject);
       // `close` comes when the streams have been read to their ends too.

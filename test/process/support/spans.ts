@@ -81,19 +81,28 @@ export function hostAttributes(attributes: Readonly<Record<string, string>>): At
   return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
 }
 
-/** Compares received spans with what they must be, field for field, each once, in any order. */
+/** Compares spans as a collector received them with what they must be. See {@link assertRecords}. */
 export function assertReceived(
   received: readonly ReceivedSpan[],
   expected: readonly SpanRecord[],
   host: Readonly<Record<string, string>>,
   strictness: Strictness = "canonical",
 ): void {
+  const records = received.map(({ resource, span }) => ({
+    ...decodeSpan(span, strictness),
+    resource: decodeResource(resource, strictness),
+  }));
+  assertRecords(records, expected, host);
+}
+
+/** Compares spans with what they must be, field for field, each once, in any order. */
+export function assertRecords(
+  records: readonly OtlpRecord[],
+  expected: readonly SpanRecord[],
+  host: Readonly<Record<string, string>>,
+): void {
   const arrived = new Map<string, OtlpRecord>();
-  for (const { resource, span } of received) {
-    const record = {
-      ...decodeSpan(span, strictness),
-      resource: decodeResource(resource, strictness),
-    };
+  for (const record of records) {
     assert.ok(!arrived.has(record.spanId), `span ${record.spanId} arrived twice`);
     arrived.set(record.spanId, record);
   }
@@ -101,11 +110,10 @@ export function assertReceived(
     const record = arrived.get(span.spanId);
     assert.ok(record, `span ${span.spanId} did not arrive`);
     arrived.delete(span.spanId);
-    const added = hostAttributes(host);
     const kept = (span.resource ?? []).filter(({ key }) => !(key in host));
     assert.deepEqual(asRecorded(record, span), {
       ...asOtlp(span),
-      resource: sortedByKey([...kept, ...added]),
+      resource: sortedByKey([...kept, ...hostAttributes(host)]),
     });
   }
   assert.deepEqual([...arrived.keys()], [], "nothing else arrives");
