@@ -105,7 +105,7 @@ export class Metrics {
   readonly exportDuration: Histogram = new Histogram(DURATION_BOUNDS);
   /** Unix time in milliseconds of the last success, 0 before the first. */
   lastSuccess = 0;
-  /** Encoded requests held in memory, waiting or on their way. */
+  /** What the requests held in memory take, waiting or on their way, bytes. */
   queueBytes = 0;
   /** Batches waiting or on their way, in memory or in the spool. */
   queueBatches = 0;

@@ -1,3 +1,15 @@
+/**
+ * What a batch takes in memory beside its request, bytes (some 300 measured on Bun): guests that come and go with one
+ * span each make many small batches, which must not take more than the queue may.
+ */
+export const BATCH_OVERHEAD_BYTES = 512;
+
+/**
+ * What a batch in the spool counts for at least, bytes: more than a small one takes on disk, so that their number is
+ * bounded too, and with it the memory that knows of them (at most some 40 MB for each GiB of spool).
+ */
+export const LEAST_SPOOLED_BYTES = 4096;
+
 /** A part of a batch that the collector has not yet answered for. */
 export interface BatchPart {
   readonly request: Uint8Array;
@@ -8,7 +20,7 @@ export interface BatchPart {
 export interface Batch {
   /** Its place among all batches, of this process and of those before it that used the same spool. */
   readonly sequence: number;
-  /** Bytes of the whole request. */
+  /** Bytes that it takes in memory: the whole request and {@link BATCH_OVERHEAD_BYTES}. */
   readonly size: number;
   /** How many of its spans are neither delivered nor given up. */
   spans: number;

@@ -1,7 +1,7 @@
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { QueueSettings } from "../settings.ts";
-import { type Batch, WaitingBatches } from "./batch.ts";
+import { type Batch, BATCH_OVERHEAD_BYTES, LEAST_SPOOLED_BYTES, WaitingBatches } from "./batch.ts";
 import { StateLog } from "./quiet-log.ts";
 import type { Spool } from "./spool.ts";
 import { SpoolWriter } from "./spool-writer.ts";
@@ -96,7 +96,7 @@ export class BatchQueue {
   push(request: Uint8Array, spans: number): void {
     const batch: Batch = {
       sequence: this.#nextSequence++,
-      size: request.length,
+      size: request.length + BATCH_OVERHEAD_BYTES,
       spans,
       request,
       spooled: false,
@@ -175,7 +175,13 @@ export class BatchQueue {
     this.#nextSequence = spool.nextSequence;
     let spans = 0;
     for (const found of spool.backlog) {
-      this.#waiting.push({ ...found, request: undefined, spooled: true, settled: false });
+      this.#waiting.push({
+        ...found,
+        size: found.size + BATCH_OVERHEAD_BYTES,
+        request: undefined,
+        spooled: true,
+        settled: false,
+      });
       spans += found.spans;
     }
     metrics.received += spans;
@@ -203,6 +209,7 @@ export class BatchQueue {
       metrics.drop("spool-corrupt", batch.spans);
       this.settle(batch, batch.spans);
       batch.settled = true;
+      this.#refresh();
       return true;
     }
     batch.request = read;
@@ -244,7 +251,7 @@ export class BatchQueue {
     for (let batch = this.#waiting.first(); freed < bytes; batch = this.#waiting.first()) {
       if (batch === undefined || !batch.spooled) break;
       this.#waiting.shift();
-      freed += batch.size;
+      freed += Math.max(batch.size, LEAST_SPOOLED_BYTES);
       this.#drop(batch);
     }
     return freed > 0;

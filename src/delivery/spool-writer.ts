@@ -57,7 +57,7 @@ export class SpoolWriter {
 
   /** How full the spool is; 1, full, also while it does not take what there is. */
   get fill(): number {
-    const fill = this.#spool.usedBytes / this.#spool.limitBytes;
+    const fill = this.#spool.fill();
     return this.#failure !== undefined && this.#pendingBytes > 0 ? Math.max(1, fill) : fill;
   }
 
@@ -104,8 +104,8 @@ export class SpoolWriter {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     const spool = this.#spool;
-    const excess = spool.usedBytes + this.#pendingBytes - this.#deletedBytes - spool.limitBytes;
-    if (excess > 0) this.#options.makeRoom(excess);
+    const fill = spool.fill(this.#pendingBytes - this.#deletedBytes);
+    if (fill > 1) this.#options.makeRoom((fill - 1) * spool.limitBytes);
     this.#pending = this.#pending.filter((batch) => !batch.settled);
     try {
       this.#commitAll();

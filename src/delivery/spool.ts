@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../log.ts";
+import { LEAST_SPOOLED_BYTES } from "./batch.ts";
 import {
   asideName,
   checkedRow,
@@ -28,6 +29,8 @@ export const SPOOL_MIN_BYTES = 8 * 1024 * 1024;
 const LOG_BYTES = 16 * 1024 * 1024;
 /** The most that is kept free for what guests had sent before they could be paused, bytes; a small spool keeps an eighth. */
 const OVERSHOOT_BYTES = 8 * 1024 * 1024;
+/** A file larger than this takes a while to check where the disk is slow, so that it is said, bytes. */
+const TOLD_BYTES = 64 * 1024 * 1024;
 /** An emptied file with more unused bytes than this is made small again. */
 const SHRINK_BYTES = 16 * 1024 * 1024;
 
@@ -109,6 +112,9 @@ export class Spool {
     if (size === 0 && !fs.existsSync(`${path}-wal`)) {
       log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
     }
+    if (size !== undefined && size > TOLD_BYTES) {
+      log.info("the spool's file is checked from end to end", { file: path, bytes: size });
+    }
     let open: OpenDatabase;
     try {
       open = openDatabase(path);
@@ -139,6 +145,12 @@ export class Spool {
     });
     // What was saved is backlog now.
     return new Spool(database, maxBytes);
+  }
+
+  /** How full the spool is, 1 and more being full; `extraBytes`: with so many more, or fewer. */
+  fill(extraBytes = 0): number {
+    const counted = Math.max(this.#usedBytes, this.#count * LEAST_SPOOLED_BYTES);
+    return (counted + extraBytes) / this.limitBytes;
   }
 
   /** What the batches take on disk, bytes of pages in use. */

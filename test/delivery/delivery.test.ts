@@ -323,7 +323,7 @@ test("drop-oldest leaves what is under way alone", async () => {
   const held = new Promise<void>((resolve) => (release = resolve));
   const exporter = new FakeExporter(() => held.then(() => SUCCESS), 2);
   const { delivery, metrics } = setUp({
-    queue: { maxBytes: 5000, whenFull: "drop-oldest" },
+    queue: { maxBytes: 9000, whenFull: "drop-oldest" },
   }, exporter);
   send(metrics, delivery.open(GUEST), payload(range(1, 200), { nameBytes: 100 }));
   await until(() => exporter.requests.length === 2);

@@ -175,6 +175,29 @@ test(
     }),
 );
 
+test("many small batches fill a spool by their number", SLOW, () =>
+  withSpool(async (open) => {
+    const spool = open();
+    const { delivery, exporter, metrics } = setUp({
+      spool,
+      batch: { maxSpans: 1, maxBytes: MIB, maxDelayMs: 5 },
+      retry: PATIENT,
+    }, new FakeExporter(() => AWAY));
+    const guest = delivery.open(GUEST);
+    let sent = 0;
+    while (!delivery.full) {
+      send(metrics, guest, payload(range(sent + 1, sent + 50)));
+      sent += 50;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // 4 KiB for each, whatever it takes.
+    assert.ok(spool.usedBytes < spool.limitBytes / 2, `${spool.usedBytes} bytes`);
+    assert.ok(Math.abs(sent - spool.limitBytes / 4096) <= 100, `${sent} batches`);
+    exporter.behaviour = () => SUCCESS;
+    assert.equal(await delivery.drain(NEVER), 0);
+    assert.deepEqual(taken(exporter), range(1, sent));
+  }));
+
 test(
   "drop-oldest with a spool drops the oldest on disk, and the newest arrive",
   SLOW,

@@ -170,9 +170,9 @@ export function balance(metrics: Metrics, delivery: Delivery): Record<string, nu
 }
 export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 };
 
-/** Waits until a condition holds; fails after ten seconds, which is for a test that would fail anyway. */
+/** Waits until a condition holds; gives up after so long that the test would fail anyway. */
 export async function until(condition: () => boolean, what = condition.toString()): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !condition();) {
+  for (const deadline = Date.now() + 30_000; !condition();) {
     if (Date.now() > deadline) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
