@@ -33,14 +33,18 @@ async function startedForwarder(
   directory: string,
   protocol: (typeof PROTOCOLS)[number],
   collector: Collector,
-  spool?: string,
+  ...more: readonly string[]
 ): Promise<Forwarder> {
   const port = protocol === "grpc" ? collector.grpcPort : collector.httpPort;
-  const options = ["--otlp-protocol", protocol, "--otlp-endpoint", `http://127.0.0.1:${port}`];
-  if (spool !== undefined) options.push("--spool-dir", spool);
+  const endpoint = ["--otlp-protocol", protocol, "--otlp-endpoint", `http://127.0.0.1:${port}`];
   // Small batches, so that many are under way when the collector dies.
   const environment = { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "64", OTEL_BSP_SCHEDULE_DELAY: "10" };
-  const settings = { directory, sandbox: "sandbox", arguments: options, environment };
+  const settings = {
+    directory,
+    sandbox: "sandbox",
+    arguments: [...endpoint, ...more],
+    environment,
+  };
   return workshop.add(await Forwarder.start(settings));
 }
 
@@ -65,8 +69,8 @@ for (const protocol of PROTOCOLS) {
     test(`nothing is lost when the collector is killed under load: ${how}`, PATIENCE, async () => {
       const collector = await startedCollector();
       const directory = await workshop.folder();
-      const spool = spooled ? `${directory}/spool` : undefined;
-      const forwarder = await startedForwarder(directory, protocol, collector, spool);
+      const spool = spooled ? ["--spool-dir", `${directory}/spool`] : [];
+      const forwarder = await startedForwarder(directory, protocol, collector, ...spool);
 
       const crashing = async () => {
         for (let crash = 0; crash < CRASHES; crash++) {
@@ -96,18 +100,18 @@ for (const protocol of PROTOCOLS) {
     async () => {
       const collector = await startedCollector();
       const directory = await workshop.folder();
-      const spool = `${directory}/spool`;
+      const spool = ["--spool-dir", `${directory}/spool`];
       await collector.kill();
 
       // A collector that is away is no error at the start either.
-      const first = await startedForwarder(directory, protocol, collector, spool);
+      const first = await startedForwarder(directory, protocol, collector, ...spool);
       const early = await runAgent(first.socket, directory, { sessions: 20 });
       assert.equal(await first.stop(), "exited with 0");
       assert.equal(first.figures()["spans_held"], early.length);
       assert.deepEqual(await collector.spans(), []);
 
       await collector.restart();
-      const second = await startedForwarder(directory, protocol, collector, spool);
+      const second = await startedForwarder(directory, protocol, collector, ...spool);
       const late = await runAgent(second.socket, directory, { encoding: "json", sessions: 20 });
       assert.equal(await second.stop(), "exited with 0");
       assertReceived(await collector.spans(), [...early, ...late], HOST);
@@ -119,7 +123,13 @@ for (const protocol of PROTOCOLS) {
 test("a stop while the collector is away says how many spans are lost", PATIENCE, async () => {
   const collector = await startedCollector();
   const directory = await workshop.folder();
-  const forwarder = await startedForwarder(directory, "grpc", collector);
+  const forwarder = await startedForwarder(
+    directory,
+    "grpc",
+    collector,
+    "--shutdown-timeout",
+    "2s",
+  );
   await collector.kill();
   const sent = await runAgent(forwarder.socket, directory);
   assert.equal(await forwarder.stop(), "exited with 2");
