@@ -4,13 +4,12 @@ export const FIXED64 = 1;
 export const LENGTH_DELIMITED = 2;
 export const FIXED32 = 5;
 
-/** What the bytes of a field of wire type 2 have to be. */
-export type Content = "bytes" | "text" | Message;
-
 /** A field of a message. */
 export interface Field {
   readonly wireType: number;
-  readonly content: Content;
+  /** Of wire type 2: what its bytes are. Without a message and no text they may be anything. */
+  readonly message: Message | undefined;
+  readonly isText: boolean;
   /** A bit for each field that may come once; the members of a oneof share one. 0: the field may be repeated. */
   readonly once: number;
   /** How many bytes an id has; 0: it is no id. */
@@ -20,7 +19,8 @@ export interface Field {
 /** A field as it is declared below. */
 interface Declaration {
   readonly wireType?: number;
-  readonly content?: Content;
+  readonly message?: Message;
+  readonly isText?: boolean;
   readonly repeated?: boolean;
   readonly oneof?: boolean;
   readonly size?: number;
@@ -44,13 +44,14 @@ export class Message {
   define(declarations: Readonly<Record<number, Declaration>>): void {
     const fields: (Field | undefined)[] = [];
     for (const [number, declaration] of Object.entries(declarations)) {
-      const { wireType, content, repeated, oneof, size, required } = declaration;
+      const { wireType, message, isText, repeated, oneof, size, required } = declaration;
       // No field has number 0, so that a oneof may have its bit; no message here has two oneofs.
       const once = repeated ? 0 : oneof ? 1 : 1 << Number(number);
       if (required) this.required |= once;
       fields[Number(number)] = {
         wireType: wireType ?? LENGTH_DELIMITED,
-        content: content ?? "bytes",
+        message,
+        isText: isText ?? false,
         once,
         size: size ?? 0,
       };
@@ -63,10 +64,10 @@ export class Message {
 const number: Declaration = { wireType: VARINT };
 const fixed32: Declaration = { wireType: FIXED32 };
 const fixed64: Declaration = { wireType: FIXED64 };
-const text: Declaration = { content: "text" };
-const texts: Declaration = { content: "text", repeated: true };
-const one = (content: Message): Declaration => ({ content });
-const many = (content: Message): Declaration => ({ content, repeated: true });
+const text: Declaration = { isText: true };
+const texts: Declaration = { isText: true, repeated: true };
+const one = (message: Message): Declaration => ({ message });
+const many = (message: Message): Declaration => ({ message, repeated: true });
 const oneof = (declaration: Declaration): Declaration => ({ ...declaration, oneof: true });
 
 // opentelemetry/proto/common/v1/common.proto

@@ -8,7 +8,7 @@ import {
   FIXED32,
   FIXED64,
   LENGTH_DELIMITED,
-  Message,
+  type Message,
   REQUEST,
   RESOURCE_SPANS,
   VARINT,
@@ -18,6 +18,12 @@ import { type InvalidReason, WireError } from "./wire-error.ts";
 
 /** How deep values may nest in each other. */
 const MAX_VALUE_DEPTH = 32;
+
+/**
+ * How large what many spans share may be, their resource or their scope: bytes. Real ones have some hundred. Delivery
+ * repeats it in each batch, so without a bound one payload could become a hundred times as much.
+ */
+const MAX_SHARED_BYTES = 64 * 1024;
 
 /**
  * `ResourceSpans.instrumentation_library_spans`, where OTLP 0.15 to 0.18 had `scope_spans`. A receiver may still take
@@ -83,10 +89,9 @@ class RequestChecker {
     const length = this.#length(end);
     const start = this.#at;
     const contentEnd = start + length;
-    const content = field.content;
-    if (content instanceof Message) {
-      this.#message(content, contentEnd, depth);
-    } else if (content === "text") {
+    if (field.message !== undefined) {
+      this.#message(field.message, contentEnd, depth);
+    } else if (field.isText) {
       const invalid = invalidUtf8At(this.#bytes, start, contentEnd);
       if (invalid >= 0) {
         throw this.#error("invalid-utf8", `${message.name}.${number} is not UTF-8`, invalid);
@@ -110,9 +115,7 @@ class RequestChecker {
   /** A field's number and wire type. */
   #tag(end: number): number {
     const start = this.#at;
-    const first = this.#bytes[start] as number;
-    if (first < 0x80) this.#at++;
-    const tag = first < 0x80 ? first : this.#varint(end);
+    const tag = this.#varint(end);
     // A tag has 32 bits, and no field has number 0.
     if (tag < 8 || tag > 0xffff_ffff) throw this.#error("invalid-tag", "no field", start);
     return tag;
@@ -155,6 +158,11 @@ class RequestChecker {
   /** Reads a varint of up to 64 bits; one above 2^53 comes out rounded, which is above every bound. */
   #varint(end: number): number {
     const start = this.#at;
+    const first = this.#bytes[start] as number;
+    if (first < 0x80 && start < end) {
+      this.#at++;
+      return first;
+    }
     let value = 0;
     let unit = 1;
     // Nine groups of seven bits, and one bit.
@@ -181,7 +189,8 @@ class RequestChecker {
  * Before that it is checked, all of it: it is well-formed; known fields have their type, ids their size, text is UTF-8;
  * values nest no more than {@link MAX_VALUE_DEPTH} deep; there is at least one span. A field that is not repeated may
  * come only once, though protobuf allows it: decoders differ in what they make of it, and what is checked here must be
- * what the collector sees. Unknown fields pass through, but in the request itself and for groups.
+ * what the collector sees. What spans share is no larger than {@link MAX_SHARED_BYTES}. Unknown fields pass through,
+ * but in the request itself and for groups.
  *
  * Throws a {@link WireError}; what `spans` holds by then is of no use.
  * Specification: opentelemetry-proto 1.x, and https://protobuf.dev/programming-guides/encoding/
@@ -201,12 +210,14 @@ export function decodeOtlp(
   while (request.next()) {
     const resourceStart = writer.position;
     appendFieldsBut(RESOURCE_SPANS_SCOPE_SPANS, request.message(), writer);
+    checkShared(writer.position - resourceStart, request.fieldStart - begin);
     const resourceEnd = writer.position;
     const scopes = request.message();
     while (scopes.next()) {
       if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
       const scopeStart = writer.position;
       appendFieldsBut(SCOPE_SPANS_SPANS, scopes.message(), writer);
+      checkShared(writer.position - scopeStart, scopes.fieldStart - begin);
       const scopeEnd = writer.position;
       const fields = scopes.message();
       while (fields.next()) {
@@ -224,6 +235,12 @@ export function decodeOtlp(
     }
   }
   if (spans.count === 0) throw new WireError("missing-field", 0, "a request without spans");
+}
+
+function checkShared(bytes: number, offset: number): void {
+  if (bytes > MAX_SHARED_BYTES) {
+    throw new WireError("too-large", offset, `a resource or scope of ${bytes} bytes`);
+  }
 }
 
 /** Appends the fields of a message but those with one tag to what has been written. */

@@ -400,6 +400,18 @@ describe("what is no request is refused", () => {
     );
   });
 
+  test("a resource or a scope that is too large to repeat", () => {
+    const span = bytesField(2, IDS);
+    // Its field has four bytes more.
+    const text = (bytes: number) => bytesField(1, new Uint8Array(bytes - 4));
+    const scope = (bytes: number) => bytesField(1, text(bytes - 4));
+    assert.equal(decode(bytesField(1, bytesField(2, scope(65_536), span))).length, 1);
+    refuses(bytesField(1, bytesField(2, scope(65_537), span)), "too-large", 4);
+    const resource = (bytes: number) => bytesField(1, bytesField(1, text(bytes - 8)));
+    assert.equal(decode(bytesField(1, resource(65_536), bytesField(2, span))).length, 1);
+    refuses(bytesField(1, resource(65_537), bytesField(2, span)), "too-large", 0);
+  });
+
   test("values that nest too deep", () => {
     const nested = (depth: number, wrap: (value: Uint8Array) => Uint8Array) => {
       let value = varintField(2, 1);
