@@ -83,7 +83,7 @@ class BunStreamServer implements StreamServer {
     this.#libc = libc;
     this.#peer = peer;
     if ("unix" in from) {
-      this.#listener = bunListen({ unix: from.unix, socket: this.#events });
+      this.#listener = this.#widen(bunListen({ unix: from.unix, socket: this.#events }));
     } else {
       this.#held = from.held;
       this.#listener = this.#listenAgain(from.held);
@@ -118,10 +118,23 @@ class BunStreamServer implements StreamServer {
   #listenAgain(held: number): BunListener {
     const libc = this.#libc();
     const fd = libc.duplicate(held);
+    let listener: BunListener;
     try {
-      return bunListen({ fd, socket: this.#events });
+      listener = bunListen({ fd, socket: this.#events });
     } catch (error) {
       libc.close(fd);
+      throw error;
+    }
+    return this.#widen(listener);
+  }
+
+  /** Bun lets 512 wait, also at a socket that let more; who finds no room at a UNIX socket is refused (EAGAIN). */
+  #widen(listener: BunListener): BunListener {
+    try {
+      this.#libc().listen(listener.fd, BACKLOG);
+      return listener;
+    } catch (error) {
+      listener.stop(true);
       throw error;
     }
   }
@@ -158,7 +171,7 @@ class BunStreamServer implements StreamServer {
   }
 }
 
-/** libc, opened when it is first needed: a UNIX socket needs it only to pause. */
+/** libc, opened when it is first needed. */
 const libc = () => openLibc(foreignFunctions);
 
 /** Bun's side of {@link StreamServers}. */

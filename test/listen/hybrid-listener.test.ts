@@ -260,6 +260,23 @@ test("out of descriptors, guests wait and come in as others leave; nothing is lo
   assert.equal(using.problems.length, 1);
 });
 
+test("as many guests at once as the kernel lets wait find room", async () => {
+  using directory = temporaryDirectory();
+  const guests = new Guests();
+  const settings = options();
+  const listener = hybrid(directory.path, settings);
+  await listener.listen(guests.accept);
+  // Within one turn of the event loop, so that none is accepted in between; more than the 512 of Bun's own listener.
+  const burst = 600;
+  const dialled = Array.from({ length: burst }, () => dial(listener.address));
+  const sockets = await Promise.all(dialled);
+  await guests.until(() => guests.seen.length === burst);
+  for (const socket of sockets) socket.destroy();
+  await guests.until(() => guests.ended === burst);
+  assert.deepEqual(settings.problems, []);
+  await listener.stopAccepting();
+});
+
 test("a listener that stops while paused leaves no socket open", async () => {
   using directory = temporaryDirectory();
   const before = socketsOpen();
