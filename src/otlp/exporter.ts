@@ -13,6 +13,14 @@ export type ExportResult =
    */
   | { readonly kind: "rejected"; readonly error: Error; readonly splitHelps?: boolean };
 
+/** The span, of the forwarder's own, that a request belongs to. */
+export interface RequestTrace {
+  /** What the request carries as `traceparent` (https://www.w3.org/TR/trace-context/#traceparent-header). */
+  readonly traceparent: string;
+  /** Called each time the request goes out: more than once where the transport tries again. */
+  tried(): void;
+}
+
 /** Sends encoded requests to one collector. */
 export interface Exporter {
   /** How many requests may be under way at once; `send` beyond that is a programming error. */
@@ -21,7 +29,7 @@ export interface Exporter {
    * Sends one encoded `ExportTraceServiceRequest`, once: no retry of its own beyond the transport's. Never rejects.
    * After `timeoutMs` (default: the configured timeout and a margin) it is given up as retryable.
    */
-  send(request: Uint8Array, timeoutMs?: number): Promise<ExportResult>;
+  send(request: Uint8Array, timeoutMs?: number, trace?: RequestTrace): Promise<ExportResult>;
   /** Closes connections; requests under way are abandoned. */
   close(): void;
 }

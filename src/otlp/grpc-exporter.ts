@@ -12,6 +12,7 @@ import {
   ExportError,
   ExporterSettingsError,
   type ExportResult,
+  type RequestTrace,
 } from "./exporter.ts";
 import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
 
@@ -63,6 +64,8 @@ const UNREADABLE_ANSWER =
 /** The trailer that carries an encoded `google.rpc.Status`. */
 const DETAILS_TRAILER = "grpc-status-details-bin";
 const DETAILS_CHARACTERS = 200;
+/** The metadata of the trace context (https://www.w3.org/TR/trace-context/#traceparent-header). */
+const TRACEPARENT = "traceparent";
 const SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService";
 
 type GrpcOptions = ReturnType<typeof convertLegacyOtlpGrpcOptions>;
@@ -128,11 +131,14 @@ class GrpcSlot implements ExportSlot {
   /** There is one try only. */
   readonly interim = undefined;
   #answer: Uint8Array | undefined;
+  /** Of this slot alone: it carries the trace of the one request under way. */
+  readonly #metadata: Metadata;
   readonly #delegate: ReturnType<typeof createOtlpGrpcExportDelegate<Uint8Array, unknown>>;
 
   constructor(options: GrpcOptions) {
+    this.#metadata = options.metadata().clone();
     this.#delegate = createOtlpGrpcExportDelegate<Uint8Array, unknown>(
-      options,
+      { ...options, metadata: () => this.#metadata },
       {
         serializeRequest: (request) => request,
         deserializeResponse: (body) => {
@@ -148,8 +154,11 @@ class GrpcSlot implements ExportSlot {
     );
   }
 
-  send(request: Uint8Array): Promise<ExportResult> {
+  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
     this.#answer = undefined;
+    this.#metadata.remove(TRACEPARENT);
+    if (trace !== undefined) this.#metadata.set(TRACEPARENT, trace.traceparent);
+    trace?.tried();
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
         resolve(

@@ -13,6 +13,7 @@ import {
   ExportError,
   ExporterSettingsError,
   type ExportResult,
+  type RequestTrace,
 } from "./exporter.ts";
 import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
 
@@ -77,6 +78,7 @@ class HttpSlot implements ExportSlot {
   #agent: HttpAgent | undefined;
   /** How often the request under way has been tried. */
   #tries = 0;
+  #trace: RequestTrace | undefined;
   #request: http.ClientRequest | undefined;
   #response: http.IncomingMessage | undefined;
   /** The beginning of a refusal's body. */
@@ -94,8 +96,14 @@ class HttpSlot implements ExportSlot {
       this.#watch(this.#agent as unknown as RequestTaker);
       return this.#agent;
     };
+    const headers = async (): Promise<Record<string, string>> => {
+      const settled = await options.headers();
+      // One request at a time goes through a slot, so there is no doubt whose trace this is.
+      const { traceparent } = this.#trace ?? {};
+      return traceparent === undefined ? settled : { ...settled, traceparent };
+    };
     this.#delegate = createOtlpHttpExportDelegate<Uint8Array, unknown>(
-      { ...options, agentFactory },
+      { ...options, agentFactory, headers },
       {
         serializeRequest: (request) => request,
         deserializeResponse: (body) => {
@@ -109,7 +117,8 @@ class HttpSlot implements ExportSlot {
     );
   }
 
-  send(request: Uint8Array): Promise<ExportResult> {
+  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
+    this.#trace = trace;
     this.#response =
       this.#answer =
       this.#error =
@@ -142,6 +151,7 @@ class HttpSlot implements ExportSlot {
   #watch(agent: RequestTaker): void {
     const addRequest = agent.addRequest;
     agent.addRequest = (request, ...rest) => {
+      if (this.usable) this.#trace?.tried();
       if (this.usable && this.#tries++ > 0) this.#onRetry?.();
       this.#before = this.interim;
       this.#request = request;

@@ -1,9 +1,9 @@
-import { type Exporter, ExportError, type ExportResult } from "./exporter.ts";
+import { type Exporter, ExportError, type ExportResult, type RequestTrace } from "./exporter.ts";
 
 /** What carries one request at a time, over a connection of its own. */
 export interface ExportSlot {
   /** Sends one request. Never rejects. */
-  send(request: Uint8Array): Promise<ExportResult>;
+  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult>;
   /** False once its connection is not worth another request: the slot is then closed and another opened. */
   readonly usable: boolean;
   /** What the last try came to, where the transport is still busy with the request and would try again. */
@@ -40,7 +40,11 @@ export class SlotExporter implements Exporter {
     this.#timeoutMs = timeoutMs + DEADLINE_MARGIN_MS;
   }
 
-  send(request: Uint8Array, timeoutMs: number = this.#timeoutMs): Promise<ExportResult> {
+  send(
+    request: Uint8Array,
+    timeoutMs: number = this.#timeoutMs,
+    trace?: RequestTrace,
+  ): Promise<ExportResult> {
     if (this.#closed) return Promise.resolve(closedResult());
     if (this.#busy.size >= this.concurrency) {
       throw new RangeError(`more than ${this.concurrency} requests at once`);
@@ -59,7 +63,7 @@ export class SlotExporter implements Exporter {
         slot.close();
       }, Math.min(timeoutMs, MAX_TIMER_MS));
       this.#busy.set(slot, settle);
-      void slot.send(request).then((result) => {
+      void slot.send(request, trace).then((result) => {
         if (!this.#busy.has(slot)) return;
         settle(result);
         if (slot.usable) this.#idle.push(slot);
