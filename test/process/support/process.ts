@@ -103,6 +103,7 @@ export async function runToEnd(
   options: RunOptions = {},
 ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
   await using run = new Running(args, options);
+  await until(() => run.exit !== undefined, `the end of ${args.join(" ")}`);
   const { code } = await run.exited;
   return { code, stdout: run.stdout, stderr: run.stderr };
 }
