@@ -2,6 +2,7 @@ import type { LogFormat, LogLevel } from "./log.ts";
 import { otlpSettings } from "./options/endpoint.ts";
 import type { Resolved } from "./options/resolve.ts";
 import type { OPTIONS } from "./options/table.ts";
+import { type TraceContext, traceparent } from "./options/traceparent.ts";
 import { quoted, showBytes, UsageError } from "./options/values.ts";
 
 /** The OTLP transports that are supported, by the names that `OTEL_EXPORTER_OTLP_PROTOCOL` uses. */
@@ -74,6 +75,14 @@ export interface GuestLimits {
   readonly maxSpansPerSecond: number;
 }
 
+/** The forwarder's own spans. */
+export interface SelfTraceSettings {
+  /** The span of who started the forwarder: its own belong to the same trace. */
+  readonly parent?: TraceContext;
+  /** Why there is no parent though the environment names one. */
+  readonly parentProblem?: string;
+}
+
 /** Everything the forwarder is told, checked. Made once, never changed. */
 export interface Settings {
   readonly listen: ListenSettings;
@@ -94,6 +103,10 @@ export interface Settings {
   readonly shutdownTimeoutMs: number;
   /** Where Prometheus metrics are served; absent: nowhere. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  /** Absent: the forwarder has no spans of its own. */
+  readonly selfTrace?: SelfTraceSettings;
+  /** What agents' root spans get a link to; absent: none. */
+  readonly rootLink?: TraceContext;
 }
 
 /** A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also compressed and copied whole. */
@@ -141,7 +154,40 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     limits: guestLimits(options),
     shutdownTimeoutMs: options.shutdownTimeout.value,
     ...(options.metrics && { metrics: options.metrics.value }),
+    ...selfTraceSettings(options),
+    ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),
   };
+}
+
+function selfTraceSettings(
+  { traceSelf, sdkDisabled, dumpOnly, traceparent: given }: Resolved<typeof OPTIONS>,
+): { selfTrace?: SelfTraceSettings } {
+  // Own spans go where the others go; with --dump-only that is nowhere.
+  if (!traceSelf?.value || sdkDisabled?.value || dumpOnly?.value) return {};
+  if (given === undefined) return { selfTrace: {} };
+  try {
+    return { selfTrace: { parent: traceparent(given.value) } };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    // Then a trace of one's own begins: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+    return { selfTrace: { parentProblem: `${given.name}: ${error.message}` } };
+  }
+}
+
+function rootLink(
+  { linkTraceparent, traceparent: given }: Resolved<typeof OPTIONS>,
+): TraceContext {
+  if (given === undefined) {
+    throw new UsageError(
+      `TRACEPARENT: not set, nor is TRACECONTEXT: ${linkTraceparent?.name} needs the context to link to`,
+    );
+  }
+  try {
+    return traceparent(given.value);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${given.name}: ${error.message}`, { cause: error });
+  }
 }
 
 function listenSettings(options: Resolved<typeof OPTIONS>): ListenSettings {

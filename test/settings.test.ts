@@ -26,6 +26,13 @@ function usageError(argv: readonly string[], environment: Environment = {}): str
   return assert.fail(`accepted: ${argv.join(" ")} ${JSON.stringify(environment)}`);
 }
 
+const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const CONTEXT = {
+  traceId: "0af7651916cd43dd8448eb211c80319c",
+  spanId: "b7ad6b7169203331",
+  flags: 1,
+};
+
 const DEFAULTS: Settings = {
   listen: { kind: "vsock", cid: "any", port: 10240 },
   otlp: { protocol: "grpc", url: "http://localhost:4317" },
@@ -53,8 +60,10 @@ test("the defaults", () => {
   assert.deepEqual(settings([]), DEFAULTS);
 });
 
-/** For each option a value that differs from the default, and the settings it makes. */
-const EXAMPLES: Readonly<Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>]>> = {
+/** For each option a value that differs from the default, the settings it makes, and what it needs beside it. */
+const EXAMPLES: Readonly<
+  Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
+> = {
   otlpEndpoint: ["http://c:4317", { otlp: { protocol: "grpc", url: "http://c:4317" } }],
   otlpProtocol: ["http/protobuf", {
     otlp: { protocol: "http/protobuf", url: "http://localhost:4318/v1/traces" },
@@ -92,18 +101,24 @@ const EXAMPLES: Readonly<Record<keyof typeof OPTIONS, readonly [string, Partial<
   logLevel: ["trace", { log: { level: "trace", format: "json" } }],
   logFormat: ["text", { log: { level: "info", format: "text" } }],
   metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+  traceSelf: ["true", { selfTrace: {} }],
+  linkTraceparent: ["true", { rootLink: CONTEXT }, { TRACEPARENT }],
+  // These two show with --trace-self only: see below.
+  traceparent: [TRACEPARENT, {}],
+  sdkDisabled: ["true", {}],
 };
 
 test("each option from its flag, from its environment variable, and the flag wins", () => {
-  for (const [key, [value, expected]] of Object.entries(EXAMPLES)) {
+  for (const [key, [value, expected, environment]] of Object.entries(EXAMPLES)) {
     const option: Option = OPTIONS[key as keyof typeof OPTIONS];
     const changed = { ...DEFAULTS, ...expected };
     const variable = environmentNames(option)[0] as string;
-    assert.deepEqual(settings([], { [variable]: value }), changed, variable);
+    assert.deepEqual(settings([], { ...environment, [variable]: value }), changed, variable);
     if (option.flag === undefined) continue;
     const argv = option.metavar === undefined ? [option.flag] : [option.flag, value];
-    assert.deepEqual(settings(argv), changed, argv.join(" "));
-    assert.deepEqual(settings(argv, { [variable]: "broken\0" }), changed, `${variable} beside it`);
+    assert.deepEqual(settings(argv, environment), changed, argv.join(" "));
+    const broken = { ...environment, [variable]: "broken\0" };
+    assert.deepEqual(settings(argv, broken), changed, `${variable} beside it`);
   }
 });
 
@@ -111,7 +126,9 @@ test("variables are named as documented", () => {
   const names = Object.values(OPTIONS).flatMap((option: Option) => environmentNames(option));
   assert.equal(new Set(names).size, names.length);
   assert.ok(names.includes("KATA_TRACE_FORWARDER_SOCKET_PATH"));
-  for (const name of names) assert.match(name, /^(KATA_TRACE_FORWARDER|OTEL)_[A-Z_]+$/);
+  for (const name of names) {
+    assert.match(name, /^((KATA_TRACE_FORWARDER|OTEL)_[A-Z_]+|TRACEPARENT|TRACECONTEXT)$/);
+  }
 });
 
 test("a key is its flag's name in camel case, which is what the parser calls it", () => {
@@ -175,6 +192,51 @@ test("a bad variable is named", () => {
   );
   assert.match(usageError([], { OTEL_RESOURCE_ATTRIBUTES: "a" }), /^OTEL_RESOURCE_ATTRIBUTES: /);
   assert.match(usageError([], { OTEL_BSP_SCHEDULE_DELAY: "1s" }), /^OTEL_BSP_SCHEDULE_DELAY: /);
+});
+
+test("own spans: the caller's trace, and what turns them off", () => {
+  const self = ["--trace-self"];
+  assert.deepEqual(settings(self).selfTrace, {});
+  assert.deepEqual(settings(self, { TRACEPARENT }).selfTrace, { parent: CONTEXT });
+  assert.deepEqual(settings(self, { TRACECONTEXT: TRACEPARENT }).selfTrace, { parent: CONTEXT });
+  assert.deepEqual(
+    settings(self, { TRACEPARENT: "", TRACECONTEXT: TRACEPARENT }).selfTrace,
+    { parent: CONTEXT },
+  );
+  assert.deepEqual(settings(self, { TRACEPARENT, TRACECONTEXT: "x" }).selfTrace, {
+    parent: CONTEXT,
+  });
+  // Not the forwarder's own variable: a new trace begins, and the log says why.
+  const { parent, parentProblem } = settings(self, { TRACECONTEXT: "x" }).selfTrace ?? {};
+  assert.equal(parent, undefined);
+  assert.match(parentProblem ?? "", /^TRACECONTEXT: "x" is no trace context: give 00-/);
+
+  for (const value of ["true", "TRUE", " True "]) {
+    assert.equal(settings(self, { OTEL_SDK_DISABLED: value }).selfTrace, undefined, value);
+  }
+  for (const value of ["false", "1", "yes", ""]) {
+    assert.deepEqual(settings(self, { OTEL_SDK_DISABLED: value }).selfTrace, {}, value);
+  }
+  assert.equal(settings([...self, "--dump-only"]).selfTrace, undefined);
+});
+
+test("a link to the caller's span needs one", () => {
+  const link = ["--link-traceparent"];
+  assert.deepEqual(settings(link, { TRACECONTEXT: TRACEPARENT }).rootLink, CONTEXT);
+  assert.equal(settings([], { TRACEPARENT }).rootLink, undefined);
+  assert.match(usageError(link), /^TRACEPARENT: not set, nor is TRACECONTEXT: --link-traceparent/);
+  assert.match(
+    usageError([], { KATA_TRACE_FORWARDER_LINK_TRACEPARENT: "true" }),
+    /KATA_TRACE_FORWARDER_LINK_TRACEPARENT needs/,
+  );
+  for (const name of ["TRACEPARENT", "TRACECONTEXT"]) {
+    assert.match(
+      usageError(link, { [name]: "x" }),
+      new RegExp(`^${name}: "x" is no trace context`),
+    );
+    // Nobody asked for it.
+    assert.equal(settings([], { [name]: "x" }).rootLink, undefined);
+  }
 });
 
 test("a switch can be turned off in the environment", () => {

@@ -12,6 +12,7 @@ import {
   mode,
   oneOf,
   orOff,
+  otelBoolean,
   path,
   resourceAttributes,
   text,
@@ -255,6 +256,31 @@ const WATCHING = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
+/** The traces that the forwarder itself belongs to. */
+const TRACING = {
+  traceSelf: {
+    flag: "--trace-self",
+    help: "Send the forwarder's own spans too: its start, guests' connections, exports",
+    parse: flag,
+  },
+  linkTraceparent: {
+    flag: "--link-traceparent",
+    help: "Link agents' root spans to the span in TRACEPARENT, so that they are found from it",
+    parse: flag,
+  },
+  // Checked by who uses it: a caller that sets it wrong for everybody shall not keep the forwarder from starting.
+  traceparent: {
+    env: ["TRACEPARENT", "TRACECONTEXT"],
+    help: "The caller's span, as W3C's traceparent: for --trace-self and --link-traceparent",
+    parse: text,
+  },
+  sdkDisabled: {
+    env: ["OTEL_SDK_DISABLED"],
+    help: "true turns --trace-self off",
+    parse: otelBoolean,
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
 /** The forwarder's options under the headings of its help. */
 export const OPTION_GROUPS = {
   Collector: COLLECTOR,
@@ -262,10 +288,18 @@ export const OPTION_GROUPS = {
   Delivery: DELIVERY,
   "Limits for guests": LIMITS,
   "Log and metrics": WATCHING,
+  "Own trace": TRACING,
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Option>>>>;
 
 /** Every option of the forwarder; a key is its flag's name in camel case. */
-export const OPTIONS = { ...COLLECTOR, ...LISTENING, ...DELIVERY, ...LIMITS, ...WATCHING } as const;
+export const OPTIONS = {
+  ...COLLECTOR,
+  ...LISTENING,
+  ...DELIVERY,
+  ...LIMITS,
+  ...WATCHING,
+  ...TRACING,
+} as const;
 
 /** The options of `demo`. */
 export const DEMO_OPTIONS = {

@@ -30,6 +30,15 @@ export function flag(value: string): boolean {
   throw new UsageError(`${quoted(value)} is neither true nor false`);
 }
 
+/**
+ * A boolean by OpenTelemetry's rule: `true` in any case, and everything else is not.
+ *
+ * Specification: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#boolean
+ */
+export function otelBoolean(value: string): boolean {
+  return value.trim().toLowerCase() === "true";
+}
+
 /** One of a few words. */
 export function oneOf<const Choice extends string>(
   choices: readonly Choice[],

@@ -1,0 +1,42 @@
+import { quoted, UsageError } from "./values.ts";
+
+/** A place in a trace: what a span is linked to, or the parent of one. */
+export interface TraceContext {
+  /** 32 lower-case hexadecimal digits, not all zeros. */
+  readonly traceId: string;
+  /** 16 lower-case hexadecimal digits, not all zeros. */
+  readonly spanId: string;
+  /** 8 bits; the lowest says that the trace is sampled. */
+  readonly flags: number;
+}
+
+/** Version, trace id, parent id, flags, and what a later version may add. */
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+/** The version that is specified: it adds nothing. */
+const SPECIFIED = "00";
+/** Not allowed by the specification. */
+const NO_VERSION = "ff";
+
+/**
+ * A trace context as the `traceparent` header writes it. Throws a `UsageError` for any other text.
+ *
+ * Specification: https://www.w3.org/TR/trace-context/#traceparent-header
+ */
+export function traceparent(value: string): TraceContext {
+  const [, version, traceId = "", spanId = "", flags = "", more] = TRACEPARENT.exec(value.trim()) ??
+    [];
+  const isVersion = version !== undefined && version !== NO_VERSION &&
+    (version !== SPECIFIED || more === undefined);
+  if (!isVersion || /^0+$/.test(traceId) || /^0+$/.test(spanId)) {
+    throw new UsageError(
+      `${quoted(value)} is no trace context: give 00-TRACE-SPAN-FLAGS, ` +
+        "32, 16 and 2 lower-case hexadecimal digits, as W3C's traceparent",
+    );
+  }
+  return { traceId, spanId, flags: Number.parseInt(flags, 16) };
+}
+
+/** The other way round. */
+export function formatTraceparent({ traceId, spanId, flags }: TraceContext): string {
+  return `${SPECIFIED}-${traceId}-${spanId}-${flags.toString(16).padStart(2, "0")}`;
+}
