@@ -101,7 +101,7 @@ const steps: readonly [string, () => Promise<void>][] = [
         [
           `KATA_TRACE_FORWARDER_SOCKET_PATH=${SOCKET}`,
           "KATA_TRACE_FORWARDER_METRICS=9464",
-          "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+          "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318",
           "",
         ].join("\n"),
       );

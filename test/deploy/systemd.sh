@@ -32,6 +32,7 @@ if [ -d /run/systemd/system ]; then own_scope=; groups=; fi
 for group in $groups; do
   [ ! -e "$group" ] || lacking "$group is there already: another container is booted from here"
 done
+# shellcheck disable=SC2317 # the trap calls it
 clean_up() {
   umount -R "$work" 2>/dev/null || :
   rmdir "$work"

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Called by kubernetes.sh in a mount namespace of its own: runs the init container's and the container's command under
+# the confinement of the DaemonSet. The variables KTF_… say what and where.
+set -eu
+sandbox=$KTF_WORK/vc/vm/sandbox
+mount -t tmpfs tmpfs "$KTF_WORK"
+mkdir -p "$sandbox" "$KTF_WORK/node" "$KTF_WORK/state"
+# As Kata makes it; only root's own may enter it.
+chmod 711 "$KTF_WORK" "$KTF_WORK/state"
+chmod 750 "$KTF_WORK/vc" "$KTF_WORK/vc/vm" "$sandbox"
+mount -o remount,bind,ro /
+
+BUN_BE_BUN=1 setpriv --no-new-privs --bounding-set=-all \
+  "$KTF_EXECUTABLE" --eval "fs.copyFileSync(\"$KTF_PROFILE\", \"$KTF_WORK/node/seccomp.json\")"
+cmp "$KTF_PROFILE" "$KTF_WORK/node/seccomp.json"
+echo "the init container copies the profile"
+
+KTF_LOG=$KTF_WORK/log
+setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+chown,+dac_override \
+  "$KTF_PYTHON" test/deploy/seccomp.py "$KTF_WORK/node/seccomp.json" "$KTF_EXECUTABLE" \
+  --socket-path "$sandbox/clh.sock" --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
+  --otlp-endpoint http://localhost:19466 >"$KTF_LOG" 2>&1 &
+forwarder=$!
+tries=0
+until grep -q '"msg":"listening"' "$KTF_LOG"; do
+  tries=$((tries + 1))
+  if [ "$tries" -gt 100 ] || ! kill -0 "$forwarder" 2>/dev/null; then cat "$KTF_LOG"; exit 1; fi
+  sleep 0.1
+done
+nobody=$(id -u nobody)
+grep -E "^(Uid|CapEff|NoNewPrivs|Seccomp_filters):" "/proc/$forwarder/status"
+grep -q "^Uid:[[:space:]]${nobody}[[:space:]]${nobody}[[:space:]]" "/proc/$forwarder/status"
+[ -S "$sandbox/clh.sock_10240" ]
+[ "$(stat -c '%u %a' "$KTF_WORK/state/spool")" = "$nobody 700" ]
+status=0
+kill -TERM "$forwarder"
+wait "$forwarder" || status=$?
+[ "$status" = 0 ] || { cat "$KTF_LOG"; exit 1; }
+echo "the container listens, becomes nobody, has its spool and stops cleanly"

@@ -1,0 +1,79 @@
+#!/bin/sh
+# Checks deploy/kubernetes: every overlay is rendered by kustomize and validated against the Kubernetes schemas (custom
+# resources against their own definitions), and the forwarder runs under what the DaemonSet leaves it: its seccomp
+# profile, its capabilities, no new privileges, a read-only root.
+# Use: test/deploy/kubernetes.sh. Exit code 3: something is lacking, and which is said.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+cd "$root"
+cache=${KTF_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kata-trace-forwarder}/deploy
+kustomize_version=v5.8.1
+# The oldest release that manifests shall still fit, and the newest that the tool knows.
+kubernetes_versions="1.30 1.37"
+operator=github.com/prometheus-operator/prometheus-operator@v0.94.1
+operator_sum="h1:QEIb2wenPH+SdMN1xMf8l4Pmj00YYXXI6HlbLlQWkww="
+base=deploy/kubernetes/base
+
+lacking() { echo "test/deploy/kubernetes.sh: $1" >&2; exit 3; }
+command -v go >/dev/null 2>&1 || lacking "go is needed to build kustomize, and is not installed"
+command -v python3 >/dev/null 2>&1 || lacking "python3 is not installed (Debian: apt-get install python3 python3-venv)"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' HUP INT TERM
+
+kustomize=$cache/kustomize-$kustomize_version/kustomize
+if [ ! -x "$kustomize" ]; then
+  echo "building kustomize $kustomize_version, which takes a minute" >&2
+  (cd "$work" && GOFLAGS=-buildvcs=false GOBIN="$work" go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" >&2)
+  mkdir -p "$(dirname "$kustomize")"
+  mv "$work/kustomize" "$kustomize"
+fi
+venv=$cache/python-$(sha256sum test/deploy/requirements.txt | cut -c1-16)
+if [ ! -x "$venv/bin/kubernetes-validate" ]; then
+  rm -rf "$venv"
+  python3 -m venv "$venv" >&2 || lacking "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r test/deploy/requirements.txt >&2
+fi
+module=$(cd "$work" && GOFLAGS=-mod=mod go mod download -json "$operator")
+echo "$module" | grep -qF "\"$operator_sum\"" || { echo "$operator is not what it was"; exit 1; }
+definitions=$(echo "$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/example/prometheus-operator-crd
+
+echo "== kustomize build"
+for overlay in deploy/kubernetes/overlays/*/; do
+  name=$(basename "$overlay")
+  "$kustomize" build "$overlay" >"$work/$name.yaml"
+  echo "$name: $(grep -c '^kind:' "$work/$name.yaml") resources"
+done
+
+for version in $kubernetes_versions; do
+  echo "== kubernetes-validate, Kubernetes $version"
+  # PodMonitor is no kind of Kubernetes' own: the next step is for it.
+  "$venv/bin/kubernetes-validate" --strict --kubernetes-version "$version" "$work"/*.yaml >"$work/validation" 2>&1 ||
+    { cat "$work/validation"; exit 1; }
+  passed=$(grep -c '^INFO .* passed for resource' "$work/validation")
+  # Kinds that are not Kubernetes' own: the next step is for them.
+  unknown=$(grep -c '^WARN .*find schema for kind PodMonitor ' "$work/validation")
+  echo "$passed resources pass, $unknown are of kind PodMonitor"
+  [ $((passed + unknown)) = "$(cat "$work"/*.yaml | grep -c '^kind:')" ] || { cat "$work/validation"; exit 1; }
+done
+
+echo "== custom resources"
+"$venv/bin/python" test/deploy/custom_resources.py "$definitions/monitoring.coreos.com_podmonitors.yaml" -- "$work"/*.yaml |
+  sed "s|$work/||"
+
+echo "== the seccomp profile"
+"$venv/bin/python" -c 'import pyseccomp' 2>/dev/null ||
+  lacking "libseccomp is not installed (Debian: apt-get install libseccomp2)"
+families=$("$venv/bin/python" test/deploy/seccomp.py "$base/seccomp.json" --families)
+echo "$families"
+for denied in AF_PACKET AF_ALG; do echo "$families" | grep -qx "$denied ENOSYS" || { echo "$denied is not denied"; exit 1; }; done
+for allowed in AF_UNIX AF_INET AF_INET6 AF_NETLINK; do echo "$families" | grep -qx "$allowed allowed" || { echo "$allowed is denied"; exit 1; }; done
+# A kernel without it says EAFNOSUPPORT, which is not the profile's word.
+echo "$families" | grep -qE '^AF_VSOCK (allowed|EAFNOSUPPORT)$' || { echo "AF_VSOCK is denied"; exit 1; }
+
+echo "== the forwarder as the DaemonSet runs it"
+[ "$(id -u)" = 0 ] || lacking "root is needed to run the forwarder as the DaemonSet does"
+command -v setpriv >/dev/null 2>&1 || lacking "setpriv is not installed (Debian: apt-get install util-linux)"
+executable=$root/$(scripts/build)
+KTF_EXECUTABLE=$executable KTF_PYTHON=$venv/bin/python KTF_WORK=$work KTF_PROFILE=$root/$base/seccomp.json \
+  unshare --mount --propagation private -- sh test/deploy/confined.sh
