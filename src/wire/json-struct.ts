@@ -113,14 +113,13 @@ export class StructReader {
   /** Goes to the value of a member that must be there, else `missing-field`. */
   member(member: Member): void {
     if (!this.optionalMember(member)) {
-      const end = this.#index[this.#depth * STRIDE + END] as number;
-      throw this.#input.error("missing-field", `no member "${member.name}"`, end - 1);
+      throw this.#input.error("missing-field", `no member "${member.name}"`);
     }
   }
 
   /** Goes to the value of a member that may be left out, as serde has it for an `Option`; false where it is. */
   optionalMember(member: Member): boolean {
-    // Behind the member before it is the right one even where the struct has an index.
+    // What follows the member before it is the right one even where the struct has an index.
     return this.#input.matches(member.head) || this.#find(member);
   }
 
@@ -139,6 +138,16 @@ export class StructReader {
         input.skipValue();
       }
     }
+  }
+
+  /**
+   * Skips the rest of a struct and leaves it, if it goes on exactly as `rest`: what is so in nearly all spans need not be
+   * read member by member.
+   */
+  leaveWith(rest: Literal): boolean {
+    if (!this.#input.matches(rest)) return false;
+    this.#depth--;
+    return true;
   }
 
   /**
@@ -169,9 +178,9 @@ export class StructReader {
     const base = this.#depth * STRIDE;
     if (this.#index[base + END] === 0 && this.#search(member)) return true;
     const at = this.#index[base + member.index] as number;
-    if (at === 0) return false;
-    input.at = at;
-    return true;
+    // Where it is absent, what follows next is the struct's end, and not what may follow the struct.
+    input.at = at !== 0 ? at : this.#index[base + END] as number - 1;
+    return at !== 0;
   }
 
   /**

@@ -2,7 +2,7 @@ import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../otlp/protobuf-writer.ts";
 import * as tag from "../otlp/trace-fields.ts";
 import { AttributeReader } from "./json-attributes.ts";
-import { JsonInput } from "./json-input.ts";
+import { JsonInput, Literal } from "./json-input.ts";
 import { readUint, readUint128, readUint64, setBillions } from "./json-number.ts";
 import * as data from "./json-span-data.ts";
 import { readString } from "./json-string.ts";
@@ -15,6 +15,12 @@ const MAX_U8 = 0xff;
 const MAX_U32 = 0xffff_ffff;
 /** Nanoseconds in a second. */
 const BILLION = 1e9;
+
+// What is the same in nearly all spans of agents, and is skipped at once: contexts are not remote and have no state, the
+// SDK's limit of 128 is not changed and nothing is dropped, a span has no status.
+const USUAL_CONTEXT = new Literal(',"is_remote":false,"trace_state":null}');
+const USUAL_LIMIT = new Literal(',"max_len":128,"dropped_count":0}');
+const USUAL_STATUS = new Literal(',"status_code":"Unset","status_message":""');
 
 /** `Span.SpanKind` of each of the kinds in JSON. */
 const SPAN_KINDS = [
@@ -70,10 +76,7 @@ class JsonDecoder {
     this.#queue(true);
     structs.member(data.SPAN_LINKS);
     this.#queue(false);
-    structs.member(data.SPAN_STATUS_CODE);
-    const code = structs.unitVariant(data.STATUS_CODES);
-    structs.member(data.SPAN_STATUS_MESSAGE);
-    this.#status(code);
+    if (!input.matches(USUAL_STATUS)) this.#status();
     if (flags !== 0) {
       output.varint(tag.SPAN_FLAGS);
       output.fixed32(flags);
@@ -106,6 +109,7 @@ class JsonDecoder {
     this.#spanId(tag.SPAN_SPAN_ID);
     structs.member(data.CONTEXT_TRACE_FLAGS);
     let flags = readUint(input, MAX_U8) | tag.FLAGS_HAS_IS_REMOTE;
+    if (structs.leaveWith(USUAL_CONTEXT)) return flags;
     structs.member(data.CONTEXT_IS_REMOTE);
     if (input.boolean()) flags |= tag.FLAGS_IS_REMOTE;
     structs.member(data.CONTEXT_TRACE_STATE);
@@ -210,6 +214,7 @@ class JsonDecoder {
       readString(input, output);
       output.position = position;
     }
+    if (structs.leaveWith(USUAL_LIMIT)) return;
     structs.member(data.MAP_MAX_LEN);
     readUint(input, MAX_U32);
     structs.member(data.MAP_DROPPED_COUNT);
@@ -229,6 +234,7 @@ class JsonDecoder {
         else this.#link();
       }
     }
+    if (structs.leaveWith(USUAL_LIMIT)) return;
     structs.member(data.QUEUE_MAX_LEN);
     readUint(input, MAX_U32);
     structs.member(data.QUEUE_DROPPED_COUNT);
@@ -283,8 +289,12 @@ class JsonDecoder {
   }
 
   /** Left out where it says nothing. */
-  #status(code: number): void {
+  #status(): void {
+    const structs = this.#structs;
     const output = this.#output;
+    structs.member(data.SPAN_STATUS_CODE);
+    const code = structs.unitVariant(data.STATUS_CODES);
+    structs.member(data.SPAN_STATUS_MESSAGE);
     const content = output.openMessage(tag.SPAN_STATUS);
     this.#text(tag.STATUS_MESSAGE);
     if (code !== 0) {

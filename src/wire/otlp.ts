@@ -36,11 +36,12 @@ class RequestChecker {
   readonly #bytes: Uint8Array;
   readonly #start: number;
   readonly #end: number;
-  #at: number;
+  /** The next byte. Not private: engines are slow to write private fields. */
+  at: number;
 
   constructor(bytes: Uint8Array, start: number, end: number) {
     this.#bytes = bytes;
-    this.#start = this.#at = start;
+    this.#start = this.at = start;
     this.#end = end;
   }
 
@@ -48,7 +49,7 @@ class RequestChecker {
     this.#message(REQUEST, this.#end, 0);
   }
 
-  #error(reason: InvalidReason, detail: string, at = this.#at): WireError {
+  #error(reason: InvalidReason, detail: string, at = this.at): WireError {
     return new WireError(reason, at - this.#start, detail);
   }
 
@@ -57,10 +58,10 @@ class RequestChecker {
     if (message === ANY_VALUE && depth++ === MAX_VALUE_DEPTH) {
       throw this.#error("too-deep", `values nest more than ${MAX_VALUE_DEPTH} deep`);
     }
-    const start = this.#at;
+    const start = this.at;
     let seen = 0;
-    while (this.#at < end) {
-      const fieldStart = this.#at;
+    while (this.at < end) {
+      const fieldStart = this.at;
       const tag = this.#tag(end);
       const number = tag >>> 3;
       const field = number < message.fields.length ? message.fields[number] : undefined;
@@ -87,7 +88,7 @@ class RequestChecker {
   /** The bytes of a field, from its length on. */
   #content(message: Message, number: number, field: Field, end: number, depth: number): void {
     const length = this.#length(end);
-    const start = this.#at;
+    const start = this.at;
     const contentEnd = start + length;
     if (field.message !== undefined) {
       this.#message(field.message, contentEnd, depth);
@@ -102,7 +103,7 @@ class RequestChecker {
         throw this.#error("invalid-value", `${message.name}.${number} has ${length} bytes`);
       }
     }
-    this.#at = contentEnd;
+    this.at = contentEnd;
   }
 
   #refuseUnknown(message: Message, number: number, at: number): void {
@@ -114,7 +115,7 @@ class RequestChecker {
 
   /** A field's number and wire type. */
   #tag(end: number): number {
-    const start = this.#at;
+    const start = this.at;
     const tag = this.#varint(end);
     // A tag has 32 bits, and no field has number 0.
     if (tag < 8 || tag > 0xffff_ffff) throw this.#error("invalid-tag", "no field", start);
@@ -122,9 +123,9 @@ class RequestChecker {
   }
 
   #length(end: number): number {
-    const start = this.#at;
+    const start = this.at;
     const length = this.#varint(end);
-    if (length > end - this.#at) throw this.#cut(end, "a field is longer than its message", start);
+    if (length > end - this.at) throw this.#cut(end, "a field is longer than its message", start);
     return length;
   }
 
@@ -142,7 +143,7 @@ class RequestChecker {
         return;
       case LENGTH_DELIMITED: {
         const length = this.#length(end);
-        this.#at += length;
+        this.at += length;
         return;
       }
       default:
@@ -151,24 +152,24 @@ class RequestChecker {
   }
 
   #need(bytes: number, end: number): void {
-    if (end - this.#at < bytes) throw this.#cut(end, "a number is cut", this.#at);
-    this.#at += bytes;
+    if (end - this.at < bytes) throw this.#cut(end, "a number is cut", this.at);
+    this.at += bytes;
   }
 
   /** Reads a varint of up to 64 bits; one above 2^53 comes out rounded, which is above every bound. */
   #varint(end: number): number {
-    const start = this.#at;
+    const start = this.at;
     const first = this.#bytes[start] as number;
     if (first < 0x80 && start < end) {
-      this.#at++;
+      this.at++;
       return first;
     }
     let value = 0;
     let unit = 1;
     // Nine groups of seven bits, and one bit.
     for (let bytes = 1; bytes <= 10; bytes++, unit *= 0x80) {
-      if (this.#at === end) throw this.#cut(end, "a varint is cut", start);
-      const byte = this.#bytes[this.#at++] as number;
+      if (this.at === end) throw this.#cut(end, "a varint is cut", start);
+      const byte = this.#bytes[this.at++] as number;
       if (bytes === 10 && byte > 1) break;
       value += (byte & 0x7f) * unit;
       if (byte < 0x80) return value;

@@ -689,6 +689,13 @@ describe("members", () => {
       assert.deepEqual(decode(span({ events, links: events })), expected);
     }
     assert.deepEqual(decode(span({ events: '{"max_len":1,"dropped_count":0}' })), expected);
+    // What follows a struct is not taken for its members.
+    const { events: _, ...others } = MEMBERS;
+    for (const usual of ['"max_len":128,"dropped_count":0', '"max_len":9,"dropped_count":9']) {
+      const text = json({ ...others, events: '{"dropped_count":5,"max_len":1}' });
+      const record = decode(`${text.slice(0, -1)},${usual}}`);
+      assert.deepEqual(record, { ...expected, droppedEventsCount: 5 });
+    }
     refuses(span({ events: "null" }), "invalid-value");
     refuses(span({ events: "[1,0]" }), "missing-field");
   });

@@ -195,7 +195,11 @@ class JsonEncoder {
         entries = entries.filter((_, index) => Object.keys(members)[index] !== name);
       }
     }
-    if (open && vary.oneIn(3)) entries.push([this.#text("later"), this.#anything()]);
+    // Most are another struct's, and could be taken for one of it.
+    const unknown = vary.pick(["later", "max_len", "dropped_count", "queue", "name", "value"]);
+    if (open && vary.oneIn(3) && !(unknown in members)) {
+      entries.push([this.#text(unknown), vary.oneIn(2) ? "128" : this.#anything()]);
+    }
     if (open && vary.oneIn(6)) entries.unshift([this.#text(""), this.#anything()]);
     if (vary.oneIn(2)) {
       // Fisher and Yates; sometimes of two members only.
