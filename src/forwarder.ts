@@ -12,7 +12,9 @@ import { Metrics } from "./metrics.ts";
 import { createExporter } from "./otlp/create-exporter.ts";
 import { jsonLine, textRecord } from "./otlp/record-text.ts";
 import { probe } from "./otlp/probe.ts";
+import type { TraceContext } from "./options/traceparent.ts";
 import { Receiver } from "./receive/receiver.ts";
+import { RootLinks } from "./self-trace/root-links.ts";
 import type { Settings } from "./settings.ts";
 import { type Capacities, figures } from "./system/metrics-families.ts";
 import type { MetricsServer } from "./system/metrics-server.ts";
@@ -99,7 +101,7 @@ async function start(
   });
   // From here to the end nothing waits, so that no guest is accepted in between.
   privileges.drop();
-  sink = openSink();
+  sink = linkRoots(openSink(), settings.rootLink);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"));
   notReady = undefined;
   log.info("listening", { address: listener.address });
@@ -146,6 +148,10 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     await server?.close();
   }
   return { address: listener.address, stop, abort, logFigures };
+}
+
+function linkRoots(sink: SpanSink, context: TraceContext | undefined): SpanSink {
+  return context === undefined ? sink : new RootLinks(sink, context);
 }
 
 function openDump(

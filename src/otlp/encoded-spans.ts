@@ -58,6 +58,12 @@ export class EncodedSpans {
     this.count++;
   }
 
+  /** The span's bytes are elsewhere in `writer.buffer` now. */
+  moveSpan(span: number, start: number, end: number): void {
+    this.#ranges[span * STRIDE] = start;
+    this.#ranges[span * STRIDE + 1] = end;
+  }
+
   spanStart(span: number): number {
     return this.#ranges[span * STRIDE] as number;
   }

@@ -26,3 +26,14 @@ test("each span keeps its ranges, also of many spans, payload after payload", ()
     assert.deepEqual([spans.count, spans.writer.position], [0, 0]);
   }
 });
+
+test("a span that moved keeps the rest", () => {
+  const spans = new EncodedSpans();
+  for (let i = 0; i < 3; i++) spans.add(i, i + 1, i + 2, i + 3, i + 4, i + 5);
+  spans.moveSpan(1, 70, 80);
+  assert.deepEqual([0, 1, 2].map((i) => ranges(spans, i)), [
+    [0, 1, 2, 3, 4, 5],
+    [70, 80, 3, 4, 5, 6],
+    [2, 3, 4, 5, 6, 7],
+  ]);
+});

@@ -1,0 +1,94 @@
+import { Buffer } from "node:buffer";
+import type { GuestSink, SpanSink } from "../delivery/sink.ts";
+import type { TraceContext } from "../options/traceparent.ts";
+import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { ProtobufReader } from "../otlp/protobuf-reader.ts";
+import { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import {
+  FLAGS_HAS_IS_REMOTE,
+  FLAGS_IS_REMOTE,
+  LINK_FLAGS,
+  LINK_SPAN_ID,
+  LINK_TRACE_ID,
+  SCOPE_SPANS_SPANS,
+  SPAN_LINKS,
+  SPAN_PARENT_SPAN_ID,
+} from "../otlp/trace-fields.ts";
+
+/**
+ * Gives each root span that passes a link to one context. A span is a root where it has no parent, or one of zeros only,
+ * which some writers mean by it. Everything else of it stays as it is, byte for byte; the link is its last field.
+ */
+export class RootLinks implements SpanSink {
+  readonly #sink: SpanSink;
+  readonly #link: Uint8Array;
+
+  constructor(sink: SpanSink, context: TraceContext) {
+    this.#sink = sink;
+    this.#link = encodeLink(context);
+  }
+
+  get full(): boolean {
+    return this.#sink.full;
+  }
+  get onChange(): () => void {
+    return this.#sink.onChange;
+  }
+  set onChange(onChange: () => void) {
+    this.#sink.onChange = onChange;
+  }
+
+  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink {
+    const guest = this.#sink.open(hostAttributes);
+    return {
+      accept: (spans) => {
+        linkRoots(spans, this.#link);
+        guest.accept(spans);
+      },
+      close: () => guest.close(),
+    };
+  }
+
+  drain(timeoutMs: number): Promise<number> {
+    return this.#sink.drain(timeoutMs);
+  }
+
+  abort(): Promise<number> {
+    return this.#sink.abort();
+  }
+}
+
+/** One whole `Span.links` field. */
+function encodeLink({ traceId, spanId, flags }: TraceContext): Uint8Array {
+  const writer = new ProtobufWriter();
+  const link = writer.openMessage(SPAN_LINKS);
+  writer.lengthDelimited(LINK_TRACE_ID >>> 3, Buffer.from(traceId, "hex"));
+  writer.lengthDelimited(LINK_SPAN_ID >>> 3, Buffer.from(spanId, "hex"));
+  writer.byte(LINK_FLAGS);
+  // It came from another process.
+  writer.fixed32(flags | FLAGS_HAS_IS_REMOTE | FLAGS_IS_REMOTE);
+  writer.closeMessage(link);
+  return writer.buffer.slice(0, writer.position);
+}
+
+/** Puts a root span and its link behind what the payload became, and lets its place point there. */
+function linkRoots(spans: EncodedSpans, link: Uint8Array): void {
+  const { writer } = spans;
+  for (let span = 0; span < spans.count; span++) {
+    const field = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
+    field.next();
+    if (hasParent(field.message())) continue;
+    const { start, end } = field;
+    const content = writer.openField();
+    writer.bytes(writer.buffer.subarray(start, end));
+    writer.bytes(link);
+    spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
+  }
+}
+
+function hasParent(span: ProtobufReader): boolean {
+  while (span.next()) {
+    if (span.tag === SPAN_PARENT_SPAN_ID) return span.bytes().some((byte) => byte !== 0);
+  }
+  return false;
+}
