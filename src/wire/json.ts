@@ -16,8 +16,9 @@ const MAX_U32 = 0xffff_ffff;
 /** Nanoseconds in a second. */
 const BILLION = 1e9;
 
-// What is the same in nearly all spans of agents, and is skipped at once: contexts are not remote and have no state, the
-// SDK's limit of 128 is not changed and nothing is dropped, a span has no status.
+// What is the same in nearly all spans of agents, and is skipped at once: a span is internal and has no status, contexts
+// are not remote and have no state, the SDK's limit of 128 is not changed and nothing is dropped.
+const USUAL_KIND = new Literal(',"span_kind":"Internal"');
 const USUAL_CONTEXT = new Literal(',"is_remote":false,"trace_state":null}');
 const USUAL_LIMIT = new Literal(',"max_len":128,"dropped_count":0}');
 const USUAL_STATUS = new Literal(',"status_code":"Unset","status_message":""');
@@ -60,12 +61,11 @@ class JsonDecoder {
     const flags = this.#spanContext() & MAX_U8;
     structs.member(data.SPAN_PARENT_SPAN_ID);
     this.#parent();
-    structs.member(data.SPAN_KIND);
-    const kind = structs.unitVariant(data.KINDS);
+    const kind = input.matches(USUAL_KIND) ? tag.KIND_INTERNAL : this.#kind();
     structs.member(data.SPAN_NAME);
     this.#text(tag.SPAN_NAME);
     output.byte(tag.SPAN_KIND);
-    output.byte(SPAN_KINDS[kind] as number);
+    output.byte(kind);
     structs.member(data.SPAN_START_TIME);
     this.#time(tag.SPAN_START_TIME);
     structs.member(data.SPAN_END_TIME);
@@ -149,6 +149,12 @@ class JsonDecoder {
     }
     if (output.position === content) output.position = content - 2;
     else output.closeMessage(content);
+  }
+
+  /** A span's kind, as OTLP numbers it. */
+  #kind(): number {
+    this.#structs.member(data.SPAN_KIND);
+    return SPAN_KINDS[this.#structs.unitVariant(data.KINDS)] as number;
   }
 
   #parent(): void {
