@@ -74,6 +74,6 @@ echo "$families" | grep -qE '^AF_VSOCK (allowed|EAFNOSUPPORT)$' || { echo "AF_VS
 echo "== the forwarder as the DaemonSet runs it"
 [ "$(id -u)" = 0 ] || lacking "root is needed to run the forwarder as the DaemonSet does"
 command -v setpriv >/dev/null 2>&1 || lacking "setpriv is not installed (Debian: apt-get install util-linux)"
-executable=$root/$(scripts/build)
+executable=${KTF_EXECUTABLE:-$root/$(scripts/build)}
 KTF_EXECUTABLE=$executable KTF_PYTHON=$venv/bin/python KTF_WORK=$work KTF_PROFILE=$root/$base/seccomp.json \
   unshare --mount --propagation private -- sh test/deploy/confined.sh

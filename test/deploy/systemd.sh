@@ -14,8 +14,7 @@ for tool in systemd-analyze systemd-nspawn; do
 done
 [ "$(id -u)" = 0 ] || lacking "root is needed to boot a systemd in a container"
 bun=$(readlink -f "$("$root/scripts/toolchain")/bun")
-executable=$("$root/scripts/build")
-executable=$root/$executable
+executable=${KTF_EXECUTABLE:-$root/$("$root/scripts/build")}
 
 # Everything that is mounted goes with the mount namespace.
 if [ "${KTF_SYSTEMD_TEST:-}" != mounted ]; then
