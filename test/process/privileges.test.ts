@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+} from "node:fs";
+import process from "node:process";
+import { NOBODY } from "./support/as-nobody.ts";
+import { Forwarder, startForwarder } from "./support/forwarder.ts";
+import { Pipeline, startStub } from "./support/pipeline.ts";
+import { NEEDS_ROOT, until } from "./support/process.ts";
+import { guestLife, Sandbox } from "./support/sandbox.ts";
+import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
+import { test } from "./support/test.ts";
+
+const CLEAN = { code: 0, signal: null };
+
+/** What must hold of every thread (proc_pid_status(5)). */
+function unprivileged(uid: number, gid: number): Readonly<Record<string, string>> {
+  return {
+    Uid: `${uid} ${uid} ${uid} ${uid}`,
+    Gid: `${gid} ${gid} ${gid} ${gid}`,
+    Groups: "",
+    CapPrm: "0000000000000000",
+    CapEff: "0000000000000000",
+    CapAmb: "0000000000000000",
+    NoNewPrivs: "1",
+    // A filter, see seccomp(2).
+    Seccomp: "2",
+  };
+}
+
+function assertThreads(pid: number, expected: Readonly<Record<string, string>>): void {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  // The runtime has several; one that is missed would be a hole.
+  assert.ok(tasks.length > 1, `${tasks.length} threads`);
+  for (const task of tasks) {
+    const status = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
+    const found = Object.fromEntries(
+      Object.keys(expected).map((key) => {
+        const value = new RegExp(`^${key}:[ \\t]*(.*)$`, "m").exec(status)?.[1];
+        return [key, value?.trim().replaceAll(/\s+/g, " ")];
+      }),
+    );
+    assert.deepEqual(found, expected, `thread ${task}`);
+  }
+  assert.equal(readlinkSync(`/proc/${pid}/cwd`), "/");
+}
+
+test(
+  "root is nobody once it listens, on every thread, and so are threads that come later",
+  async () => {
+    await using pipeline = await Pipeline.start(["--metrics", "0"], {
+      env: { OTEL_EXPORTER_OTLP_COMPRESSION: "gzip" },
+    });
+    const { sandbox, stub, forwarder } = pipeline;
+    const nobody = unprivileged(NOBODY, NOBODY);
+    assertThreads(forwarder.pid, nobody);
+    // Compression, names and files are worked on by threads of a pool.
+    await guestLife(sandbox.address, plainFrames(1, 1000));
+    await taken(stub, 1000);
+    await forwarder.metrics();
+    assertThreads(forwarder.pid, nobody);
+    assert.deepEqual(await forwarder.stop(), CLEAN);
+  },
+  NEEDS_ROOT,
+);
+
+test("over AF_VSOCK too, and dumping", async () => {
+  const vsockIsThere = /^AF_VSOCK /m.test(readFileSync("/proc/net/protocols", "utf8"));
+  // A port of its own: nothing else on this machine may use it at the same time.
+  const port = 20_000 + process.pid % 40_000;
+  await using forwarder = new Forwarder(["--dump-only", "--vsock-port", `${port}`]);
+  if (!vsockIsThere) {
+    assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+    assert.match(forwarder.stderr, /modprobe vhost_vsock/);
+    return;
+  }
+  const { address } = await forwarder.record("listening");
+  assert.equal(address, `vsock:4294967295:${port}`);
+  assertThreads(forwarder.pid, unprivileged(NOBODY, NOBODY));
+  {
+    await using second = new Forwarder(["--dump-only", "--vsock-port", `${port}`]);
+    assert.deepEqual(await second.exited, { code: 1, signal: null });
+    assert.match(second.stderr, /another process listens there/);
+  }
+  {
+    await using nowhere = new Forwarder(["--dump-only", "--vsock-cid", "77"]);
+    assert.deepEqual(await nowhere.exited, { code: 1, signal: null });
+    assert.match(nowhere.stderr, /no CID 77: use --vsock-cid any/);
+  }
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
+test("--user, by name and by number", async () => {
+  const passwd = readFileSync("/etc/passwd", "utf8");
+  const [, uid, gid] = /^daemon:[^:]*:(\d+):(\d+):/m.exec(passwd)?.map(Number) ?? [];
+  assert.ok(uid !== undefined && uid > 0 && gid !== undefined);
+  for (const user of ["daemon", String(uid)]) {
+    using sandbox = new Sandbox();
+    await using forwarder = await startForwarder([
+      ...["--socket-path", sandbox.socketPath, "--dump-only", "--user", user],
+    ]);
+    assertThreads(forwarder.pid, unprivileged(uid, gid));
+    assert.deepEqual(await forwarder.stop(), CLEAN);
+  }
+}, NEEDS_ROOT);
+
+test(
+  "a user that there is not, and root itself, are errors before anything is opened",
+  async () => {
+    using sandbox = new Sandbox();
+    for (
+      const [user, reason] of [["no-such-user", /no user "no-such-user".*--user/], [
+        "root",
+        /"root" is root/,
+      ], ["0", /is root/]] as const
+    ) {
+      await using forwarder = new Forwarder([
+        ...["--socket-path", sandbox.socketPath, "--wait-for-collector", "--user", user],
+        ...["--spool-dir", sandbox.path("spool"), "--dead-letter", sandbox.path("dead")],
+      ]);
+      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+      assert.match(forwarder.stderr, reason);
+      assert.deepEqual(readdirSync(sandbox.directory), []);
+    }
+  },
+  NEEDS_ROOT,
+);
+
+test("spool and dead letters are opened before, and the spool belongs to the user", async () => {
+  using sandbox = new Sandbox();
+  await using stub = await startStub();
+  stub.answer = ({ spans }) =>
+    spans.some(({ spanId }) => spanId === plainIds(2, 1)[0])
+      ? { kind: "status", status: 400 }
+      : { kind: "ok" };
+  // Nobody may neither look into this directory nor write to what is in it.
+  const secret = sandbox.path("root-only");
+  mkdirSync(secret, { mode: 0o700 });
+  const deadLetters = `${secret}/dead-letters`;
+  await using forwarder = await startForwarder([
+    ...["--socket-path", sandbox.socketPath, "--otlp-endpoint", stub.url],
+    ...["--spool-dir", sandbox.path("spool"), "--dead-letter", deadLetters],
+  ]);
+  await guestLife(sandbox.address, plainFrames(1, 3));
+  await taken(stub, 2);
+  await until(() => readFileSync(deadLetters, "utf8").endsWith("\n"), "a dead letter");
+  assert.deepEqual(takenIds(stub), [...plainIds(1, 1), ...plainIds(3, 1)]);
+  assert.equal(lstatSync(deadLetters).mode & 0o777, 0o600);
+  const spool = lstatSync(sandbox.path("spool"));
+  assert.deepEqual([spool.uid, spool.gid, spool.mode & 0o777], [NOBODY, NOBODY, 0o700]);
+  for (const file of readdirSync(sandbox.path("spool"))) {
+    assert.equal(lstatSync(sandbox.path(`spool/${file}`)).uid, NOBODY);
+  }
+  assertThreads(forwarder.pid, unprivileged(NOBODY, NOBODY));
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
+test("what only root may reach is out of reach after the start", async () => {
+  using sandbox = new Sandbox();
+  const secret = sandbox.path("root-only");
+  mkdirSync(secret, { mode: 0o700 });
+  // Root makes the directory, but the database in it is opened by the user.
+  await using forwarder = new Forwarder([
+    ...["--socket-path", sandbox.socketPath, "--wait-for-collector"],
+    ...["--spool-dir", `${secret}/spool`],
+  ]);
+  assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+  assert.match(forwarder.stderr, /^kata-trace-forwarder: [^\n]*spool[^\n]*\n$/);
+  assert.deepEqual(readdirSync(`${secret}/spool`), []);
+  assert.equal(existsSync(sandbox.address), false);
+  chmodSync(secret, 0o755);
+}, NEEDS_ROOT);

@@ -1,0 +1,22 @@
+import { chmodSync, copyFileSync } from "node:fs";
+import { EXECUTABLE, IS_ROOT, type RunOptions } from "./process.ts";
+import type { Sandbox } from "./sandbox.ts";
+
+/** The user and group that Linux gives to who has none (user_namespaces(7), `overflowuid`). */
+export const NOBODY = 65534;
+
+/**
+ * How to run the executable as an ordinary user: as it is where the tests are one already, else as nobody, from a copy
+ * that nobody can reach.
+ */
+export function asOrdinaryUser(sandbox: Sandbox): RunOptions {
+  if (!IS_ROOT) return {};
+  chmodSync(sandbox.directory, 0o777);
+  const executable = sandbox.path("kata-trace-forwarder");
+  copyFileSync(EXECUTABLE, executable);
+  chmodSync(executable, 0o755);
+  return {
+    executable,
+    through: ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"],
+  };
+}
