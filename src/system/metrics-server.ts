@@ -4,6 +4,7 @@ import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Capacities, forwarderFamilies } from "./metrics-families.ts";
 import { processFamilies } from "./metrics-process.ts";
+import { stuckDelivery } from "./metrics-readiness.ts";
 import { exposition, EXPOSITION_TYPE } from "./metrics-text.ts";
 
 /** What the endpoint shows. */
@@ -11,8 +12,8 @@ export interface MetricsSources {
   readonly metrics: Metrics;
   readonly capacities: Capacities;
   /**
-   * For `/readyz`: why the forwarder is of no use at the moment, in one line (it does not listen yet, it stops, its
-   * delivery is stuck); undefined while it is.
+   * For `/readyz`: why the forwarder takes no guests, in one line (it starts, it stops); undefined while it does. That
+   * its delivery is stuck is seen here.
    */
   readonly notReady: () => string | undefined;
   readonly log: Logger;
@@ -103,7 +104,8 @@ function answer(request: IncomingMessage, response: ServerResponse, sources: Met
         reply(200, "ok\n");
         break;
       case "/readyz": {
-        const reason = sources.notReady();
+        const reason = sources.notReady() ??
+          stuckDelivery(sources.metrics, sources.capacities);
         reply(reason === undefined ? 200 : 503, `${reason ?? "ready"}\n`);
         break;
       }

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import process from "node:process";
+import { performance } from "node:perf_hooks";
 import { test } from "node:test";
 import type { LogFields, Logger } from "../../src/log.ts";
 import { Metrics } from "../../src/metrics.ts";
@@ -13,6 +14,7 @@ import {
   type MetricsSources,
   startMetricsServer,
 } from "../../src/system/metrics-server.ts";
+import { stuckDelivery } from "../../src/system/metrics-readiness.ts";
 import { VERSION } from "../../src/version.ts";
 import { readExposition } from "./support/exposition.ts";
 
@@ -235,6 +237,44 @@ test("/healthz says ok, /readyz the reason why not", async () => {
     const after = await request(server, "/readyz?verbose");
     assert.deepEqual([after.status, after.body], [200, "ready\n"]);
   });
+});
+
+test("/readyz says that delivery is stuck: full, and nothing taken for half a minute", async () => {
+  const metrics = new Metrics();
+  await serving(sources({ metrics }), async (server) => {
+    metrics.lastSuccess = Date.now() - 45_500;
+    metrics.queueBytes = 899;
+    assert.equal((await request(server, "/readyz")).status, 200);
+    metrics.queueBytes = 900;
+    const stuck = await request(server, "/readyz");
+    assert.equal(stuck.status, 503);
+    assert.match(
+      stuck.body,
+      /^delivery is stuck: the queue is full, and the collector has taken nothing for 4[5-9] s\n$/,
+    );
+    metrics.queueBytes = 0;
+    metrics.spoolBytes = 2000;
+    assert.match((await request(server, "/readyz")).body, /^delivery is stuck: the spool is full/);
+    metrics.lastSuccess = Date.now();
+    assert.equal((await request(server, "/readyz")).status, 200);
+    // It is no reason to be restarted: what is held would be lost.
+    metrics.lastSuccess = 0;
+    assert.equal((await request(server, "/healthz")).status, 200);
+  });
+});
+
+test("before the first success it counts from the process's start; without a spool its bytes mean nothing", () => {
+  const metrics = new Metrics();
+  const start = performance.timeOrigin;
+  metrics.queueBytes = 1000;
+  assert.equal(stuckDelivery(metrics, CAPACITIES, start + 29_999), undefined);
+  assert.equal(
+    stuckDelivery(metrics, CAPACITIES, start + 30_000),
+    "delivery is stuck: the queue is full, and the collector has taken nothing for 30 s",
+  );
+  metrics.queueBytes = 0;
+  metrics.spoolBytes = 1e9;
+  assert.equal(stuckDelivery(metrics, { queueBytes: 1000, guests: 7 }, start + 1e6), undefined);
 });
 
 test("HEAD gives the headers alone, other methods 405, other paths 404", async () => {
