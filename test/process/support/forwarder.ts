@@ -42,14 +42,16 @@ export class Forwarder extends Running {
     return this.#records;
   }
 
-  /** All records of a message. */
-  recordsOf(message: string): LogRecord[] {
-    return this.records.filter(({ msg }) => msg === message);
+  /** All records of a message, or of those that match. */
+  recordsOf(message: string | RegExp): LogRecord[] {
+    return this.records.filter(({ msg }) =>
+      typeof message === "string" ? msg === message : message.test(msg)
+    );
   }
 
   /** Waits for a record of a message, for which `matches` holds. */
   async record(
-    message: string,
+    message: string | RegExp,
     matches: (record: LogRecord) => boolean = () => true,
   ): Promise<LogRecord> {
     let found: LogRecord | undefined;
