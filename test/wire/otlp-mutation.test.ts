@@ -13,6 +13,8 @@ import { expressible, serializeRecords } from "./support/readable-span.ts";
 
 // Every byte of every payload takes minutes: `KTF_ALL_MUTATIONS=1`.
 const ALL = process.env["KTF_ALL_MUTATIONS"] === "1";
+/** Milliseconds, for all of them on a busy machine. */
+const LIMIT = { timeout: ALL ? 7_200_000 : 60_000 };
 
 const spans = new EncodedSpans();
 const again = new EncodedSpans();
@@ -109,7 +111,7 @@ describe("mutations of OpenTelemetry's requests", () => {
   payloads.push(serializeRecords(records.slice(-5)));
   const step = (payload: Uint8Array) => ALL || payload.length < 600 ? 1 : 37;
 
-  test("every byte changed", () => {
+  test("every byte changed", LIMIT, () => {
     const values = (byte: number) => [byte ^ 1, byte ^ 0x80, 0, 0xff, 0x0b];
     let taken = 0;
     for (const payload of payloads) {
@@ -118,19 +120,19 @@ describe("mutations of OpenTelemetry's requests", () => {
     assert.ok(taken > payloads.length * 10, `${taken} were taken`);
   });
 
-  test("cut at every length", () => {
+  test("cut at every length", LIMIT, () => {
     for (const payload of payloads) {
       assert.equal(checkAll(cuts(payload, step(payload))).taken, 0);
     }
   });
 
-  test("an extreme length in every place", () => {
+  test("an extreme length in every place", LIMIT, () => {
     let refused = 0;
     for (const payload of payloads) refused += checkAll(extremes(payload, step(payload))).refused;
     assert.ok(refused > payloads.length * 100, `${refused} were refused`);
   });
 
-  test("several things wrong at once", () => {
+  test("several things wrong at once", LIMIT, () => {
     const random = new Random(707);
     const counts = { taken: 0, refused: 0 };
     for (let i = 0; i < (ALL ? 200_000 : 6_000); i++) {
@@ -140,7 +142,7 @@ describe("mutations of OpenTelemetry's requests", () => {
   });
 });
 
-test("what a hostile guest makes large is read once", () => {
+test("what a hostile guest makes large is read once", LIMIT, () => {
   const ids = join(bytesField(1, new Uint8Array(16)), bytesField(2, new Uint8Array(8)));
   const span = bytesField(2, ids);
   const many = (field: Uint8Array, count: number) =>

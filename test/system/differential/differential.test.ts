@@ -21,6 +21,8 @@ import { asOtlp, asRecorded, type SpanRecord } from "../../wire/support/span-rec
 // is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is how many payloads of each kind.
 
 const CASES = Number(process.env["KTF_DIFFERENTIAL_CASES"] ?? 20_000);
+/** Milliseconds, for as many cases as anyone has patience for. */
+const LIMIT = { timeout: 7_200_000 };
 /** Payloads that are judged together: the oracle reads them all before it is read. */
 const BATCH = 4_000;
 const ORACLE_OUTPUT_BYTES = 1 << 30;
@@ -123,7 +125,7 @@ function recorded(encoding: Encoding): Uint8Array[] {
 describe("JSON, as serde_json reads it", () => {
   const originals = recorded("json");
 
-  test("random spans, as agents write them and in every other way", () => {
+  test("random spans, as agents write them and in every other way", LIMIT, () => {
     const made = new RandomSpans(1, { nonFinite: false });
     const { taken } = check("json", CASES / 4, () => {
       const record = made.span();
@@ -132,7 +134,7 @@ describe("JSON, as serde_json reads it", () => {
     assert.ok(taken > CASES / 5, `${taken} of ${CASES / 4} were spans`);
   });
 
-  test("values at the edges of their types", () => {
+  test("values at the edges of their types", LIMIT, () => {
     const made = new RandomSpans(2, { nonFinite: false });
     const counts = check("json", CASES, () => {
       const payload = made.random.oneIn(4) ? encodeJson(made.span()) : made.random.pick(originals);
@@ -142,7 +144,7 @@ describe("JSON, as serde_json reads it", () => {
     assert.ok("time beyond 64 bits of nanoseconds" in counts.exceptions);
   });
 
-  test("tokens left out, twice, exchanged and replaced", () => {
+  test("tokens left out, twice, exchanged and replaced", LIMIT, () => {
     const made = new RandomSpans(3);
     const counts = check("json", CASES, () => {
       const payload = made.random.oneIn(4)
@@ -154,7 +156,7 @@ describe("JSON, as serde_json reads it", () => {
     assert.ok("null is NaN" in counts.exceptions);
   });
 
-  test("bytes changed, cut out, put in and repeated", () => {
+  test("bytes changed, cut out, put in and repeated", LIMIT, () => {
     const made = new RandomSpans(4, { nonFinite: false });
     const counts = check("json", CASES, () => {
       const payload = made.random.oneIn(4)
@@ -169,13 +171,13 @@ describe("JSON, as serde_json reads it", () => {
 describe("bincode, as the crate reads it", () => {
   const originals = recorded("bincode");
 
-  test("random spans", () => {
+  test("random spans", LIMIT, () => {
     const made = new RandomSpans(5);
     const { taken } = check("bincode", CASES / 4, () => encodeBincode(made.span()));
     assert.equal(taken, CASES / 4);
   });
 
-  test("every byte of a span changed, and every length an extreme", () => {
+  test("every byte of a span changed, and every length an extreme", LIMIT, () => {
     const made = new RandomSpans(6);
     const changed = [made.span(), made.span()].map((record) => encodeBincode(record)).concat(
       originals.slice(0, 4),
@@ -195,7 +197,7 @@ describe("bincode, as the crate reads it", () => {
     check("bincode", payloads.length, () => payloads.pop() as Uint8Array);
   });
 
-  test("bytes changed, cut out, put in and repeated", () => {
+  test("bytes changed, cut out, put in and repeated", LIMIT, () => {
     const made = new RandomSpans(7);
     const counts = check("bincode", CASES * 2, () => {
       const payload = made.random.oneIn(4)
