@@ -8,6 +8,7 @@ import { randomInt } from "node:crypto";
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { connect, createServer, type Server } from "node:net";
+import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 
 const START_TIMEOUT_MS = 20_000;
@@ -34,8 +35,8 @@ export class Daemon {
   readonly #ended: Promise<string>;
   #running = true;
 
-  private constructor(process: ChildProcess, ended: Promise<string>) {
-    this.#process = process;
+  private constructor(child: ChildProcess, ended: Promise<string>) {
+    this.#process = child;
     this.#ended = ended.finally(() => {
       this.#running = false;
     });
@@ -49,17 +50,17 @@ export class Daemon {
     const log = openSync(settings.log, "a");
     const logStart = fstatSync(log).size;
     // A file and not a pipe: a test that is slow to read must not block the server.
-    const process = spawn(settings.command, settings.arguments, {
+    const child = spawn(settings.command, settings.arguments, {
       stdio: ["ignore", log, log],
       env: { ...settings.environment },
     });
     closeSync(log);
     const ended = new Promise<string>((resolve) => {
-      process.once("error", (error) => resolve(`could not be run: ${error.message}`));
-      process.once("exit", (code, signal) => resolve(`exited with ${signal ?? code}`));
+      child.once("error", (error) => resolve(`could not be run: ${error.message}`));
+      child.once("exit", (code, signal) => resolve(`exited with ${signal ?? code}`));
     });
-    const daemon = new Daemon(process, ended);
-    if (process.pid !== undefined) endWithTests(process.pid, ended);
+    const daemon = new Daemon(child, ended);
+    if (child.pid !== undefined) endWithTests(child.pid, ended);
 
     const failure = await Promise.race([ended, daemon.#becomeReady(settings.ready)]);
     if (failure === undefined) return daemon;
@@ -85,7 +86,7 @@ export class Daemon {
    * Resolves with how it ended, now or before: `exited with 0`.
    */
   async stop(): Promise<string> {
-    const timer = setTimeout(() => this.#process.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    const timer = setTimeout(() => this.#signal("SIGKILL"), STOP_TIMEOUT_MS);
     const ended = await this.#end("SIGTERM");
     clearTimeout(timer);
     return ended;
@@ -97,8 +98,19 @@ export class Daemon {
   }
 
   async #end(signal: NodeJS.Signals): Promise<string> {
-    if (this.#running) this.#process.kill(signal);
+    this.#signal(signal);
     return await this.#ended;
+  }
+
+  /** Not with the child's own `kill`: Deno then reports the signal as its end, whatever its exit code. */
+  #signal(signal: NodeJS.Signals): void {
+    if (!this.#running || this.#process.pid === undefined) return;
+    try {
+      process.kill(this.#process.pid, signal);
+    } catch (error) {
+      // It has just ended by itself.
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+    }
   }
 }
 
