@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { Pipeline } from "./support/pipeline.ts";
+import { until } from "./support/process.ts";
+import { Guest, guestLife } from "./support/sandbox.ts";
+import { plainFrames, plainIds, spanId, taken, takenIds } from "./support/spans.ts";
+import { test } from "./support/test.ts";
+
+const CLEAN = { code: 0, signal: null };
+
+/** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
+const IMPATIENT = { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" } };
+const AWAY = { kind: "status", status: 503 } as const;
+const OK = { kind: "ok" } as const;
+
+/** About 10 KB each: 8 MB together, far more than the queues below and what sockets hold. */
+const COUNT = 800;
+const SPAN_BYTES = 10_000;
+
+test("--queue-bytes: while it is full guests are not read, and not one span is lost", async () => {
+  await using pipeline = await Pipeline.start(
+    ["--queue-bytes", "1MiB", "--metrics", "0"],
+    IMPATIENT,
+  );
+  const { sandbox, stub, forwarder } = pipeline;
+  stub.answer = () => AWAY;
+  using guest = await Guest.connect(sandbox.address);
+  const written = guest.write(plainFrames(1, COUNT, SPAN_BYTES)).then(() => guest.end());
+  await forwarder.record("queue full: guests are not read until there is room");
+  const ready = await fetch(await forwarder.metricsUrl("/readyz"));
+  assert.deepEqual([ready.status, await ready.text()], [
+    503,
+    "the queue is full: guests are not read\n",
+  ]);
+  assert.equal((await fetch(await forwarder.metricsUrl("/healthz"))).status, 200);
+  assert.equal(await forwarder.metric("queue_capacity_bytes"), 1024 * 1024);
+  const { received } = await forwarder.figures();
+  // What is over the limit had been read when it was reached: a chunk of half a MiB, and open batches.
+  assert.ok(received * SPAN_BYTES < 4 * 1024 * 1024, `${received} spans are held`);
+  // A guest that comes now is taken in, and waits too.
+  using late = await Guest.connect(sandbox.address);
+  await late.write(plainFrames(5001, 1));
+  stub.answer = () => OK;
+  await written;
+  await taken(stub, COUNT + 1);
+  assert.deepEqual(takenIds(stub), [...plainIds(1, COUNT), ...plainIds(5001, 1)]);
+  await forwarder.record("queue has room: guests are read again");
+  assert.equal((await fetch(await forwarder.metricsUrl("/readyz"))).status, 200);
+  assert.ok(await forwarder.metric("backpressure_pauses_total") >= 1);
+  assert.equal(await forwarder.metric("spans_dropped_total"), 0);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("--when-full drop-oldest: guests are read on, the newest spans stay, each drop is counted", async () => {
+  await using pipeline = await Pipeline.start(
+    ["--queue-bytes", "2MiB", "--when-full", "drop-oldest", "--metrics", "0"],
+    IMPATIENT,
+  );
+  const { sandbox, stub, forwarder } = pipeline;
+  stub.answer = () => AWAY;
+  await guestLife(sandbox.address, plainFrames(1, COUNT, SPAN_BYTES));
+  await until(async () => (await forwarder.figures()).received === COUNT, "all are read");
+  await forwarder.record("queue full: the oldest spans are dropped");
+  stub.answer = () => OK;
+  await until(async () => (await forwarder.figures()).held === 0, "the rest is delivered");
+  const dropped = await forwarder.metric("spans_dropped_total", "queue-full");
+  assert.equal(dropped, (await forwarder.figures()).dropped);
+  assert.ok(dropped > COUNT / 2, `${dropped} dropped`);
+  assert.equal(stub.taken.size, COUNT - dropped);
+  // Those under way when the queue was full may be older.
+  const newest = plainIds(1 + COUNT - 100, 100);
+  assert.deepEqual(newest.filter((id) => !stub.taken.has(id)), []);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("--spool-bytes: a full spool is not read into, and empties without a loss", async () => {
+  await using pipeline = await startWithSpool("8MiB");
+  const { sandbox, stub, forwarder } = pipeline;
+  stub.answer = () => AWAY;
+  using guest = await Guest.connect(sandbox.address);
+  const count = 2 * COUNT;
+  const written = guest.write(plainFrames(1, count, SPAN_BYTES)).then(() => guest.end());
+  await forwarder.record("queue full: guests are not read until there is room");
+  assert.equal(await forwarder.metric("spool_capacity_bytes"), 8 * 1024 * 1024);
+  assert.ok(await forwarder.metric("spool_bytes") <= 8 * 1024 * 1024);
+  assert.ok((await forwarder.figures()).received < count);
+  stub.answer = () => OK;
+  await written;
+  await taken(stub, count);
+  assert.deepEqual(takenIds(stub), plainIds(1, count));
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+async function startWithSpool(bytes: string): Promise<Pipeline> {
+  const { Sandbox } = await import("./support/sandbox.ts");
+  const spool = new Sandbox();
+  const pipeline = await Pipeline.start(
+    ["--spool-dir", spool.path("spool"), "--spool-bytes", bytes, "--metrics", "0"],
+    IMPATIENT,
+  );
+  const dispose = pipeline[Symbol.asyncDispose].bind(pipeline);
+  return Object.assign(pipeline, {
+    [Symbol.asyncDispose]: async () => {
+      await dispose();
+      spool[Symbol.dispose]();
+    },
+  });
+}
+
+test("--dead-letter: one span that is refused costs only itself, and is kept", async () => {
+  const { Sandbox } = await import("./support/sandbox.ts");
+  using letters = new Sandbox();
+  const file = letters.path("dead-letters");
+  await using pipeline = await Pipeline.start(["--dead-letter", file, "--metrics", "0"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  const bad = spanId(37);
+  stub.answer = ({ spans }) =>
+    spans.some(({ spanId }) => spanId === bad) ? { kind: "status", status: 400 } : OK;
+  await guestLife(sandbox.address, plainFrames(1, 100));
+  await until(async () => (await forwarder.figures()).held === 0, "all are settled");
+  assert.deepEqual(takenIds(stub), plainIds(1, 100).filter((id) => id !== bad));
+  assert.equal(await forwarder.metric("spans_dropped_total", "rejected"), 1);
+  const { level, spans } = await forwarder.record("collector refuses spans: they are given up");
+  assert.deepEqual([level, spans], ["ERRO", 1]);
+  const lines = readFileSync(file, "utf8").split("\n");
+  assert.deepEqual([lines.length, lines[1]], [2, ""]);
+  const letter = JSON.parse(lines[0] ?? "") as {
+    resourceSpans: { scopeSpans: { spans: { spanId: string }[] }[] }[];
+  };
+  const ids = letter.resourceSpans.flatMap(({ scopeSpans }) =>
+    scopeSpans.flatMap(({ spans }) => spans.map(({ spanId }) => spanId))
+  );
+  assert.deepEqual(ids, [bad]);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
