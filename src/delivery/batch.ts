@@ -1,3 +1,5 @@
+import type { ExportSpan } from "../self-trace/self-trace.ts";
+
 /**
  * What a batch takes in memory beside its request, bytes (some 300 measured on Bun): guests that come and go with one
  * span each make many small batches, which must not take more than the queue may.
@@ -32,6 +34,8 @@ export interface Batch {
   spooled: boolean;
   /** Delivered or given up: nothing more is done with it. */
   settled: boolean;
+  /** Of its export, from its first request on; absent where there is no self-tracing. */
+  trace?: ExportSpan | undefined;
 }
 
 /** Batches that wait, oldest first. */

@@ -3,6 +3,7 @@ import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Exporter } from "../otlp/exporter.ts";
 import { hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
+import type { SelfTrace } from "../self-trace/self-trace.ts";
 import type { BatchSettings, QueueSettings } from "../settings.ts";
 import type { RetrySettings } from "./backoff.ts";
 import { Batcher } from "./batcher.ts";
@@ -28,6 +29,8 @@ export interface DeliveryOptions {
   readonly log: Logger;
   /** Default: `DEFAULT_RETRY`. */
   readonly retry?: RetrySettings | undefined;
+  /** Absent: exports have no spans of their own. */
+  readonly trace?: SelfTrace | undefined;
 }
 
 /**
@@ -48,7 +51,7 @@ export class Delivery implements SpanSink {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    const { metrics, log, spool, exporter, deadLetter, retry } = options;
+    const { metrics, log, spool, exporter, deadLetter, retry, trace } = options;
     this.#queue = new BatchQueue({
       settings: options.queue,
       spool,
@@ -57,7 +60,7 @@ export class Delivery implements SpanSink {
       onFullChange: () => this.onChange(),
       onReady: () => this.#sender.pump(),
     });
-    this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry });
+    this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry, trace });
     this.#batcher = new Batcher(
       options.batch,
       metrics,

@@ -154,6 +154,7 @@ export class BatchQueue {
     this.#options.spool?.close();
     let lost = 0;
     for (const batch of this.#all()) {
+      batch.trace?.end(batch.spooled ? "spooled" : "lost");
       if (batch.spooled) continue;
       lost += batch.spans;
       this.#options.metrics.drop("shutdown", batch.spans);
@@ -207,6 +208,7 @@ export class BatchQueue {
         spans: batch.spans,
       });
       metrics.drop("spool-corrupt", batch.spans);
+      batch.trace?.end("dropped");
       this.settle(batch, batch.spans);
       batch.settled = true;
       this.#refresh();
@@ -238,6 +240,7 @@ export class BatchQueue {
   #drop(batch: Batch): void {
     const { spans } = batch;
     this.#options.metrics.drop("queue-full", spans);
+    batch.trace?.end("dropped");
     this.settle(batch, spans);
     this.#dropped += spans;
     this.#remove(batch);

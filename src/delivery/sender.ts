@@ -3,6 +3,7 @@ import { describeError, type Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Exporter, ExportResult } from "../otlp/exporter.ts";
 import { countSpans, halve } from "../otlp/request.ts";
+import type { SelfTrace } from "../self-trace/self-trace.ts";
 import { backoff, DEFAULT_RETRY, type RetrySettings } from "./backoff.ts";
 import type { Batch, BatchPart } from "./batch.ts";
 import type { BatchQueue } from "./queue.ts";
@@ -16,6 +17,8 @@ export interface SenderOptions {
   /** Takes requests whose spans are given up, where anybody wants them. */
   readonly deadLetter?: { write(request: Uint8Array): void } | undefined;
   readonly retry?: RetrySettings | undefined;
+  /** Absent: exports have no spans of their own. */
+  readonly trace?: SelfTrace | undefined;
 }
 
 /**
@@ -153,11 +156,13 @@ export class Sender {
 
   /** Sends one batch, in parts if need be, until all of it is settled or the collector is away. */
   async #send(batch: Batch, request: Uint8Array): Promise<void> {
+    batch.trace ??= this.#options.trace?.exporting(request, batch.spans);
     const parts = batch.parts ?? [{ request, spans: batch.spans }];
     for (let part = parts.at(-1); part !== undefined; part = parts.at(-1)) {
-      const result = await this.#export(part.request);
+      const result = await this.#export(batch, part.request);
       if (this.#closed) return;
       if (result.kind === "retryable") {
+        batch.trace?.failed(result.error);
         this.#underWay--;
         if (part.request !== request) batch.parts = parts;
         this.#queue.putBack(batch);
@@ -171,18 +176,19 @@ export class Sender {
       else this.#accepted(batch, part, result);
     }
     this.#underWay--;
+    batch.trace?.end();
     this.#queue.done(batch);
     this.pump();
   }
 
-  async #export(request: Uint8Array): Promise<ExportResult> {
+  async #export({ trace }: Batch, request: Uint8Array): Promise<ExportResult> {
     const { exporter, metrics } = this.#options;
     const began = performance.now();
     let result: ExportResult;
     try {
       const isLastTry = this.#finishing !== undefined && this.#outage !== undefined &&
         this.#queue.spansAtRisk === 0;
-      result = await exporter.send(request, isLastTry ? LAST_TRY_MS : undefined);
+      result = await exporter.send(request, isLastTry ? LAST_TRY_MS : undefined, trace);
     } catch (error) {
       // It should not, but if it does, no span shall be lost for it.
       const cause = error instanceof Error ? error : new Error(String(error));
@@ -205,6 +211,7 @@ export class Sender {
     if (result.kind === "partial") {
       rejected = Math.min(part.spans, Math.max(0, result.rejectedSpans));
       metrics.drop("rejected", rejected);
+      batch.trace?.refused(rejected, result.message);
       this.#partialLog.note(rejected, result.message);
     } else if (result.warning !== undefined) {
       this.#warningLog.note(0, result.warning);
@@ -221,6 +228,7 @@ export class Sender {
     const halves = splitHelps === true && part.spans > 1 ? this.#halve(part) : undefined;
     if (halves !== undefined) return halves;
     this.#options.metrics.drop("rejected", part.spans);
+    batch.trace?.refused(part.spans, describeError(error));
     this.#queue.settle(batch, part.spans);
     if (splitHelps === true) this.#rejectedLog.note(part.spans, describeError(error));
     else {
