@@ -94,6 +94,8 @@ export class Metrics {
   rateLimitPauses = 0;
   /** How often all guests were paused because delivery was full. */
   backpressurePauses = 0;
+  /** How often all guests were paused for a collector that takes requests, but more slowly than guests send. */
+  pacePauses = 0;
   /** Payloads by encoding. */
   readonly payloads: { [encoding: string]: number } = {};
 

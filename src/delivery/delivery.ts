@@ -57,7 +57,7 @@ export class Delivery implements SpanSink {
       spool,
       metrics,
       log,
-      onFullChange: () => this.onChange(),
+      onPausedChange: () => this.onChange(),
       onReady: () => this.#sender.pump(),
     });
     this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry, trace });
@@ -72,6 +72,9 @@ export class Delivery implements SpanSink {
     this.#sender.pump();
   }
 
+  get paused(): boolean {
+    return this.#queue.paused;
+  }
   get full(): boolean {
     return this.#queue.full;
   }

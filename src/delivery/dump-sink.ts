@@ -43,6 +43,9 @@ export class DumpSink implements SpanSink {
   get full(): boolean {
     return this.#full;
   }
+  get paused(): boolean {
+    return this.#full;
+  }
 
   open(identity: HostAttributes): GuestSink {
     const { traceName, resourceAttributes } = this.#options;

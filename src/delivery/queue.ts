@@ -1,7 +1,9 @@
+import { freeBytes } from "../free-bytes.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { QueueSettings } from "../settings.ts";
 import { type Batch, BATCH_OVERHEAD_BYTES, LEAST_SPOOLED_BYTES, WaitingBatches } from "./batch.ts";
+import { Pace } from "./pace.ts";
 import { StateLog } from "./quiet-log.ts";
 import type { Spool } from "./spool.ts";
 import { SpoolWriter } from "./spool-writer.ts";
@@ -16,8 +18,8 @@ export interface QueueOptions {
   readonly spool?: Spool | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** `full` has changed. */
-  readonly onFullChange: () => void;
+  /** `paused` has changed. */
+  readonly onPausedChange: () => void;
   /** There may be a batch to take. */
   readonly onReady: () => void;
 }
@@ -25,7 +27,9 @@ export interface QueueOptions {
 /**
  * Closed batches on their way to the collector, oldest first, bounded in bytes.
  *
- * Without a spool the bound is on the requests in memory, those under way included. With a spool it is on the disk:
+ * Without a spool the bound is on the requests in memory, those under way included; it is for a collector that is
+ * away. While it takes requests, guests are paused much earlier (see {@link Pace}), unless the oldest spans may be
+ * dropped for new ones. With a spool it is on the disk:
  * requests that are committed stay in memory too while there is room, so that they need not be read again. What is not
  * committed yet (because the disk is full, say) can be sent all the same.
  */
@@ -36,7 +40,10 @@ export class BatchQueue {
   readonly #writer: SpoolWriter | undefined;
   #memoryBytes = 0;
   #nextSequence = 1;
+  /** Absent where guests are never paused for the collector's pace. */
+  readonly #pace: Pace | undefined;
   #full = false;
+  #paused = false;
   #dropped = 0;
   readonly #pauseLog: StateLog;
   readonly #dropLog: StateLog;
@@ -56,7 +63,11 @@ export class BatchQueue {
         this.#dropped = 0;
       },
     });
-    if (spool === undefined) return;
+    if (spool === undefined) {
+      const isPaced = options.settings.whenFull === "pause";
+      this.#pace = isPaced ? new Pace(() => this.#refresh()) : undefined;
+      return;
+    }
     this.#writer = new SpoolWriter({
       spool,
       log,
@@ -71,6 +82,10 @@ export class BatchQueue {
   }
 
   /** True while guests must not be read. */
+  get paused(): boolean {
+    return this.#paused;
+  }
+  /** True while that is because there is no room. */
   get full(): boolean {
     return this.#full;
   }
@@ -126,6 +141,7 @@ export class BatchQueue {
   putBack(batch: Batch): void {
     this.#underWay.delete(batch);
     this.#waiting.putBack(batch);
+    this.#pace?.refused();
     this.#releaseRequest(batch);
     this.#refresh();
   }
@@ -136,10 +152,13 @@ export class BatchQueue {
     this.#options.metrics.heldQueued -= spans;
   }
 
-  /** All of a batch's spans are settled. */
-  done(batch: Batch): void {
+  /** All of a batch's spans are settled; with `released` nothing reads its request any more. */
+  done(batch: Batch, released = false): void {
     this.#underWay.delete(batch);
+    const { request } = batch;
     this.#remove(batch);
+    this.#pace?.taken();
+    if (released && request !== undefined) freeBytes(request);
     this.#refresh();
   }
 
@@ -163,6 +182,7 @@ export class BatchQueue {
     this.#dropLog.set(false);
     this.#dropLog.close();
     this.#pauseLog.close();
+    this.#pace?.close();
     return lost;
   }
 
@@ -267,11 +287,16 @@ export class BatchQueue {
     return Math.max(this.#writer.fill, this.#writer.uncommittedBytes / memory);
   }
 
-  /** Brings `full`, the metrics and the bound up to date with what is here now. */
+  /** Brings `paused`, the metrics and the bound up to date with what is here now. */
   #refresh(): void {
     const { settings, metrics, spool } = this.#options;
     if (settings.whenFull === "drop-oldest") this.#dropFromMemory();
-    else this.#setFull(this.#level() >= (this.#full ? LOW_WATER : 1));
+    else {
+      this.#setPaused(
+        this.#level() >= (this.#full ? LOW_WATER : 1),
+        this.#pace?.isAhead(this.#memoryBytes) === true,
+      );
+    }
     if (this.#dropLog.active && this.#level() < LOW_WATER) this.#dropLog.set(false);
     metrics.queueBytes = this.#memoryBytes;
     metrics.queueBatches = this.length;
@@ -279,12 +304,17 @@ export class BatchQueue {
     metrics.spoolBatches = spool?.count ?? 0;
   }
 
-  #setFull(full: boolean): void {
-    if (full === this.#full) return;
+  #setPaused(full: boolean, isAhead: boolean): void {
+    const { metrics } = this.#options;
+    const paused = full || isAhead;
+    if (full && !this.#full) metrics.backpressurePauses++;
+    if (paused && !full && !this.#paused) metrics.pacePauses++;
     this.#full = full;
-    if (full) this.#options.metrics.backpressurePauses++;
-    this.#pauseLog.set(full);
-    this.#options.onFullChange();
+    // A pause that began because there was no room has ended when guests are read again.
+    if (full || !paused) this.#pauseLog.set(full);
+    if (paused === this.#paused) return;
+    this.#paused = paused;
+    this.#options.onPausedChange();
   }
 
   /** Drops the oldest batches that are only in memory while there are too many bytes of them. */

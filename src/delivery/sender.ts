@@ -158,6 +158,7 @@ export class Sender {
   async #send(batch: Batch, request: Uint8Array): Promise<void> {
     batch.trace ??= this.#options.trace?.exporting(request, batch.spans);
     const parts = batch.parts ?? [{ request, spans: batch.spans }];
+    let released = false;
     for (let part = parts.at(-1); part !== undefined; part = parts.at(-1)) {
       const result = await this.#export(batch, part.request);
       if (this.#closed) return;
@@ -174,10 +175,11 @@ export class Sender {
       parts.pop();
       if (result.kind === "rejected") parts.push(...this.#reject(batch, part, result));
       else this.#accepted(batch, part, result);
+      released = part.request === request && result.kind === "success" && result.released === true;
     }
     this.#underWay--;
     batch.trace?.end();
-    this.#queue.done(batch);
+    this.#queue.done(batch, released);
     this.pump();
   }
 

@@ -12,9 +12,11 @@ export interface GuestSink {
 export interface SpanSink {
   /** Opens a way in for a guest whose resources get `hostAttributes` (see `Listener`). */
   open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink;
-  /** True while guests must not be read; `onChange` tells. */
+  /** True while guests must not be read, be it only for the collector to keep up; `onChange` tells. */
+  readonly paused: boolean;
+  /** True while nothing more can be held. */
   readonly full: boolean;
-  /** Called each time `full` changes. Set by the forwarder before the first guest. */
+  /** Called each time `paused` changes. Set by the forwarder before the first guest. */
   onChange: () => void;
   /**
    * Closes all batches and delivers what it can within `timeoutMs`; resolves with how many spans were lost

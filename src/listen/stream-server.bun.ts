@@ -1,5 +1,6 @@
 import { foreignFunctions } from "../../ffi/library.bun.ts";
 import { type Libc, openLibc } from "../../ffi/libc.ts";
+import { freeBytes } from "../free-bytes.ts";
 import type { GuestReceiver } from "./listener.ts";
 import type { VsockAddress } from "./identity.ts";
 import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
@@ -92,7 +93,11 @@ class BunStreamServer implements StreamServer {
 
   readonly #events: Bun.SocketHandler<BunStream> = {
     open: (socket) => this.#open(socket as BunSocket),
-    data: (socket, chunk) => socket.data.data(chunk),
+    data: (socket, chunk) => {
+      socket.data.data(chunk);
+      // Bun makes an array for each read, of up to 512 KiB, and it was the receiver's only so long.
+      freeBytes(chunk);
+    },
     close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
     error: (socket, error) => this.#failed(socket as BunSocket, error),
   };

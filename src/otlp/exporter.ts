@@ -1,7 +1,10 @@
 /** How the collector answered one `ExportTraceServiceRequest`. Specification: https://opentelemetry.io/docs/specs/otlp/ */
 export type ExportResult =
-  /** Accepted. `warning` is what the collector, or this side, has to say about it all the same. */
-  | { readonly kind: "success"; readonly warning?: string }
+  /**
+   * Accepted. `warning` is what the collector, or this side, has to say about it all the same. With `released` nothing
+   * reads the request's bytes any more; without, the transport may be busy with them, as the collector has answered early.
+   */
+  | { readonly kind: "success"; readonly warning?: string; readonly released?: true }
   /** Accepted but for `rejectedSpans`; not to be sent again ("Partial Success"). */
   | { readonly kind: "partial"; readonly rejectedSpans: number; readonly message: string }
   /** Not accepted now; the same request may be tried again, not before `retryAfterMs` where the collector said so. */

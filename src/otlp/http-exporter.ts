@@ -75,6 +75,8 @@ class HttpSlot implements ExportSlot {
   usable = true;
   readonly #delegate: ReturnType<typeof createOtlpHttpExportDelegate<Uint8Array, unknown>>;
   readonly #onRetry: (() => void) | undefined;
+  /** How long the request under way is, bytes. */
+  #length = 0;
   #agent: HttpAgent | undefined;
   /** How often the request under way has been tried. */
   #tries = 0;
@@ -96,11 +98,17 @@ class HttpSlot implements ExportSlot {
       this.#watch(this.#agent as unknown as RequestTaker);
       return this.#agent;
     };
+    const isPlain = options.compression === "none";
     const headers = async (): Promise<Record<string, string>> => {
       const settled = await options.headers();
-      // One request at a time goes through a slot, so there is no doubt whose trace this is.
+      // One request at a time goes through a slot, so there is no doubt whose trace and length this is.
       const { traceparent } = this.#trace ?? {};
-      return traceparent === undefined ? settled : { ...settled, traceparent };
+      return {
+        ...settled,
+        ...(traceparent !== undefined && { traceparent }),
+        // Without its length a request goes out as a chunk, put together with its framing in memory of its own.
+        ...(isPlain && { "Content-Length": String(this.#length) }),
+      };
     };
     this.#delegate = createOtlpHttpExportDelegate<Uint8Array, unknown>(
       { ...options, agentFactory, headers },
@@ -125,10 +133,13 @@ class HttpSlot implements ExportSlot {
       this.#before =
         undefined;
     this.#tries = 0;
+    this.#length = request.length;
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
+        const result = this.#classify(error);
+        const isReleased = result.kind === "success" && this.#request?.writableFinished === true;
         this.#request = undefined;
-        resolve(this.#classify(error));
+        resolve(isReleased ? { ...result, released: true } : result);
       });
     });
   }
@@ -157,6 +168,7 @@ class HttpSlot implements ExportSlot {
       this.#request = request;
       this.#response = this.#error = undefined;
       this.#refusal = [];
+      request.once("socket", writeInPieces);
       request.once("response", (response: http.IncomingMessage) => this.#observe(response));
       request.once("error", (error: Error) => this.#error = error);
       addRequest.call(agent, request, ...rest);
@@ -215,6 +227,14 @@ class HttpSlot implements ExportSlot {
     const detail = printable((text ?? "").trim() || (statusMessage ?? ""), REFUSAL_CHARACTERS);
     return `HTTP ${status}${location}${detail === "" ? "" : `: ${detail}`}`;
   }
+}
+
+/**
+ * Has a connection written to piece by piece: else Bun puts a request's header and body together in new memory first.
+ * Without `_writev` a stream writes so (https://nodejs.org/api/stream.html#writable_writevchunks-callback).
+ */
+function writeInPieces(socket: { _writev?: unknown }): void {
+  socket._writev = undefined;
 }
 
 function isSuccess({ statusCode }: http.IncomingMessage): boolean {

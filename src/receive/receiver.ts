@@ -16,7 +16,7 @@ function messageAndGuest(message: string, fields: LogFields): string {
   return `${message}\n${String(fields["guest"]).replace(/:\d+$/, "")}`;
 }
 
-/** All guests: accepts them within the host's limits, pauses them while delivery is full, reads them out at the end. */
+/** All guests: accepts them within the host's limits, pauses them while delivery says so, reads them out at the end. */
 export class Receiver implements GuestOwner {
   readonly limits: GuestLimits;
   readonly metrics: Metrics;
@@ -47,7 +47,7 @@ export class Receiver implements GuestOwner {
     this.metrics.guestsAccepted++;
     this.metrics.guestsConnected = this.#guests.size;
     this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
-    if (this.#sink.full) guest.pause("delivery");
+    if (this.#sink.paused) guest.pause("delivery");
     this.#tick ??= setInterval(() => this.#checkTimeouts(), TICK_MS);
     return guest;
   }
@@ -123,7 +123,7 @@ export class Receiver implements GuestOwner {
 
   #applyBackpressure(): void {
     for (const guest of this.#guests) {
-      if (this.#sink.full) guest.pause("delivery");
+      if (this.#sink.paused) guest.pause("delivery");
       else guest.resume("delivery");
     }
   }

@@ -28,6 +28,9 @@ export class RootLinks implements SpanSink {
     this.#link = encodeLink(context);
   }
 
+  get paused(): boolean {
+    return this.#sink.paused;
+  }
   get full(): boolean {
     return this.#sink.full;
   }

@@ -112,6 +112,11 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
       "Times that all guests were paused because delivery was full.",
       metrics.backpressurePauses,
     ),
+    counter(
+      "pace_pauses_total",
+      "Times that all guests were paused for the collector to keep up.",
+      metrics.pacePauses,
+    ),
 
     gauge("queue_bytes", "Export requests held in memory.", metrics.queueBytes),
     gauge("queue_capacity_bytes", "What the queue in memory may hold.", capacities.queueBytes),

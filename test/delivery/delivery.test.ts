@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import type { ExportResult } from "../../src/otlp/exporter.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import {
   AWAY,
@@ -22,6 +23,7 @@ import {
 
 const GUEST = new Map([["kata.sandbox.id", "box"]]);
 const NEVER = 1_000_000;
+const MIB = 1024 * 1024;
 
 /** The numbers of the spans that were taken, each as often as it was. */
 function taken(exporter: FakeExporter): number[] {
@@ -291,6 +293,113 @@ test("backpressure: full pauses guests, drops nothing, and ends below the low-wa
     "queue full: guests are not read until there is room",
     "queue has room: guests are read again",
   ]);
+});
+
+test("a collector that takes requests sets the pace; the rest of the queue is for one that is away", async () => {
+  const answers: ((result: ExportResult) => void)[] = [];
+  const exporter = new FakeExporter(() => new Promise((resolve) => answers.push(resolve)), 1);
+  const { delivery, metrics, log } = setUp({
+    batch: { maxSpans: 1, maxBytes: 2 * MIB, maxDelayMs: 5 },
+    queue: { maxBytes: 24 * MIB, whenFull: "pause" },
+  }, exporter);
+  const changes: boolean[] = [];
+  delivery.onChange = () => changes.push(delivery.paused);
+  const guest = delivery.open(GUEST);
+  let sent = 0;
+  const sendOne = (): void => send(metrics, guest, payload([++sent], { nameBytes: MIB }));
+  const answer = async (result: ExportResult): Promise<void> => {
+    await until(() => answers.length > 0);
+    const requests = exporter.requests.length;
+    answers.pop()?.(result);
+    await until(() => exporter.requests.length > requests);
+  };
+
+  while (!delivery.paused) sendOne();
+  assert.equal(Math.floor(metrics.queueBytes / MIB), 16);
+  assert.equal(delivery.full, false);
+  while (delivery.paused) await answer(SUCCESS);
+  assert.equal(Math.floor(metrics.queueBytes / MIB), 7);
+  assert.deepEqual(changes, [true, false]);
+  assert.deepEqual([metrics.pacePauses, metrics.backpressurePauses], [1, 0]);
+
+  while (!delivery.paused) sendOne();
+  await answer(AWAY);
+  assert.equal(delivery.paused, false);
+  while (!delivery.paused) sendOne();
+  assert.equal(Math.floor(metrics.queueBytes / MIB), 24);
+  assert.equal(delivery.full, true);
+  assert.deepEqual([metrics.pacePauses, metrics.backpressurePauses], [2, 1]);
+
+  while (delivery.full) await answer(SUCCESS);
+  assert.equal(delivery.paused, true);
+  while (delivery.paused) await answer(SUCCESS);
+  assert.equal(Math.floor(metrics.queueBytes / MIB), 7);
+  assert.deepEqual(changes, [true, false, true, false, true, false]);
+  assert.deepEqual([metrics.pacePauses, metrics.backpressurePauses], [2, 1]);
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+
+  exporter.behaviour = () => SUCCESS;
+  for (const resolve of answers) resolve(SUCCESS);
+  assert.equal(await delivery.drain(10_000), 0);
+  assert.deepEqual(taken(exporter), range(1, sent));
+  assert.deepEqual(log.records.map(({ message }) => message), [
+    "collector unreachable: spans are held until it is back",
+    "queue full: guests are not read until there is room",
+    "collector is back",
+    "queue has room: guests are read again",
+  ]);
+});
+
+test("where the oldest are dropped, guests are not kept at the collector's pace", async () => {
+  const exporter = new FakeExporter(() => new Promise<ExportResult>(() => {}));
+  const { delivery, metrics } = setUp({
+    batch: { maxSpans: 1, maxBytes: 2 * MIB, maxDelayMs: 5 },
+    queue: { maxBytes: 24 * MIB, whenFull: "drop-oldest" },
+  }, exporter);
+  const guest = delivery.open(GUEST);
+  for (const number of range(1, 23)) send(metrics, guest, payload([number], { nameBytes: MIB }));
+  assert.equal(delivery.paused, false);
+  assert.equal(metrics.held, 23);
+  assert.equal(await delivery.abort(), 23);
+});
+
+test("a request's memory is given back when nothing reads it any more, and not before", async () => {
+  const requests: Uint8Array[] = [];
+  const results: ExportResult[] = [
+    { kind: "success", released: true },
+    SUCCESS,
+    AWAY,
+    { kind: "success", released: true },
+    { kind: "rejected", error: new Error("too large"), splitHelps: true },
+    { kind: "success", released: true },
+    { kind: "success", released: true },
+  ];
+  const exporter = new FakeExporter((_, index) => results[index] as ExportResult, 1);
+  const sendOn = exporter.send.bind(exporter);
+  exporter.send = (request) => {
+    requests.push(request);
+    return sendOn(request);
+  };
+  const { delivery, metrics } = setUp({}, exporter);
+  for (const numbers of [[1], [2], [3], [4, 5]]) {
+    const guest = delivery.open(GUEST);
+    send(metrics, guest, payload(numbers, { nameBytes: 10_000 }));
+    guest.close();
+    await until(() => metrics.held === 0);
+  }
+  assert.equal(requests.length, 7);
+  assert.deepEqual(requests.map(({ length }) => length > 0), [
+    false, // answered when all of it had been read
+    true, // answered early
+    false, // put back, and the same request as the next
+    false,
+    true, // refused: the collector may not have read it
+    true, // a part of it, and no request of the queue's
+    true,
+  ]);
+  assert.equal(requests[2], requests[3]);
+  assert.deepEqual(taken(exporter), range(1, 5));
+  assert.equal(await delivery.drain(10_000), 0);
 });
 
 test("drop-oldest keeps the newest, within the bound, and counts and logs what it drops", async () => {

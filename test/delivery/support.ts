@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -107,7 +108,11 @@ function field(tag: number, content: Uint8Array): Uint8Array {
   const length: number[] = [];
   let rest = content.length;
   for (; rest > 0x7f; rest >>>= 7) length.push((rest & 0x7f) | 0x80);
-  return Uint8Array.from([tag, ...length, rest, ...content]);
+  return joined(Uint8Array.from([tag, ...length, rest]), content);
+}
+
+function joined(...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 /** The fields of a `ResourceSpans` with one string attribute: `Resource.attributes` (1), `KeyValue` (key 1, value 2). */
@@ -143,7 +148,7 @@ export function payload(
     );
     const name = new Uint8Array(nameBytes).fill(0x61);
     const start = writer.position;
-    writer.bytes(field(0x12, Uint8Array.from([...field(0x12, id), ...field(0x2a, name)])));
+    writer.bytes(field(0x12, joined(field(0x12, id), field(0x2a, name))));
     spans.add(start, writer.position, start, start, resourceStart, resourceEnd);
   }
   return spans;

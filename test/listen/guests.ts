@@ -29,7 +29,8 @@ export class Guests {
     this.#wake();
     return {
       data: (chunk) => {
-        guest.chunks.push(chunk.slice());
+        // Not `slice`: a Buffer's is a view.
+        guest.chunks.push(Uint8Array.from(chunk));
         this.onData(guest);
         this.#wake();
       },

@@ -11,6 +11,9 @@ import { encode } from "./support/otlp-proto.ts";
 /** Shorter than the transport's first wait between tries, 0.8 s at least: a request is tried once. */
 const ONE_TRY = { TIMEOUT: "500" };
 
+/** What comes of a request that was read to its end, and accepted. */
+const TAKEN: ExportResult = { kind: "success", released: true };
+
 /** Bytes in which a mistake would show. */
 function pattern(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8));
@@ -64,7 +67,7 @@ function breakOff(text: string): HttpAnswer {
 test("a request arrives as it was given, in protobuf, with what the environment says", async () => {
   const exporter = await open({ HEADERS: "authorization=Bearer%20x,a=1", TRACES_HEADERS: "a=2" });
   const body = pattern(100_000);
-  assert.deepEqual(await exporter.send(body), { kind: "success" });
+  assert.deepEqual(await exporter.send(body), TAKEN);
   const [request] = receiver.requests;
   assert.ok(request !== undefined);
   assert.deepEqual(request.body, body);
@@ -79,7 +82,7 @@ test("a request arrives as it was given, in protobuf, with what the environment 
 test("a request may be empty, or have megabytes", async () => {
   const exporter = await open();
   for (const length of [0, 1, 65_536, 4_000_000]) {
-    assert.deepEqual(await exporter.send(pattern(length)), { kind: "success" });
+    assert.deepEqual(await exporter.send(pattern(length)), TAKEN);
     assert.deepEqual(receiver.requests.at(-1)?.body, pattern(length));
   }
 });
@@ -87,9 +90,33 @@ test("a request may be empty, or have megabytes", async () => {
 test("gzip", async () => {
   const exporter = await open({ COMPRESSION: "gzip" });
   const body = pattern(300_000);
-  assert.deepEqual(await exporter.send(body), { kind: "success" });
+  assert.deepEqual(await exporter.send(body), TAKEN);
   assert.equal(receiver.requests[0]?.headers["content-encoding"], "gzip");
   assert.deepEqual(receiver.requests[0]?.body, body);
+});
+
+test("a request goes out with its length, in one piece", async () => {
+  const exporter = await open();
+  await exporter.send(pattern(100_000));
+  assert.equal(receiver.requests[0]?.headers["content-length"], "100000");
+  assert.equal(receiver.requests[0]?.headers["transfer-encoding"], undefined);
+});
+
+test("a request that is answered before all of it was read is not released", async () => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => {
+      socket.pause();
+      socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+  });
+  const port = await listen(server);
+  const exporter = await open(ONE_TRY, { url: `http://127.0.0.1:${port}/v1/traces` });
+  // More than the kernel holds of a connection that nobody reads.
+  const body = new Uint8Array(64 * 1024 * 1024).fill(7);
+  assert.deepEqual(await exporter.send(body), { kind: "success" });
+  assert.equal(body.length, 64 * 1024 * 1024);
+  server.close();
 });
 
 test("connections are kept: one for one request at a time, one more for each at once", async () => {
@@ -129,15 +156,13 @@ test("partial success, a warning, and an answer that is none", async () => {
     message: "no",
   });
   assert.deepEqual(await answered(partial({ errorMessage: "use the new endpoint" })), {
-    kind: "success",
+    ...TAKEN,
     warning: "use the new endpoint",
   });
   const odd = await answered(respond("<html>hello</html>"));
   assert.equal(odd.kind, "success");
   assert.match((odd as { warning: string }).warning, /no ExportTraceServiceResponse/);
-  assert.deepEqual(await answered((response) => response.writeHead(204).end()), {
-    kind: "success",
-  });
+  assert.deepEqual(await answered((response) => response.writeHead(204).end()), TAKEN);
 });
 
 for (const status of [429, 502, 503, 504]) {
@@ -227,7 +252,7 @@ test("a collector that is not there is retryable, and one that comes back is fou
   await receiver.close();
   const refused = errorOf(await exporter.send(pattern(2)), "retryable");
   assert.equal(refused.status, undefined);
-  assert.match(refused.message, /ECONNREFUSED|ECONNRESET|hang up/);
+  assert.match(refused.message, /ECONNREFUSED|ECONNRESET|EPIPE|hang up/);
   const { url } = receiver;
   receiver = new HttpReceiver();
   await receiver.listen(Number(new URL(url).port));
@@ -242,7 +267,7 @@ test("a connection that the collector closed while it was idle costs no request"
   const closed = once(socket as Socket, "close");
   socket?.end();
   await closed;
-  assert.deepEqual(await exporter.send(pattern(2)), { kind: "success" });
+  assert.deepEqual(await exporter.send(pattern(2)), TAKEN);
   assert.equal(receiver.connections, 2);
   assert.equal(receiver.requests.length, 2);
 });
@@ -253,7 +278,7 @@ test("the transport's own retry is told, and its outcome counts", async () => {
   receiver.answer = (response) => {
     response.writeHead(receiver.requests.length === 1 ? 503 : 200).end();
   };
-  assert.deepEqual(await exporter.send(pattern(9)), { kind: "success" });
+  assert.deepEqual(await exporter.send(pattern(9)), TAKEN);
   assert.equal(retries, 1);
   assert.deepEqual(receiver.requests.map(({ body }) => body), [pattern(9), pattern(9)]);
   receiver.answer = (response) => response.writeHead(400).end();

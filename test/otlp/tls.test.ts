@@ -68,7 +68,7 @@ function sent(
 for (const protocol of ["http/protobuf", "grpc"] as const) {
   test(`${protocol}: an authority of one's own`, async () => {
     const receiver = await receive(protocol, SERVER, false);
-    assert.deepEqual(await sent(protocol, receiver.url, { CERTIFICATE: CA }), { kind: "success" });
+    assert.equal((await sent(protocol, receiver.url, { CERTIFICATE: CA })).kind, "success");
     assert.deepEqual(receiver.bodies(), [BODY]);
     await receiver.close();
   });
@@ -76,7 +76,7 @@ for (const protocol of ["http/protobuf", "grpc"] as const) {
   test(`${protocol}: a client certificate`, async () => {
     const receiver = await receive(protocol, SERVER, true);
     const files = { CERTIFICATE: CA, CLIENT_CERTIFICATE: CLIENT.cert, CLIENT_KEY: CLIENT.key };
-    assert.deepEqual(await sent(protocol, receiver.url, files), { kind: "success" });
+    assert.equal((await sent(protocol, receiver.url, files)).kind, "success");
     assert.deepEqual(receiver.bodies(), [BODY]);
     const without = await sent(protocol, receiver.url, { CERTIFICATE: CA });
     assert.equal(without.kind, "retryable");

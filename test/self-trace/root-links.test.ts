@@ -42,6 +42,7 @@ function slices(spans: EncodedSpans): Taken[] {
 }
 
 class RecordingSink implements SpanSink {
+  paused = false;
   full = false;
   onChange = (): void => {};
   readonly opened: ReadonlyMap<string, string | number>[] = [];

@@ -109,6 +109,7 @@ function busy(): Metrics {
   metrics.disconnect("max-guests");
   metrics.rateLimitPauses = 11;
   metrics.backpressurePauses = 12;
+  metrics.pacePauses = 14;
   metrics.payloads["bincode"] = 70;
   metrics.payloads["json"] = 25;
   metrics.exportRetries = 3;
@@ -155,6 +156,7 @@ test("/metrics shows every counter, by name and unit", async () => {
       'guests_disconnected_total{reason="max-guests"}': 1,
       rate_limit_pauses_total: 11,
       backpressure_pauses_total: 12,
+      pace_pauses_total: 14,
       queue_bytes: 500,
       queue_capacity_bytes: 1000,
       queue_batches: 6,
@@ -420,6 +422,7 @@ test("figures are the same numbers, without the series of a label that are 0", (
     "guests_disconnected.max-guests": 1,
     rate_limit_pauses: 11,
     backpressure_pauses: 12,
+    pace_pauses: 14,
     queue_bytes: 500,
     queue_capacity_bytes: 1000,
     queue_batches: 6,
