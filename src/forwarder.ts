@@ -6,7 +6,7 @@ import type { SpanSink } from "./delivery/sink.ts";
 import { prepareSpoolDirectory } from "./delivery/spool-directory.ts";
 import { createListener } from "./listen/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./listen/descriptor-budget.ts";
-import type { Listener } from "./listen/listener.ts";
+import type { GuestConnection, GuestReceiver, Listener } from "./listen/listener.ts";
 import type { Logger } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { createExporter } from "./otlp/create-exporter.ts";
@@ -15,6 +15,7 @@ import { probe } from "./otlp/probe.ts";
 import type { TraceContext } from "./options/traceparent.ts";
 import { Receiver } from "./receive/receiver.ts";
 import { RootLinks } from "./self-trace/root-links.ts";
+import { NO_SELF_TRACE, type SelfTrace } from "./self-trace/self-trace.ts";
 import type { Settings } from "./settings.ts";
 import { type Capacities, figures } from "./system/metrics-families.ts";
 import type { MetricsServer } from "./system/metrics-server.ts";
@@ -24,6 +25,9 @@ import { openPrivileges, type Privileges } from "./system/privileges.ts";
 const PROBE_TIMEOUT_MS = 5_000;
 /** How much of the time for a stop may go to reading what guests have sent; the rest is for delivering it. */
 const READING_SHARE = 0.5;
+
+/** How long the end waits for own spans to be sent, milliseconds: they are worth less than a quick stop. */
+const OWN_SPANS_MS = 2_000;
 
 /** What the forwarder needs of the process it runs in. */
 export interface ForwarderOptions {
@@ -76,12 +80,14 @@ async function start(
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
+  const trace = await prepareSelfTrace(settings, log);
+  undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(settings.user);
   const openSink = settings.dumpOnly
     ? () => openDump(settings, dump, metrics)
-    : await prepareDelivery(settings, privileges, metrics, log, undo);
+    : await prepareDelivery(settings, privileges, metrics, trace, log, undo);
 
-  let sink: SpanSink | undefined;
+  let sink: SpanSink | undefined = undefined;
   let notReady: string | undefined = "starting";
   const server = await startMetrics(settings, metrics, log, () => {
     if (notReady !== undefined) return notReady;
@@ -94,18 +100,20 @@ async function start(
   const budget = new DescriptorBudget(openFileLimit(), onProblem);
   const listener = createListener(settings.listen, { budget, onProblem });
   undo.push(() => listener.stopAccepting());
-  let receiver: Receiver | undefined;
-  await listener.listen((connection) => {
+  let receiver: Receiver | undefined = undefined;
+  const accept = (connection: GuestConnection): GuestReceiver => {
     if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
     return receiver.accept(connection);
-  });
+  };
+  await trace.step("listen", () => listener.listen(accept));
   // From here to the end nothing waits, so that no guest is accepted in between.
-  privileges.drop();
+  trace.step("drop privileges", () => privileges.drop());
   sink = linkRoots(openSink(), settings.rootLink);
-  receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"));
+  receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   notReady = undefined;
+  trace.started();
   log.info("listening", { address: listener.address });
-  return running({ settings, listener, receiver, sink, server, metrics, log }, (why) => {
+  return running({ settings, listener, receiver, sink, server, metrics, trace, log }, (why) => {
     notReady = why;
   });
 }
@@ -117,11 +125,12 @@ interface Parts {
   readonly sink: SpanSink;
   readonly server: MetricsServer | undefined;
   readonly metrics: Metrics;
+  readonly trace: SelfTrace;
   readonly log: Logger;
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, receiver, sink, server, metrics, log } = parts;
+  const { settings, listener, receiver, sink, server, metrics, trace, log } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, capacities(settings)));
 
   async function stop(): Promise<number> {
@@ -132,7 +141,9 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     await receiver.drain(settings.shutdownTimeoutMs * READING_SHARE);
     await listener.stopAccepting();
     receiver.close();
-    const lost = await sink.drain(Math.max(0, deadline - performance.now()));
+    const timeLeft = (): number => Math.max(0, deadline - performance.now());
+    const lost = await sink.drain(timeLeft());
+    await trace.stop(Math.min(OWN_SPANS_MS, timeLeft()));
     await end();
     return lost;
   }
@@ -140,6 +151,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     await listener.stopAccepting();
     receiver.close();
     const lost = await sink.abort();
+    await trace.stop(0);
     await end();
     return lost;
   }
@@ -173,8 +185,9 @@ async function prepareDelivery(
   settings: Settings,
   { owner }: Privileges,
   metrics: Metrics,
+  trace: SelfTrace,
   log: Logger,
-  undo: (() => void)[],
+  undo: (() => void | Promise<void>)[],
 ): Promise<() => SpanSink> {
   const { queue, otlp, batch, traceName, resourceAttributes } = settings;
   const exporter = await createExporter(otlp, log.of("otlp"), {
@@ -188,7 +201,7 @@ async function prepareDelivery(
   const openSpool = await prepareSpool(settings, owner, log);
   // Spans that can wait, on disk or because the user said so, need no collector yet.
   if (openSpool === undefined && !settings.waitForCollector) {
-    await probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp"));
+    await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }
   return () =>
     new Delivery({
@@ -200,8 +213,21 @@ async function prepareDelivery(
       spool: openSpool?.(),
       deadLetter: deadLetterFile?.writer(deadLetterLine, log.of("delivery")),
       metrics,
+      trace,
       log: log.of("delivery"),
     });
+}
+
+/** Begins the forwarder's own spans. Before privileges are dropped: their exporter reads key files too. */
+async function prepareSelfTrace(settings: Settings, log: Logger): Promise<SelfTrace> {
+  const { selfTrace, resourceAttributes, otlp } = settings;
+  if (selfTrace === undefined) return NO_SELF_TRACE;
+  const began = Date.now();
+  // Loaded only here: whoever has no use for the SDK does not pay for it.
+  const { openSelfTrace } = await import("./self-trace/tracer.ts");
+  const exporter = await createExporter(otlp, log.of("otlp"), { concurrency: 1 });
+  const own = { settings: selfTrace, resourceAttributes, exporter, began };
+  return openSelfTrace({ ...own, log: log.of("self-trace") });
 }
 
 async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log: Logger) {

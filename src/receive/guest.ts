@@ -4,6 +4,7 @@ import type { Metrics } from "../metrics.ts";
 import type { GuestLimits } from "../settings.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import type { GuestSink } from "../delivery/sink.ts";
+import type { ConnectionSpan, SelfTrace } from "../self-trace/self-trace.ts";
 import { FrameReader } from "../wire/frame-reader.ts";
 import { PayloadDecoder } from "../wire/payload-decoder.ts";
 import { WireError } from "../wire/wire-error.ts";
@@ -21,6 +22,7 @@ export interface GuestOwner {
   readonly metrics: Metrics;
   /** One for all guests: a payload is decoded and handed on before the next is looked at. */
   readonly spans: EncodedSpans;
+  readonly trace: SelfTrace;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** The bytes this guest holds in unfinished frames changed by `bytes`. */
@@ -36,6 +38,7 @@ export class Guest implements GuestReceiver {
   readonly #log: Logger;
   readonly #frames: FrameReader;
   readonly #decoder = new PayloadDecoder();
+  readonly #trace: ConnectionSpan | undefined;
   /** Absent where the rate has no limit. */
   #bucket: TokenBucket | undefined;
   readonly #pauses = new Set<PauseReason>();
@@ -57,6 +60,7 @@ export class Guest implements GuestReceiver {
     this.#sink = sink;
     this.#owner = owner;
     this.#log = log;
+    this.#trace = owner.trace.connection();
     this.#frames = new FrameReader(owner.limits.maxFrameBytes, this);
     this.#lastData = this.#frameBegan = owner.now();
     const perSecond = owner.limits.maxSpansPerSecond;
@@ -149,11 +153,11 @@ export class Guest implements GuestReceiver {
     this.#accountHeld(0);
     this.#sink.close();
     this.#owner.gone(this);
+    const counts = { spans: this.#spans, bytes: this.#bytes, invalid: this.#invalid };
+    this.#trace?.end({ identity: this.#connection.identity, ...counts, error });
     this.#log.info("guest gone", {
       guest: this.peer,
-      spans: this.#spans,
-      bytes: this.#bytes,
-      invalid: this.#invalid,
+      ...counts,
       error: error === undefined ? undefined : describeError(error),
     });
   }

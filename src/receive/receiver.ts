@@ -4,6 +4,7 @@ import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
 import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { NO_SELF_TRACE, type SelfTrace } from "../self-trace/self-trace.ts";
 import type { GuestLimits } from "../settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
@@ -21,6 +22,7 @@ export class Receiver implements GuestOwner {
   readonly limits: GuestLimits;
   readonly metrics: Metrics;
   readonly spans = new EncodedSpans();
+  readonly trace: SelfTrace;
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
@@ -28,10 +30,17 @@ export class Receiver implements GuestOwner {
   #tick: ReturnType<typeof setInterval> | undefined;
   #refusing = false;
 
-  constructor(sink: SpanSink, limits: GuestLimits, metrics: Metrics, log: Logger) {
+  constructor(
+    sink: SpanSink,
+    limits: GuestLimits,
+    metrics: Metrics,
+    log: Logger,
+    trace: SelfTrace = NO_SELF_TRACE,
+  ) {
     this.#sink = sink;
     this.limits = limits;
     this.metrics = metrics;
+    this.trace = trace;
     this.#log = rateLimited(log, { key: messageAndGuest });
     sink.onChange = () => this.#applyBackpressure();
   }
