@@ -66,6 +66,8 @@ export class JsonInput {
   bytes: Uint8Array<ArrayBuffer> = new Uint8Array(INITIAL_BYTES);
   /** The same bytes. */
   view: DataView<ArrayBuffer> = new DataView(this.bytes.buffer);
+  /** The same bytes. */
+  #text = Buffer.from(this.bytes.buffer);
   /** The next byte to read; at most `end`. */
   at = 0;
   end = 0;
@@ -83,6 +85,7 @@ export class JsonInput {
     if (needed > capacity || (capacity > RETAINED_BYTES && needed <= RETAINED_BYTES)) {
       this.bytes = new Uint8Array(Math.max(needed, INITIAL_BYTES));
       this.view = new DataView(this.bytes.buffer);
+      this.#text = Buffer.from(this.bytes.buffer);
     }
     Buffer.prototype.copy.call(buffer as Buffer, this.bytes, 0, start, end);
     this.bytes[length] = 0;
@@ -96,6 +99,11 @@ export class JsonInput {
    */
   get outputBytes(): number {
     return (this.end - this.at) * EXPANSION + OVERHEAD_BYTES;
+  }
+
+  /** What was read since `start`, which is ASCII, as a string. */
+  textSince(start: number): string {
+    return this.#text.toString("latin1", start, this.at);
   }
 
   /** The error of a payload that is wrong at `at`; where the payload ends there, it is one that was cut. */

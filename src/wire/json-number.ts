@@ -26,8 +26,6 @@ const MINUS = 0x2d;
 const POINT = 0x2e;
 const ZERO = 0x30;
 
-const ascii = new TextDecoder("latin1");
-
 // Integers are read as serde_json reads them into Rust's integer types: digits only, no leading zero, no `-0`; a
 // fraction or an exponent makes a number a float, whatever its value. All throw `invalid-value` for anything else.
 //
@@ -175,9 +173,7 @@ export function readDouble(input: JsonInput): number {
   if (first !== MINUS && !isDigit(first)) throw input.error("invalid-value", "a number expected");
   const start = input.at;
   const digits = input.skipNumber();
-  const value = digits <= EXACT_DIGITS
-    ? shortDouble(input, start)
-    : Number(ascii.decode(input.bytes.subarray(start, input.at)));
+  const value = digits <= EXACT_DIGITS ? shortDouble(input, start) : Number(input.textSince(start));
   if (value === Infinity || value === -Infinity) {
     throw input.error("invalid-value", "a number beyond the range of doubles", start);
   }
@@ -186,29 +182,34 @@ export function readDouble(input: JsonInput): number {
 
 /**
  * The double of a well-formed number of few digits from `start` to `input.at`. Its digits and a power of ten up to
- * 10^22 are doubles, so that their quotient, rounded once, is the nearest there is (Clinger 1990).
+ * 10^22 are doubles, so that their product or quotient, rounded once, is the nearest there is (Clinger 1990).
  */
 function shortDouble(input: JsonInput, start: number): number {
   const bytes = input.bytes;
   const end = input.at;
-  let at = start;
-  const negative = bytes[at] === MINUS;
-  if (negative) at++;
+  const negative = bytes[start] === MINUS;
+  let at = negative ? start + 1 : start;
   let mantissa = 0;
-  let decimals = 0;
-  for (; at < end && isDigit(bytes[at] as number); at++) {
+  let power = 0;
+  for (; isDigit(bytes[at] as number); at++) {
     mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
   }
-  if (at < end && bytes[at] === POINT) {
-    for (at++; at < end && isDigit(bytes[at] as number); at++, decimals++) {
+  if (bytes[at] === POINT) {
+    for (at++; isDigit(bytes[at] as number); at++, power--) {
       mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
     }
   }
-  // An exponent is rare.
-  if (at < end || decimals > MAX_EXACT_POWER) {
-    return Number(ascii.decode(bytes.subarray(start, end)));
+  if (at < end) {
+    const sign = bytes[++at];
+    if (!isDigit(sign as number)) at++;
+    let exponent = 0;
+    for (; at < end; at++) exponent = exponent * 10 + (bytes[at] as number) - ZERO;
+    power += sign === MINUS ? -exponent : exponent;
   }
-  const value = mantissa / (POWERS_OF_TEN[decimals] as number);
+  if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) return Number(input.textSince(start));
+  const value = power < 0
+    ? mantissa / (POWERS_OF_TEN[-power] as number)
+    : mantissa * (POWERS_OF_TEN[power] as number);
   return negative ? -value : value;
 }
 

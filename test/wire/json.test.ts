@@ -363,7 +363,13 @@ describe("doubles", () => {
       bits[0] = random.uint64();
       const value = double[0] as number;
       if (!Number.isFinite(value)) continue;
-      for (const text of [String(value), value.toExponential(20), value.toPrecision(7)]) {
+      const texts = [String(value), value.toExponential(20), value.toPrecision(7)];
+      // Few digits and a small exponent, which take another way.
+      const exponent = random.pick(["e", "E+", "e-", "e-0", "e00"]) + random.below(50);
+      texts.push(
+        `${(value % 1e6).toPrecision(1 + random.below(15)).replace(/e.*/, "")}${exponent}`,
+      );
+      for (const text of texts) {
         assert.deepEqual(attribute(`{"F64":${text}}`), { doubleValue: Number(text) });
       }
     }
