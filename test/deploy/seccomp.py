@@ -29,9 +29,14 @@ def load(path):
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO", profile["defaultAction"]
     calls = pyseccomp.SyscallFilter(pyseccomp.ERRNO(profile["defaultErrnoRet"]))
     for rule in profile["syscalls"]:
-        assert rule["action"] == "SCMP_ACT_ALLOW", rule
+        action = pyseccomp.ALLOW
+        if rule["action"] != "SCMP_ACT_ALLOW":
+            assert rule["action"] == "SCMP_ACT_ERRNO", rule
+            action = pyseccomp.ERRNO(rule["errnoRet"])
+            if rule["errnoRet"] == profile["defaultErrnoRet"]:
+                continue  # As any other call: libseccomp refuses a rule that changes nothing.
         for name in rule["names"]:
-            calls.add_rule(pyseccomp.ALLOW, name, *map(argument, rule.get("args", [])))
+            calls.add_rule(action, name, *map(argument, rule.get("args", [])))
     calls.load()
 
 
