@@ -17,10 +17,16 @@ const DECLARATIONS = {
   send: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
   fcntl: { parameters: ["i32", "i32", "i64"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  openat: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "u64"], result: "i64" },
+  inotify_init1: { parameters: ["i32"], result: "i32" },
+  inotify_add_watch: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  inotify_rm_watch: { parameters: ["i32", "i32"], result: "i32" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   setgroups: { parameters: ["u64", "buffer"], result: "i32" },
   setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" },
   setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" },
+  capset: { parameters: ["buffer", "buffer"], result: "i32" },
   getpwnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getpwuid_r: { parameters: ["u32", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getgrnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
@@ -109,13 +115,43 @@ export class Libc {
     return address.subarray(0, length[0]);
   }
 
+  /** fcntl(2) with a number for argument. */
+  fcntl(fd: number, command: number, argument: number): number {
+    return this.#check("fcntl", this.#c.fcntl(fd, command, BigInt(argument)));
+  }
+
   /** A second descriptor of the same open file, close-on-exec. */
   duplicate(fd: number): number {
-    return this.#check("fcntl", this.#c.fcntl(fd, F_DUPFD_CLOEXEC, 0n));
+    return this.fcntl(fd, F_DUPFD_CLOEXEC, 0);
   }
 
   close(fd: number): void {
     this.#check("close", this.#c.close(fd));
+  }
+
+  /** openat(2) of something that is there: nothing is created. */
+  openAt(directory: number, path: string, flags: number): number {
+    return this.#check("openat", this.#c.openat(directory, cString(path), flags));
+  }
+
+  /** Reads into a buffer; gives how many bytes it got. */
+  read(fd: number, buffer: Uint8Array): number {
+    return Number(this.#check("read", this.#c.read(fd, buffer, BigInt(buffer.length))));
+  }
+
+  /** A new inotify instance's descriptor; inotify(7). */
+  inotifyInit(flags: number): number {
+    return this.#check("inotify_init1", this.#c.inotify_init1(flags));
+  }
+
+  /** The watch descriptor of a path: the same one for the same file. */
+  inotifyAddWatch(fd: number, path: string, mask: number): number {
+    const name = cString(path);
+    return this.#check("inotify_add_watch", this.#c.inotify_add_watch(fd, name, mask));
+  }
+
+  inotifyRemoveWatch(fd: number, watch: number): void {
+    this.#check("inotify_rm_watch", this.#c.inotify_rm_watch(fd, watch));
   }
 
   /** prctl(2) with one argument; it acts on the calling thread alone. */
@@ -137,6 +173,11 @@ export class Libc {
   /** Real, effective and saved user ID of every thread, as {@link setresgid}. */
   setresuid(real: number, effective: number, saved: number): void {
     this.#check("setresuid", this.#c.setresuid(real, effective, saved));
+  }
+
+  /** Capabilities of the calling thread alone, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2). */
+  capset(header: Uint8Array, data: Uint8Array): void {
+    this.#check("capset", this.#c.capset(header, data));
   }
 
   /** syscall(2), for what libc has no function for. Gives what the kernel gives. */

@@ -1,6 +1,14 @@
+import { readlinkSync } from "node:fs";
+import { basename } from "node:path";
 import process from "node:process";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
+import {
+  CAP_DAC_OVERRIDE,
+  KeptCapabilities,
+  NO_CAPABILITY,
+  PR_SET_KEEPCAPS,
+} from "./capabilities.ts";
 import {
   SECCOMP_ARCHITECTURES,
   SECCOMP_FILTER_FLAG_TSYNC,
@@ -21,6 +29,16 @@ export class PrivilegeError extends Error {
   override readonly name = "PrivilegeError";
 }
 
+/** What of root's privileges is needed after the start. */
+export interface Kept {
+  /** Making and removing files in directories of root's: CAP_DAC_OVERRIDE, for one thread. */
+  readonly directories: boolean;
+  /** Groups that the user is in beside its own, so that it may give its files to them. */
+  readonly groups: readonly number[];
+}
+
+const KEEP_NOTHING: Kept = { directories: false, groups: [] };
+
 /** Root's privileges, as long as the process has them. */
 export interface Privileges {
   /** Whom the process becomes, and who must own what it goes on writing to; undefined: it is not root and stays who it is. */
@@ -31,14 +49,24 @@ export interface Privileges {
    * {@link PrivilegeError}, after which the process must not go on.
    */
   drop(): void;
+  /**
+   * Runs an operation with what was kept: of all threads only the one that dropped the rest may, and the operation
+   * must be synchronous throughout. See {@link KeptCapabilities}.
+   */
+  run<Result>(operation: () => Result): Result;
 }
 
 /**
- * Prepares to become `name`, by name or number, where the process is root. Rejects with a {@link PrivilegeError} where
- * that is nobody, or root again.
+ * Prepares to become `name`, by name or number, where the process is root, and to keep nothing else but `kept`. Rejects
+ * with a {@link PrivilegeError} where that is nobody, or root again.
  */
-export async function openPrivileges(name: string): Promise<Privileges> {
-  if (effectiveUser() !== 0) return { owner: undefined, drop: () => {} };
+export async function openPrivileges(
+  name: string,
+  kept: Kept = KEEP_NOTHING,
+): Promise<Privileges> {
+  if (effectiveUser() !== 0) {
+    return { owner: undefined, drop: () => {}, run: (operation) => operation() };
+  }
   const libc = await loadLibc();
   const user = findUser(libc, name);
   if (user === undefined) {
@@ -52,7 +80,19 @@ export async function openPrivileges(name: string): Promise<Privileges> {
       `the user "${name}" ${what}, as which nothing that guests send may be handled: give --user another user`,
     );
   }
-  return { owner: user, drop: () => drop(libc, user) };
+  if (kept.groups.includes(0)) {
+    throw new PrivilegeError(
+      "root's group cannot be kept for sockets that are made later: give --socket-group another group",
+    );
+  }
+  let capabilities: KeptCapabilities | undefined;
+  return {
+    owner: user,
+    drop: () => {
+      capabilities = drop(libc, user, kept);
+    },
+    run: (operation) => capabilities === undefined ? operation() : capabilities.run(operation),
+  };
 }
 
 function effectiveUser(): number {
@@ -62,13 +102,27 @@ function effectiveUser(): number {
   return uid;
 }
 
-function drop(libc: Libc, user: User): void {
+/** Returns the capabilities that were kept, if any. */
+function drop(libc: Libc, user: User, kept: Kept): KeptCapabilities | undefined {
   // Root's directory may be one that the user must not see, and would be kept busy.
   process.chdir("/");
-  become(libc, user);
+  const set = kept.directories ? CAP_DAC_OVERRIDE : NO_CAPABILITY;
+  const before = new Set(readThreads().map(({ id }) => id));
+  // Only for this thread: every other one loses all it has as it becomes the user.
+  if (kept.directories) libc.prctl(PR_SET_KEEPCAPS, 1n);
+  become(libc, user, kept.groups);
+  const capabilities = kept.directories ? keep(libc, set) : undefined;
   forbidNewPrivileges(libc);
+  const self = Number(basename(readlinkSync("/proc/thread-self")));
+  const permitted = (id: number): readonly bigint[] => {
+    if (id === self) return [set];
+    // One that this thread has started in between: see KeptCapabilities.
+    return before.has(id) ? [NO_CAPABILITY] : [NO_CAPABILITY, set];
+  };
   const violations = [
-    ...readThreads().flatMap((thread) => privilegesOf(thread, user)),
+    ...readThreads().flatMap((thread) =>
+      privilegesOf(thread, user, { permitted: permitted(thread.id), groups: kept.groups })
+    ),
     ...rootRegained(libc),
   ];
   if (violations.length > 0) {
@@ -76,17 +130,31 @@ function drop(libc: Libc, user: User): void {
       cause: new AggregateError([], violations.join("; ")),
     });
   }
+  return capabilities;
 }
 
 /** Groups before the user: the user alone may not change groups. */
-function become(libc: Libc, { name, uid, gid }: User): void {
+function become(libc: Libc, { name, uid, gid }: User, groups: readonly number[]): void {
   try {
-    libc.setgroups([]);
+    libc.setgroups(groups);
     libc.setresgid(gid, gid, gid);
     libc.setresuid(uid, uid, uid);
   } catch (error) {
     throw new PrivilegeError(
       `root cannot become the user "${name}" here (CAP_SETUID and CAP_SETGID are needed): grant them, or start as that user`,
+      { cause: error },
+    );
+  }
+}
+
+function keep(libc: Libc, set: bigint): KeptCapabilities {
+  try {
+    const capabilities = new KeptCapabilities(libc, set);
+    libc.prctl(PR_SET_KEEPCAPS, 0n);
+    return capabilities;
+  } catch (error) {
+    throw new PrivilegeError(
+      "root's right to make sockets in its directories cannot be kept here: grant CAP_DAC_OVERRIDE, or give a --socket-path without {ID}",
       { cause: error },
     );
   }
@@ -124,11 +192,23 @@ function forbidNewPrivileges(libc: Libc): void {
   }
 }
 
+/** What a thread may have: one of these permitted sets, and exactly these groups. */
+interface Allowed {
+  readonly permitted: readonly bigint[];
+  readonly groups: readonly number[];
+}
+
+const ALLOW_NOTHING: Allowed = { permitted: [NO_CAPABILITY], groups: [] };
+
 /**
  * What a thread still may that it should not. Inheritable capabilities are left out: by themselves they allow nothing,
  * and what they would do, for a program that is run, no_new_privs prevents.
  */
-export function privilegesOf(thread: ThreadStatus, user: User): string[] {
+export function privilegesOf(
+  thread: ThreadStatus,
+  user: User,
+  allowed: Allowed = ALLOW_NOTHING,
+): string[] {
   const wrong: string[] = [];
   const check = (right: boolean, what: string): void => {
     if (!right) wrong.push(`thread ${thread.id} ${what}`);
@@ -141,8 +221,15 @@ export function privilegesOf(thread: ThreadStatus, user: User): string[] {
     thread.gids.length === 4 && thread.gids.every((id) => id === user.gid),
     `has group IDs ${thread.gids}`,
   );
-  check(thread.groups.length === 0, `has groups ${thread.groups}`);
-  check(thread.permitted === 0n, `has permitted capabilities 0x${thread.permitted.toString(16)}`);
+  check(
+    thread.groups.length === allowed.groups.length &&
+      thread.groups.every((group) => allowed.groups.includes(group)),
+    `has groups ${thread.groups}`,
+  );
+  check(
+    allowed.permitted.includes(thread.permitted),
+    `has permitted capabilities 0x${thread.permitted.toString(16)}`,
+  );
   check(thread.effective === 0n, `has effective capabilities 0x${thread.effective.toString(16)}`);
   check(thread.ambient === 0n, `has ambient capabilities 0x${thread.ambient.toString(16)}`);
   check(thread.noNewPrivileges, "may gain privileges (no no_new_privs)");

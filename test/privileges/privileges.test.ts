@@ -1,49 +1,20 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges, PrivilegeError } from "../../src/system/privileges.ts";
-import { parseThreadStatus, type ThreadStatus } from "../../src/system/thread-status.ts";
 import { temporaryDirectory } from "../listen/guests.ts";
+import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support.ts";
 
 const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
-const isRoot = process.geteuid?.() === 0;
-const needsRoot = isRoot
-  ? {}
-  : { skip: "needs root: it is about a process that is root and drops it" };
-
-/** Runs a file with the runtime that runs this. */
-function start(file: string, ...args: string[]): ChildProcess {
-  const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--unstable-vsock", "--allow-all"];
-  return spawn(process.execPath, [...run, file, ...args], { stdio: ["pipe", "pipe", "pipe"] });
-}
-
-/** The first line that a process writes, as JSON; its standard error where there is none. */
-async function firstLine(child: ChildProcess): Promise<Record<string, unknown>> {
-  let output = "";
-  let errors = "";
-  child.stderr?.on("data", (chunk) => errors += chunk);
-  for await (const chunk of child.stdout ?? []) {
-    output += chunk;
-    if (output.includes("\n")) return JSON.parse(output.slice(0, output.indexOf("\n")));
-  }
-  return assert.fail(`no output: ${errors}`);
-}
-
-function threadsOf(pid: number): ThreadStatus[] {
-  return readdirSync(`/proc/${pid}/task`).map((task) =>
-    parseThreadStatus(Number(task), readFileSync(`/proc/${pid}/task/${task}/status`, "utf8"))
-  );
-}
 
 test(
   "root becomes the user on every thread, for good, and goes on working",
-  needsRoot,
+  NEEDS_ROOT,
   async () => {
     using directory = temporaryDirectory();
     chmodSync(directory.path, 0o755);
@@ -52,7 +23,7 @@ test(
     const own = join(directory.path, "own");
     mkdirSync(own);
     chownSync(own, nobody.uid, nobody.gid);
-    const child = start(CHILD, "nobody", directory.path);
+    const child = startChild(CHILD, "nobody", directory.path);
     try {
       const { pid, ...result } = await firstLine(child);
       const threads = threadsOf(Number(pid));
@@ -106,7 +77,7 @@ test(
       // In root's directory the socket cannot be removed any more: the next start does it.
       const socket = join(directory.path, "clh.sock_1");
       assert.equal(lstatSync(socket).isSocket(), true);
-      const next = start(CHILD, "nobody", directory.path);
+      const next = startChild(CHILD, "nobody", directory.path);
       assert.equal((await firstLine(next))["uid"], nobody.uid);
       next.stdin?.end();
       await once(next, "close");
@@ -117,9 +88,9 @@ test(
   },
 );
 
-test("a user by number is taken too", needsRoot, async () => {
+test("a user by number is taken too", NEEDS_ROOT, async () => {
   const nobody = (await loadLibc()).userByName("nobody");
-  const child = start(CHILD, String(nobody?.uid));
+  const child = startChild(CHILD, String(nobody?.uid));
   const result = await firstLine(child);
   assert.equal(result["uid"], nobody?.uid);
   child.stdin?.end();
@@ -128,7 +99,7 @@ test("a user by number is taken too", needsRoot, async () => {
 
 test(
   "a user that is not there, or is root, is refused before anything changes",
-  needsRoot,
+  NEEDS_ROOT,
   async () => {
     await assert.rejects(openPrivileges("no-such-user-here"), (error) => {
       assert(error instanceof PrivilegeError);
@@ -147,19 +118,9 @@ test(
 );
 
 test("who is not root stays who it is, whatever the user", async () => {
-  const privileges = isRoot ? await asNobody() : await openPrivileges("no-such-user-here");
+  const privileges = await asNobody(() => openPrivileges("no-such-user-here"));
   assert.equal(privileges.owner, undefined);
   const before = process.geteuid?.();
   privileges.drop();
   assert.equal(process.geteuid?.(), before);
 });
-
-/** Asks as an effective user that is not root, for a moment. */
-async function asNobody() {
-  process.seteuid?.(65534);
-  try {
-    return await openPrivileges("no-such-user-here");
-  } finally {
-    process.seteuid?.(0);
-  }
-}
