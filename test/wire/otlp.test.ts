@@ -23,6 +23,9 @@ import { RandomSpans } from "./support/random-span.ts";
 import { expressible, serializeRecords } from "./support/readable-span.ts";
 import { asOtlp, type OtlpRecord } from "./support/span-record.ts";
 
+/** For what takes a second or so: a busy machine takes many. Milliseconds. */
+const SLOW = { timeout: 60_000 };
+
 const spans = new EncodedSpans();
 
 interface Part {
@@ -78,16 +81,20 @@ function fieldOffset(...fields: Uint8Array[]): number {
 
 describe("requests of OpenTelemetry's own serializer", () => {
   for (const name of FIXTURES) {
-    test(`${name}: the spans come through untouched, and are those of the other encodings`, () => {
-      const { bincode } = fixture(name);
-      const records = bincode.map((payload) => expressible(readBincode(payload).record));
-      const parts = decode(serializeRecords(records));
-      assert.equal(parts.length, records.length);
-      const outcomes = new Set(parts.map((part) => JSON.stringify(recordOf(part))));
-      for (const record of records) {
-        assert.ok(outcomes.has(JSON.stringify(recordOf(reference(asOtlp(record))))));
-      }
-    });
+    test(
+      `${name}: the spans come through untouched, and are those of the other encodings`,
+      SLOW,
+      () => {
+        const { bincode } = fixture(name);
+        const records = bincode.map((payload) => expressible(readBincode(payload).record));
+        const parts = decode(serializeRecords(records));
+        assert.equal(parts.length, records.length);
+        const outcomes = new Set(parts.map((part) => JSON.stringify(recordOf(part))));
+        for (const record of records) {
+          assert.ok(outcomes.has(JSON.stringify(recordOf(reference(asOtlp(record))))));
+        }
+      },
+    );
   }
 
   /** One record by itself. */
@@ -107,7 +114,7 @@ describe("requests of OpenTelemetry's own serializer", () => {
     };
   }
 
-  test("random spans", () => {
+  test("random spans", SLOW, () => {
     const made = new RandomSpans(81);
     for (let i = 0; i < 500; i++) {
       const record = expressible(made.span());
@@ -120,7 +127,7 @@ describe("requests of OpenTelemetry's own serializer", () => {
   });
 });
 
-test("a request of other encodings' spans comes out as the same bytes", () => {
+test("a request of other encodings' spans comes out as the same bytes", SLOW, () => {
   for (const name of FIXTURES) {
     for (const payload of fixture(name).bincode) {
       const fromBincode = new EncodedSpans();
@@ -196,7 +203,7 @@ describe("a request is taken apart", () => {
     ]);
   });
 
-  test("ten thousand spans", () => {
+  test("ten thousand spans", SLOW, () => {
     const names = Array.from({ length: 10_000 }, (_, i) => `span ${i}`);
     const parts = decode(bytesField(1, bytesField(2, ...names.map(span))));
     assert.deepEqual(parts.map((part) => part.span), names.map((name) => hex(span(name))));

@@ -14,6 +14,9 @@ import { RandomSpans } from "./support/random-span.ts";
 import { asOtlp, type SpanRecord } from "./support/span-record.ts";
 
 const ENCODINGS = ["bincode", "json", "otlp"] as const;
+/** For what takes a second or so: a busy machine takes many. Milliseconds. */
+const SLOW = { timeout: 60_000 };
+
 const spans = new EncodedSpans();
 
 function decode(decoder: PayloadDecoder, payload: Uint8Array): Encoding {
@@ -57,7 +60,7 @@ function beginningWith(byte: number, record: SpanRecord): SpanRecord {
 const made = new RandomSpans(91, { nonFinite: false });
 
 for (const name of FIXTURES) {
-  test(`${name}: the three encodings give the same bytes`, () => {
+  test(`${name}: the three encodings give the same bytes`, SLOW, () => {
     const { bincode, json } = fixture(name);
     const decoders = {
       bincode: new PayloadDecoder(),
@@ -102,7 +105,7 @@ for (const name of FIXTURES) {
 }
 
 describe("an encoding is told apart", () => {
-  test("whatever byte bincode begins with", () => {
+  test("whatever byte bincode begins with", SLOW, () => {
     for (let byte = 0; byte < 256; byte++) {
       const record = beginningWith(byte, made.span());
       const payload = encodeBincode(record);
@@ -125,7 +128,7 @@ describe("an encoding is told apart", () => {
     assert.deepEqual(decodeEncodedSpans(spans), [asOtlp(record)]);
   });
 
-  test("of guests that change it as they like", () => {
+  test("of guests that change it as they like", SLOW, () => {
     const random = new Random(92);
     const decoder = new PayloadDecoder();
     const seen = new Set<Encoding>();
