@@ -87,12 +87,8 @@ async function start(
     ? () => openDump(settings, dump, metrics)
     : await prepareDelivery(settings, privileges, metrics, trace, log, undo);
 
-  let sink: SpanSink | undefined = undefined;
   let notReady: string | undefined = "starting";
-  const server = await startMetrics(settings, metrics, log, () => {
-    if (notReady !== undefined) return notReady;
-    return sink?.full === true ? "the queue is full: guests are not read" : undefined;
-  });
+  const server = await startMetrics(settings, metrics, log, () => notReady);
   if (server !== undefined) undo.push(() => server.close());
 
   const onProblem = (message: string, error?: Error): void =>
@@ -108,7 +104,7 @@ async function start(
   await trace.step("listen", () => listener.listen(accept));
   // From here to the end nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
-  sink = linkRoots(openSink(), settings.rootLink);
+  const sink = linkRoots(openSink(), settings.rootLink);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   notReady = undefined;
   trace.started();
