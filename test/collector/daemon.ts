@@ -11,8 +11,8 @@ import { connect, createServer, type Server } from "node:net";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 
-const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 20;
 const LOG_TAIL_CHARACTERS = 2_000;
 

@@ -14,7 +14,7 @@ export interface ForwarderSettings {
   readonly directory: string;
   /** The sandbox whose VMM's socket it is. */
   readonly sandbox: string;
-  /** Beside those that say where to listen. */
+  /** Beside those that say where to listen; they win over {@link SHUTDOWN_TIMEOUT}. */
   readonly arguments: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -29,6 +29,8 @@ export interface LogRecord {
 /** How long a record may take to appear in the log, milliseconds. */
 const LOG_TIMEOUT_MS = 60_000;
 const PORT = 10240;
+/** A busy machine may need longer than the forwarder's default to deliver what tests have sent. */
+const SHUTDOWN_TIMEOUT = "60s";
 
 /** A forwarder that listens at a hybrid socket. */
 export class Forwarder {
@@ -52,7 +54,10 @@ export class Forwarder {
     const before = recordsOf(log).length;
     const daemon = await Daemon.start({
       command: program("KTF_EXECUTABLE"),
-      arguments: [...settings.arguments, "--socket-path", socketPath],
+      arguments: [
+        ...["--socket-path", socketPath, "--shutdown-timeout", SHUTDOWN_TIMEOUT],
+        ...settings.arguments,
+      ],
       environment: settings.environment ?? {},
       log,
       ready: () =>
