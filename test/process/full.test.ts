@@ -63,7 +63,8 @@ test("--when-full drop-oldest: guests are read on, the newest spans stay, each d
   const dropped = await forwarder.metric("spans_dropped_total", "queue-full");
   assert.equal(dropped, (await forwarder.figures()).dropped);
   assert.ok(dropped > COUNT / 2, `${dropped} dropped`);
-  assert.equal(stub.taken.size, COUNT - dropped);
+  // No more than those are missing: what was taken, but answered too late to count, may have been dropped as well.
+  assert.ok(COUNT - stub.taken.size <= dropped, `${stub.taken.size} taken, ${dropped} dropped`);
   // Those under way when the queue was full may be older.
   const newest = plainIds(1 + COUNT - 100, 100);
   assert.deepEqual(newest.filter((id) => !stub.taken.has(id)), []);
