@@ -94,11 +94,11 @@ export class JsonInput {
   }
 
   /**
-   * How many bytes, at most, what is left to read becomes. Whoever writes numbers of an array has to make that room
-   * again before each: `-1,` becomes 13 bytes.
+   * How many bytes the payload becomes at most, but for numbers of arrays: `-1,` becomes 13 bytes. Whoever writes those
+   * makes this room again before each, for all of the payload: what is read last may stand first.
    */
   get outputBytes(): number {
-    return (this.end - this.at) * EXPANSION + OVERHEAD_BYTES;
+    return this.end * EXPANSION + OVERHEAD_BYTES;
   }
 
   /** What was read since `start`, which is ASCII, as a string. */

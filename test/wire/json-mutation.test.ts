@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { ProtobufWriter } from "../../src/otlp/protobuf-writer.ts";
 import { decodeJson } from "../../src/wire/json.ts";
 import { WireError } from "../../src/wire/wire-error.ts";
 import { decodeEncodedSpans } from "./support/decode-span.ts";
@@ -17,7 +18,7 @@ const ALL = process.env["KTF_ALL_MUTATIONS"] === "1";
 /** Milliseconds, for all of them on a busy machine. */
 const LIMIT = { timeout: ALL ? 7_200_000 : 60_000 };
 
-const spans = new EncodedSpans();
+let spans = new EncodedSpans();
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -41,7 +42,9 @@ function checkTaken(payload: Uint8Array, span: OtlpRecord): void {
 
 /** Whatever the payload is, it is refused with a typed error or is a valid span. */
 function check(payload: Uint8Array): "taken" | "refused" {
-  spans.clear();
+  // Each time a buffer that has no room but what the decoder makes.
+  spans = new EncodedSpans();
+  Object.defineProperty(spans, "writer", { value: new ProtobufWriter(0) });
   try {
     decodeJson(payload, 0, payload.length, spans);
   } catch (error) {

@@ -831,6 +831,36 @@ describe("attributes", () => {
     assert.deepEqual(values("Bool", "true"), { boolValue: true });
   });
 
+  test(
+    "elements that grow, before text that is read after them and stands before them",
+    SLOW,
+    () => {
+      for (let elements = 1_000; elements < 30_000; elements = Math.floor(elements * 1.3)) {
+        // Eleven bytes of output for two of input, and then as much as was thought to be left.
+        for (const length of [2, 3, 3.5, 4, 8]) {
+          const { status_message: _, attributes: __, ...others } = MEMBERS;
+          const message = "m".repeat(elements * length);
+          const text = json({
+            status_message: `"${message}"`,
+            ...others,
+            attributes:
+              `{"max_len":1,"dropped_count":0,"evict_list":[],"map":{"a":{"Array":{"F64":[${
+                "0,".repeat(elements)
+              }0]}}}}`,
+          });
+          // A buffer that has not grown before.
+          const fresh = new EncodedSpans();
+          const payload = bytesOf(text);
+          decodeJson(payload, 0, payload.length, fresh);
+          const { buffer, position } = fresh.writer;
+          assert.ok(position <= buffer.length);
+          const span = Buffer.from(buffer.subarray(fresh.spanStart(0), fresh.spanEnd(0)));
+          assert.ok(span.indexOf(message) > elements * 11);
+        }
+      }
+    },
+  );
+
   test("trace state", () => {
     const state = (text: string) =>
       decode(span({ span_context: CONTEXT.replace("null", text) })).traceState;
