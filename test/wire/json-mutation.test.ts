@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
-import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { ProtobufWriter } from "../../src/otlp/protobuf-writer.ts";
 import { decodeJson } from "../../src/wire/json.ts";
 import { WireError } from "../../src/wire/wire-error.ts";
 import { decodeEncodedSpans } from "./support/decode-span.ts";
@@ -10,6 +8,7 @@ import { fixture, FIXTURES } from "./support/fixtures.ts";
 import { encodeJson } from "./support/json-encoder.ts";
 import { mutatedJson, replacedValue } from "./support/json-mutations.ts";
 import { changedBytes, cuts, scrambled } from "./support/mutations.ts";
+import { tightSpans } from "./support/otlp-tight-spans.ts";
 import { RandomSpans } from "./support/random-span.ts";
 import type { OtlpRecord } from "./support/span-record.ts";
 
@@ -18,7 +17,7 @@ const ALL = process.env["KTF_ALL_MUTATIONS"] === "1";
 /** Milliseconds, for all of them on a busy machine. */
 const LIMIT = { timeout: ALL ? 7_200_000 : 60_000 };
 
-let spans = new EncodedSpans();
+let spans = tightSpans();
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -42,9 +41,7 @@ function checkTaken(payload: Uint8Array, span: OtlpRecord): void {
 
 /** Whatever the payload is, it is refused with a typed error or is a valid span. */
 function check(payload: Uint8Array): "taken" | "refused" {
-  // Each time a buffer that has no room but what the decoder makes.
-  spans = new EncodedSpans();
-  Object.defineProperty(spans, "writer", { value: new ProtobufWriter(0) });
+  spans = tightSpans();
   try {
     decodeJson(payload, 0, payload.length, spans);
   } catch (error) {

@@ -3,7 +3,6 @@ import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { decodeBincode } from "../../../src/wire/bincode.ts";
 import { decodeJson } from "../../../src/wire/json.ts";
 import { WireError } from "../../../src/wire/wire-error.ts";
@@ -14,6 +13,7 @@ import { encodeJson } from "../../wire/support/json-encoder.ts";
 import { mutatedJson, replacedValue } from "../../wire/support/json-mutations.ts";
 import { changedBytes, extremeLengths, scrambled } from "../../wire/support/mutations.ts";
 import { readBincode } from "../../wire/support/bincode-reference.ts";
+import { tightSpans } from "../../wire/support/otlp-tight-spans.ts";
 import { RandomSpans } from "../../wire/support/random-span.ts";
 import { asOtlp, asRecorded, type SpanRecord } from "../../wire/support/span-record.ts";
 
@@ -33,7 +33,7 @@ type Encoding = "bincode" | "json";
 /** A span, or why it is none. */
 type Verdict = SpanRecord | { readonly error: string };
 
-const spans = new EncodedSpans();
+let spans = tightSpans();
 
 /** What the crates make of each payload. */
 function judge(encoding: Encoding, payloads: readonly Uint8Array[]): Verdict[] {
@@ -54,7 +54,7 @@ function judge(encoding: Encoding, payloads: readonly Uint8Array[]): Verdict[] {
 
 /** What this project makes of a payload, where it takes it. */
 function decode(encoding: Encoding, payload: Uint8Array): WireError | undefined {
-  spans.clear();
+  spans = tightSpans();
   try {
     (encoding === "json" ? decodeJson : decodeBincode)(payload, 0, payload.length, spans);
     return undefined;
