@@ -8,7 +8,7 @@ import { test } from "../../process/support/test.ts";
 import { Random } from "../../wire/support/random.ts";
 import { assertEquation } from "./support/equation.ts";
 import { fromEnvironment, report } from "./support/report.ts";
-import { Stage } from "./support/stage.ts";
+import { spooled, Stage } from "./support/stage.ts";
 
 /** Forwarders killed in all, and how many are at work at the same time, each with a spool of its own. */
 const KILLS = 100;
@@ -87,7 +87,7 @@ test("SIGKILL at 100 random moments under load: what was written a second before
   await using stages = new AsyncDisposableStack();
   const lanes: Lane[] = [];
   for (let i = 0; i < LANES; i++) {
-    const stage = stages.use(await Stage.open(["--spool-dir", "SPOOL"]));
+    const stage = stages.use(await Stage.open({ args: spooled }));
     lanes.push(new Lane(stage, new Random(seed + i)));
   }
   await Promise.all(lanes.map(async (lane) => {

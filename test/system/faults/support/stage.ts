@@ -16,33 +16,45 @@ const ENVIRONMENT = {
   OTEL_EXPORTER_OTLP_TIMEOUT: "500",
 };
 
+/** What differs from stage to stage. */
+export interface StageSettings {
+  /** Further arguments, which may name files in the sandbox's directory. */
+  readonly args?: (sandbox: Sandbox) => readonly string[];
+  /** How the process is run. */
+  readonly run?: RunOptions;
+  /** Default: a new one. */
+  readonly farEnd?: FarEnd;
+  /** Default: the far end's. */
+  readonly endpoint?: string;
+}
+
+/** Arguments for a spool in the sandbox's directory. */
+export function spooled(sandbox: Sandbox): string[] {
+  return ["--spool-dir", sandbox.path("spool")];
+}
+
 /** A sandbox's socket, a collector that can fail, and forwarders between them, one after the other. */
 export class Stage implements AsyncDisposable {
   readonly sandbox = new Sandbox();
   readonly farEnd: FarEnd;
   readonly guests: LoadGuest[] = [];
   readonly #args: readonly string[];
-  readonly #options: RunOptions;
+  readonly #run: RunOptions;
   #forwarder: Forwarder | undefined;
 
-  private constructor(farEnd: FarEnd, args: readonly string[], options: RunOptions) {
+  private constructor(farEnd: FarEnd, settings: StageSettings) {
     this.farEnd = farEnd;
-    this.#options = { ...options, env: { ...ENVIRONMENT, ...options.env } };
+    const { args, endpoint = farEnd.url, run = {} } = settings;
+    this.#run = { ...run, env: { ...ENVIRONMENT, ...run.env } };
     this.#args = [
-      ...["--socket-path", this.sandbox.socketPath, "--metrics", "0"],
-      ...["--otlp-endpoint", farEnd.url, "--shutdown-timeout", "30s", ...args],
+      ...["--socket-path", this.sandbox.socketPath, "--otlp-endpoint", endpoint],
+      ...["--metrics", "0", "--shutdown-timeout", "30s"],
+      ...args?.(this.sandbox) ?? [],
     ];
   }
 
-  /** @param args `SPOOL` stands for a directory of its own. */
-  static async open(args: readonly string[] = [], options: RunOptions = {}): Promise<Stage> {
-    const stage = new Stage(await FarEnd.start(), args, options);
-    return stage;
-  }
-
-  /** Where a spool may be. */
-  get spool(): string {
-    return this.sandbox.path("spool");
+  static async open(settings: StageSettings = {}): Promise<Stage> {
+    return new Stage(settings.farEnd ?? await FarEnd.start(), settings);
   }
 
   /** The forwarder started last. */
@@ -52,12 +64,12 @@ export class Stage implements AsyncDisposable {
 
   /** Starts a forwarder; resolves when it listens. */
   async start(): Promise<Forwarder> {
-    return this.#forwarder = await startForwarder(this.#arguments, this.#options);
+    return this.#forwarder = await startForwarder(this.#args, this.#run);
   }
 
   /** Starts a forwarder without waiting. */
   launch(): Forwarder {
-    return this.#forwarder = new Forwarder(this.#arguments, this.#options);
+    return this.#forwarder = new Forwarder(this.#args, this.#run);
   }
 
   watch(): Equation {
@@ -104,10 +116,6 @@ export class Stage implements AsyncDisposable {
       return !this.guests.some(({ first, next }) => number >= first && number < next);
     });
     assert.deepEqual(strangers, []);
-  }
-
-  get #arguments(): string[] {
-    return this.#args.map((arg) => arg === "SPOOL" ? this.spool : arg);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
