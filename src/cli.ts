@@ -117,19 +117,20 @@ function completionShell(argument: string): CompletionShell {
   }
 }
 
-/** What commander found: a switch is true, any other option the text it was given. */
-type Flags = Readonly<Record<string, string | true>>;
+/** What commander found: a switch is true, any other option the text it was given, or each of them. */
+type Flags = Readonly<Record<string, string | readonly string[] | true>>;
 
 function resolve<Table extends Readonly<Record<string, Option>>>(
   table: Table,
   flags: Flags,
   environment: Environment,
 ) {
-  const texts: Record<string, string> = {};
+  const texts: Record<string, string | readonly string[]> = {};
   for (const [key, value] of Object.entries(flags)) {
     // `--socket-path --dump-only`: the value was forgotten, and the next flag taken for it.
-    if (value !== true && FLAGS.has(value)) {
-      throw new UsageError(`${table[key]?.flag ?? key} needs a value before ${value}`);
+    const taken = [value].flat().find((text) => text !== true && FLAGS.has(text));
+    if (taken !== undefined) {
+      throw new UsageError(`${table[key]?.flag ?? key} needs a value before ${taken}`);
     }
     texts[key] = value === true ? "true" : value;
   }
@@ -155,9 +156,12 @@ function refuseFlags(program: Program, command: string): void {
 
 function addOptions(program: Program, table: Readonly<Record<string, Option>>): void {
   for (const option of Object.values(table)) {
-    if (option.flag !== undefined) {
-      program.addOption(new ProgramOption(flagsOf(option), describe(option)));
+    if (option.flag === undefined) continue;
+    const added = new ProgramOption(flagsOf(option), describe(option));
+    if (option.separator !== undefined) {
+      added.argParser((value: string, earlier: readonly string[] = []) => [...earlier, value]);
     }
+    program.addOption(added);
   }
 }
 

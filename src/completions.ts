@@ -141,7 +141,11 @@ function zshSpec(option: Flagged, name: string): string {
   if (option.metavar === undefined) return `'${others}${name}[${help}]'`;
   // `=`: the value follows in the same word or the next; `+`: the same for a short flag, without the `=`.
   const separator = name.startsWith("--") ? "=" : "+";
-  return `'${others}${name}${separator}[${help}]:${option.metavar}:${zshAction(option.complete)}'`;
+  // `*`: may be given again.
+  const repeated = option.separator === undefined ? "" : "*";
+  return `'${others}${repeated}${name}${separator}[${help}]:${option.metavar}:${
+    zshAction(option.complete)
+  }'`;
 }
 
 function zshAction(complete: Completion | undefined): string {

@@ -7,7 +7,8 @@ import { prepareSpoolDirectory } from "./delivery/spool-directory.ts";
 import { createListener } from "./listen/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./listen/descriptor-budget.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./listen/listener.ts";
-import type { Logger } from "./log.ts";
+import { neededLater } from "./listen/needed-later.ts";
+import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { createExporter } from "./otlp/create-exporter.ts";
 import { jsonLine, textRecord } from "./otlp/record-text.ts";
@@ -28,6 +29,9 @@ const READING_SHARE = 0.5;
 
 /** How long the end waits for own spans to be sent, milliseconds: they are worth less than a quick stop. */
 const OWN_SPANS_MS = 2_000;
+
+/** Problems with listening, all together: who makes directories could else fill the log. */
+const LISTEN_LOG_LIMIT: RateLimit = { records: 20, key: () => "" };
 
 /** What the forwarder needs of the process it runs in. */
 export interface ForwarderOptions {
@@ -82,7 +86,7 @@ async function start(
   const metrics = new Metrics();
   const trace = await prepareSelfTrace(settings, log);
   undo.push(() => trace.stop(OWN_SPANS_MS));
-  const privileges = await openPrivileges(settings.user);
+  const privileges = await openPrivileges(settings.user, await neededLater(settings.listen));
   const openSink = settings.dumpOnly
     ? () => openDump(settings, dump, metrics)
     : await prepareDelivery(settings, privileges, metrics, trace, log, undo);
@@ -91,10 +95,16 @@ async function start(
   const server = await startMetrics(settings, metrics, log, () => notReady);
   if (server !== undefined) undo.push(() => server.close());
 
-  const onProblem = (message: string, error?: Error): void =>
-    log.of("listen").warn(message, { error });
+  const listenLog = rateLimited(log.of("listen"), LISTEN_LOG_LIMIT);
+  const onProblem = (message: string, error?: Error): void => listenLog.warn(message, { error });
   const budget = new DescriptorBudget(openFileLimit(), onProblem);
-  const listener = createListener(settings.listen, { budget, onProblem });
+  const listener = createListener(settings.listen, {
+    budget,
+    onProblem,
+    onNotice: (message, fields) => log.of("listen").info(message, fields),
+    privileged: privileges.run,
+    user: privileges.owner?.uid,
+  });
   undo.push(() => listener.stopAccepting());
   let receiver: Receiver | undefined = undefined;
   const accept = (connection: GuestConnection): GuestReceiver => {
@@ -106,10 +116,12 @@ async function start(
   trace.step("drop privileges", () => privileges.drop());
   const sink = linkRoots(openSink(), settings.rootLink);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
+  listener.begin?.();
   notReady = undefined;
   trace.started();
   log.info("listening", { address: listener.address });
-  return running({ settings, listener, receiver, sink, server, metrics, trace, log }, (why) => {
+  const parts = { settings, listener, listenLog, receiver, sink, server, metrics, trace, log };
+  return running(parts, (why) => {
     notReady = why;
   });
 }
@@ -117,6 +129,7 @@ async function start(
 interface Parts {
   readonly settings: Settings;
   readonly listener: Listener;
+  readonly listenLog: RateLimitedLogger;
   readonly receiver: Receiver;
   readonly sink: SpanSink;
   readonly server: MetricsServer | undefined;
@@ -126,7 +139,7 @@ interface Parts {
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, receiver, sink, server, metrics, trace, log } = parts;
+  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, capacities(settings)));
 
   async function stop(): Promise<number> {
@@ -152,6 +165,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     return lost;
   }
   async function end(): Promise<void> {
+    listenLog.flush();
     logFigures();
     await server?.close();
   }

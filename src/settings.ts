@@ -1,6 +1,7 @@
 import type { LogFormat, LogLevel } from "./log.ts";
 import { otlpSettings } from "./options/endpoint.ts";
 import type { Resolved } from "./options/resolve.ts";
+import { KATA_SOCKET_PATHS, socketPath, type SocketTemplate } from "./options/socket-path.ts";
 import type { OPTIONS } from "./options/table.ts";
 import { type TraceContext, traceparent } from "./options/traceparent.ts";
 import { quoted, showBytes, UsageError } from "./options/values.ts";
@@ -20,6 +21,8 @@ export type ListenSettings =
     /** The CID to bind; `any` is VMADDR_CID_ANY. */
     readonly cid: number | "any";
     readonly port: number;
+    /** That it cannot be had is logged, and no error. */
+    readonly optional?: true;
   }
   | {
     readonly kind: "hybrid";
@@ -30,6 +33,15 @@ export type ListenSettings =
     readonly mode: number;
     /** The socket's group, by name or number. */
     readonly group?: string;
+  }
+  | SocketTemplate & {
+    readonly port: number;
+    /** Permission bits of each socket. */
+    readonly mode: number;
+    /** Each socket's group, by name or number. */
+    readonly group?: string;
+    /** That the sandboxes' directory cannot be watched is logged, and no error. */
+    readonly optional?: true;
   };
 
 /** The collector. Headers, timeout, compression and certificates are read from `OTEL_EXPORTER_OTLP_*` by OpenTelemetry's packages. */
@@ -85,7 +97,7 @@ export interface SelfTraceSettings {
 
 /** Everything the forwarder is told, checked. Made once, never changed. */
 export interface Settings {
-  readonly listen: ListenSettings;
+  readonly listen: readonly [ListenSettings, ...ListenSettings[]];
   readonly otlp: OtlpSettings;
   /** `service.name` of everything forwarded. */
   readonly traceName: string;
@@ -190,39 +202,66 @@ function rootLink(
   }
 }
 
-function listenSettings(options: Resolved<typeof OPTIONS>): ListenSettings {
-  const { socketPath, socketMode, socketGroup, vsockCid, vsockPort } = options;
+/**
+ * AF_VSOCK is listened to where a CID is given, where all hypervisors are asked for, or nothing else is; a socket path
+ * given twice is one.
+ */
+function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
+  const { vsockCid, vsockPort } = options;
   const port = vsockPort.value;
-  // A flag wins over the environment here too: a CID on the command line asks for standard vsock.
-  const cidWins = vsockCid.source === "flag" && socketPath?.source === "environment";
-  if (socketPath === undefined || cidWins) {
-    if (port === VMADDR_PORT_ANY) {
-      throw new UsageError(
-        `${vsockPort.name}: ${port} means any port: give the one agents connect to`,
-      );
-    }
-    return { kind: "vsock", cid: vsockCid.value, port };
-  }
-  if (vsockCid.source === socketPath.source && vsockCid.value !== "any") {
+  const all = options.allHypervisors?.value === true;
+  const hybrid = hybridSettings(options, all);
+  const [first, ...others] = hybrid;
+  if (first !== undefined && vsockCid.source === "default" && !all) return [first, ...others];
+  if (port === VMADDR_PORT_ANY) {
     throw new UsageError(
-      `${vsockCid.name}: a CID is for standard vsock, ${socketPath.name} is for hybrid vsock: give one of them`,
+      `${vsockPort.name}: ${port} means any port: give the one agents connect to`,
     );
   }
-  const listening = `${socketPath.value}_${port}`;
-  const length = new TextEncoder().encode(listening).length;
-  if (length > LONGEST_SOCKET_PATH) {
-    throw new UsageError(
-      `${socketPath.name}: ${quoted(listening)} has ${length} bytes, ` +
-        `a UNIX socket's path at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
-    );
-  }
-  return {
-    kind: "hybrid",
-    socketPath: socketPath.value,
+  const vsock: ListenSettings = {
+    kind: "vsock",
+    cid: vsockCid.value,
     port,
+    ...(all && vsockCid.source === "default" && { optional: true }),
+  };
+  return [vsock, ...hybrid];
+}
+
+function hybridSettings(
+  { socketPath: given, socketMode, socketGroup, vsockPort }: Resolved<typeof OPTIONS>,
+  all: boolean,
+): ListenSettings[] {
+  const common = {
+    port: vsockPort.value,
     mode: socketMode.value,
     ...(socketGroup && { group: socketGroup.value }),
   };
+  const found = new Map<string, ListenSettings>();
+  for (const path of given?.value ?? []) {
+    if (path.kind === "path") checkLength(given?.name ?? "", `${path.path}_${common.port}`);
+    found.set(
+      JSON.stringify(path),
+      path.kind === "template"
+        ? { ...path, ...common }
+        : { kind: "hybrid", socketPath: path.path, ...common },
+    );
+  }
+  for (const path of all ? KATA_SOCKET_PATHS.map(socketPath) : []) {
+    const key = JSON.stringify(path);
+    if (path.kind !== "template" || found.has(key)) continue;
+    found.set(key, { ...path, ...common, optional: true });
+  }
+  return [...found.values()];
+}
+
+function checkLength(option: string, listening: string): void {
+  const length = new TextEncoder().encode(listening).length;
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new UsageError(
+      `${option}: ${quoted(listening)} has ${length} bytes, ` +
+        `a UNIX socket's path at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
+    );
+  }
 }
 
 function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {

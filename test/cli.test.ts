@@ -144,5 +144,5 @@ test("parsing twice gives the same: nothing is kept between calls", () => {
   parseCommandLine(["--vsock-port", "7"], {});
   const command = parseCommandLine([], {});
   assert.ok(command.kind === "run");
-  assert.equal(command.settings.listen.port, 10240);
+  assert.equal(command.settings.listen[0].port, 10240);
 });

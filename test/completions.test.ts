@@ -83,17 +83,18 @@ test("zsh and fish: every flag with its sentence and its values, quoted for the 
   const zsh = completionScript("zsh");
   const fish = completionScript("fish");
   for (const flag of FLAGS) {
-    assert.ok(zsh.includes(`    '${flag}`) || zsh.includes(`)${flag}=[`), flag);
+    const starts = [`    '${flag}`, `    '*${flag}`, `)${flag}=[`];
+    assert.ok(starts.some((start) => zsh.includes(start)), flag);
     assert.ok(fish.includes(` -l ${flag.slice(2)} `), flag);
   }
   assert.ok(zsh.startsWith("#compdef kata-trace-forwarder\n"));
   assert.ok(
     zsh.includes(
-      "Hybrid vsock\\: the VMM'\\''s socket; listens at PATH_PORT beside it]:PATH:_files'",
+      "'*--socket-path=[Hybrid vsock\\: the VMM'\\''s socket, or with {ID} those of all sandboxes; may be given again]:PATH:_files'",
     ),
   );
   assert.ok(zsh.includes("]:WHAT:(pause drop-oldest)'"));
-  assert.ok(fish.includes("-l socket-path -r -F -d 'Hybrid vsock: the VMM\\'s socket;"));
+  assert.ok(fish.includes("-l socket-path -r -F -d 'Hybrid vsock: the VMM\\'s socket,"));
   assert.ok(fish.includes("-l when-full -x -a 'pause drop-oldest' -d "));
   assert.ok(fish.includes("-n '__fish_seen_subcommand_from demo' -l width -x -d "));
 });

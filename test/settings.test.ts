@@ -34,7 +34,7 @@ const CONTEXT = {
 };
 
 const DEFAULTS: Settings = {
-  listen: { kind: "vsock", cid: "any", port: 10240 },
+  listen: [{ kind: "vsock", cid: "any", port: 10240 }],
   otlp: { protocol: "grpc", url: "http://localhost:4317" },
   traceName: "kata-agent",
   resourceAttributes: new Map(),
@@ -60,6 +60,18 @@ test("the defaults", () => {
   assert.deepEqual(settings([]), DEFAULTS);
 });
 
+const SOCKET = { port: 10240, mode: 0o660 };
+const TEMPLATE = { ...SOCKET, kind: "template", optional: true } as const;
+/** AF_VSOCK and Kata's own socket paths. */
+const ALL_HYPERVISORS: Settings["listen"] = [
+  { kind: "vsock", cid: "any", port: 10240, optional: true },
+  { ...TEMPLATE, directory: "/run/vc/vm", between: [], name: "clh.sock" },
+  { ...TEMPLATE, directory: "/run/vc/firecracker", between: ["root"], name: "kata.hvsock" },
+  { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock" },
+  { ...TEMPLATE, directory: "/run/kata/firecracker", between: ["root"], name: "kata.hvsock" },
+  { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock" },
+];
+
 /** For each option a value that differs from the default, the settings it makes, and what it needs beside it. */
 const EXAMPLES: Readonly<
   Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
@@ -73,13 +85,14 @@ const EXAMPLES: Readonly<
   waitForCollector: ["true", { waitForCollector: true }],
   dumpOnly: ["true", { dumpOnly: true }],
   socketPath: ["/run/foo/clh.sock", {
-    listen: { kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 },
+    listen: [{ kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 }],
   }],
+  allHypervisors: ["true", { listen: ALL_HYPERVISORS }],
   // These two show with a socket only: see below.
   socketMode: ["0600", {}],
   socketGroup: ["kvm", {}],
-  vsockCid: ["3", { listen: { kind: "vsock", cid: 3, port: 10240 } }],
-  vsockPort: ["1", { listen: { kind: "vsock", cid: "any", port: 1 } }],
+  vsockCid: ["3", { listen: [{ kind: "vsock", cid: 3, port: 10240 }] }],
+  vsockPort: ["1", { listen: [{ kind: "vsock", cid: "any", port: 1 }] }],
   user: ["tracer", { user: "tracer" }],
   batchSpans: ["7", { batch: { ...DEFAULTS.batch, maxSpans: 7 } }],
   batchDelay: ["20", { batch: { ...DEFAULTS.batch, maxDelayMs: 20 } }],
@@ -304,45 +317,86 @@ test("the hybrid socket's own options", () => {
     "--socket-group",
     "kvm",
   ];
-  assert.deepEqual(settings([...options, "--vsock-port", "4294967295"]).listen, {
+  assert.deepEqual(settings([...options, "--vsock-port", "4294967295"]).listen, [{
     kind: "hybrid",
     socketPath: `${process.cwd()}/vm/clh.sock`,
     port: 4294967295,
     mode: 0o600,
     group: "kvm",
-  });
+  }]);
 });
 
-test("hybrid or standard: two from one place contradict, else the flag wins", () => {
+test("AF_VSOCK is listened to where it is asked for, or nothing else is", () => {
+  const listening = (argv: readonly string[], environment: Environment = {}) =>
+    settings(argv, environment).listen.map((each) => each.kind === "vsock" ? each.cid : each.kind);
   const socket = ["--socket-path", "/s"];
   const socketVariable = { KATA_TRACE_FORWARDER_SOCKET_PATH: "/s" };
   const cidVariable = { KATA_TRACE_FORWARDER_VSOCK_CID: "3" };
-  assert.equal(
-    usageError([...socket, "--vsock-cid", "3"]),
-    "--vsock-cid: a CID is for standard vsock, --socket-path is for hybrid vsock: give one of them",
+  assert.deepEqual(listening(socket), ["hybrid"]);
+  assert.deepEqual(listening([], socketVariable), ["hybrid"]);
+  assert.deepEqual(listening([...socket, "--vsock-cid", "3"]), [3, "hybrid"]);
+  assert.deepEqual(listening([...socket, "--vsock-cid", "any"]), ["any", "hybrid"]);
+  assert.deepEqual(listening(socket, cidVariable), [3, "hybrid"]);
+  assert.deepEqual(listening(["--vsock-cid", "4"], { ...socketVariable, ...cidVariable }), [
+    4,
+    "hybrid",
+  ]);
+});
+
+test("several socket paths, and one given twice", () => {
+  const template = { kind: "template", directory: "/run/vc/vm", between: [], name: "clh.sock" };
+  const expected = [
+    { ...SOCKET, kind: "hybrid", socketPath: "/run/foo/clh.sock" },
+    { ...SOCKET, ...template },
+  ];
+  const paths = ["/run/foo/clh.sock", "/run/vc/vm/{ID}/clh.sock"] as const;
+  const flags = [...paths, ...paths].flatMap((path) => ["--socket-path", path]);
+  assert.deepEqual(settings(flags).listen, expected);
+  assert.deepEqual(
+    settings([], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths.join(":") }).listen,
+    expected,
+  );
+  // All of them from one place.
+  assert.deepEqual(
+    settings(["--socket-path", paths[0]], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths[1] }).listen,
+    [expected[0]],
   );
   assert.match(
-    usageError([], { ...socketVariable, ...cidVariable }),
-    /^KATA_TRACE_FORWARDER_VSOCK_CID: .*KATA_TRACE_FORWARDER_SOCKET_PATH is for hybrid/,
+    usageError([], { KATA_TRACE_FORWARDER_SOCKET_PATH: "/a:" }),
+    /^KATA_TRACE_FORWARDER_SOCKET_PATH: may not be empty/,
   );
-  assert.equal(settings([...socket, "--vsock-cid", "any"]).listen.kind, "hybrid");
-  assert.equal(settings(socket, cidVariable).listen.kind, "hybrid");
-  assert.deepEqual(settings(["--vsock-cid", "3"], socketVariable).listen, {
+  assert.match(
+    usageError(["--socket-path", "/a", "--socket-path", "--dump-only"]),
+    /^--socket-path needs a value before --dump-only/,
+  );
+});
+
+test("all hypervisors, beside what is asked for by itself", () => {
+  const all = ["--all-hypervisors"];
+  const [vsock, cloudHypervisor, ...others] = ALL_HYPERVISORS;
+  assert.deepEqual(settings([...all, "--vsock-cid", "any"]).listen[0], {
     kind: "vsock",
-    cid: 3,
+    cid: "any",
     port: 10240,
   });
+  const { optional: _, ...required } = cloudHypervisor as typeof TEMPLATE;
+  assert.deepEqual(
+    settings([...all, "--socket-path", "/run/vc/vm/{ID}/clh.sock", "--socket-path", "/s"]).listen,
+    [vsock, required, { ...SOCKET, kind: "hybrid", socketPath: "/s" }, ...others],
+  );
+  const own = settings([...all, "--socket-mode", "0600", "--socket-group", "kvm"]).listen[5];
+  assert.deepEqual(own, { ...others.at(-1), mode: 0o600, group: "kvm" });
 });
 
 test("a vsock port that means any port is refused", () => {
   assert.match(usageError(["--vsock-port", "4294967295"]), /^--vsock-port: 4294967295 means any/);
-  assert.equal(settings(["--vsock-port", "4294967294"]).listen.port, 4294967294);
+  assert.equal(settings(["--vsock-port", "4294967294"]).listen[0].port, 4294967294);
 });
 
 test("a socket's path must fit into an address", () => {
   // With "_10240" behind it: 107 bytes.
   const longest = `/${"é".repeat(50)}`;
-  assert.equal(settings(["--socket-path", longest]).listen.kind, "hybrid");
+  assert.equal(settings(["--socket-path", longest]).listen[0].kind, "hybrid");
   assert.match(
     usageError(["--socket-path", `${longest}x`]),
     /^--socket-path: .* has 108 bytes, a UNIX socket's path at most 107/,

@@ -105,7 +105,7 @@ async function forward(
     await handOver(directory, settings.user);
     const forwarder = await start(settings, { log: demoLog(logLevel) });
     try {
-      await send(`${socketPath}_${settings.listen.port}`, receiver);
+      await send(`${socketPath}_${settings.listen[0].port}`, receiver);
     } finally {
       const lost = await forwarder.stop();
       if (lost > 0) problems.push(`the forwarder gave up ${lost} spans`);

@@ -14,6 +14,12 @@ export interface ListenerOptions {
   readonly budget: DescriptorBudget;
   /** Something that ends neither the listener nor a guest but that an operator should know. */
   readonly onProblem: (message: string, error?: Error) => void;
+  /** Something that goes as it should, and that an operator may want to know. Default: told to nobody. */
+  readonly onNotice?: (message: string, fields: Readonly<Record<string, string>>) => void;
+  /** Runs, synchronously, what needs a right that the process has kept. Default: it has kept none. */
+  readonly privileged?: <Result>(operation: () => Result) => Result;
+  /** The number of the user that the process becomes. Default: it stays who it is. */
+  readonly user?: number | undefined;
 }
 
 /** Guests made out of the connections of one stream server. */

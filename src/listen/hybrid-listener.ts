@@ -1,8 +1,7 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import process from "node:process";
 import { errnoName } from "../../ffi/errors.ts";
-import { loadLibc } from "../../ffi/libc.ts";
+import { type Libc, loadLibc } from "../../ffi/libc.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { sandboxIdentity } from "./identity.ts";
 import {
@@ -12,7 +11,7 @@ import {
   ListenError,
 } from "./listener.ts";
 import { MAX_PATH_BYTES } from "./sockaddr.ts";
-import { bindAt, removeStaleSocket, type SocketFile } from "./socket-file.ts";
+import { groupNumber, listenAt, socketAdvice, type SocketFile } from "./socket-file.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
 /** Where to listen: at `<socketPath>_<port>`, the name that a VMM connects to for a guest's connection to `port`. */
@@ -57,23 +56,22 @@ export class HybridListener implements Listener {
 
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
     const servers = await loadStreamServers();
+    const libc = await loadLibc();
     this.#checkPath();
-    const access = { mode: this.#settings.mode, gid: await this.#findGroup() };
-    await removeStaleSocket(this.address);
-    await removeStaleSocket(this.#temporary);
     const handlers = this.#guests.handlers(accept);
-    try {
-      const { server, file } = bindAt(
-        this.address,
-        this.#temporary,
-        access,
-        (path) => servers.unix(path, handlers),
-      );
-      this.#guests.start(server);
-      this.#file = file;
-    } catch (error) {
-      throw this.#error(this.#advice(error), error);
-    }
+    const { server, file } = listenAt(
+      {
+        path: this.address,
+        temporary: this.#temporary,
+        shown: this.address,
+        group: this.#settings.group,
+      },
+      { mode: this.#settings.mode, gid: this.#findGroup(libc) },
+      libc,
+      (path) => servers.unix(path, handlers),
+    );
+    this.#guests.start(server);
+    this.#file = file;
   }
 
   stopAccepting(): Promise<void> {
@@ -106,7 +104,7 @@ export class HybridListener implements Listener {
     try {
       found = statSync(directory, { throwIfNoEntry: false });
     } catch (error) {
-      throw this.#error(this.#advice(error), error);
+      throw this.#error(socketAdvice(error, directory), error);
     }
     if (found === undefined) {
       throw this.#error(
@@ -118,35 +116,13 @@ export class HybridListener implements Listener {
     }
   }
 
-  async #findGroup(): Promise<number | undefined> {
+  #findGroup(libc: Libc): number | undefined {
     const { group } = this.#settings;
     if (group === undefined) return undefined;
-    if (/^\d+$/.test(group)) return Number(group);
-    const gid = (await loadLibc()).groupByName(group);
+    const gid = groupNumber(libc, group);
     if (gid === undefined) {
       throw this.#error(`there is no group "${group}": check --socket-group`);
     }
     return gid;
-  }
-
-  #advice(error: unknown): string {
-    const user = `this user (uid ${process.geteuid?.()})`;
-    switch (errnoName(error)) {
-      case "EACCES":
-        return `${user} may not write to ${
-          dirname(this.address)
-        }: run as root, or use a --socket-path in a directory of this user's`;
-      case "EPERM":
-        return this.#settings.group === undefined
-          ? `${user} may not make a socket there: run as root`
-          : `${user} may not give the socket to the group ${this.#settings.group}: run as root, or use a --socket-group that this user is in`;
-      case "EROFS":
-        return `${dirname(this.address)} is on a read-only file system: use another --socket-path`;
-      case "EEXIST":
-      case "EADDRINUSE":
-        return "another forwarder has just started to listen there";
-      default:
-        return error instanceof Error ? error.message : String(error);
-    }
   }
 }

@@ -43,6 +43,10 @@ export function vsockIdentity(peer: VsockAddress): GuestIdentity {
 
 /** A guest whose VMM connected to the socket beside `socketPath`. */
 export function sandboxIdentity(socketPath: string): GuestIdentity {
-  const id = sandboxId(socketPath);
+  return sandboxGuest(sandboxId(socketPath));
+}
+
+/** A guest of a sandbox. */
+export function sandboxGuest(id: string): GuestIdentity {
   return { peer: id, attributes: new Map([["kata.sandbox.id", id]]) };
 }

@@ -33,6 +33,11 @@ export interface Listener {
   readonly address: string;
   /** Binds and listens; rejects with a {@link ListenError} that says what to do. Accepts only after this resolved. */
   listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void>;
+  /**
+   * To be called once, when the process has only the privileges left that it keeps and guests may come: some listeners
+   * listen from then on, in places that appear while they do.
+   */
+  begin?(): void;
   /** Accepts no more guests; those connected stay. */
   stopAccepting(): Promise<void>;
   /** Removes what `listen` made (the socket file), where permissions still allow it. */

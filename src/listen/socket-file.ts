@@ -1,7 +1,8 @@
 import { chmodSync, chownSync, linkSync, lstatSync, type Stats, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
 import process from "node:process";
-import { LibcError } from "../../ffi/errors.ts";
-import { loadLibc } from "../../ffi/libc.ts";
+import { errnoName, LibcError } from "../../ffi/errors.ts";
+import type { Libc } from "../../ffi/libc.ts";
 import { ListenError } from "./listener.ts";
 import { AF_UNIX, unixSockaddr } from "./sockaddr.ts";
 
@@ -17,6 +18,11 @@ export interface SocketAccess {
   readonly mode: number;
   /** The group's number; undefined: as the process's. */
   readonly gid: number | undefined;
+}
+
+/** The number of a group, by name or number; undefined where there is none of this name. */
+export function groupNumber(libc: Libc, group: string): number | undefined {
+  return /^\d+$/.test(group) ? Number(group) : libc.groupByName(group);
 }
 
 /** A socket file that this process made. */
@@ -36,31 +42,81 @@ export class SocketFile {
   /**
    * Removes the file if it is still the one that was made. To be called before the socket closes: until then its
    * inode cannot become another file's. Throws what unlink(2) does.
+   *
+   * @param path what leads to it now.
    */
-  remove(): void {
-    const file = look(this.path);
-    if (file?.dev === this.#device && file.ino === this.#inode) unlinkSync(this.path);
+  remove(path: string = this.path): void {
+    const file = look(path);
+    if (file?.dev === this.#device && file.ino === this.#inode) unlinkSync(path);
   }
 }
 
+/** Where a socket shall be. */
+export interface SocketPlace {
+  readonly path: string;
+  /** A name beside it, which the socket is bound at before it is linked to `path`. */
+  readonly temporary: string;
+  /** What people call `path`. */
+  readonly shown: string;
+  /** The group's name, for people. */
+  readonly group?: string | undefined;
+}
+
 /**
- * Makes way at `path`: nothing there is fine, a socket that nobody listens at is removed, anything else stays and is
- * a {@link ListenError}.
+ * Listens at a place, with `bind` and {@link bindAt}. A socket there that nobody listens at is removed, anything else
+ * stays and is a {@link ListenError}, as is whatever else prevents it.
  */
-export async function removeStaleSocket(path: string): Promise<void> {
+export function listenAt<Server extends { close(): Promise<void> }>(
+  place: SocketPlace,
+  access: SocketAccess,
+  libc: Libc,
+  bind: (path: string) => Server,
+): { server: Server; file: SocketFile } {
+  try {
+    removeStaleSocket(place.path, place.shown, libc);
+    removeStaleSocket(place.temporary, place.shown, libc);
+    return bindAt(place.path, place.temporary, access, bind);
+  } catch (error) {
+    if (error instanceof ListenError) throw error;
+    const advice = socketAdvice(error, dirname(place.shown), place.group);
+    throw new ListenError(`cannot listen at ${place.shown}: ${advice}`, { cause: error });
+  }
+}
+
+/** What to do about a socket that cannot be made in a directory. */
+export function socketAdvice(error: unknown, directory: string, group?: string): string {
+  const user = `this user (uid ${process.geteuid?.()})`;
+  switch (errnoName(error)) {
+    case "EACCES":
+      return `${user} may not write to ${directory}: run as root, or use a --socket-path in a directory of this user's`;
+    case "EPERM":
+      return group === undefined
+        ? `${user} may not make a socket there: run as root`
+        : `${user} may not give the socket to the group ${group}: run as root, or use a --socket-group that this user is in`;
+    case "EROFS":
+      return `${directory} is on a read-only file system: use another --socket-path`;
+    case "EEXIST":
+    case "EADDRINUSE":
+      return "another forwarder has just started to listen there";
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function removeStaleSocket(path: string, shown: string, libc: Libc): void {
   const file = look(path);
   if (file === undefined) return;
   if (!file.isSocket()) {
     throw new ListenError(
-      `cannot listen at ${path}: ${kind(file)} is there, which is left as it is: move it away`,
+      `cannot listen at ${shown}: ${kind(file)} is there, which is left as it is: move it away`,
     );
   }
-  await refuseLiveSocket(path);
+  refuseLiveSocket(path, shown, libc);
   try {
     unlinkSync(path);
   } catch (error) {
     throw new ListenError(
-      `cannot listen at ${path}: a forwarder that is gone has left a socket there, which this user (uid ${process.geteuid?.()}) may not remove: run as root, or remove it`,
+      `cannot listen at ${shown}: a forwarder that is gone has left a socket there, which this user (uid ${process.geteuid?.()}) may not remove: run as root, or remove it`,
       { cause: error },
     );
   }
@@ -107,8 +163,7 @@ function bindWithoutPermissions<Server>(path: string, bind: (path: string) => Se
  * Asks the kernel whether somebody listens: connect(2) itself, since Bun calls a listener whose backlog is full
  * (EAGAIN) "refused" too, and a forwarder under load must not be taken for a dead one.
  */
-async function refuseLiveSocket(path: string): Promise<void> {
-  const libc = await loadLibc();
+function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
   const fd = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   try {
     libc.connect(fd, unixSockaddr(path));
@@ -117,7 +172,7 @@ async function refuseLiveSocket(path: string): Promise<void> {
     if (error.code === "ECONNREFUSED") return;
     if (error.code !== "EAGAIN") {
       throw new ListenError(
-        `cannot listen at ${path}: a socket is there of which cannot be told whether it is in use (${error.code}): remove it if it is not`,
+        `cannot listen at ${shown}: a socket is there of which cannot be told whether it is in use (${error.code}): remove it if it is not`,
         { cause: error },
       );
     }
@@ -125,7 +180,7 @@ async function refuseLiveSocket(path: string): Promise<void> {
     libc.close(fd);
   }
   throw new ListenError(
-    `cannot listen at ${path}: another forwarder listens there (or another process): stop it, or use another --socket-path or --vsock-port`,
+    `cannot listen at ${shown}: another forwarder listens there (or another process): stop it, or use another --socket-path or --vsock-port`,
   );
 }
 

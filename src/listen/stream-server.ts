@@ -35,12 +35,15 @@ export interface StreamServers {
   vsock(address: VsockAddress, handlers: StreamHandlers): Promise<StreamServer>;
 }
 
-/** The stream servers of the runtime that runs this. */
+let loaded: StreamServers | undefined;
+
+/** The stream servers of the runtime that runs this; loaded once. */
 export async function loadStreamServers(): Promise<StreamServers> {
+  if (loaded !== undefined) return loaded;
   const { streamServers } = "Bun" in globalThis
     ? await import("./stream-server.bun.ts")
     : await import("./stream-server.deno.ts");
-  return streamServers;
+  return loaded = streamServers;
 }
 
 /** VMADDR_CID_ANY, vsock(7): every CID of this machine. */

@@ -13,6 +13,8 @@ export interface Option {
   readonly metavar?: string;
   /** The environment variables that stand for it, the first wins; absent: `KATA_TRACE_FORWARDER_` and the flag's name. */
   readonly env?: readonly string[];
+  /** It may be given several times; its variable then holds several values with this between them. */
+  readonly separator?: string;
   /** As one would write it; absent: nothing, or decided by other options (see `defaultText`). */
   readonly default?: string;
   /** The default in words, where `default` does not say it. */

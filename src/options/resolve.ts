@@ -12,10 +12,15 @@ export interface Given<Value> {
   readonly name: string;
 }
 
+/** One value, or all of them in their order. */
+type ValueOf<Each extends Option> = Each extends { readonly separator: string }
+  ? readonly ReturnType<Each["parse"]>[]
+  : ReturnType<Each["parse"]>;
+
 /** What became of a table of options: those without a default may be absent. */
 export type Resolved<Table extends Readonly<Record<string, Option>>> = {
   readonly [Key in keyof Table]:
-    | Given<ReturnType<Table[Key]["parse"]>>
+    | Given<ValueOf<Table[Key]>>
     | (Table[Key] extends { readonly default: string } ? never : undefined);
 };
 
@@ -25,7 +30,7 @@ export type Resolved<Table extends Readonly<Record<string, Option>>> = {
  */
 export function resolveOptions<Table extends Readonly<Record<string, Option>>>(
   table: Table,
-  flags: Readonly<Record<string, string>>,
+  flags: Readonly<Record<string, string | readonly string[]>>,
   environment: Environment,
 ): Resolved<Table> {
   const resolved: { [key: string]: Given<unknown> | undefined } = {};
@@ -38,13 +43,16 @@ export function resolveOptions<Table extends Readonly<Record<string, Option>>>(
 
 function resolveOption(
   option: Option,
-  flag: string | undefined,
+  flag: string | readonly string[] | undefined,
   environment: Environment,
 ): Given<unknown> | undefined {
   if (flag !== undefined) return check(option, flag, "flag", option.flag as string);
   for (const name of environmentNames(option)) {
     const value = environment[name];
-    if (value !== undefined && value !== "") return check(option, value, "environment", name);
+    if (value === undefined || value === "") continue;
+    const { separator } = option;
+    const values = separator === undefined ? value : value.split(separator);
+    return check(option, values, "environment", name);
   }
   if (option.default === undefined) return undefined;
   return check(option, option.default, "default", option.flag ?? "default");
@@ -52,12 +60,13 @@ function resolveOption(
 
 function check(
   option: Option,
-  value: string,
+  value: string | readonly string[],
   source: Given<unknown>["source"],
   name: string,
 ): Given<unknown> {
   try {
-    return { value: option.parse(value), source, name };
+    const parsed = typeof value === "string" ? option.parse(value) : value.map(option.parse);
+    return { value: parsed, source, name };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     throw new UsageError(`${name}: ${error.message}`, { cause: error });

@@ -2,6 +2,7 @@ import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { OTLP_PROTOCOLS, WHEN_FULL } from "../settings.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Option } from "./option.ts";
+import { socketPath } from "./socket-path.ts";
 import {
   address,
   bytes,
@@ -70,9 +71,15 @@ const LISTENING = {
   socketPath: {
     flag: "--socket-path",
     metavar: "PATH",
-    help: "Hybrid vsock: the VMM's socket; listens at PATH_PORT beside it",
+    separator: ":",
+    help: "Hybrid vsock: the VMM's socket, or with {ID} those of all sandboxes; may be given again",
     complete: "file",
-    parse: path,
+    parse: socketPath,
+  },
+  allHypervisors: {
+    flag: "--all-hypervisors",
+    help: "AF_VSOCK, where the kernel has it, and every socket path that Kata uses",
+    parse: flag,
   },
   socketMode: {
     flag: "--socket-mode",
@@ -92,7 +99,7 @@ const LISTENING = {
     flag: "--vsock-cid",
     metavar: "CID|any",
     default: "any",
-    help: "Standard vsock: the context ID to listen on",
+    help: "Standard vsock: the context ID to listen on; given, also beside hybrid vsock",
     complete: ["any"],
     parse: cid,
   },

@@ -24,7 +24,7 @@ interface Faults {
 
 /** The least that forwards: one guest, one request, and the faults asked for. */
 function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForwarder {
-  return async ({ listen, otlp, traceName }) => {
+  return async ({ listen: [listen], otlp, traceName }) => {
     assert.ok(listen.kind === "hybrid");
     seen.directory = dirname(listen.socketPath);
     const attributes = hostAttributes(
@@ -142,7 +142,7 @@ test("spans that the forwarder gave up fail the demo, whatever arrived", async (
 
 test("a forwarder that does not start: its error, and nothing left behind", async () => {
   let directory = "";
-  const start: StartForwarder = ({ listen }) => {
+  const start: StartForwarder = ({ listen: [listen] }) => {
     assert.ok(listen.kind === "hybrid");
     directory = dirname(listen.socketPath);
     assert.ok(existsSync(directory));

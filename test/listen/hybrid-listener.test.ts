@@ -11,7 +11,7 @@ const MODE = 0o660;
 
 function hybrid(directory: string, using = options(), mode = MODE) {
   const settings = { kind: "hybrid", socketPath: join(directory, "clh.sock"), port: PORT, mode };
-  return createListener({ ...settings, kind: "hybrid" }, using);
+  return createListener([{ ...settings, kind: "hybrid" }], using);
 }
 
 test("guests come in, each with its own bytes and the sandbox's identity", async () => {

@@ -26,7 +26,7 @@ test("the address names the CID and port that are bound", () => {
     new VsockListener({ cid: "any", port: 10240 }, options()).address,
     "vsock:4294967295:10240",
   );
-  const listener = createListener({ kind: "vsock", cid: 3, port: 1 }, options());
+  const listener = createListener([{ kind: "vsock", cid: 3, port: 1 }], options());
   assert.equal(listener.address, "vsock:3:1");
 });
 

@@ -54,7 +54,7 @@ async function listening(directory: string, group?: string): Promise<string[]> {
     port: 1,
     mode: 0o600,
   } as const;
-  const listener = createListener(group === undefined ? settings : { ...settings, group }, {
+  const listener = createListener([group === undefined ? settings : { ...settings, group }], {
     budget: new DescriptorBudget(64, () => {}),
     onProblem: () => {},
   });
@@ -75,7 +75,7 @@ const early = new Worker(WORKER, { eval: true });
 await doubled(early);
 const socketPath = `${directory}/clh.sock`;
 const rootOnly = createListener(
-  { kind: "hybrid", socketPath, port: 1, mode: 0o600 },
+  [{ kind: "hybrid", socketPath, port: 1, mode: 0o600 }],
   { budget: new DescriptorBudget(64, () => {}), onProblem: (message) => problems.push(message) },
 );
 const problems: string[] = [];

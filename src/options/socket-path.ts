@@ -1,0 +1,55 @@
+import { path, quoted, UsageError } from "./values.ts";
+
+/** What stands for a sandbox's ID in a template, as `kata-runtime env` prints it. */
+const ID = "{ID}";
+
+/** The sockets of all sandboxes: one directory a sandbox, named by its ID. */
+export interface SocketTemplate {
+  readonly kind: "template";
+  /** What stands above the sandboxes' directories, absolute. */
+  readonly directory: string;
+  /** The directories between a sandbox's and the socket, mostly none. */
+  readonly between: readonly string[];
+  /** The name of the VMM's socket. */
+  readonly name: string;
+}
+
+/** One socket, or with `{ID}` in its path those of all sandboxes. */
+export type SocketPath = SocketTemplate | { readonly kind: "path"; readonly path: string };
+
+/** The path of a VMM's socket, made absolute; `{ID}` may stand for one directory in it. */
+export function socketPath(value: string): SocketPath {
+  const absolute = path(value);
+  if (!absolute.includes(ID)) return { kind: "path", path: absolute };
+  const names = absolute.slice(1).split("/");
+  const at = names.indexOf(ID);
+  const name = names.at(-1) as string;
+  if (absolute.split(ID).length > 2 || at < 0 || at === names.length - 1) {
+    throw new UsageError(
+      `${quoted(value)}: ${ID} stands for one whole directory above the socket, ` +
+        `as in /run/vc/vm/${ID}/clh.sock`,
+    );
+  }
+  return {
+    kind: "template",
+    directory: `/${names.slice(0, at).join("/")}`,
+    between: names.slice(at + 1, -1),
+    name,
+  };
+}
+
+/**
+ * Where Kata's hypervisors with hybrid vsock have their sockets.
+ *
+ * - Go runtime, as `kata-runtime env` prints them: Cloud Hypervisor and Firecracker
+ *   (https://github.com/kata-containers/kata-containers/blob/main/src/tools/trace-forwarder/README.md);
+ * - Rust runtime: Dragonball and Firecracker, jailed Firecracker, Cloud Hypervisor
+ *   (src/runtime-rs/crates/hypervisor/src, `get_hvsock_path` and `get_vsock_path`).
+ */
+export const KATA_SOCKET_PATHS: readonly string[] = [
+  "/run/vc/vm/{ID}/clh.sock",
+  "/run/vc/firecracker/{ID}/root/kata.hvsock",
+  "/run/kata/{ID}/root/kata.hvsock",
+  "/run/kata/firecracker/{ID}/root/kata.hvsock",
+  "/run/kata/{ID}/ch-vm.sock",
+];
