@@ -166,6 +166,9 @@ test("everything else is the sink's behind it", async () => {
   assert.equal(links.full, false);
   sink.full = true;
   assert.equal(links.full, true);
+  assert.equal(links.paused, false);
+  sink.paused = true;
+  assert.equal(links.paused, true);
   const attributes = new Map([["a", 1]]);
   links.open(attributes).close();
   assert.deepEqual(sink.opened, [attributes]);
