@@ -122,7 +122,10 @@ describe("mutations of OpenTelemetry's requests", () => {
 
   test("cut at every length", LIMIT, () => {
     for (const payload of payloads) {
-      assert.equal(checkAll(cuts(payload, step(payload))).taken, 0);
+      // Between two resources the cut request is one.
+      const ends = [...plainFields(payload)].length - 1;
+      const { taken } = checkAll(cuts(payload, step(payload)));
+      assert.ok(step(payload) === 1 ? taken === ends : taken <= ends, `${taken} were taken`);
     }
   });
 
