@@ -140,9 +140,10 @@ class GuestBatcher implements GuestSink {
 
   #remember(buffer: Uint8Array, start: number, end: number): void {
     const raw = this.#raw;
-    if (
-      raw !== undefined && raw.length === end - start && raw.compare(buffer, start, end) === 0
-    ) return;
+    if (raw !== undefined && raw.length === end - start) {
+      // Agents' spans mostly carry none, which needs no call into the runtime.
+      if (start === end || raw.compare(buffer, start, end) === 0) return;
+    }
     this.#header = this.#overlay.apply(buffer.subarray(start, end));
     this.#raw = end - start <= REMEMBERED_RESOURCE_BYTES
       ? Buffer.from(buffer.subarray(start, end))

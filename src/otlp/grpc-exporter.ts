@@ -161,11 +161,10 @@ class GrpcSlot implements ExportSlot {
     trace?.tried();
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
-        resolve(
-          error === undefined
-            ? readExportResponse(this.#answer ?? new Uint8Array())
-            : this.#classify(error),
-        );
+        if (error !== undefined) return resolve(this.#classify(error));
+        const result = readExportResponse(this.#answer ?? new Uint8Array());
+        // The transport has made a copy of its own.
+        resolve(result.kind === "success" ? { ...result, released: true } : result);
       });
     });
   }

@@ -10,6 +10,9 @@ import { accept, fail, type GrpcAnswer, GrpcReceiver } from "./support/grpc-rece
 import { listen } from "./support/http-receiver.ts";
 import { encode } from "./support/otlp-proto.ts";
 
+/** What comes of a request that is accepted. */
+const TAKEN: ExportResult = { kind: "success", released: true };
+
 /** Bytes in which a mistake would show. */
 function pattern(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8));
@@ -55,7 +58,7 @@ function errorOf(result: ExportResult, kind: "retryable" | "rejected"): ExportEr
 test("a request arrives as it was given, with what the environment says", async () => {
   const exporter = await open({ HEADERS: "authorization=Bearer%20x,a=1", TRACES_HEADERS: "a=2" });
   for (const length of [0, 1, 65_536, 3_000_000]) {
-    assert.deepEqual(await exporter.send(pattern(length)), { kind: "success" });
+    assert.deepEqual(await exporter.send(pattern(length)), TAKEN);
     assert.deepEqual(receiver.calls.at(-1)?.body, pattern(length));
   }
   const { metadata } = receiver.calls[0] ?? {};
@@ -64,10 +67,21 @@ test("a request arrives as it was given, with what the environment says", async 
   assert.match(String(metadata?.["user-agent"]), /^kata-trace-forwarder\/.* OTel-OTLP-Exporter/);
 });
 
+test("the transport has a copy of its own, so that a request is not read after it was sent", async () => {
+  for (const variables of [{}, { COMPRESSION: "gzip" }]) {
+    const exporter = await open(variables);
+    const body = pattern(200_000);
+    const sent = exporter.send(body);
+    body.fill(0);
+    assert.equal((await sent).kind, "success");
+    assert.deepEqual(receiver.calls.at(-1)?.body, pattern(200_000));
+  }
+});
+
 test("gzip", async () => {
   const exporter = await open({ COMPRESSION: "gzip" });
   const body = new Uint8Array(1_000_000);
-  assert.deepEqual(await exporter.send(body), { kind: "success" });
+  assert.deepEqual(await exporter.send(body), TAKEN);
   assert.deepEqual(receiver.calls[0]?.body, body);
 });
 
@@ -91,7 +105,7 @@ test("partial success and a warning", async () => {
     message: "no",
   });
   assert.deepEqual(await answered(partial({ errorMessage: "mind this" })), {
-    kind: "success",
+    ...TAKEN,
     warning: "mind this",
   });
 });
