@@ -22,16 +22,18 @@ export interface ListenerOptions {
   readonly user?: number | undefined;
 }
 
+/** Who a peer is; later where that takes time: until then it is not read. */
+export type Identify = (
+  peer: VsockAddress | undefined,
+) => GuestIdentity | Promise<GuestIdentity>;
+
 /** Guests made out of the connections of one stream server. */
 export class GuestServer {
   readonly #options: ListenerOptions;
-  readonly #identify: (peer: VsockAddress | undefined) => GuestIdentity;
+  readonly #identify: Identify;
   #server: StreamServer | undefined;
 
-  constructor(
-    options: ListenerOptions,
-    identify: (peer: VsockAddress | undefined) => GuestIdentity,
-  ) {
+  constructor(options: ListenerOptions, identify: Identify) {
     this.#options = options;
     this.#identify = identify;
   }
@@ -65,21 +67,79 @@ export class GuestServer {
     accept: (connection: GuestConnection) => GuestReceiver,
   ): GuestReceiver {
     const identity = this.#identify(peer);
-    const receiver = accept({
-      identity,
-      pause: () => stream.pause(),
-      resume: () => stream.resume(),
-      destroy: () => stream.destroy(),
-    });
-    this.#options.budget.take();
+    const { budget } = this.#options;
+    const guest = identity instanceof Promise
+      ? this.#hold(stream, identity, accept)
+      : receive(stream, identity, accept);
+    budget.take();
     return {
-      data: (chunk) => receiver.data(chunk),
+      data: (chunk) => guest.data(chunk),
       end: (error) => {
-        this.#options.budget.release();
-        receiver.end(error && new ConnectionError(identity.peer, error));
+        budget.release();
+        guest.end(error);
       },
     };
   }
+
+  /** A guest that is not read until it is known who it is: its first span already bears the whole identity. */
+  #hold(
+    stream: Stream,
+    identity: Promise<GuestIdentity>,
+    accept: (connection: GuestConnection) => GuestReceiver,
+  ): GuestReceiver {
+    let guest: GuestReceiver | undefined;
+    let isEnded = false;
+    stream.pause();
+    identity.then((known) => {
+      // Broken before a byte of it was read.
+      if (isEnded) return;
+      // Unless whoever takes it in wants it otherwise.
+      let resume = true;
+      const taken: Stream = {
+        pause: () => {
+          resume = false;
+          stream.pause();
+        },
+        resume: () => stream.resume(),
+        destroy: () => {
+          resume = false;
+          stream.destroy();
+        },
+      };
+      guest = receive(taken, known, accept);
+      if (resume) stream.resume();
+    }).catch((error: unknown) => {
+      this.#options.onProblem("a guest could not be taken in", asError(error));
+      stream.destroy();
+    });
+    return {
+      data: (chunk) => {
+        if (guest === undefined) throw new Error("a paused guest was read");
+        guest.data(chunk);
+      },
+      end: (error) => {
+        isEnded = true;
+        guest?.end(error);
+      },
+    };
+  }
+}
+
+function receive(
+  stream: Stream,
+  identity: GuestIdentity,
+  accept: (connection: GuestConnection) => GuestReceiver,
+): GuestReceiver {
+  const receiver = accept({
+    identity,
+    pause: () => stream.pause(),
+    resume: () => stream.resume(),
+    destroy: () => stream.destroy(),
+  });
+  return {
+    data: (chunk) => receiver.data(chunk),
+    end: (error) => receiver.end(error && new ConnectionError(identity.peer, error)),
+  };
 }
 
 function asError(error: unknown): Error {

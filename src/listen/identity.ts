@@ -33,12 +33,11 @@ export function sandboxId(socketPath: string): string {
   return basename(dirname(socketPath)) || "/";
 }
 
-/** A guest that came over AF_VSOCK. */
-export function vsockIdentity(peer: VsockAddress): GuestIdentity {
-  return {
-    peer: `vsock:${peer.cid}:${peer.port}`,
-    attributes: new Map([["kata.vsock.cid", peer.cid]]),
-  };
+/** A guest that came over AF_VSOCK, and its sandbox where that is known. */
+export function vsockIdentity(peer: VsockAddress, sandbox?: string): GuestIdentity {
+  const attributes = new Map<string, string | number>([["kata.vsock.cid", peer.cid]]);
+  if (sandbox !== undefined) attributes.set("kata.sandbox.id", sandbox);
+  return { peer: `vsock:${peer.cid}:${peer.port}`, attributes };
 }
 
 /** A guest whose VMM connected to the socket beside `socketPath`. */

@@ -2,7 +2,7 @@
 export interface GuestIdentity {
   /** For log lines: `vsock:3:1026`, or the sandbox's ID. */
   readonly peer: string;
-  /** What the host adds to each of the guest's resources: `kata.vsock.cid` or `kata.sandbox.id`. */
+  /** What the host adds to each of the guest's resources: `kata.vsock.cid`, `kata.sandbox.id` or both. */
   readonly attributes: ReadonlyMap<string, string | number>;
 }
 

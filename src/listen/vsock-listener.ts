@@ -7,7 +7,11 @@ import {
   type Listener,
   ListenError,
 } from "./listener.ts";
+import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
 import { CID_ANY, loadStreamServers } from "./stream-server.ts";
+
+/** VMADDR_CID_HOST, vsock(7): up to here CIDs are no guest's. */
+const CID_HOST = 2;
 
 /** Where to listen: `any` is every CID of this machine. */
 export interface VsockSettings {
@@ -20,14 +24,20 @@ export class VsockListener implements Listener {
   readonly address: string;
   readonly #local: VsockAddress;
   readonly #guests: GuestServer;
+  readonly #finder: SandboxFinder;
 
-  constructor(settings: VsockSettings, options: ListenerOptions) {
+  constructor(
+    settings: VsockSettings,
+    options: ListenerOptions & { readonly finder?: FinderOptions },
+  ) {
     this.#local = { cid: settings.cid === "any" ? CID_ANY : settings.cid, port: settings.port };
     this.address = `vsock:${this.#local.cid}:${this.#local.port}`;
+    this.#finder = new SandboxFinder(options.onProblem, options.finder);
     this.#guests = new GuestServer(options, (peer) => {
       // Without the host's own word on who it is, a guest could pass for another.
       if (peer === undefined) throw new Error("the peer's CID is unknown");
-      return vsockIdentity(peer);
+      if (peer.cid <= CID_HOST) return vsockIdentity(peer);
+      return this.#finder.find(peer.cid).then((sandbox) => vsockIdentity(peer, sandbox));
     });
   }
 
@@ -41,11 +51,14 @@ export class VsockListener implements Listener {
   }
 
   stopAccepting(): Promise<void> {
+    this.cleanUp();
     return this.#guests.close();
   }
 
-  /** AF_VSOCK leaves nothing behind. */
-  cleanUp(): void {}
+  /** AF_VSOCK leaves nothing behind; but who waits for its sandbox to be found waits no longer. */
+  cleanUp(): void {
+    this.#finder.stop();
+  }
 }
 
 /** What to do about a socket, bind or listen that failed. */

@@ -35,6 +35,12 @@ test("a guest over AF_VSOCK is known by its CID, a number", () => {
   assert.deepEqual([...identity.attributes], [["kata.vsock.cid", 3]]);
 });
 
+test("and by its sandbox too, where that was found", () => {
+  const identity = vsockIdentity({ cid: 3, port: 1026 }, "foo");
+  assert.equal(identity.peer, "vsock:3:1026");
+  assert.deepEqual([...identity.attributes], [["kata.vsock.cid", 3], ["kata.sandbox.id", "foo"]]);
+});
+
 test("a guest over hybrid vsock is known by its sandbox", () => {
   const identity = sandboxIdentity("/run/vc/vm/foo/clh.sock");
   assert.equal(identity.peer, "foo");

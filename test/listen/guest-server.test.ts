@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { GuestServer, type Identify } from "../../src/listen/guest-server.ts";
+import type { GuestIdentity, GuestReceiver } from "../../src/listen/listener.ts";
+import type { Stream, StreamHandlers } from "../../src/listen/stream-server.ts";
+import { bytesOf, Guests, options } from "./guests.ts";
+
+const IDENTITY: GuestIdentity = { peer: "vsock:3:1", attributes: new Map([["kata.vsock.cid", 3]]) };
+const BYTES = new TextEncoder().encode("span");
+
+/** A stream that keeps what is done to it. */
+class FakeStream implements Stream {
+  readonly calls: string[] = [];
+  receiver: GuestReceiver | undefined;
+
+  connect(handlers: StreamHandlers): void {
+    this.receiver = handlers.accept(this, { cid: 3, port: 1 });
+  }
+  pause(): void {
+    this.calls.push("pause");
+  }
+  resume(): void {
+    this.calls.push("resume");
+  }
+  destroy(): void {
+    this.calls.push("destroy");
+    queueMicrotask(() => this.receiver?.end());
+  }
+}
+
+function serve(identify: Identify) {
+  const using = options();
+  const guests = new Guests();
+  const stream = new FakeStream();
+  return {
+    using,
+    guests,
+    stream,
+    handlers: new GuestServer(using, identify).handlers(guests.accept),
+  };
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("who is known at once is read at once", () => {
+  const { guests, stream, handlers } = serve(() => IDENTITY);
+  stream.connect(handlers);
+  assert.equal(guests.seen[0]?.connection.identity, IDENTITY);
+  assert.deepEqual(stream.calls, []);
+});
+
+test("who is known later is not read before", async () => {
+  const known = Promise.withResolvers<GuestIdentity>();
+  const { using, guests, stream, handlers } = serve(() => known.promise);
+  stream.connect(handlers);
+  await settled();
+  assert.deepEqual(stream.calls, ["pause"]);
+  assert.equal(guests.seen.length, 0);
+  // It has its descriptor already.
+  assert.equal(using.budget.used, 1);
+  assert.throws(() => stream.receiver?.data(BYTES), /a paused guest was read/);
+  known.resolve(IDENTITY);
+  await settled();
+  assert.deepEqual(stream.calls, ["pause", "resume"]);
+  assert.equal(guests.seen[0]?.connection.identity, IDENTITY);
+  stream.receiver?.data(BYTES);
+  stream.receiver?.end(new Error("reset"));
+  assert.equal(bytesOf(guests.seen[0]), "span");
+  assert.equal(guests.seen[0]?.ends[0]?.message, "the connection of vsock:3:1 broke: reset");
+  assert.equal(using.budget.used, 0);
+  assert.deepEqual(using.problems, []);
+});
+
+test("who is paused as it is taken in stays so until it is resumed", async () => {
+  const { guests, stream, handlers } = serve(() => Promise.resolve(IDENTITY));
+  guests.onAccept = ({ connection }) => connection.pause();
+  stream.connect(handlers);
+  await settled();
+  assert.deepEqual(stream.calls, ["pause", "pause"]);
+  guests.seen[0]?.connection.resume();
+  assert.deepEqual(stream.calls, ["pause", "pause", "resume"]);
+});
+
+test("who is gone before it is known is never taken in", async () => {
+  const known = Promise.withResolvers<GuestIdentity>();
+  const { using, guests, stream, handlers } = serve(() => known.promise);
+  stream.connect(handlers);
+  stream.receiver?.end(new Error("reset"));
+  known.resolve(IDENTITY);
+  await settled();
+  assert.equal(guests.seen.length, 0);
+  assert.equal(using.budget.used, 0);
+  assert.deepEqual(stream.calls, ["pause"]);
+});
+
+test("who is refused as it is taken in is ended once, and not resumed", async () => {
+  const { using, guests, stream, handlers } = serve(() => Promise.resolve(IDENTITY));
+  guests.onAccept = ({ connection }) => connection.destroy();
+  stream.connect(handlers);
+  await settled();
+  assert.deepEqual(stream.calls, ["pause", "destroy"]);
+  assert.deepEqual(guests.seen[0]?.ends, [undefined]);
+  assert.equal(using.budget.used, 0);
+});
+
+test("a failure to take one in, or to tell who it is, ends that one", async () => {
+  for (
+    const identify of [() => Promise.reject(new Error("fault")), () => Promise.resolve(IDENTITY)]
+  ) {
+    const { using, guests, stream, handlers } = serve(identify);
+    guests.onAccept = () => {
+      throw new Error("fault");
+    };
+    stream.connect(handlers);
+    await settled();
+    assert.deepEqual(stream.calls, ["pause", "destroy"]);
+    assert.equal(using.budget.used, 0);
+    assert.equal(using.problems[0], "a guest could not be taken in");
+    assert.equal((using.problems[1] as Error).message, "fault");
+  }
+});
