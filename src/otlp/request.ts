@@ -57,6 +57,10 @@ export class RequestBuilder {
   #runCount = 0;
   /** The scope that the last run belongs to. */
   #lastScope: ScopeGroup | undefined;
+  /** The span that was appended last: of which payload, which one, and below which resource. */
+  #lastSpans: EncodedSpans | undefined;
+  #lastSpan = -1;
+  #lastResource = -1;
   #resources: ResourceGroup[] = [];
   #byHeader = new Map<string, number>();
   #bytes = 0;
@@ -95,15 +99,27 @@ export class RequestBuilder {
       (spans.spanEnd(span) - spans.spanStart(span));
   }
 
-  /** Adds one span of a payload; copies what it needs. */
+  /** Adds one span of a payload, the first of them first; copies what it needs. */
   append(resource: number, spans: EncodedSpans, span: number): void {
     const buffer = spans.writer.buffer;
-    const scope = this.#scope(resource, buffer, spans.scopeStart(span), spans.scopeEnd(span));
+    const start = spans.scopeStart(span);
+    const end = spans.scopeEnd(span);
+    // Spans that share the bytes of their scope need no comparison: a guest could make each a long one.
+    const isShared = this.#lastSpans === spans && this.#lastSpan === span - 1 &&
+      this.#lastResource === resource && start === spans.scopeStart(span - 1) &&
+      end === spans.scopeEnd(span - 1);
+    const scope = isShared
+      ? (this.#resources[resource] as ResourceGroup).current as ScopeGroup
+      : this.#scope(resource, buffer, start, end);
+    this.#lastSpans = spans;
+    this.#lastSpan = span;
+    this.#lastResource = resource;
     this.#append(scope, buffer, spans.spanStart(span), spans.spanEnd(span));
   }
 
   /** Adds one span as {@link splitRequest} gives it; copies what it needs. */
   appendPart(part: SpanPart): void {
+    this.#lastSpans = undefined;
     const resource = this.resource(part.resource);
     const scope = this.#scope(resource, part.scope, 0, part.scope.length);
     this.#append(scope, part.span, 0, part.span.length);
@@ -145,6 +161,7 @@ export class RequestBuilder {
       this.#spans =
         0;
     this.#lastScope = undefined;
+    this.#lastSpans = undefined;
     this.#resources = [];
     this.#byHeader.clear();
   }

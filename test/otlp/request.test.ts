@@ -84,6 +84,41 @@ test("spans are grouped by resource and scope, in the order in which each came",
   assert.match(JSON.stringify(decode(REQUEST, request)), /"schemaUrl":"u"/);
 });
 
+test("spans that share the bytes of their scope are one group, also across a cleared builder", () => {
+  const spans = encodedSpans([
+    named("a", { scope: { name: "s" } }),
+    named("b", { scope: { name: "t" } }),
+  ]);
+  const shared = encodedSpans([named("c", { scope: { name: "s" } })]);
+  for (const name of ["d", "e"]) {
+    const at = encodedSpans([named(name)]);
+    const start = shared.writer.position;
+    shared.writer.bytes(at.writer.buffer.subarray(at.spanStart(0), at.spanEnd(0)));
+    shared.add(
+      start,
+      shared.writer.position,
+      shared.scopeStart(0),
+      shared.scopeEnd(0),
+      shared.resourceStart(0),
+      shared.resourceEnd(0),
+    );
+  }
+  const builder = new RequestBuilder();
+  const one = builder.resource(header("one"));
+  const two = builder.resource(header("two"));
+  builder.append(one, spans, 1);
+  builder.append(one, shared, 0);
+  builder.append(one, shared, 1);
+  builder.append(two, shared, 2);
+  builder.append(one, spans, 0);
+  assert.deepEqual(outline(builder.finish()), ["one/t: b", "one/s: c d a", "two/s: e"]);
+  builder.clear();
+  builder.append(builder.resource(header("one")), shared, 0);
+  builder.clear();
+  builder.append(builder.resource(header("one")), shared, 1);
+  assert.deepEqual(outline(builder.finish()), ["one/s: d"]);
+});
+
 test("a resource without spans is left out", () => {
   const builder = new RequestBuilder();
   builder.resource(header("unused"));
