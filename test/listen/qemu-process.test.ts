@@ -67,11 +67,11 @@ test("what cannot be read for another reason is told", () => {
 
 test("a live process is read, and started before now", async () => {
   // -c and the script are followed by the script's own arguments.
-  const child = spawn("/bin/sh", ["-c", "read line", ...qemuArguments(7, "foo")], {
-    stdio: ["pipe", "ignore", "ignore"],
+  const child = spawn("/bin/sh", ["-c", "echo; read line", ...qemuArguments(7, "foo")], {
+    stdio: ["pipe", "pipe", "ignore"],
   });
   try {
-    await once(child, "spawn");
+    await once(child.stdout, "data");
     const found = readQemuProcess("/proc", child.pid as number);
     if (process.geteuid?.() !== 0) return assert.equal(found, undefined);
     assert.equal(found?.sandbox, "foo");
