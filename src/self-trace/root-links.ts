@@ -77,21 +77,27 @@ function encodeLink({ traceId, spanId, flags }: TraceContext): Uint8Array {
 /** Puts a root span and its link behind what the payload became, and lets its place point there. */
 function linkRoots(spans: EncodedSpans, link: Uint8Array): void {
   const { writer } = spans;
+  let reader = new ProtobufReader(writer.buffer);
   for (let span = 0; span < spans.count; span++) {
-    const field = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
-    field.next();
-    if (hasParent(field.message())) continue;
-    const { start, end } = field;
+    reader.reset(spans.spanStart(span), spans.spanEnd(span));
+    reader.next();
+    const { start, end } = reader;
+    reader.reset(start, end);
+    if (hasParent(reader)) continue;
     const content = writer.openField();
     writer.bytes(writer.buffer.subarray(start, end));
     writer.bytes(link);
     spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
+    // What was written may have needed a larger buffer.
+    if (reader.buffer !== writer.buffer) reader = new ProtobufReader(writer.buffer);
   }
 }
 
 function hasParent(span: ProtobufReader): boolean {
   while (span.next()) {
-    if (span.tag === SPAN_PARENT_SPAN_ID) return span.bytes().some((byte) => byte !== 0);
+    if (span.tag !== SPAN_PARENT_SPAN_ID) continue;
+    for (let at = span.start; at < span.end; at++) if (span.buffer[at] !== 0) return true;
+    return false;
   }
   return false;
 }
