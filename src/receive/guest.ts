@@ -94,7 +94,12 @@ export class Guest implements GuestReceiver {
     this.#lastData = now;
     this.#bytes += chunk.length;
     this.#owner.metrics.receivedBytes += chunk.length;
-    this.#frames.push(chunk);
+    try {
+      this.#frames.push(chunk);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
     if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
     this.#accountHeld(this.#frames.heldBytes);
     if (this.#bucket !== undefined) this.#limitRate(this.#bucket, this.#spans - spansBefore, now);
@@ -211,6 +216,16 @@ export class Guest implements GuestReceiver {
       this.#owner.metrics.disconnect("idle-timeout");
       this.disconnect(`nothing came for ${idleTimeoutMs} ms (--idle-timeout)`);
     }
+  }
+
+  /** A defect of ours that this guest's bytes have found: it costs this guest alone, and does not go unnoticed. */
+  #fail(error: unknown): void {
+    const stack = error instanceof Error ? error.stack : undefined;
+    this.#log.error("internal error while a guest was read: it is disconnected", {
+      guest: this.peer,
+      error: stack ?? describeError(error),
+    });
+    this.close();
   }
 
   #accountHeld(bytes: number): void {

@@ -58,6 +58,23 @@ test("after its end a guest's bytes count for nothing", () => {
   assert.equal(metrics.received, 0);
 });
 
+test("a defect that a guest's bytes find costs that guest alone, and is told", () => {
+  const { receiver, sink, log } = setUp();
+  const [bad, good] = [new FakeConnection("bad"), new FakeConnection("good")];
+  const guest = receiver.accept(bad);
+  sink.onAccept = () => {
+    throw new RangeError("of the test");
+  };
+  guest.data(spans(2));
+  sink.onAccept = () => {};
+  receiver.accept(good).data(spans(1));
+  assert.deepEqual([bad.isDestroyed, good.isDestroyed], [true, false]);
+  assert.deepEqual(sink.closed, [0]);
+  const record = log.records.find(({ level }) => level === "error") ?? assert.fail("not told");
+  assert.equal(record.fields?.["guest"], "bad");
+  assert.match(String(record.fields?.["error"]), /RangeError: of the test\n +at /);
+});
+
 test("guests are not read while delivery is paused, nor those that come then", () => {
   const { receiver, sink } = setUp();
   const [first, second] = [new FakeConnection(), new FakeConnection()];
