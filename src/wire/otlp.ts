@@ -26,6 +26,12 @@ const MAX_VALUE_DEPTH = 32;
 const MAX_SHARED_BYTES = 64 * 1024;
 
 /**
+ * How much that would be if each span had its own copy, bytes: four times what a whole request of the largest size
+ * (4 MiB) has. That is what `--dump-only` prints of it; without a bound one payload could become gigabytes.
+ */
+const MAX_REPEATED_BYTES = 16 * 1024 * 1024;
+
+/**
  * `ResourceSpans.instrumentation_library_spans`, where OTLP 0.15 to 0.18 had `scope_spans`. A receiver may still take
  * spans from it, and they would be spans that nobody here has seen.
  */
@@ -190,7 +196,8 @@ class RequestChecker {
  * Before that it is checked, all of it: it is well-formed; known fields have their type, ids their size, text is UTF-8;
  * values nest no more than {@link MAX_VALUE_DEPTH} deep; there is at least one span. A field that is not repeated may
  * come only once, though protobuf allows it: decoders differ in what they make of it, and what is checked here must be
- * what the collector sees. What spans share is no larger than {@link MAX_SHARED_BYTES}. Unknown fields pass through,
+ * what the collector sees. What spans share is no larger than {@link MAX_SHARED_BYTES},
+ * and {@link MAX_REPEATED_BYTES} for all of them. Unknown fields pass through,
  * but in the request itself and for groups.
  *
  * Throws a {@link WireError}; what `spans` holds by then is of no use.
@@ -208,6 +215,7 @@ export function decodeOtlp(
   writer.bytes(buffer.subarray(start, end));
   new RequestChecker(writer.buffer, begin, writer.position).check();
   const request = new ProtobufReader(writer.buffer, begin, writer.position);
+  let repeatedBytes = 0;
   while (request.next()) {
     const resourceStart = writer.position;
     appendFieldsBut(RESOURCE_SPANS_SCOPE_SPANS, request.message(), writer);
@@ -220,6 +228,7 @@ export function decodeOtlp(
       appendFieldsBut(SCOPE_SPANS_SPANS, scopes.message(), writer);
       checkShared(writer.position - scopeStart, scopes.fieldStart - begin);
       const scopeEnd = writer.position;
+      const sharedBytes = resourceEnd - resourceStart + scopeEnd - scopeStart;
       const fields = scopes.message();
       while (fields.next()) {
         if (fields.tag !== SCOPE_SPANS_SPANS) continue;
@@ -230,6 +239,14 @@ export function decodeOtlp(
           spanStart = writer.position;
           writer.lengthDelimited(SCOPE_SPANS_SPANS >>> 3, fields.bytes());
           spanEnd = writer.position;
+        }
+        repeatedBytes += sharedBytes;
+        if (repeatedBytes > MAX_REPEATED_BYTES) {
+          throw new WireError(
+            "too-large",
+            fields.fieldStart - begin,
+            "too many spans share too much",
+          );
         }
         spans.add(spanStart, spanEnd, scopeStart, scopeEnd, resourceStart, resourceEnd);
       }

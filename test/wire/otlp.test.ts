@@ -417,6 +417,12 @@ describe("what is no request is refused", () => {
     const resource = (bytes: number) => bytesField(1, bytesField(1, text(bytes - 8)));
     assert.equal(decode(bytesField(1, resource(65_536), bytesField(2, span))).length, 1);
     refuses(bytesField(1, resource(65_537), bytesField(2, span)), "too-large", 0);
+    // 256 times 64 KiB are 16 MiB, and no more is repeated.
+    const spansOf = (count: number) => join(...Array.from({ length: count }, () => span));
+    const repeated = (count: number) =>
+      bytesField(1, resource(65_536), bytesField(2, spansOf(count)));
+    assert.equal(decode(repeated(256)).length, 256);
+    refuses(repeated(257), "too-large");
   });
 
   test("values that nest too deep", () => {
