@@ -186,7 +186,6 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
     [["--metrics", "localhost"], /--metrics/],
     [["--user", ""], /--user.*empty/],
     [["--socket-group", ""], /--socket-group.*empty/],
-    [["--vsock-cid", "3", "--socket-path", "x"], /--vsock-cid.*--socket-path/],
     [["--otlp-endpont", "http://x"], /--otlp-endpont.*--otlp-endpoint/],
     [["--socket-path"], /--socket-path/],
     [["--socket-path", "--dump-only"], /--socket-path.*--dump-only/],

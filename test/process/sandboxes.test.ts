@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import process from "node:process";
+import { type Forwarder, startForwarder } from "./support/forwarder.ts";
+import { startStub } from "./support/pipeline.ts";
+import { NEEDS_ROOT, until } from "./support/process.ts";
+import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
+import {
+  assertReceived,
+  plainFrames,
+  plainIds,
+  plainRecord,
+  spansOf,
+  taken,
+  takenIds,
+} from "./support/spans.ts";
+import { test } from "./support/test.ts";
+
+const CLEAN = { code: 0, signal: null };
+
+/** A directory of sandboxes, as a runtime keeps one: only its owner may write to it. */
+class Sandboxes extends Sandbox {
+  constructor() {
+    super();
+    chmodSync(this.directory, 0o755);
+  }
+
+  get template(): string {
+    return this.path("{ID}/clh.sock");
+  }
+
+  /** Makes a sandbox's directory. */
+  add(id: string): void {
+    mkdirSync(this.path(id));
+    // Whatever the umask says.
+    chmodSync(this.path(id), 0o755);
+  }
+
+  addressOf(id: string): string {
+    return this.path(`${id}/clh.sock_10240`);
+  }
+}
+
+async function start(sandboxes: Sandboxes, url: string): Promise<Forwarder> {
+  return await startForwarder(["--socket-path", sandboxes.template, "--otlp-endpoint", url]);
+}
+
+test("{ID}: sandboxes that were there and those that come, each under its own name", async () => {
+  await using stub = await startStub();
+  using sandboxes = new Sandboxes();
+  sandboxes.add("before");
+  await using forwarder = await start(sandboxes, stub.url);
+  await until(() => existsSync(sandboxes.addressOf("before")), "a socket for the first");
+  sandboxes.add("after");
+  await until(() => existsSync(sandboxes.addressOf("after")), "a socket for the second");
+  for (const [i, id] of ["before", "after"].entries()) {
+    stub.requests.length = 0;
+    await guestLife(sandboxes.addressOf(id), plainFrames(1 + i, 1));
+    await taken(stub, 1 + i);
+    assertReceived(spansOf(stub), [plainRecord(1 + i)], {
+      "service.name": "kata-agent",
+      "kata.sandbox.id": id,
+    });
+    await forwarder.record("guest gone", ({ guest, spans }) => guest === id && spans === 1);
+  }
+  rmSync(sandboxes.path("before"), { recursive: true });
+  await forwarder.record("no more listening for a sandbox", ({ sandbox }) => sandbox === "before");
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+  assert.deepEqual(readdirSync(sandboxes.path("after")), []);
+});
+
+test("{ID}: a stop delivers what guests had written, also of those not yet accepted", async () => {
+  await using stub = await startStub();
+  using sandboxes = new Sandboxes();
+  const ids = ["a", "b", "c"];
+  for (const id of ids) sandboxes.add(id);
+  await using forwarder = await start(sandboxes, stub.url);
+  await until(() => ids.every((id) => existsSync(sandboxes.addressOf(id))), "all sockets");
+  forwarder.kill("SIGSTOP");
+  const guests: Guest[] = [];
+  for (const [i, id] of ids.entries()) {
+    const guest = await Guest.connect(sandboxes.addressOf(id));
+    guests.push(guest);
+    await guest.write(plainFrames(1 + i * 100, 100));
+  }
+  forwarder.kill("SIGTERM");
+  forwarder.kill("SIGCONT");
+  assert.deepEqual(await forwarder.exited, CLEAN);
+  assert.deepEqual(takenIds(stub), plainIds(1, 300));
+  for (const guest of guests) guest[Symbol.dispose]();
+});
+
+test(
+  "{ID}, as root: sockets in directories of root's, and no more than that is kept of root",
+  async () => {
+    await using stub = await startStub();
+    using sandboxes = new Sandboxes();
+    chmodSync(sandboxes.directory, 0o755);
+    await using forwarder = await start(sandboxes, stub.url);
+    sandboxes.add("later");
+    chmodSync(sandboxes.path("later"), 0o755);
+    await until(() => existsSync(sandboxes.addressOf("later")), "a socket");
+    assert.ok(lstatSync(sandboxes.addressOf("later")).isSocket());
+    /** capabilities(7): bit 1 is CAP_DAC_OVERRIDE. */
+    const DAC_OVERRIDE = "0000000000000002";
+    const NONE = "0000000000000000";
+    for (const task of readdirSync(`/proc/${forwarder.pid}/task`)) {
+      const status = readFileSync(`/proc/${forwarder.pid}/task/${task}/status`, "utf8");
+      const value = (key: string) => new RegExp(`^${key}:\\s*(.*?)\\s*$`, "m").exec(status)?.[1];
+      assert.match(value("Uid") ?? "", /^65534\s+65534\s+65534\s+65534$/);
+      assert.deepEqual([value("CapEff"), value("CapAmb"), value("NoNewPrivs")], [NONE, NONE, "1"]);
+      const allowed = Number(task) === forwarder.pid ? [DAC_OVERRIDE] : [NONE, DAC_OVERRIDE];
+      assert.ok(allowed.includes(value("CapPrm") ?? ""), `thread ${task}: ${value("CapPrm")}`);
+    }
+    await guestLife(sandboxes.addressOf("later"), plainFrames(1, 1));
+    await taken(stub, 1);
+    assert.deepEqual(await forwarder.stop(), CLEAN);
+    assert.deepEqual(readdirSync(sandboxes.path("later")), []);
+  },
+  NEEDS_ROOT,
+);
+
+test("several ways in at once: a path, a template, and AF_VSOCK where there is one", async () => {
+  await using stub = await startStub();
+  using sandboxes = new Sandboxes();
+  using single = new Sandbox();
+  sandboxes.add("one");
+  const port = 20_000 + process.pid % 40_000;
+  await using forwarder = await startForwarder([
+    ...["--socket-path", sandboxes.template, "--socket-path", single.socketPath],
+    ...["--vsock-port", String(port), "--otlp-endpoint", stub.url],
+    ...hasVsock() ? ["--vsock-cid", "any"] : [],
+  ]);
+  const { address } = await forwarder.record("listening");
+  const expected = [`${sandboxes.template}_${port}`, `${single.socketPath}_${port}`];
+  if (hasVsock()) expected.push(`vsock:4294967295:${port}`);
+  assert.deepEqual(String(address).split(", ").toSorted(), expected.toSorted());
+  await guestLife(sandboxes.path(`one/clh.sock_${port}`), plainFrames(1, 1));
+  await guestLife(`${single.socketPath}_${port}`, plainFrames(2, 1));
+  await taken(stub, 2);
+  assert.deepEqual(takenIds(stub), plainIds(1, 2));
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("--all-hypervisors: every way in that Kata has", async () => {
+  await using stub = await startStub();
+  const port = 20_001 + process.pid % 40_000;
+  await using forwarder = await startForwarder([
+    ...["--all-hypervisors", "--vsock-port", String(port), "--otlp-endpoint", stub.url],
+  ]);
+  const { address } = await forwarder.record("listening");
+  for (const path of ["/run/vc/vm/{ID}/clh.sock", "/run/kata/{ID}/root/kata.hvsock"]) {
+    assert.ok(String(address).includes(`${path}_${port}`), `${path} in ${address}`);
+  }
+  assert.equal(String(address).includes(`vsock:4294967295:${port}`), hasVsock());
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
+/** Whether this kernel has AF_VSOCK. */
+function hasVsock(): boolean {
+  return /^AF_VSOCK /m.test(readFileSync("/proc/net/protocols", "utf8"));
+}
