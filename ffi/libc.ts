@@ -27,6 +27,7 @@ const DECLARATIONS = {
   setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" },
   setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" },
   capset: { parameters: ["buffer", "buffer"], result: "i32" },
+  execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
   getpwnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getpwuid_r: { parameters: ["u32", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getgrnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
@@ -180,6 +181,19 @@ export class Libc {
     this.#check("capset", this.#c.capset(header, data));
   }
 
+  /** Becomes another program, with the same process ID; returns only by throwing. execve(2) */
+  execve(path: string, words: readonly string[], environment: readonly string[]): void {
+    const lists = [words, environment].map((list) => list.map(cString));
+    const [argv, envp] = lists.map((list) => {
+      const pointers = BigUint64Array.from([...list.map((text) => this.#ffi.addressOf(text)), 0n]);
+      return new Uint8Array(pointers.buffer);
+    });
+    const result = this.#c.execve(cString(path), argv as Uint8Array, envp as Uint8Array);
+    this.#check("execve", result);
+    // Never reached: keeps the strings reachable until then.
+    throw new Error(`execve of ${lists.flat().length} strings came back`);
+  }
+
   /** syscall(2), for what libc has no function for. Gives what the kernel gives. */
   syscall(name: string, number: number, first: bigint, second: bigint, third: bigint): bigint {
     return this.#check(name, this.#c.syscall(BigInt(number), first, second, third));
@@ -273,7 +287,7 @@ export function openAny<const D extends Declarations>(
   });
 }
 
-function cString(text: string): Uint8Array {
+function cString(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(`${text}\0`);
 }
 

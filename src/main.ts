@@ -6,6 +6,7 @@ import { LineWriter } from "./line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./log.ts";
 import { nonBlocking } from "./non-blocking.ts";
 import type { Settings } from "./settings.ts";
+import { startNoLaterThreads } from "./system/later-threads.ts";
 import { connectServiceManager } from "./system/service-manager.ts";
 import { COMMIT } from "./version.ts";
 
@@ -38,6 +39,7 @@ function loggerFor({ log, dumpOnly }: Settings): Logger {
 
 /** Runs until a signal, or a failure, has ended it; resolves with the exit code. */
 async function run(settings: Settings): Promise<number> {
+  if (process.geteuid?.() === 0 && keepsCapability(settings)) await startNoLaterThreads();
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
@@ -97,6 +99,11 @@ async function run(settings: Settings): Promise<number> {
   manager.close();
   log.info("stopped", { lost });
   return lost > 0 || broken ? EXIT.lost : EXIT.clean;
+}
+
+/** Whether root's right to make sockets outlives the start: for sandboxes that appear later. */
+function keepsCapability({ listen }: Settings): boolean {
+  return listen.some(({ kind }) => kind === "template");
 }
 
 async function main(): Promise<number> {

@@ -19,9 +19,8 @@ const DATA_BYTES = 12;
  * Capabilities that one thread keeps: always permitted, and effective only while an operation runs.
  *
  * They belong to the thread that makes this object, which is the only one that may use it. A thread that this one
- * starts later (the runtime does, for its own ends) is given the same permitted set by the kernel, and there is no way
- * to take it away; but none of its capabilities is effective, so that it may do no more than one without, and no code
- * of the project's runs there.
+ * starts later is given the same sets by the kernel, and there is no way to take them away: so the executable starts
+ * none (see `startNoLaterThreads`). Deno does, for its own ends: what they have is permitted, but not in effect.
  */
 export class KeptCapabilities {
   readonly #libc: Libc;

@@ -1,7 +1,19 @@
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { errnoName, LibcError, LibraryError } from "../../ffi/errors.ts";
 import { libcNames, loadLibc, openAny, openLibc } from "../../ffi/libc.ts";
 import { loadForeignFunctions } from "../../ffi/library.ts";
@@ -159,4 +171,23 @@ test("the names of the C library follow the architecture", () => {
 test("the library is opened once", async () => {
   assert.equal(await loadLibc(), libc);
   assert.equal(openLibc(await loadForeignFunctions()), libc);
+});
+
+test("a process becomes another program, with the arguments and the environment it is given", () => {
+  const path = fileURLToPath(new URL("../../ffi/libc.ts", import.meta.url));
+  const script = `import { loadLibc } from ${JSON.stringify(path)};
+    const libc = await loadLibc();
+    console.log(process.pid);
+    libc.execve("/bin/sh", ["sh", "-c", "echo $$ \\"$A\\" $B \\"$1\\"", "x", "é y"], ["A=1  2"]);`;
+  const file = join(mkdtempSync(join(tmpdir(), "kata-libc-")), "script.ts");
+  writeFileSync(file, script);
+  const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--allow-all"];
+  const { stdout, stderr } = spawnSync(process.execPath, [...run, file], { encoding: "utf8" });
+  rmSync(dirname(file), { recursive: true });
+  const [before, after] = stdout.split("\n");
+  assert.equal(after, `${before} 1  2 é y`, stderr);
+});
+
+test("a program that is not there leaves the process as it is", () => {
+  assert.equal(failure(() => libc.execve("/no/such/program", ["x"], [])).code, "ENOENT");
 });
