@@ -58,6 +58,7 @@ export class Spool {
   /** The most bytes of requests to give to one `commit`, a single request apart. */
   readonly commitBytes: number;
   readonly #database: DatabaseSync;
+  readonly #log: Logger;
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
   readonly #read: StatementSync;
@@ -67,8 +68,9 @@ export class Spool {
   #usedBytes = 0;
   #count: number;
 
-  private constructor(database: DatabaseSync, maxBytes: number) {
+  private constructor(database: DatabaseSync, maxBytes: number, log: Logger) {
     this.#database = database;
+    this.#log = log;
     const logBytes = Math.min(LOG_BYTES, maxBytes / 4);
     const hardLimit = maxBytes - logBytes;
     this.limitBytes = hardLimit - Math.min(OVERSHOOT_BYTES, maxBytes / 8);
@@ -133,7 +135,7 @@ export class Spool {
         },
       );
     }
-    const spool = new Spool(database, maxBytes);
+    const spool = new Spool(database, maxBytes, log);
     // Also there when an earlier process was killed while it did this: rows that were saved then are saved once.
     if (!fs.existsSync(damagedPath)) return spool;
     const saved = spool.#save(damagedPath);
@@ -144,7 +146,7 @@ export class Spool {
       savedBatches: saved,
     });
     // What was saved is backlog now.
-    return new Spool(database, maxBytes);
+    return new Spool(database, maxBytes, log);
   }
 
   /** How full the spool is, 1 and more being full; `extraBytes`: with so many more, or fewer. */
@@ -184,7 +186,7 @@ export class Spool {
       if (database.isTransaction) database.exec("ROLLBACK");
       throw new SpoolError(
         spoolErrorKind(error),
-        `cannot write to the spool: ${describeError(error)}`,
+        "cannot write to the spool",
         {
           cause: error,
         },
@@ -199,25 +201,15 @@ export class Spool {
    * found again. Throws {@link SpoolError}.
    */
   read(sequence: number): Uint8Array | undefined {
+    let row: ReturnType<StatementSync["get"]>;
     try {
-      const row = this.#read.get(sequence);
-      const checked = row && checkedRow(row);
-      if (checked !== undefined) return checked.request;
-      this.#database.exec("BEGIN");
-      this.#keepDamaged.run(sequence);
-      this.#count -= Number(this.#delete.run(sequence).changes);
-      this.#database.exec("COMMIT");
-      return undefined;
+      row = this.#read.get(sequence);
     } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
-      throw new SpoolError(
-        spoolErrorKind(error),
-        `cannot read the spool: ${describeError(error)}`,
-        {
-          cause: error,
-        },
-      );
+      throw new SpoolError(spoolErrorKind(error), "cannot read the spool", { cause: error });
     }
+    const request = row && checkedRow(row)?.request;
+    if (request === undefined) this.#setAside(sequence);
+    return request;
   }
 
   /** Gives an emptied file's space back to the disk. Throws {@link SpoolError}. */
@@ -228,7 +220,7 @@ export class Spool {
     } catch (error) {
       throw new SpoolError(
         spoolErrorKind(error),
-        `cannot shrink the spool: ${describeError(error)}`,
+        "cannot shrink the spool",
         {
           cause: error,
         },
@@ -240,6 +232,25 @@ export class Spool {
   /** Closes the files, and lets other processes in. */
   close(): void {
     closeQuietly(this.#database);
+  }
+
+  /** Moves a damaged row out of the way. */
+  #setAside(sequence: number): void {
+    const database = this.#database;
+    try {
+      database.exec("BEGIN");
+      this.#keepDamaged.run(sequence);
+      const { changes } = this.#delete.run(sequence);
+      database.exec("COMMIT");
+      this.#count -= Number(changes);
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      // No room, say: it stays where it is, keeps nothing else waiting, and is found damaged again at the next start.
+      this.#log.warn("a damaged batch stays in the spool", {
+        batch: sequence,
+        error: describeError(error),
+      });
+    }
   }
 
   #pages(): number {

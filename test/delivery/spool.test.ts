@@ -180,6 +180,37 @@ test("a flipped bit in a batch is found out, costs that batch, and its bytes are
     database.close();
   }));
 
+test("a damaged batch in a spool without room holds nothing up", () =>
+  withSpool((directory, log) => {
+    const spool = Spool.open(directory, MAX_BYTES, log);
+    put(spool, 1, 2);
+    spool.close();
+    const database = new DatabaseSync(join(directory, "spool.db"));
+    database.exec("UPDATE batch SET checksum = 0 WHERE sequence = 1");
+    database.close();
+    const again = Spool.open(directory, MAX_BYTES, log);
+    let last = 2;
+    // The last free page goes to a batch that needs no more than one.
+    for (const bytes of [20_000, 12_000]) {
+      assert.throws(() => {
+        for (;;) {
+          again.commit([{ sequence: last + 1, spans: 1, request: request(last + 1, bytes) }], []);
+          last++;
+        }
+      }, { kind: "full" });
+    }
+    assert.equal(again.read(1), undefined);
+    assert.equal(log.find("damaged batch stays").length, 1);
+    assert.equal(again.count, last);
+    assert.deepEqual(again.read(2), request(2));
+    // As what is delivered makes room, it can be put aside.
+    again.commit([], range(10, 30));
+    assert.equal(again.read(1), undefined);
+    assert.equal(again.count, last - 22);
+    assert.equal(log.records.length, 1);
+    again.close();
+  }));
+
 test("a flipped bit in a row's numbers is found out too, and makes no number absurd", () =>
   withSpool((directory, log) => {
     Spool.open(directory, MAX_BYTES, log).close();

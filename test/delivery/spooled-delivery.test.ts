@@ -291,7 +291,10 @@ test("a full disk does not stop what can be sent, and what was sent is never put
     }
     assert.deepEqual(taken(exporter), range(1, 30));
     emptyDisk();
+    exporter.behaviour = () => AWAY;
     send(metrics, guest, payload(range(31, 35)));
+    await until(() => spool.count === 1);
+    exporter.behaviour = () => SUCCESS;
     assert.equal(await delivery.drain(NEVER), 0);
     assert.equal(metrics.forwarded, 35);
     assert.equal(open().count, 0);
