@@ -205,6 +205,14 @@ export class Guest implements GuestReceiver {
     this.end();
   }
 
+  /** Does not count milliseconds until `now` in which nobody was read. */
+  excuse(ms: number, now: number): void {
+    // A pause is not counted as a whole.
+    if (this.paused) return;
+    this.#lastData = Math.min(now, this.#lastData + ms);
+    this.#frameBegan = Math.min(now, this.#frameBegan + ms);
+  }
+
   /** Disconnects the guest if one of its time limits has passed. */
   checkTimeouts(now: number): void {
     if (this.paused) return;

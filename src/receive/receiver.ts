@@ -10,7 +10,7 @@ import { Guest, type GuestOwner } from "./guest.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
-const TICK_MS = 500;
+export const TICK_MS = 500;
 
 /** One guest's records are limited together, whatever port its next connection comes from. */
 function messageAndGuest(message: string, fields: LogFields): string {
@@ -27,7 +27,9 @@ export class Receiver implements GuestOwner {
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
   #heldBytes = 0;
-  #tick: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  /** When time limits were last looked at. */
+  #ticked = 0;
   #refusing = false;
 
   constructor(
@@ -57,8 +59,25 @@ export class Receiver implements GuestOwner {
     this.metrics.guestsConnected = this.#guests.size;
     this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
     if (this.#sink.paused) guest.pause("delivery");
-    this.#tick ??= setInterval(() => this.#checkTimeouts(), TICK_MS);
+    if (this.#timer === undefined) {
+      this.#ticked = this.now();
+      this.#timer = setInterval(() => this.tick(), TICK_MS);
+    }
     return guest;
+  }
+
+  /**
+   * Disconnects guests whose time limits have passed. Called every {@link TICK_MS}; as much later as that comes, the
+   * process was held (SIGSTOP, a slow disk, a busy machine) and read nobody, so that the time is ours.
+   */
+  tick(): void {
+    const now = this.now();
+    const late = Math.max(0, now - this.#ticked - TICK_MS);
+    this.#ticked = now;
+    for (const guest of [...this.#guests]) {
+      guest.excuse(late, now);
+      guest.checkTimeouts(now);
+    }
   }
 
   /** See {@link GuestOwner}: unfinished frames of all guests together stay within their budget. */
@@ -83,8 +102,8 @@ export class Receiver implements GuestOwner {
     this.metrics.guestsConnected = this.#guests.size;
     if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
     if (this.#guests.size === 0) {
-      clearInterval(this.#tick);
-      this.#tick = undefined;
+      clearInterval(this.#timer);
+      this.#timer = undefined;
     }
   }
 
@@ -135,10 +154,5 @@ export class Receiver implements GuestOwner {
       if (this.#sink.paused) guest.pause("delivery");
       else guest.resume("delivery");
     }
-  }
-
-  #checkTimeouts(): void {
-    const now = this.now();
-    for (const guest of [...this.#guests]) guest.checkTimeouts(now);
   }
 }
