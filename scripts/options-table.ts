@@ -10,7 +10,7 @@ const END = "<!-- /options -->";
 const root = fileURLToPath(new URL("../", import.meta.url));
 
 /** The paths of the documents that may hold the table. */
-export const DOCUMENTS: readonly string[] = ["README.md", "docs/options.md"]
+export const DOCUMENTS: readonly string[] = ["README.md"]
   .map((name) => `${root}${name}`)
   .filter(existsSync);
 
