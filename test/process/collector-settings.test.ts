@@ -1,16 +1,13 @@
 import assert from "node:assert/strict";
-import { chmodSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { ServerCredentials } from "@grpc/grpc-js";
-import { CA, CLIENT, SERVER } from "../otlp/support/certificates.ts";
 import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
-import { HttpReceiver, listen } from "../otlp/support/http-receiver.ts";
+import { listen } from "../otlp/support/http-receiver.ts";
 import { CollectorStub, decodeRequest, type ReceivedSpan } from "../support/collector-stub.ts";
 import { encodeBincode } from "../wire/support/bincode-encoder.ts";
 import { frame } from "../wire/support/fixtures.ts";
-import { Forwarder, startForwarder } from "./support/forwarder.ts";
+import { Forwarder, fromEnvironment, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";
 import { test } from "./support/test.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import {
@@ -95,13 +92,6 @@ test("the sandbox's id is found in the paths of the runtimes", async () => {
   }
 });
 
-/** Starts a forwarder that is configured by its environment alone. */
-function fromEnvironment(sandbox: Sandbox, env: Readonly<Record<string, string>>) {
-  return startForwarder([], {
-    env: { KATA_TRACE_FORWARDER_SOCKET_PATH: sandbox.socketPath, ...env },
-  });
-}
-
 function grpcSpans(receiver: GrpcReceiver): ReceivedSpan[] {
   return receiver.calls.flatMap(({ body }) => decodeRequest(body));
 }
@@ -139,16 +129,16 @@ test("the protocol follows the port, unless it is said", async () => {
     });
     await guestLife(sandbox.address, plainFrames(1, 1));
     await until(() => grpcSpans(receiver).length === 1, "the span arrives");
-    assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
+    assert.deepEqual(await forwarder.stop(), CLEAN);
   } finally {
     await receiver.stop();
   }
   // Nobody is there: what is said shows which it was. (Port 4317 may well have somebody.)
   await using http = new Forwarder(["--otlp-endpoint", "http://127.0.0.1:2"]);
-  assert.deepEqual(await http.exited, { code: 1, signal: null });
+  assert.deepEqual(await http.exited, FAILED);
   assert.match(http.stderr, /no collector at http:\/\/127\.0\.0\.1:2\/v1\/traces:/);
   await using grpc = new Forwarder(["--otlp-endpoint", "http://[100::1]:4317/path"]);
-  assert.deepEqual(await grpc.exited, { code: 1, signal: null });
+  assert.deepEqual(await grpc.exited, FAILED);
   assert.match(grpc.stderr, /gRPC takes no path/);
 });
 
@@ -201,86 +191,10 @@ test("gRPC: headers and gzip", async () => {
       assert.equal(metadata["authorization"], "Bearer secret");
     }
     assert.ok(bytes < 10_000, `${bytes} bytes for 5 spans of 100,000 alike characters`);
-    assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
+    assert.deepEqual(await forwarder.stop(), CLEAN);
   } finally {
     relay.close();
     await receiver.stop();
-  }
-});
-
-/** Key and certificates as files that only their owner may read: root, where the tests run as root. */
-function keyFiles(sandbox: Sandbox): Readonly<Record<string, string>> {
-  const files = {
-    CERTIFICATE: CA,
-    CLIENT_CERTIFICATE: CLIENT.cert,
-    CLIENT_KEY: CLIENT.key,
-  };
-  return Object.fromEntries(
-    Object.entries(files).map(([name, content]) => {
-      const path = sandbox.path(name);
-      writeFileSync(path, content);
-      chmodSync(path, 0o600);
-      return [`OTEL_EXPORTER_OTLP_${name}`, path];
-    }),
-  );
-}
-
-test("TLS with an authority of one's own and a client certificate, over HTTP and gRPC", async () => {
-  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
-  await http.listen();
-  const grpc = new GrpcReceiver();
-  const keys = [{ private_key: Buffer.from(SERVER.key), cert_chain: Buffer.from(SERVER.cert) }];
-  await grpc.start(ServerCredentials.createSsl(Buffer.from(CA), keys, true));
-  try {
-    for (
-      const [protocol, endpoint, received] of [
-        ["http/protobuf", new URL(http.url).origin, () => http.requests],
-        ["grpc", grpc.url.replace("http:", "https:"), () => grpc.calls],
-      ] as const
-    ) {
-      using sandbox = new Sandbox();
-      await using forwarder = await fromEnvironment(sandbox, {
-        OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
-        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
-        ...keyFiles(sandbox),
-      });
-      await guestLife(sandbox.address, plainFrames(1, 3));
-      const spans = () => received().flatMap(({ body }) => decodeRequest(body));
-      await until(() => spans().length === 3, `the spans arrive over ${protocol}`);
-      assert.deepEqual(await forwarder.stop(), { code: 0, signal: null });
-    }
-  } finally {
-    await http.close();
-    await grpc.stop();
-  }
-});
-
-test("TLS to a collector that is not trusted, or without what it wants, is a failed start", async () => {
-  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
-  await http.listen();
-  try {
-    using sandbox = new Sandbox();
-    const files = keyFiles(sandbox);
-    const { OTEL_EXPORTER_OTLP_CERTIFICATE = "" } = files;
-    for (
-      const [env, reason] of [
-        [{}, /TLS|certificate/i],
-        [{ OTEL_EXPORTER_OTLP_CERTIFICATE: "/nowhere/ca.pem" }, /OTEL_EXPORTER_OTLP_CERTIFICATE/],
-        [
-          { OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY: "/nowhere" },
-          /CLIENT_KEY/,
-        ],
-      ] as const
-    ) {
-      await using forwarder = new Forwarder(["--socket-path", sandbox.socketPath], {
-        env: { OTEL_EXPORTER_OTLP_ENDPOINT: new URL(http.url).origin, ...env },
-      });
-      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
-      assert.match(forwarder.stderr, /^kata-trace-forwarder: .*\n$/);
-      assert.match(forwarder.stderr, reason);
-    }
-  } finally {
-    await http.close();
   }
 });
 
@@ -318,18 +232,18 @@ test("a collector that is none: another protocol's server, and a path that is no
   stub.answer = () => ({ kind: "status", status: 404 });
   try {
     for (
-      const [endpoint, reason] of [
-        [`http://127.0.0.1:${port}`, /no answer over HTTP/],
-        [stub.url, /404|no OTLP receiver at this path/],
+      const [protocol, endpoint, reason] of [
+        ["http/protobuf", `http://127.0.0.1:${port}`, /no answer over HTTP/],
+        ["grpc", `http://127.0.0.1:${port}`, /no answer over gRPC/],
+        ["http/protobuf", stub.url, /no OTLP receiver at this path/],
       ] as const
     ) {
       await using forwarder = new Forwarder([
         ...["--socket-path", sandbox.socketPath],
-        ...["--otlp-endpoint", endpoint],
+        ...["--otlp-endpoint", endpoint, "--otlp-protocol", protocol],
       ]);
-      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
-      assert.match(forwarder.stderr, /^kata-trace-forwarder: .*\n$/);
-      assert.match(forwarder.stderr, reason);
+      assert.deepEqual(await forwarder.exited, FAILED);
+      assertOneLine(forwarder.stderr, reason);
     }
   } finally {
     await stub.stop();

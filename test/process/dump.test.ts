@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { listen } from "../otlp/support/http-receiver.ts";
 import { encodeBincode } from "../wire/support/bincode-encoder.ts";
@@ -12,8 +11,9 @@ import {
   sortedByKey,
 } from "../wire/support/span-record.ts";
 import { startForwarder } from "./support/forwarder.ts";
-import { Running, until } from "./support/process.ts";
+import { CLEAN, LOST, Running, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
+import { SlowReader } from "./support/slow-reader.ts";
 import {
   assertRecords,
   ENCODINGS,
@@ -24,9 +24,6 @@ import {
   spanSet,
 } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-const CLEAN = { code: 0, signal: null };
-const LOST = { code: 2, signal: null };
 
 /** A line of the dump, named as OTLP/JSON names things. */
 type DumpedSpan = Omit<OtlpRecord, "traceFlags" | "links" | "resource"> & {
@@ -126,43 +123,6 @@ test("text for people, in which a guest's strings are harmless", async () => {
 `,
   );
 });
-
-/** A pipe whose reader reads only when it is told to. */
-class SlowReader implements Disposable {
-  /** For the process that writes. */
-  readonly writeEnd: number;
-  #readEnd: number | undefined;
-  text = "";
-
-  constructor(sandbox: Sandbox) {
-    const path = sandbox.path("pipe");
-    execFileSync("mkfifo", [path]);
-    this.#readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    this.writeEnd = openSync(path, constants.O_WRONLY);
-  }
-
-  /** Reads what is there, at most 64 KiB. */
-  read(): void {
-    const buffer = new Uint8Array(64 * 1024);
-    try {
-      const length = readSync(this.#readEnd as number, buffer);
-      this.text += new TextDecoder().decode(buffer.subarray(0, length));
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) throw error;
-    }
-  }
-
-  /** Goes away. */
-  close(): void {
-    if (this.#readEnd !== undefined) closeSync(this.#readEnd);
-    this.#readEnd = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-    closeSync(this.writeEnd);
-  }
-}
 
 test("a reader that goes away ends the dump: what it did not get is told, and no socket stays", async () => {
   using sandbox = new Sandbox();

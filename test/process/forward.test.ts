@@ -4,7 +4,7 @@ import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
 import { FIXTURES } from "../wire/support/fixtures.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, until } from "./support/process.ts";
 import { test } from "./support/test.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import {
@@ -17,8 +17,6 @@ import {
   taken,
   takenIds,
 } from "./support/spans.ts";
-
-const CLEAN = { code: 0, signal: null };
 
 test("every recorded span arrives over HTTP, field for field, whatever it is written in", async () => {
   for (const set of FIXTURES) {

@@ -3,15 +3,11 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Forwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, IMPATIENT, until } from "./support/process.ts";
 import { Guest, guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, spanId, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-const CLEAN = { code: 0, signal: null };
-
-/** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
-const IMPATIENT = { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" } };
 const AWAY = { kind: "status", status: 503 } as const;
 const OK = { kind: "ok" } as const;
 

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pipeline } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, until } from "./support/process.ts";
 import { Guest, guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-const CLEAN = { code: 0, signal: null };
 const MIB = 1024 * 1024;
 
 test("--max-guests: one too many is refused, counted and logged once, until another has left", async () => {

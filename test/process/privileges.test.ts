@@ -12,12 +12,10 @@ import process from "node:process";
 import { NOBODY } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import { NEEDS_ROOT, until } from "./support/process.ts";
+import { CLEAN, FAILED, NEEDS_ROOT, until } from "./support/process.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-const CLEAN = { code: 0, signal: null };
 
 /** What must hold of every thread (proc_pid_status(5)). */
 function unprivileged(uid: number, gid: number): Readonly<Record<string, string>> {
@@ -76,7 +74,7 @@ test("over AF_VSOCK too, and dumping", async () => {
   const port = 20_000 + process.pid % 40_000;
   await using forwarder = new Forwarder(["--dump-only", "--vsock-port", `${port}`]);
   if (!vsockIsThere) {
-    assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+    assert.deepEqual(await forwarder.exited, FAILED);
     assert.match(forwarder.stderr, /modprobe vhost_vsock/);
     return;
   }
@@ -85,12 +83,12 @@ test("over AF_VSOCK too, and dumping", async () => {
   assertThreads(forwarder.pid, unprivileged(NOBODY, NOBODY));
   {
     await using second = new Forwarder(["--dump-only", "--vsock-port", `${port}`]);
-    assert.deepEqual(await second.exited, { code: 1, signal: null });
+    assert.deepEqual(await second.exited, FAILED);
     assert.match(second.stderr, /another process listens there/);
   }
   {
     await using nowhere = new Forwarder(["--dump-only", "--vsock-cid", "77"]);
-    assert.deepEqual(await nowhere.exited, { code: 1, signal: null });
+    assert.deepEqual(await nowhere.exited, FAILED);
     assert.match(nowhere.stderr, /no CID 77: use --vsock-cid any/);
   }
   assert.deepEqual(await forwarder.stop(), CLEAN);
@@ -124,7 +122,7 @@ test(
         ...["--socket-path", sandbox.socketPath, "--wait-for-collector", "--user", user],
         ...["--spool-dir", sandbox.path("spool"), "--dead-letter", sandbox.path("dead")],
       ]);
-      assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+      assert.deepEqual(await forwarder.exited, FAILED);
       assert.match(forwarder.stderr, reason);
       assert.deepEqual(readdirSync(sandbox.directory), []);
     }
@@ -170,7 +168,7 @@ test("what only root may reach is out of reach after the start", async () => {
     ...["--socket-path", sandbox.socketPath, "--wait-for-collector"],
     ...["--spool-dir", `${secret}/spool`],
   ]);
-  assert.deepEqual(await forwarder.exited, { code: 1, signal: null });
+  assert.deepEqual(await forwarder.exited, FAILED);
   assert.match(forwarder.stderr, /^kata-trace-forwarder: [^\n]*spool[^\n]*\n$/);
   assert.deepEqual(readdirSync(`${secret}/spool`), []);
   assert.equal(existsSync(sandbox.address), false);

@@ -11,7 +11,7 @@ import {
 import process from "node:process";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { startStub } from "./support/pipeline.ts";
-import { NEEDS_ROOT, until } from "./support/process.ts";
+import { CLEAN, NEEDS_ROOT, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import {
   assertReceived,
@@ -23,8 +23,6 @@ import {
   takenIds,
 } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-const CLEAN = { code: 0, signal: null };
 
 /** A directory of sandboxes, as a runtime keeps one: only its owner may write to it. */
 class Sandboxes extends Sandbox {

@@ -14,13 +14,10 @@ import process from "node:process";
 import { asOrdinaryUser } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { startStub } from "./support/pipeline.ts";
-import { NEEDS_ROOT } from "./support/process.ts";
+import { CLEAN, FAILED, NEEDS_ROOT } from "./support/process.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { test } from "./support/test.ts";
 import { plainFrames, taken } from "./support/spans.ts";
-
-const CLEAN = { code: 0, signal: null };
-const FAILED = { code: 1, signal: null };
 
 /** A dump, which needs no collector. */
 function dump(sandbox: Sandbox, ...args: string[]): string[] {

@@ -3,16 +3,10 @@ import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, IMPATIENT, LOST, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-const CLEAN = { code: 0, signal: null };
-const LOST = { code: 2, signal: null };
-
-/** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
-const IMPATIENT = { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" } };
 
 /** Spans that fit into a socket's buffer (212,992 bytes by default, with the kernel's own needs). */
 const IN_SOCKET = 200;

@@ -5,12 +5,10 @@ import { concatenate, frame } from "../wire/support/fixtures.ts";
 import type { Answer } from "../support/collector-stub.ts";
 import type { Figures } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, spanId, taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-const CLEAN = { code: 0, signal: null };
 
 /** The ports at which a process listens over TCP (proc_pid_net(5)). */
 function listeningPorts(pid: number): number[] {

@@ -1,4 +1,5 @@
 import { readExposition, type ReadFamily } from "../../service/support/exposition.ts";
+import type { Sandbox } from "./sandbox.ts";
 import { type Exit, Running, type RunOptions, until } from "./process.ts";
 
 /** One record of the log. */
@@ -123,4 +124,14 @@ export async function startForwarder(
     await forwarder[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Starts a forwarder that is configured by its environment alone. */
+export function fromEnvironment(
+  sandbox: Sandbox,
+  env: Readonly<Record<string, string>>,
+): Promise<Forwarder> {
+  return startForwarder([], {
+    env: { KATA_TRACE_FORWARDER_SOCKET_PATH: sandbox.socketPath, ...env },
+  });
 }

@@ -1,4 +1,6 @@
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -14,6 +16,11 @@ export const NEEDS_ROOT: { skip?: string } = IS_ROOT
   ? {}
   : { skip: "needs root: it is about a process that is root and drops it" };
 
+/** The release, as package.json has it. */
+export const PACKAGE_VERSION: string = (JSON.parse(
+  readFileSync(new URL("../../../package.json", import.meta.url), "utf8"),
+) as { readonly version: string }).version;
+
 /** Long enough for the busiest machine; only what would hang runs into it. Milliseconds. */
 const PATIENCE_MS = 30_000;
 const POLL_MS = 5;
@@ -24,6 +31,11 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** A clean stop; a failed start; a stop at which something accepted could not be delivered. */
+export const CLEAN: Exit = { code: 0, signal: null };
+export const FAILED: Exit = { code: 1, signal: null };
+export const LOST: Exit = { code: 2, signal: null };
+
 /** Resolves once `condition` holds. Rejects after a long time, saying what did not happen. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string) {
   const deadline = Date.now() + PATIENCE_MS;
@@ -31,6 +43,12 @@ export async function until(condition: () => boolean | Promise<boolean>, what: s
     if (Date.now() > deadline) throw new Error(`did not happen: ${what}`);
     await sleep(POLL_MS);
   }
+}
+
+/** Asserts that a failed start has said why: one line on standard error that begins with the program's name. */
+export function assertOneLine(stderr: string, reason: RegExp): void {
+  assert.match(stderr, /^kata-trace-forwarder: [^\n]+\n$/);
+  assert.match(stderr, reason);
 }
 
 /** How a process is run. */
@@ -44,6 +62,9 @@ export interface RunOptions {
   /** Where standard output goes; default: the test reads it. */
   readonly stdout?: "pipe" | number;
 }
+
+/** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
+export const IMPATIENT: RunOptions = { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" } };
 
 const running = new Set<ChildProcess>();
 process.on("exit", () => {

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { chmodSync, writeFileSync } from "node:fs";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { CA, CLIENT, SERVER } from "../otlp/support/certificates.ts";
+import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
+import { HttpReceiver } from "../otlp/support/http-receiver.ts";
+import { decodeRequest } from "../support/collector-stub.ts";
+import { Forwarder, fromEnvironment } from "./support/forwarder.ts";
+import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";
+import { guestLife, Sandbox } from "./support/sandbox.ts";
+import { plainFrames } from "./support/spans.ts";
+import { test } from "./support/test.ts";
+
+/** Key and certificates as files that only their owner may read: root, where the tests run as root. */
+function keyFiles(sandbox: Sandbox): Readonly<Record<string, string>> {
+  const files = {
+    CERTIFICATE: CA,
+    CLIENT_CERTIFICATE: CLIENT.cert,
+    CLIENT_KEY: CLIENT.key,
+  };
+  return Object.fromEntries(
+    Object.entries(files).map(([name, content]) => {
+      const path = sandbox.path(name);
+      writeFileSync(path, content);
+      chmodSync(path, 0o600);
+      return [`OTEL_EXPORTER_OTLP_${name}`, path];
+    }),
+  );
+}
+
+test("TLS with an authority of one's own and a client certificate, over HTTP and gRPC", async () => {
+  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
+  await http.listen();
+  const grpc = new GrpcReceiver();
+  const keys = [{ private_key: Buffer.from(SERVER.key), cert_chain: Buffer.from(SERVER.cert) }];
+  await grpc.start(ServerCredentials.createSsl(Buffer.from(CA), keys, true));
+  try {
+    for (
+      const [protocol, endpoint, received] of [
+        ["http/protobuf", new URL(http.url).origin, () => http.requests],
+        ["grpc", grpc.url.replace("http:", "https:"), () => grpc.calls],
+      ] as const
+    ) {
+      using sandbox = new Sandbox();
+      await using forwarder = await fromEnvironment(sandbox, {
+        OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+        ...keyFiles(sandbox),
+      });
+      await guestLife(sandbox.address, plainFrames(1, 3));
+      const spans = () => received().flatMap(({ body }) => decodeRequest(body));
+      await until(() => spans().length === 3, `the spans arrive over ${protocol}`);
+      assert.deepEqual(await forwarder.stop(), CLEAN);
+    }
+  } finally {
+    await http.close();
+    await grpc.stop();
+  }
+});
+
+test("TLS to a collector that is not trusted, or without what it wants, is a failed start", async () => {
+  const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
+  await http.listen();
+  try {
+    using sandbox = new Sandbox();
+    const files = keyFiles(sandbox);
+    const { OTEL_EXPORTER_OTLP_CERTIFICATE = "" } = files;
+    for (
+      const [env, reason] of [
+        [{}, /TLS|certificate/i],
+        [{ OTEL_EXPORTER_OTLP_CERTIFICATE: "/nowhere/ca.pem" }, /OTEL_EXPORTER_OTLP_CERTIFICATE/],
+        [
+          { OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY: "/nowhere" },
+          /CLIENT_KEY/,
+        ],
+      ] as const
+    ) {
+      await using forwarder = new Forwarder(["--socket-path", sandbox.socketPath], {
+        env: { OTEL_EXPORTER_OTLP_ENDPOINT: new URL(http.url).origin, ...env },
+      });
+      assert.deepEqual(await forwarder.exited, FAILED);
+      assertOneLine(forwarder.stderr, reason);
+    }
+  } finally {
+    await http.close();
+  }
+});
