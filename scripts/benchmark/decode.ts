@@ -1,47 +1,138 @@
+import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
+import { promisify } from "node:util";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { FrameReader } from "../../src/wire/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader } from "../../src/wire/frame-reader.ts";
 import { PayloadDecoder } from "../../src/wire/payload-decoder.ts";
-import { joinFrames, readFrames } from "./frames.ts";
+import { fixturePath, joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
+import { median } from "./machine.ts";
 
 /** What a socket hands over at once, bytes. */
 const CHUNK_BYTES = 64 * 1024;
-const ROUNDS = 9;
-const ROUND_MS = 400;
+/** At least so many spans are in what is decoded again and again. */
+const LEAST_SPANS = 2048;
+const FRAME_LIMIT = 1 << 30;
+/** How often the two sides take turns, and for how long each, seconds. */
+const TURNS = 5;
+const TURN_SECONDS = 1;
+/** A round is short, so that on a busy machine some are left alone; the reference's are as long. */
+const ROUND_MS = 20;
+
+/** Nanoseconds a span takes, of many short rounds: the least, which other processes disturbed least, and the median. */
+interface Times {
+  readonly best: number;
+  readonly median: number;
+}
+
+/** How fast payloads become OTLP on one core. */
+export interface DecodeFigures {
+  readonly ours: Times;
+  /** The Rust crates' decoding alone; absent where their program is not there. */
+  readonly reference: Times | undefined;
+}
 
 /**
- * Nanoseconds a span takes on one core from a frame's bytes to its OTLP bytes: frames, decoding, encoding. The median of
- * nine rounds after a warm-up.
+ * Measures decoding, on one core, from a frame's bytes to a span's: frames, decoding, encoding. The reference, which
+ * reads the file of frames beforehand and only decodes, takes turns with it.
  */
-export function measureDecode(file: string): number {
-  const frames = readFrames(file);
-  const stream = joinFrames(frames, Math.max(1024, frames.length));
-  const count = Math.max(1024, frames.length);
+export async function measureDecode(
+  fixture: string,
+  encoding: LoadEncoding,
+  agent: string | undefined,
+): Promise<DecodeFigures> {
+  const turn = decoding(fixture, encoding);
+  turn();
+  const ours: Times[] = [];
+  const references: Times[] = [];
+  for (let i = 0; i < TURNS; i++) {
+    ours.push(turn());
+    if (agent !== undefined) {
+      references.push(await measureReference(agent, fixturePath(fixture, encoding), encoding));
+    }
+  }
+  return {
+    ours: together(ours),
+    reference: agent === undefined ? undefined : together(references),
+  };
+}
+
+function together(turns: readonly Times[]): Times {
+  return {
+    best: Math.min(...turns.map(({ best }) => best)),
+    median: median(turns.map((turn) => turn.median)),
+  };
+}
+
+/** Prepares what {@link measureDecode} measures for a turn. */
+function decoding(fixture: string, encoding: LoadEncoding): () => Times {
+  const frames = readFrames(fixture, encoding);
+  const count = Math.ceil(LEAST_SPANS / frames.length) * frames.length;
+  const stream = joinFrames(frames, count);
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; at < stream.length; at += CHUNK_BYTES) {
+    chunks.push(stream.slice(at, at + CHUNK_BYTES));
+  }
   const spans = new EncodedSpans();
   const decoder = new PayloadDecoder();
   let decoded = 0;
-  const reader = new FrameReader(1 << 22, {
+  const reader = new FrameReader(FRAME_LIMIT, {
     payload: (buffer, start, end) => {
       spans.clear();
       decoder.decode(buffer, start, end, spans);
       decoded += spans.count;
     },
     oversized: () => {
-      throw new Error("the load has a frame over the limit");
+      throw new Error("no frame is over the limit");
     },
   });
-  const chunks: Uint8Array[] = [];
-  for (let at = 0; at < stream.length; at += CHUNK_BYTES) {
-    chunks.push(stream.slice(at, at + CHUNK_BYTES));
-  }
   const round = (): number => {
-    const began = performance.now();
     const before = decoded;
-    while (performance.now() - began < ROUND_MS) for (const chunk of chunks) reader.push(chunk);
-    return ((performance.now() - began) * 1e6) / (decoded - before);
+    let passes = 0;
+    const began = performance.now();
+    do {
+      for (const chunk of chunks) reader.push(chunk);
+      passes++;
+    } while (performance.now() - began < ROUND_MS);
+    const nanoseconds = (performance.now() - began) * 1e6;
+    if (decoded - before !== passes * count) throw new Error("spans were lost while decoding");
+    return nanoseconds / (decoded - before);
   };
-  round();
-  const rounds = Array.from({ length: ROUNDS }, round).sort((a, b) => a - b);
-  if (decoded % count !== 0) throw new Error("spans were lost while decoding");
-  return rounds[ROUNDS >> 1] as number;
+  return () => {
+    const rounds: number[] = [];
+    const began = performance.now();
+    while (performance.now() - began < TURN_SECONDS * 1000) rounds.push(round());
+    return { best: Math.min(...rounds), median: median(rounds) };
+  };
+}
+
+/** Runs the program in test/agent, built from the crates that agents use. */
+async function measureReference(agent: string, file: string, encoding: string): Promise<Times> {
+  const { stdout } = await promisify(execFile)(agent, [
+    "bench",
+    "--file",
+    file,
+    "--encoding",
+    encoding,
+    "--seconds",
+    String(TURN_SECONDS),
+  ]);
+  const report = JSON.parse(stdout) as { ns_per_span: number; best_ns_per_span: number };
+  return { best: report.best_ns_per_span, median: report.ns_per_span };
+}
+
+/** The bytes of the `Span` messages that the forwarder makes of recorded frames, one after another. */
+export function spanSizes(fixture: string, encoding: LoadEncoding, spanBytes: number): number[] {
+  const spans = new EncodedSpans();
+  const decoder = new PayloadDecoder();
+  return readFrames(fixture, encoding, spanBytes).map(({ bytes }) => {
+    decoder.decode(bytes, FRAME_HEADER_BYTES, bytes.length, spans);
+    return messageBytes(spans.spanEnd(0) - spans.spanStart(0));
+  });
+}
+
+/** How long a message is whose field, with a tag of one byte and its length, is so long. */
+function messageBytes(field: number): number {
+  let prefix = 2;
+  while (field - prefix >= 0x80 ** (prefix - 1)) prefix++;
+  return field - prefix;
 }

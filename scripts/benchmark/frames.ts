@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -5,8 +6,15 @@ import { fileURLToPath } from "node:url";
 const HEADER_BYTES = 8;
 /** Where bincode puts a span's fixed-size beginning: trace id 16, span id 8, flags 1, is_remote 1, trace_state's tag 1 (absent: 0). */
 const TRACE_STATE_TAG = 26;
-/** … then parent span id 8, kind 4, name length 8 and the name; after it start_time (u64 + u32) and end_time. */
+/** … then parent span id 8, kind 4, name length 8 and the name; after it start_time and end_time, u64 and u32 each. */
 const NAME_LENGTH = TRACE_STATE_TAG + 1 + 8 + 4;
+/** What a name is made longer with. */
+const FILLER = "x".charCodeAt(0);
+/** In serde's JSON the span's own name is the first member called so. */
+const JSON_NAME = Buffer.from('"name":"');
+
+/** What a load is made of. */
+export type LoadEncoding = "bincode" | "json";
 
 /** One recorded frame, header included. */
 export interface Frame {
@@ -15,19 +23,44 @@ export interface Frame {
   readonly endTime: number;
 }
 
-/** Splits a file of frames. */
-export function readFrames(name: string): Frame[] {
-  const path = fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
-  const file = new Uint8Array(readFileSync(path));
+/** The file of recorded frames with this name. */
+export function fixturePath(name: string, encoding: LoadEncoding): string {
+  const suffix = encoding === "json" ? "json-frames" : "bincode";
+  return fileURLToPath(new URL(`../../test/fixtures/${name}.${suffix}`, import.meta.url));
+}
+
+/** Reads recorded frames. Spans smaller than `spanBytes` (of payload) get a name so long that they have that size. */
+export function readFrames(name: string, encoding: LoadEncoding, spanBytes = 0): Frame[] {
+  const file = new Uint8Array(readFileSync(fixturePath(name, encoding)));
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const frames: Frame[] = [];
   for (let at = 0; at < file.length;) {
-    const length = Number(view.getBigUint64(at));
-    const bytes = file.slice(at, at + HEADER_BYTES + length);
-    frames.push({ bytes, endTime: name.endsWith(".bincode") ? endTimeOffset(bytes) : -1 });
-    at += HEADER_BYTES + length;
+    const end = at + HEADER_BYTES + Number(view.getBigUint64(at));
+    const payload = lengthen(file.slice(at + HEADER_BYTES, end), encoding, spanBytes);
+    const bytes = new Uint8Array(HEADER_BYTES + payload.length);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt(payload.length));
+    bytes.set(payload, HEADER_BYTES);
+    frames.push({ bytes, endTime: encoding === "bincode" ? endTimeOffset(bytes) : -1 });
+    at = end;
   }
   return frames;
+}
+
+/** Puts filler before a span's name. */
+function lengthen(payload: Uint8Array, encoding: LoadEncoding, spanBytes: number): Uint8Array {
+  const missing = spanBytes - payload.length;
+  if (missing <= 0) return payload;
+  const name = encoding === "json"
+    ? Buffer.from(payload).indexOf(JSON_NAME) + JSON_NAME.length
+    : NAME_LENGTH + 8;
+  const longer = new Uint8Array(payload.length + missing).fill(FILLER);
+  longer.set(payload.subarray(0, name));
+  longer.set(payload.subarray(name), name + missing);
+  if (encoding === "bincode") {
+    const view = new DataView(longer.buffer);
+    view.setBigUint64(NAME_LENGTH, view.getBigUint64(NAME_LENGTH, true) + BigInt(missing), true);
+  }
+  return longer;
 }
 
 function endTimeOffset(frame: Uint8Array): number {
@@ -39,6 +72,7 @@ function endTimeOffset(frame: Uint8Array): number {
 
 /** Writes a time (milliseconds since the epoch, with fraction) into a frame's end_time. */
 export function stampEndTime(frame: Frame, unixMs: number): void {
+  if (frame.endTime < 0) throw new RangeError("the frame has no place for a time");
   const view = new DataView(frame.bytes.buffer, frame.bytes.byteOffset, frame.bytes.byteLength);
   const seconds = Math.floor(unixMs / 1000);
   view.setBigUint64(frame.endTime, BigInt(seconds), true);
@@ -50,4 +84,13 @@ export function joinFrames(frames: readonly Frame[], count: number): Uint8Array 
   const parts: Uint8Array[] = [];
   for (let i = 0; i < count; i++) parts.push((frames[i % frames.length] as Frame).bytes);
   return new Uint8Array(Buffer.concat(parts));
+}
+
+/** How many spans each guest sends where they send so many together: the first one what the others leave. */
+export function shares(spans: number, guests: number): number[] {
+  const share = Math.floor(spans / guests);
+  return Array.from(
+    { length: guests },
+    (_, guest) => guest === 0 ? spans - share * (guests - 1) : share,
+  );
 }

@@ -1,42 +1,47 @@
-// A process of guests: connects GUESTS times to SOCKET and sends SPANS spans of fixture FILE in all, at RATE a second (0: flat out).
-// Use: bun load.ts SOCKET FILE GUESTS SPANS RATE. Ends when the last byte is written.
+// A process of guests: connects to a socket, sends spans, tells its figures, and ends when the last byte is written.
+// Use: bun load.ts LOAD, LOAD as JSON (see `Load`).
 import net from "node:net";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
-import { type Frame, joinFrames, readFrames, stampEndTime } from "./frames.ts";
+import { type Frame, joinFrames, readFrames, shares, stampEndTime } from "./frames.ts";
+import type { Load, LoadFigures } from "./processes.ts";
 
-/** Frames a write: large enough that writing costs the load little, about 80 kB. */
-const FRAMES_A_WRITE = 128;
+/** Frames a write at least, about 80 kB: large enough that writing costs the load little. */
+const LEAST_FRAMES_A_WRITE = 128;
 
-const [socketPath = "", file = "", guestsText = "1", spansText = "1", rateText = "0"] = process.argv
-  .slice(2);
-const guests = Number(guestsText);
-const spans = Number(spansText);
-const rate = Number(rateText);
-const frames = readFrames(file);
-
-function connect(): Promise<net.Socket> {
+function connect(path: string): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(socketPath, () => resolve(socket));
+    const socket = net.connect(path, () => resolve(socket));
     socket.once("error", reject);
   });
 }
 
-async function flood(socket: net.Socket, count: number): Promise<void> {
-  const block = joinFrames(frames, FRAMES_A_WRITE);
+function end(socket: net.Socket): Promise<void> {
+  return new Promise((resolve) => socket.end(resolve));
+}
+
+/** As fast as the socket takes it. */
+async function flood(socket: net.Socket, frames: readonly Frame[], count: number): Promise<void> {
+  // All recorded frames a whole number of times, so that each write is the same.
+  const perWrite = Math.ceil(LEAST_FRAMES_A_WRITE / frames.length) * frames.length;
+  const block = joinFrames(frames, perWrite);
   let left = count;
-  for (; left >= FRAMES_A_WRITE; left -= FRAMES_A_WRITE) {
+  for (; left >= perWrite; left -= perWrite) {
     if (!socket.write(block)) await new Promise((resolve) => socket.once("drain", resolve));
   }
   if (left > 0) socket.write(joinFrames(frames, left));
-  await new Promise<void>((resolve) => socket.end(resolve));
+  await end(socket);
 }
 
 /** Each span carries the moment of its writing as its end time, so that the collector knows how long it took. */
-async function paced(sockets: readonly net.Socket[], count: number): Promise<void> {
+async function pace(
+  sockets: readonly net.Socket[],
+  frames: readonly Frame[],
+  { spans, rate }: Load,
+): Promise<void> {
   const began = performance.now();
-  for (let sent = 0; sent < count;) {
-    const due = Math.min(count, Math.floor(((performance.now() - began) * rate) / 1000));
+  for (let sent = 0; sent < spans;) {
+    const due = Math.min(spans, Math.floor(((performance.now() - began) * rate) / 1000));
     for (; sent < due; sent++) {
       const frame = frames[sent % frames.length] as Frame;
       stampEndTime(frame, performance.timeOrigin + performance.now());
@@ -44,20 +49,25 @@ async function paced(sockets: readonly net.Socket[], count: number): Promise<voi
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  await Promise.all(
-    sockets.map((socket) => new Promise<void>((resolve) => socket.end(resolve))),
-  );
+  await Promise.all(sockets.map(end));
 }
 
-const sockets = await Promise.all(Array.from({ length: guests }, connect));
-if (rate > 0) {
-  await paced(sockets, spans);
+const load = JSON.parse(process.argv[2] ?? "") as Load;
+const { guests, spans } = load;
+const frames = readFrames(load.fixture, load.encoding, load.spanBytes);
+const sockets = await Promise.all(Array.from({ length: guests }, () => connect(load.socket)));
+const cpu = process.cpuUsage();
+const began = performance.now();
+if (load.rate > 0) {
+  await pace(sockets, frames, load);
 } else {
-  const share = Math.floor(spans / guests);
-  await Promise.all(
-    sockets.map((socket, index) =>
-      flood(socket, index === 0 ? spans - share * (guests - 1) : share)
-    ),
-  );
+  const counts = shares(spans, guests);
+  await Promise.all(sockets.map((socket, guest) => flood(socket, frames, counts[guest] as number)));
 }
+const { user, system } = process.cpuUsage(cpu);
+const figures: LoadFigures = {
+  cpuSeconds: (user + system) / 1e6,
+  seconds: (performance.now() - began) / 1000,
+};
+process.stdout.write(`${JSON.stringify(figures)}\n`);
 process.exit(0);

@@ -1,229 +1,171 @@
-// Measures what docs/performance.md promises, with the compiled executable where a process is meant.
-// Use: scripts/bench [--guests N] [--spans N] [--rate N] [--fixture NAME] [--json FILE]
-import { execFileSync } from "node:child_process";
+// Measures what docs/performance.md says, with the compiled executable where a process is meant.
+// Use: scripts/bench (see there).
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import os from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
-import { measureDecode } from "./decode.ts";
-import { runLoad, startForwarder, startStub } from "./processes.ts";
+import { type DecodeFigures, measureDecode } from "./decode.ts";
+import { median } from "./machine.ts";
+import { startStub } from "./processes.ts";
+import { printReport, type Row } from "./report.ts";
+import { type LoadOptions, type LoadRun, WholeProcess } from "./whole-process.ts";
 
-/** Above this ratio of slowest to fastest of equal work, the machine is busy with something else. */
+/** Where equal work takes so many times as long as in the quietest round, the machine is busy with something else. */
 const NOISE_LIMIT = 1.25;
+/** And where other processes take more than this of one core. */
+const OTHERS_LIMIT = 0.1;
+/** A helper that is busier than this, of one core, may be what the forwarder waits for. */
+const HELPER_LIMIT = 0.9;
+/** How often a process that does nothing is started. */
+const IDLE_ROUNDS = 7;
+/** Spans in JSON cost several times as much; fewer tell as much. */
+const JSON_SHARE = 0.5;
 
-interface Row {
-  readonly figure: string;
-  readonly value: number;
-  readonly unit: string;
-  /** `min`: at least the goal; `max`: at most. */
-  readonly goal: { readonly kind: "min" | "max"; readonly value: number };
-  /** How many times as fast as the Rust crates' decoding alone, in the same run. */
-  readonly ratio?: number;
-}
-
-const { values: options } = parseArgs({
+const { values } = parseArgs({
   options: {
     guests: { type: "string", default: "100" },
     spans: { type: "string", default: "1000000" },
+    "span-bytes": { type: "string", default: "0" },
     rate: { type: "string", default: "1000" },
+    rounds: { type: "string", default: "3" },
     fixture: { type: "string", default: "load" },
     json: { type: "string", default: "dist/bench.json" },
   },
 });
-const guests = Number(options.guests);
-const spans = Number(options.spans);
-const rate = Number(options.rate);
+const options: LoadOptions = {
+  fixture: values.fixture,
+  spanBytes: Number(values["span-bytes"]),
+  guests: Number(values.guests),
+  spans: Number(values.spans),
+};
+const rate = Number(values.rate);
+const rounds = Number(values.rounds);
+const agent = process.env["KTF_AGENT"] || undefined;
 
-/** Equal pieces of work, timed: how unequal they come out is the machine's noise. */
-function noise(): number {
-  const times: number[] = [];
-  for (let i = 0; i < 12; i++) {
-    const began = performance.now();
-    let x = 1;
-    for (let n = 0; n < 2e7; n++) x = (x * 1103515245 + 12345) & 0x7fffffff;
-    if (x === -1) throw new Error("unreachable: keeps the loop alive");
-    times.push(performance.now() - began);
-  }
-  const warm = times.slice(4);
-  return Math.max(...warm) / Math.min(...warm);
+/** Rounds of the same: the quietest is that in which the forwarder took the least time of the processor. */
+async function quietest(measure: () => Promise<LoadRun>): Promise<LoadRun[]> {
+  const runs: LoadRun[] = [];
+  for (let i = 0; i < rounds; i++) runs.push(await measure());
+  return runs.sort((a, b) => a.cpuPerMillion - b.cpuPerMillion);
 }
 
-/** Nanoseconds a span by the Rust crates, or undefined where there is no reference. */
-function reference(encoding: "bincode" | "json"): number | undefined {
-  const agent = process.env["KTF_AGENT"];
-  if (agent === undefined || agent === "") return undefined;
-  const file = `test/fixtures/${options.fixture}.${
-    encoding === "json" ? "json-frames" : "bincode"
-  }`;
-  const output = execFileSync(agent, [
-    "bench",
-    "--file",
-    file,
-    "--encoding",
-    encoding,
-    "--seconds",
-    "4",
-  ]);
-  return (JSON.parse(output.toString()) as { ns_per_span: number }).ns_per_span;
-}
-
-function decodeRow(encoding: "bincode" | "json", goal: number): Row {
-  const file = `${options.fixture}.${encoding === "json" ? "json-frames" : "bincode"}`;
-  const ours = measureDecode(file);
-  const rust = reference(encoding);
+function decodeRow(encoding: string, goal: number, { ours, reference }: DecodeFigures): Row {
   return {
     figure: `${encoding} → OTLP, one core`,
-    value: 1000 / ours,
+    value: 1000 / ours.best,
     unit: "million spans/s",
+    spread: [1000 / ours.median, 1000 / ours.best],
     goal: { kind: "min", value: goal },
-    ...(rust === undefined ? {} : { ratio: rust / ours }),
+    ...(reference && { ratio: reference.best / ours.best }),
   };
 }
 
-async function waitForSpans(
-  stub: Awaited<ReturnType<typeof startStub>>,
-  expected: number,
-): Promise<void> {
-  let last = -1;
-  for (let still = 0; still < 100;) {
-    const { spans: got } = await stub.figures();
-    if (got >= expected) return;
-    still = got === last ? still + 1 : 0;
-    last = got;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`only ${last} of ${expected} spans arrived`);
+function loadRow(figure: string, runs: readonly LoadRun[], goal?: number): Row {
+  const all = runs.map(({ cpuPerMillion }) => cpuPerMillion);
+  return {
+    figure,
+    value: all[0] as number,
+    unit: "CPU s per million spans",
+    spread: [all[0] as number, all.at(-1) as number],
+    ...(goal !== undefined && { goal: { kind: "max", value: goal } }),
+  };
 }
 
-async function processRows(): Promise<Row[]> {
-  const directory = mkdtempSync(join(tmpdir(), "ktf-bench-"));
-  const stub = await startStub();
-  try {
-    const starts: number[] = [];
-    const idles: number[] = [];
-    for (let i = 0; i < 5; i++) {
-      const idle = await startForwarder(join(directory, `idle-${i}.sock`), stub.port);
-      starts.push(idle.startMs);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      idles.push(idle.residentMb().now);
-      await idle.stop();
-    }
-    const median = (numbers: number[]): number =>
-      numbers.sort((a, b) => a - b)[numbers.length >> 1] as number;
-
-    await stub.reset(false);
-    const socket = join(directory, "load.sock");
-    const loaded = await startForwarder(socket, stub.port);
-    const cpuBefore = loaded.cpuSeconds();
-    const began = performance.now();
-    await runLoad(socket, `${options.fixture}.bincode`, guests, spans, 0);
-    await waitForSpans(stub, spans);
-    const seconds = (performance.now() - began) / 1000;
-    const cpu = loaded.cpuSeconds() - cpuBefore;
-    const { peak } = loaded.residentMb();
-    await loaded.stop();
-
-    const paced = join(directory, "paced.sock");
-    const latent = await startForwarder(paced, stub.port);
-    // The first seconds warm the code up, as a running service is.
-    await stub.reset(true);
-    await runLoad(paced, `${options.fixture}.bincode`, 10, rate * 3, rate);
-    await waitForSpans(stub, rate * 3);
-    await stub.reset(true);
-    await runLoad(paced, `${options.fixture}.bincode`, 10, rate * 15, rate);
-    await waitForSpans(stub, rate * 15);
-    const { p99 } = await stub.figures();
-    await latent.stop();
-
-    return [
-      {
-        figure: `whole process, ${guests} guests → OTLP/HTTP, ${spans} spans`,
-        value: cpu / (spans / 1e6),
-        unit: "CPU s per million spans",
-        goal: { kind: "max", value: 1.5 },
-      },
-      {
-        figure: "the same, by the clock (no goal: the load shares the machine)",
-        value: spans / seconds / 1e6,
-        unit: "million spans/s",
-        goal: { kind: "min", value: 0 },
-      },
-      {
-        figure: "peak resident memory at that load",
-        value: peak,
-        unit: "MB",
-        goal: { kind: "max", value: 120 },
-      },
-      {
-        figure: "resident memory, idle",
-        value: median(idles),
-        unit: "MB",
-        goal: { kind: "max", value: 50 },
-      },
-      {
-        figure: "start to listening",
-        value: median(starts),
-        unit: "ms",
-        goal: { kind: "max", value: 100 },
-      },
-      {
-        figure: `guest's write to collector's receipt, ${rate} spans/s, p99`,
-        value: p99,
-        unit: "ms",
-        goal: { kind: "max", value: 100 },
-      },
-    ];
-  } finally {
-    stub.stop();
-    rmSync(directory, { recursive: true, force: true });
-  }
+function most(figure: string, value: number, unit: string, goal?: number): Row {
+  return { figure, value, unit, ...(goal !== undefined && { goal: { kind: "max", value: goal } }) };
 }
 
-function printTable(rows: readonly Row[], noiseRatio: number): void {
-  const cell = (n: number): string => n.toFixed(n < 10 ? 2 : 0);
-  process.stdout.write(
-    "| figure | measured | goal | reached | times the Rust crates' speed |\n|---|---|---|---|---|\n",
+/** What makes the figures doubtful. */
+function doubts(decoding: readonly DecodeFigures[], runs: readonly LoadRun[]): string[] {
+  const unevenness = Math.max(...decoding.map(({ ours }) => ours.median / ours.best));
+  const others = Math.max(...runs.map((run) => run.others));
+  const helper = Math.max(...runs.flatMap(({ busy }) => [busy.load, busy.stub]));
+  const found: string[] = [];
+  if (unevenness > NOISE_LIMIT || others > OTHERS_LIMIT) {
+    found.push(
+      `The machine was too noisy to judge: equal work took ${
+        unevenness.toFixed(2)
+      } times as long as in the quietest ` +
+        `round (limit ${NOISE_LIMIT}), other processes took ${
+          others.toFixed(2)
+        } of one core (limit ${OTHERS_LIMIT}).`,
+    );
+  }
+  if (helper > HELPER_LIMIT) {
+    found.push(
+      `The load or the stub was ${(helper * 100).toFixed(0)} % busy: it may be what was measured.`,
+    );
+  }
+  return found;
+}
+
+const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-"));
+const stub = await startStub();
+try {
+  const forwarder = new WholeProcess(directory, stub);
+  const bincode = await measureDecode(options.fixture, "bincode", agent);
+  const json = await measureDecode(options.fixture, "json", agent);
+  const loaded = await quietest(() => forwarder.load("bincode", options));
+  const loadedJson = await quietest(() =>
+    forwarder.load("json", { ...options, spans: Math.round(options.spans * JSON_SHARE) })
   );
-  for (const row of rows) {
-    const goal = row.goal.value === 0
-      ? "–"
-      : `${row.goal.kind === "min" ? "≥" : "≤"} ${row.goal.value}`;
-    const reached = row.goal.value === 0 ? "–" : meets(row) ? "yes" : "no";
-    const ratio = row.ratio === undefined ? "–" : row.ratio.toFixed(2);
-    process.stdout.write(
-      `| ${row.figure} | ${cell(row.value)} ${row.unit} | ${goal} | ${reached} | ${ratio} |\n`,
-    );
-  }
-  if (noiseRatio > NOISE_LIMIT) {
-    process.stdout.write(
-      `\nThe machine was too noisy to judge: equal work took up to ${
-        noiseRatio.toFixed(2)
-      } times as long (limit ${NOISE_LIMIT}).\n`,
-    );
-  }
-}
+  const idle = [];
+  for (let i = 0; i < IDLE_ROUNDS; i++) idle.push(await forwarder.idle());
+  const latency = await forwarder.latency(options, rate);
+  const best = loaded[0] as LoadRun;
+  const bestJson = loadedJson[0] as LoadRun;
+  const peak = Math.max(...loaded.map(({ peakMb }) => peakMb));
 
-function meets(row: Row): boolean {
-  const within = row.goal.kind === "min"
-    ? row.value >= row.goal.value
-    : row.value <= row.goal.value;
-  return within && (row.ratio === undefined || row.ratio >= 1);
+  const rows: Row[] = [
+    decodeRow("bincode", 1.5, bincode),
+    decodeRow("JSON", 0.5, json),
+    loadRow(`whole process: ${options.guests} guests, bincode → OTLP/HTTP`, loaded, 1.5),
+    { figure: "– by the clock", value: best.millionPerSecond, unit: "million spans/s" },
+    most("– peak resident memory", peak, "MB", 120),
+    loadRow("the same in JSON", loadedJson),
+    { figure: "– by the clock", value: bestJson.millionPerSecond, unit: "million spans/s" },
+    most("guest's write → collector's receipt, p99", latency.p99, "ms", 100),
+    most("– median", latency.p50, "ms"),
+    most("start → listening, median", median(idle.map(({ startMs }) => startMs)), "ms", 100),
+    most("resident memory, idle", median(idle.map((run) => run.residentMb)), "MB", 50),
+    most("– with 1,000 guests that say nothing", await forwarder.idleGuests(), "MB"),
+    most(
+      "– with a full queue (64 MiB), the collector away",
+      await forwarder.collectorAway(options),
+      "MB",
+    ),
+  ];
+  const { busy } = best;
+  const percent = (part: number): string => `${(part * 100).toFixed(0)} %`;
+  const notes = [
+    `${os.availableParallelism()} × ${
+      os.cpus()[0]?.model.trim() ?? "unknown processor"
+    }, Linux ${os.release()}, ` +
+    `${options.spans} spans, ${rounds} rounds, ${rate} spans/s for the latency.`,
+    "Of decoding the best of many 20 ms rounds, here and in Rust; of the whole process the round with the least CPU " +
+    "time, cold start included; in parentheses what the other rounds gave.",
+    `In that round busy, of one core: the forwarder's main thread ${percent(busy.forwarder)}, ` +
+    `the load ${percent(busy.load)}, the stub ${percent(busy.stub)}, other processes ${
+      percent(best.others)
+    }.`,
+    ...doubts([bincode, json], [best, bestJson]),
+  ];
+  printReport(rows, notes);
+  const all = {
+    rows,
+    notes,
+    options,
+    rate,
+    decoding: { bincode, json },
+    loaded,
+    loadedJson,
+    idle,
+    latency,
+  };
+  writeFileSync(values.json, `${JSON.stringify(all, null, 2)}\n`);
+} finally {
+  stub.stop();
+  rmSync(directory, { recursive: true, force: true });
 }
-
-const before = noise();
-const rows = [decodeRow("bincode", 1.5), decodeRow("json", 0.5), ...(await processRows())];
-const noiseRatio = Math.max(before, noise());
-printTable(rows, noiseRatio);
-writeFileSync(
-  options.json,
-  `${
-    JSON.stringify(
-      { rows, noise: noiseRatio, guests, spans, rate, fixture: options.fixture },
-      null,
-      2,
-    )
-  }\n`,
-);
 process.exit(0);

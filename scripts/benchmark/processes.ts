@@ -1,123 +1,150 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import process from "node:process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { performance } from "node:perf_hooks";
-
-/** Linux's USER_HZ, the unit of /proc/PID/stat's times: 100 on every architecture that Bun runs on (proc(5)). */
-const TICKS_PER_SECOND = 100;
-
-/** A running forwarder, seen from outside. */
-export interface Process {
-  readonly child: ChildProcess;
-  /** Milliseconds from the start of the process until it listened. */
-  readonly startMs: number;
-  /** User and system time of all threads so far, seconds. */
-  cpuSeconds(): number;
-  /** Resident memory now and at its highest, MB (10^6 bytes). */
-  residentMb(): { now: number; peak: number };
-  stop(): Promise<number | null>;
-}
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import type { LoadEncoding } from "./frames.ts";
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
 /** The compiled executable that is measured. */
 export const EXECUTABLE = here("../../dist/kata-trace-forwarder");
+/** The port that the forwarder takes by default, and its socket's name ends with. */
+const VSOCK_PORT = 10240;
 
-/** Starts the forwarder and waits for its socket. */
+/** What a load's process is told. */
+export interface Load {
+  /** The forwarder's socket. */
+  readonly socket: string;
+  /** Recorded frames: see `readFrames`. */
+  readonly fixture: string;
+  readonly encoding: LoadEncoding;
+  readonly spanBytes: number;
+  readonly guests: number;
+  /** Of all guests together. */
+  readonly spans: number;
+  /** Spans a second of all guests together; 0: as fast as the forwarder takes them. */
+  readonly rate: number;
+}
+
+/** What a load tells. */
+export interface LoadFigures {
+  /** From the first byte to the last. */
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+}
+
+/** What the stub has counted since it was reset. */
+export interface StubFigures {
+  readonly spans: number;
+  /** Of `Span` messages. */
+  readonly bytes: number;
+  readonly requests: number;
+  /** Since its start. */
+  readonly cpuSeconds: number;
+  readonly latencyMs: { readonly p50: number; readonly p99: number; readonly max: number };
+}
+
+/** A running forwarder. */
+export interface Forwarder {
+  readonly pid: number;
+  /** Where guests connect to. */
+  readonly socket: string;
+  /** Milliseconds from the start of the process until it listened. */
+  readonly startMs: number;
+  /** Asks it to stop; resolves with its exit code. */
+  stop(): Promise<number | null>;
+  /** Ends it at once. */
+  kill(): Promise<void>;
+}
+
+/** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
   collectorPort: number,
-  extra: readonly string[] = [],
-): Promise<Process> {
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Forwarder> {
   const began = performance.now();
-  const child = spawn(EXECUTABLE, [
-    "--socket-path",
-    socketPath,
-    "--otlp-endpoint",
-    `http://127.0.0.1:${collectorPort}`,
-    "--log-level",
-    "warn",
-    ...extra,
-  ], { stdio: ["ignore", "inherit", "inherit"] });
-  // The socket's file is there from bind() on; listen() follows in the same call.
-  while (!existsSync(`${socketPath}_10240`)) {
+  const endpoint = `http://127.0.0.1:${collectorPort}`;
+  const child = spawn(
+    EXECUTABLE,
+    ["--socket-path", socketPath, "--otlp-endpoint", endpoint, "--log-level", "error"],
+    { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, ...environment } },
+  );
+  const exited = once(child, "exit");
+  const socket = `${socketPath}_${VSOCK_PORT}`;
+  // A socket comes to its name only when it listens.
+  while (!existsSync(socket)) {
     if (child.exitCode !== null) throw new Error(`the forwarder ended with ${child.exitCode}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   const startMs = performance.now() - began;
-  const file = (name: string): string => readFileSync(`/proc/${child.pid}/${name}`, "utf8");
+  const end = async (signal: "SIGTERM" | "SIGKILL"): Promise<number | null> => {
+    child.kill(signal);
+    const [code] = await exited as [number | null];
+    return code;
+  };
   return {
-    child,
+    pid: child.pid as number,
+    socket,
     startMs,
-    cpuSeconds: () => {
-      const fields = file("stat").slice(file("stat").lastIndexOf(")") + 2).split(" ");
-      // utime and stime are fields 14 and 15 of proc(5); the slice begins with field 3.
-      return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-    },
-    residentMb: () => {
-      const status = file("status");
-      const kb = (key: string): number =>
-        Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]);
-      return { now: (kb("VmRSS") * 1024) / 1e6, peak: (kb("VmHWM") * 1024) / 1e6 };
-    },
-    stop: async () => {
-      child.kill("SIGTERM");
-      if (child.exitCode === null) await once(child, "exit");
-      return child.exitCode;
-    },
+    stop: () => end("SIGTERM"),
+    kill: async () => void await end("SIGKILL"),
   };
 }
 
-/** What the stub has counted; latencies in milliseconds. */
-export interface StubFigures {
-  readonly spans: number;
-  readonly requests: number;
-  readonly bytes: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-/** The counting collector in a process of its own. */
+/** The counting collector, in a process of its own. */
 export interface Stub {
   readonly port: number;
   figures(): Promise<StubFigures>;
-  reset(latency: boolean): Promise<void>;
+  /** Begins to count anew, latencies too where asked for. */
+  reset(latency?: boolean): Promise<void>;
+  /** Waits until so many spans have come. Throws when for five seconds none more does. */
+  waitFor(spans: number): Promise<StubFigures>;
   stop(): void;
 }
 
+/** Starts the counting collector. */
 export async function startStub(): Promise<Stub> {
   const child = spawn(process.execPath, [here("collector-stub.ts")], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [line] = await once(child.stdout, "data") as [Buffer];
   const port = Number(line.toString());
+  const url = (path: string): string => `http://127.0.0.1:${port}/${path}`;
+  const figures = async (): Promise<StubFigures> =>
+    (await (await fetch(url("figures"))).json()) as StubFigures;
   return {
     port,
-    figures: async () =>
-      (await (await fetch(`http://127.0.0.1:${port}/figures`)).json()) as StubFigures,
-    reset: async (latency) => {
-      await fetch(`http://127.0.0.1:${port}/reset${latency ? "?latency" : ""}`);
+    figures,
+    reset: async (latency = false) => void await fetch(url(latency ? "reset?latency" : "reset")),
+    waitFor: async (spans) => {
+      let last = -1;
+      for (let still = 0; still < 100;) {
+        const now = await figures();
+        if (now.spans >= spans) return now;
+        still = now.spans === last ? still + 1 : 0;
+        last = now.spans;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      throw new Error(`only ${last} of ${spans} spans arrived`);
     },
     stop: () => void child.kill(),
   };
 }
 
-/** Runs the guests until their last byte is written. */
-export async function runLoad(
-  socketPath: string,
-  file: string,
-  guests: number,
-  spans: number,
-  rate: number,
-): Promise<void> {
-  const child = spawn(
-    process.execPath,
-    [here("load.ts"), `${socketPath}_10240`, file, String(guests), String(spans), String(rate)],
-    { stdio: ["ignore", "inherit", "inherit"] },
-  );
-  const [code] = await once(child, "exit");
-  if (code !== 0) throw new Error(`the load ended with ${code}`);
+/** Starts a process of guests. */
+export function startLoad(load: Load): { figures: Promise<LoadFigures>; child: ChildProcess } {
+  const child = spawn(process.execPath, [here("load.ts"), JSON.stringify(load)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const figures = async (): Promise<LoadFigures> => {
+    let text = "";
+    child.stdout.on("data", (chunk: Buffer) => text += chunk.toString());
+    const [code] = await once(child, "close") as [number | null];
+    if (code !== 0) throw new Error(`the load ended with ${code}`);
+    return JSON.parse(text) as LoadFigures;
+  };
+  return { figures: figures(), child };
 }

@@ -1,0 +1,196 @@
+import { once } from "node:events";
+import net from "node:net";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import process from "node:process";
+import { spanSizes } from "./decode.ts";
+import { type LoadEncoding, shares } from "./frames.ts";
+import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
+import { type Forwarder, startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
+
+/** Until a process that has nothing to do has done what it does at its start, milliseconds. */
+const SETTLE_MS = 1500;
+/** How many guests that say nothing are connected, and how many at once. */
+const IDLE_GUESTS = 1000;
+const IDLE_GUESTS_AT_ONCE = 50;
+/** After so long without growth a queue is full, milliseconds; the transport keeps trying for 10 s. */
+const FULL_AFTER_MS = 3000;
+/** Guests of the load whose latency is measured, and for how long it is sent: first to warm up, then to measure, seconds. */
+const PACED_GUESTS = 10;
+const WARM_UP_SECONDS = 3;
+const PACED_SECONDS = 15;
+
+/** What is sent. */
+export interface LoadOptions {
+  readonly fixture: string;
+  readonly spanBytes: number;
+  readonly guests: number;
+  readonly spans: number;
+}
+
+/** A forwarder under as much load as it takes. */
+export interface LoadRun {
+  /** Of the forwarder, all threads, from the first connection to the last span's receipt. */
+  readonly cpuPerMillion: number;
+  readonly millionPerSecond: number;
+  readonly peakMb: number;
+  /** How busy the forwarder's main thread was, and the other two processes were, of one core. */
+  readonly busy: { readonly forwarder: number; readonly load: number; readonly stub: number };
+  /** What everything else on the machine took, of one core. */
+  readonly others: number;
+}
+
+/** Runs the forwarder's processes in one directory against one stub. */
+export class WholeProcess {
+  readonly #directory: string;
+  readonly #stub: Stub;
+  #runs = 0;
+
+  constructor(directory: string, stub: Stub) {
+    this.#directory = directory;
+    this.#stub = stub;
+  }
+
+  #start(environment: Readonly<Record<string, string>> = {}): Promise<Forwarder> {
+    return startForwarder(
+      join(this.#directory, `${++this.#runs}.sock`),
+      this.#stub.port,
+      environment,
+    );
+  }
+
+  /** Sends spans as fast as they are taken, each time to a new forwarder. */
+  async load(encoding: LoadEncoding, options: LoadOptions): Promise<LoadRun> {
+    const stub = this.#stub;
+    const forwarder = await this.#start();
+    const { pid, socket } = forwarder;
+    await sleep(SETTLE_MS);
+    await stub.reset();
+    const before = this.#used(pid, (await stub.figures()).cpuSeconds);
+    const load = await startLoad({ socket, encoding, rate: 0, ...options }).figures;
+    const received = await stub.waitFor(options.spans);
+    const after = this.#used(pid, received.cpuSeconds);
+    const { peak } = residentMb(pid);
+    if (await forwarder.stop() !== 0) throw new Error("the forwarder lost spans");
+    const expected = expectedBytes(encoding, options);
+    if (received.spans !== options.spans || received.bytes !== expected) {
+      throw new Error(
+        `${received.spans} spans of ${received.bytes} bytes arrived, not ${options.spans} of ${expected}`,
+      );
+    }
+    const wall = after.at - before.at;
+    const cpu = after.forwarder - before.forwarder;
+    const stubCpu = after.stub - before.stub;
+    const ours = cpu + stubCpu + load.cpuSeconds + after.bench - before.bench;
+    return {
+      cpuPerMillion: cpu / (options.spans / 1e6),
+      millionPerSecond: options.spans / wall / 1e6,
+      peakMb: peak,
+      busy: {
+        forwarder: (after.main - before.main) / wall,
+        load: load.cpuSeconds / wall,
+        stub: stubCpu / wall,
+      },
+      others: Math.max(0, (after.machine - before.machine - ours) / wall),
+    };
+  }
+
+  #used(pid: number, stub: number) {
+    const { user, system } = process.cpuUsage();
+    return {
+      at: performance.now() / 1000,
+      forwarder: processSeconds(pid),
+      main: mainThreadSeconds(pid),
+      machine: machineSeconds(),
+      bench: (user + system) / 1e6,
+      stub,
+    };
+  }
+
+  /** A forwarder with nothing to do: how soon it listened, milliseconds, and what it takes, MB. */
+  async idle(environment: Readonly<Record<string, string>> = {}) {
+    const forwarder = await this.#start(environment);
+    await sleep(SETTLE_MS);
+    const { now } = residentMb(forwarder.pid);
+    await forwarder.stop();
+    return { startMs: forwarder.startMs, residentMb: now };
+  }
+
+  /** What a forwarder takes with a thousand guests that say nothing, MB. */
+  async idleGuests(): Promise<number> {
+    const forwarder = await this.#start();
+    const sockets: net.Socket[] = [];
+    while (sockets.length < IDLE_GUESTS) {
+      const more = Array.from({ length: IDLE_GUESTS_AT_ONCE }, () => net.connect(forwarder.socket));
+      await Promise.all(more.map((socket) => once(socket, "connect")));
+      sockets.push(...more);
+    }
+    await sleep(SETTLE_MS);
+    const { now } = residentMb(forwarder.pid);
+    for (const socket of sockets) socket.destroy();
+    await forwarder.stop();
+    return now;
+  }
+
+  /** What a forwarder takes at most, MB, when the collector has gone and guests send until its queue is full. */
+  async collectorAway(options: LoadOptions): Promise<number> {
+    const stub = await startStub();
+    const forwarder = await startForwarder(join(this.#directory, "away.sock"), stub.port);
+    stub.stop();
+    // More than the queue holds.
+    const { socket, pid } = forwarder;
+    const { child, figures } = startLoad({ socket, encoding: "bincode", rate: 0, ...options });
+    let peak = 0;
+    for (let since = performance.now(); performance.now() - since < FULL_AFTER_MS;) {
+      await sleep(100);
+      const now = residentMb(pid).peak;
+      if (now > peak) since = performance.now();
+      peak = now;
+    }
+    await forwarder.kill();
+    child.kill();
+    await figures.catch(() => undefined);
+    return peak;
+  }
+
+  /** From a guest's write to the collector's receipt at so many spans a second, milliseconds. */
+  async latency({ fixture }: LoadOptions, rate: number): Promise<{ p50: number; p99: number }> {
+    const forwarder = await this.#start();
+    const send = async (seconds: number) => {
+      const spans = rate * seconds;
+      await this.#stub.reset(true);
+      await startLoad({
+        socket: forwarder.socket,
+        fixture,
+        encoding: "bincode",
+        spanBytes: 0,
+        guests: PACED_GUESTS,
+        spans,
+        rate,
+      }).figures;
+      return await this.#stub.waitFor(spans);
+    };
+    await send(WARM_UP_SECONDS);
+    const { latencyMs } = await send(PACED_SECONDS);
+    await forwarder.stop();
+    return latencyMs;
+  }
+}
+
+/** What the stub must have counted, or something is lost, or the stub does not look. */
+function expectedBytes(
+  encoding: LoadEncoding,
+  { fixture, spanBytes, spans, guests }: LoadOptions,
+): number {
+  const sizes = spanSizes(fixture, encoding, spanBytes);
+  const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+  return sum(
+    shares(spans, guests).map((count) =>
+      Math.floor(count / sizes.length) * sum(sizes) + sum(sizes.slice(0, count % sizes.length))
+    ),
+  );
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
