@@ -11,6 +11,11 @@ export interface DumpOutputOptions {
 
 /** How long to wait before a full pipe is tried again, milliseconds. */
 const RETRY_MS = 5;
+/**
+ * PIPE_BUF of Linux (pipe(7)): a pipe takes so many bytes whole or not at all. Of more it may take a part, and Deno then
+ * does not say how much.
+ */
+const ATOMIC_BYTES = 4096;
 
 /**
  * Writes records to a descriptor without waiting for its reader: what a pager, say, does not take yet is kept, and
@@ -46,7 +51,8 @@ export class DumpOutput {
     while (this.#texts.length > 0) {
       const bytes = this.#texts[0] as Uint8Array;
       try {
-        const left = bytes.subarray(this.#write(this.#fd, bytes));
+        const taken = this.#write(this.#fd, bytes.subarray(0, ATOMIC_BYTES));
+        const left = bytes.subarray(taken);
         if (left.length > 0) this.#texts[0] = left;
         else this.#texts.shift();
       } catch (error) {

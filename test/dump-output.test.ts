@@ -49,6 +49,19 @@ test("what it does not take is kept, in order, and tried again", async () => {
   assert.deepEqual([text(), taken()], ["first\nsecond\nthird\n", 2]);
 });
 
+test("no write is larger than what a pipe takes whole", () => {
+  const sizes: number[] = [];
+  const output = new DumpOutput(7, {
+    onError: assert.fail,
+    write: (_, bytes) => {
+      sizes.push(bytes.length);
+      return bytes.length;
+    },
+  });
+  output.write("x".repeat(10_000));
+  assert.deepEqual(sizes, [4096, 4096, 1808]);
+});
+
 test("a reader that has gone is told once, and nothing is written any more", async () => {
   for (const code of ["EPIPE", "ENOSPC", "EIO"]) {
     const { output, errors, text, taken } = scripted([2, "EAGAIN", code]);

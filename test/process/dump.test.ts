@@ -138,7 +138,7 @@ test("a reader that goes away ends the dump: what it did not get is told, and no
   await guest.write(plainFrames(2, 3));
   assert.deepEqual(await forwarder.exited, LOST);
   const { error } = await forwarder.record("standard output takes no more spans: ending");
-  assert.match(String(error), /EPIPE/);
+  assert.match(String(error), /EPIPE|Broken pipe/);
   assert.equal(forwarder.recordsOf("stopped")[0]?.["lost"], 3);
   assert.equal(existsSync(sandbox.address), false);
 });
