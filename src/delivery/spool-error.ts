@@ -1,6 +1,12 @@
 /** What is wrong with a spool; `full` and `damaged` are the two that are not a failure of the machine. */
 export type SpoolErrorKind = "locked" | "full" | "damaged" | "failed";
 
+/**
+ * SQLITE_IOERR_SHORT_READ: a read ended before it should, in a file that was cut off within a page. Not a failure of the
+ * machine, as the other I/O errors are (https://www.sqlite.org/rescode.html#ioerr_short_read).
+ */
+const SHORT_READ = 522;
+
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html), and their messages where a runtime gives no code. */
 const KINDS: readonly [kind: SpoolErrorKind, codes: readonly number[], message: RegExp][] = [
   // SQLITE_BUSY, SQLITE_LOCKED
@@ -26,7 +32,9 @@ export class SpoolError extends Error {
 export function spoolErrorKind(error: unknown): SpoolErrorKind {
   if (error instanceof SpoolError) return error.kind;
   if (!(error instanceof Error)) return "failed";
-  const code = "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
+  const extended = "errcode" in error && typeof error.errcode === "number" ? error.errcode : 0;
+  if (extended === SHORT_READ) return "damaged";
+  const code = extended & 0xff;
   for (const [kind, codes, message] of KINDS) {
     if (codes.includes(code) || message.test(error.message)) return kind;
   }
