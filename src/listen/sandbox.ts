@@ -13,9 +13,9 @@ import type { StreamServers } from "./stream-server.ts";
 export interface SandboxContext {
   readonly libc: Libc;
   readonly servers: StreamServers;
-  /** Adds a watch of a directory to a list, if it can be watched; else its changes are found out later. */
-  readonly watch: (directory: Directory, onChange: () => void, watches: Watch[]) => void;
   readonly options: ListenerOptions;
+  /** Watches a directory; undefined where it cannot be watched. */
+  readonly watch: (directory: Directory, onChange: () => void) => Watch | undefined;
   readonly accept: (connection: GuestConnection) => GuestReceiver;
   /** Takes a server whose socket has no name any more: who has connected to it is still to be taken in. */
   readonly retire: (guests: GuestServer) => void;
@@ -48,6 +48,7 @@ export class Sandbox {
   readonly #onChange: () => void;
   #listening: Listening | undefined;
   #watches: Watch[] = [];
+  #isUnwatched = false;
   #problem: string | undefined;
 
   /** @param onChange something has happened below the sandbox's directory: it should be looked at. */
@@ -57,9 +58,9 @@ export class Sandbox {
     this.#onChange = onChange;
   }
 
-  /** Whether it listens. */
-  get listens(): boolean {
-    return this.#listening !== undefined;
+  /** Whether no event will tell when {@link update} may have another outcome. */
+  get isToBeWatched(): boolean {
+    return this.#isUnwatched || this.#problem !== undefined;
   }
 
   /**
@@ -72,6 +73,7 @@ export class Sandbox {
     const opened: Directory[] = [];
     const earlier = this.#watches;
     this.#watches = [];
+    this.#isUnwatched = false;
     try {
       const found = this.#open(parent, opened);
       if (found === undefined) this.#stop();
@@ -100,7 +102,9 @@ export class Sandbox {
     for (const name of [this.id, ...between]) {
       // Before the next one is looked for: else it could come in between, unseen.
       if (directory !== parent) {
-        watch(directory, this.#onChange, this.#watches);
+        const added = watch(directory, this.#onChange);
+        if (added === undefined) this.#isUnwatched = true;
+        else this.#watches.push(added);
       }
       const next = this.#child(directory, name);
       if (next === undefined) return undefined;

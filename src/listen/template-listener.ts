@@ -123,7 +123,7 @@ export class TemplateListener implements Listener {
         temporary: `${name}~${port}`,
         access: { mode, gid },
         retire: (guests) => this.#retire(guests),
-        watch: (found, onChange, watches) => this.#watch(found, onChange, watches),
+        watch: (found, onChange) => this.#watch(found, onChange),
       },
     };
     const error = this.#look();
@@ -132,11 +132,11 @@ export class TemplateListener implements Listener {
 
   /** Listens for the sandboxes that there are, and from now on for each that comes. */
   begin(): void {
-    this.#locate(Infinity);
     this.#timer = setInterval(
       () => this.#rescan(++this.#rescans % RESCANS_FOR_ALL === 0),
       RESCAN_MS,
     );
+    this.#locate(Infinity);
   }
 
   async stopAccepting(): Promise<void> {
@@ -148,7 +148,7 @@ export class TemplateListener implements Listener {
   cleanUp(): void {
     clearInterval(this.#timer);
     clearImmediate(this.#turn);
-    this.#turn = undefined;
+    this.#timer = this.#turn = undefined;
     const running = this.#running;
     this.#running = undefined;
     if (running === undefined) return;
@@ -199,13 +199,13 @@ export class TemplateListener implements Listener {
     this.#work(turnMs);
   }
 
-  #watch(directory: Directory, onChange: () => void, watches: Watch[]): void {
+  #watch(directory: Directory, onChange: () => void): Watch | undefined {
     try {
-      const watch = this.#running?.watcher.watch(directory.path, onChange);
-      if (watch !== undefined) watches.push(watch);
+      return this.#running?.watcher.watch(directory.path, onChange);
     } catch (error) {
-      const message = `${directory.shown} cannot be watched, and is looked at each second instead`;
+      const message = "directories that cannot be watched are looked at each second instead";
       this.#tell("watch", new ListenError(message, { cause: error }));
+      return undefined;
     }
   }
 
@@ -222,7 +222,7 @@ export class TemplateListener implements Listener {
     }
   }
 
-  /** Looks for what no event has told. @param all also at sandboxes that are listened for. */
+  /** Looks for what no event has told. @param all at each sandbox, not only at those that have a problem. */
   #rescan(all: boolean): void {
     this.#tell("directory", this.#look());
     this.#use((directory) => {
@@ -231,7 +231,7 @@ export class TemplateListener implements Listener {
       }
     });
     for (const [id, sandbox] of this.#sandboxes) {
-      if (all || !sandbox.listens) this.#changed.add(id);
+      if (all || sandbox.isToBeWatched) this.#changed.add(id);
     }
     this.#work();
   }
@@ -260,6 +260,8 @@ export class TemplateListener implements Listener {
 
   /** Looks at those that have changed, for as long as a turn may last; the others are next. */
   #work(turnMs = TURN_MS): void {
+    // Not before `begin`.
+    if (this.#timer === undefined) return;
     const deadline = performance.now() + turnMs;
     for (const id of this.#changed) {
       if (performance.now() > deadline) {
