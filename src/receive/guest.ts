@@ -74,6 +74,10 @@ export class Guest implements GuestReceiver {
   get heldBytes(): number {
     return this.#heldBytes;
   }
+  /** When bytes came last, monotonic milliseconds. */
+  get lastData(): number {
+    return this.#lastData;
+  }
   /** How many bytes have come. */
   get bytes(): number {
     return this.#bytes;

@@ -12,9 +12,14 @@ import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
 
-/** One guest's records are limited together, whatever port its next connection comes from. */
+/** Whose connection it is, whatever port that comes from. */
+function ownerOf(peer: string): string {
+  return peer.replace(/:\d+$/, "");
+}
+
+/** One guest's records are limited together. */
 function messageAndGuest(message: string, fields: LogFields): string {
-  return `${message}\n${String(fields["guest"]).replace(/:\d+$/, "")}`;
+  return `${message}\n${ownerOf(String(fields["guest"]))}`;
 }
 
 /** All guests: accepts them within the host's limits, pauses them while delivery says so, reads them out at the end. */
@@ -26,6 +31,8 @@ export class Receiver implements GuestOwner {
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
+  /** How many connections each owner has. */
+  readonly #connections = new Map<string, number>();
   #heldBytes = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   /** When time limits were last looked at. */
@@ -52,9 +59,12 @@ export class Receiver implements GuestOwner {
   /** Takes a guest in. */
   accept(connection: GuestConnection): GuestReceiver {
     const { identity } = connection;
-    if (this.#guests.size >= this.limits.maxGuests) return this.#refuse(connection);
+    if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(identity.peer)) {
+      return this.#refuse(connection);
+    }
     const guest = new Guest(connection, this.#sink.open(identity.attributes), this, this.#log);
     this.#guests.add(guest);
+    this.#count(identity.peer, 1);
     this.metrics.guestsAccepted++;
     this.metrics.guestsConnected = this.#guests.size;
     this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
@@ -98,7 +108,8 @@ export class Receiver implements GuestOwner {
   }
 
   gone(guest: Guest): void {
-    this.#guests.delete(guest);
+    if (!this.#guests.delete(guest)) return;
+    this.#count(guest.peer, -1);
     this.metrics.guestsConnected = this.#guests.size;
     if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
     if (this.#guests.size === 0) {
@@ -134,6 +145,36 @@ export class Receiver implements GuestOwner {
   close(): void {
     for (const guest of [...this.#guests]) guest.close();
     this.#log.flush();
+  }
+
+  #count(peer: string, change: number): void {
+    const owner = ownerOf(peer);
+    const connections = (this.#connections.get(owner) ?? 0) + change;
+    if (connections === 0) this.#connections.delete(owner);
+    else this.#connections.set(owner, connections);
+  }
+
+  /**
+   * Takes a place from whoever has most, so that nobody keeps others out by connecting often: the connection that has
+   * been silent for longest. False where nobody has clearly more than the one who comes.
+   */
+  #makePlace(peer: string): boolean {
+    let most = (this.#connections.get(ownerOf(peer)) ?? 0) + 1;
+    let owner: string | undefined;
+    for (const [other, connections] of this.#connections) {
+      if (connections > most) [owner, most] = [other, connections];
+    }
+    if (owner === undefined) return false;
+    let silent: Guest | undefined;
+    for (const guest of this.#guests) {
+      if (ownerOf(guest.peer) !== owner) continue;
+      if (silent === undefined || guest.lastData < silent.lastData) silent = guest;
+    }
+    this.metrics.disconnect("max-guests");
+    silent?.disconnect(
+      `all ${this.limits.maxGuests} places are taken (--max-guests), ${most} of them by this guest`,
+    );
+    return true;
   }
 
   #refuse(connection: GuestConnection): GuestReceiver {

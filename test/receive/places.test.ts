@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeConnection, setUp } from "./support.ts";
+
+/** Connections of one guest, from so many ports. */
+function connections(cid: number, count: number): FakeConnection[] {
+  return Array.from({ length: count }, (_, i) => new FakeConnection(`vsock:${cid}:${1024 + i}`));
+}
+
+test("a guest that has taken all places makes room for others, down to its share", () => {
+  const { receiver, metrics, log } = setUp({ maxGuests: 10 });
+  const greedy = connections(3, 10);
+  for (const [i, connection] of greedy.entries()) {
+    receiver.time = 1000 + i;
+    receiver.accept(connection);
+  }
+  const others = connections(4, 6);
+  for (const connection of others) receiver.accept(connection);
+  // Five each: then neither takes from the other.
+  assert.deepEqual(others.map(({ isDestroyed }) => isDestroyed), [
+    ...Array<boolean>(5).fill(false),
+    true,
+  ]);
+  assert.deepEqual(greedy.map(({ isDestroyed }) => isDestroyed), [
+    ...Array<boolean>(5).fill(true),
+    ...Array<boolean>(5).fill(false),
+  ]);
+  assert.equal(metrics.guestsConnected, 10);
+  assert.deepEqual(metrics.disconnected, { "max-guests": 6 });
+  const told = log.records.find(({ message }) => message === "guest disconnected");
+  assert.equal(told?.fields?.["guest"], "vsock:3:1024");
+  assert.match(String(told?.fields?.["reason"]), /all 10 places .*--max-guests.*, 10 of them/);
+});
+
+test("the connection that has been silent for longest goes", () => {
+  const { receiver } = setUp({ maxGuests: 3 });
+  const greedy = connections(3, 3);
+  const guests = greedy.map((connection) => receiver.accept(connection));
+  receiver.time += 1000;
+  guests[0]?.data(Uint8Array.of(0));
+  guests[2]?.data(Uint8Array.of(0));
+  receiver.accept(new FakeConnection("vsock:4:1024"));
+  assert.deepEqual(greedy.map(({ isDestroyed }) => isDestroyed), [false, true, false]);
+});
+
+test("who leaves gives its place back: it is not counted any more", () => {
+  const { receiver, metrics } = setUp({ maxGuests: 4 });
+  const guests = connections(3, 4).map((connection) => receiver.accept(connection));
+  for (const guest of guests) {
+    guest.end();
+    guest.end();
+  }
+  const later = connections(4, 4);
+  for (const connection of later) receiver.accept(connection);
+  const mine = new FakeConnection("vsock:3:9999");
+  receiver.accept(mine);
+  assert.deepEqual([mine.isDestroyed, later.filter(({ isDestroyed }) => isDestroyed).length], [
+    false,
+    1,
+  ]);
+  assert.equal(metrics.guestsConnected, 4);
+});
