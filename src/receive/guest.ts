@@ -8,13 +8,11 @@ import type { ConnectionSpan, SelfTrace } from "../self-trace/self-trace.ts";
 import { FrameReader } from "../wire/frame-reader.ts";
 import { PayloadDecoder } from "../wire/payload-decoder.ts";
 import { WireError } from "../wire/wire-error.ts";
-import { TokenBucket } from "./token-bucket.ts";
+import type { GuestAccount } from "./guest-account.ts";
+import { MAX_TIMER_MS, type TokenBucket } from "./token-bucket.ts";
 
 /** Why a guest is not read at the moment; it is read again when the last reason has gone. */
 type PauseReason = "delivery" | "rate" | "stop";
-
-/** The longest time that a timer takes: 2^31 - 1 ms (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html). */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What a guest needs of the receiver that owns it. */
 export interface GuestOwner {
@@ -25,13 +23,15 @@ export interface GuestOwner {
   readonly trace: SelfTrace;
   /** Monotonic milliseconds. */
   readonly now: () => number;
-  /** The bytes this guest holds in unfinished frames changed by `bytes`. */
+  /** The bytes this connection holds of unfinished frames changed by `bytes`. */
   held(guest: Guest, bytes: number): void;
   gone(guest: Guest): void;
 }
 
-/** One connected guest: bytes in, spans out to delivery, within its limits. */
+/** One connection of a guest: bytes in, spans out to delivery, within its limits. */
 export class Guest implements GuestReceiver {
+  /** Shared with the guest's other connections. */
+  readonly account: GuestAccount;
   readonly #connection: GuestConnection;
   readonly #owner: GuestOwner;
   readonly #sink: GuestSink;
@@ -55,16 +55,22 @@ export class Guest implements GuestReceiver {
   #lastData: number;
   #frameBegan: number;
 
-  constructor(connection: GuestConnection, sink: GuestSink, owner: GuestOwner, log: Logger) {
+  constructor(
+    connection: GuestConnection,
+    account: GuestAccount,
+    sink: GuestSink,
+    owner: GuestOwner,
+    log: Logger,
+  ) {
     this.#connection = connection;
+    this.account = account;
+    this.#bucket = account.bucket;
     this.#sink = sink;
     this.#owner = owner;
     this.#log = log;
     this.#trace = owner.trace.connection();
     this.#frames = new FrameReader(owner.limits.maxFrameBytes, this);
     this.#lastData = this.#frameBegan = owner.now();
-    const perSecond = owner.limits.maxSpansPerSecond;
-    this.#bucket = perSecond > 0 ? new TokenBucket(perSecond, owner.now()) : undefined;
   }
 
   get peer(): string {

@@ -7,7 +7,9 @@ import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "../self-trace/self-trace.ts";
 import type { GuestLimits } from "../settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
+import { GuestAccount } from "./guest-account.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
+import { MAX_TIMER_MS, TokenBucket } from "./token-bucket.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
@@ -31,8 +33,8 @@ export class Receiver implements GuestOwner {
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
-  /** How many connections each owner has. */
-  readonly #connections = new Map<string, number>();
+  /** What each guest uses, by {@link ownerOf}. */
+  readonly #accounts = new Map<string, GuestAccount>();
   #heldBytes = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   /** When time limits were last looked at. */
@@ -62,9 +64,11 @@ export class Receiver implements GuestOwner {
     if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(identity.peer)) {
       return this.#refuse(connection);
     }
-    const guest = new Guest(connection, this.#sink.open(identity.attributes), this, this.#log);
+    const account = this.#account(identity.peer);
+    const sink = this.#sink.open(identity.attributes);
+    const guest = new Guest(connection, account, sink, this, this.#log);
     this.#guests.add(guest);
-    this.#count(identity.peer, 1);
+    account.connections++;
     this.metrics.guestsAccepted++;
     this.metrics.guestsConnected = this.#guests.size;
     this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
@@ -90,26 +94,34 @@ export class Receiver implements GuestOwner {
     }
   }
 
-  /** See {@link GuestOwner}: unfinished frames of all guests together stay within their budget. */
+  /** See {@link GuestOwner}: unfinished frames of one guest, and of all together, stay within their budgets. */
   held(guest: Guest, bytes: number): void {
+    const { account } = guest;
+    const { maxGuestBytes, maxTotalGuestBytes } = this.limits;
+    account.heldBytes += bytes;
     this.#heldBytes += bytes;
     if (bytes <= 0) return;
-    if (guest.heldBytes > this.limits.maxGuestBytes) {
+    if (account.heldBytes > maxGuestBytes) {
       this.metrics.disconnect("guest-bytes");
-      guest.disconnect(`it holds more than ${this.limits.maxGuestBytes} bytes (--max-guest-bytes)`);
-    } else if (this.#heldBytes > this.limits.maxTotalGuestBytes) {
-      let largest = guest;
-      for (const other of this.#guests) if (other.heldBytes > largest.heldBytes) largest = other;
+      this.#largestOf(account)?.disconnect(
+        `its guest holds more than ${maxGuestBytes} bytes (--max-guest-bytes)`,
+      );
+    } else if (this.#heldBytes > maxTotalGuestBytes) {
+      let largest = account;
+      for (const other of this.#accounts.values()) {
+        if (other.heldBytes > largest.heldBytes) largest = other;
+      }
       this.metrics.disconnect("total-guest-bytes");
-      largest.disconnect(
-        `all guests together hold more than ${this.limits.maxTotalGuestBytes} bytes (--max-total-guest-bytes), and this one most`,
+      this.#largestOf(largest)?.disconnect(
+        `all guests together hold more than ${maxTotalGuestBytes} bytes (--max-total-guest-bytes), and its guest most`,
       );
     }
   }
 
   gone(guest: Guest): void {
     if (!this.#guests.delete(guest)) return;
-    this.#count(guest.peer, -1);
+    guest.account.connections--;
+    this.#forgetUnused(guest.peer, guest.account);
     this.metrics.guestsConnected = this.#guests.size;
     if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
     if (this.#guests.size === 0) {
@@ -147,11 +159,36 @@ export class Receiver implements GuestOwner {
     this.#log.flush();
   }
 
-  #count(peer: string, change: number): void {
+  #account(peer: string): GuestAccount {
     const owner = ownerOf(peer);
-    const connections = (this.#connections.get(owner) ?? 0) + change;
-    if (connections === 0) this.#connections.delete(owner);
-    else this.#connections.set(owner, connections);
+    let account = this.#accounts.get(owner);
+    if (account === undefined) {
+      const perSecond = this.limits.maxSpansPerSecond;
+      account = new GuestAccount(
+        perSecond > 0 ? new TokenBucket(perSecond, this.now()) : undefined,
+      );
+      this.#accounts.set(owner, account);
+    }
+    return account;
+  }
+
+  /** An account without connections goes, but not before its rate allows as much as a new one's. */
+  #forgetUnused(peer: string, account: GuestAccount): void {
+    const owner = ownerOf(peer);
+    if (account.connections > 0 || this.#accounts.get(owner) !== account) return;
+    const wait = account.bucket?.untilFull(this.now()) ?? 0;
+    if (wait === 0) this.#accounts.delete(owner);
+    else setTimeout(() => this.#forgetUnused(peer, account), Math.min(wait, MAX_TIMER_MS)).unref();
+  }
+
+  /** The connection that holds most of what its guest holds. */
+  #largestOf(account: GuestAccount): Guest | undefined {
+    let largest: Guest | undefined;
+    for (const guest of this.#guests) {
+      if (guest.account !== account) continue;
+      if (largest === undefined || guest.heldBytes > largest.heldBytes) largest = guest;
+    }
+    return largest;
   }
 
   /**
@@ -159,15 +196,15 @@ export class Receiver implements GuestOwner {
    * been silent for longest. False where nobody has clearly more than the one who comes.
    */
   #makePlace(peer: string): boolean {
-    let most = (this.#connections.get(ownerOf(peer)) ?? 0) + 1;
-    let owner: string | undefined;
-    for (const [other, connections] of this.#connections) {
-      if (connections > most) [owner, most] = [other, connections];
+    let most = (this.#accounts.get(ownerOf(peer))?.connections ?? 0) + 1;
+    let largest: GuestAccount | undefined;
+    for (const account of this.#accounts.values()) {
+      if (account.connections > most) [largest, most] = [account, account.connections];
     }
-    if (owner === undefined) return false;
+    if (largest === undefined) return false;
     let silent: Guest | undefined;
     for (const guest of this.#guests) {
-      if (ownerOf(guest.peer) !== owner) continue;
+      if (guest.account !== largest) continue;
       if (silent === undefined || guest.lastData < silent.lastData) silent = guest;
     }
     this.metrics.disconnect("max-guests");

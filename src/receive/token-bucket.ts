@@ -1,3 +1,6 @@
+/** The longest time that a timer takes: 2^31 - 1 ms (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html). */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * A token bucket that goes into debt: a chunk that is already read is taken whole, and the wait afterwards pays
  * for it. Holds one second's worth at most.
@@ -16,9 +19,25 @@ export class TokenBucket {
 
   /** Takes tokens; returns for how many milliseconds nothing more should be taken, 0 when there are some left. */
   take(tokens: number, now: number): number {
+    this.#fill(now);
+    this.#tokens -= tokens;
+    return this.#millisecondsUntil(0);
+  }
+
+  /** In how many milliseconds it is as if nothing had ever been taken. */
+  untilFull(now: number): number {
+    this.#fill(now);
+    return this.#millisecondsUntil(this.#perSecond);
+  }
+
+  #fill(now: number): void {
     const earned = ((now - this.#filledAt) / 1000) * this.#perSecond;
     this.#filledAt = now;
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + earned) - tokens;
-    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens / this.#perSecond) * 1000);
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + earned);
+  }
+
+  #millisecondsUntil(tokens: number): number {
+    const missing = tokens - this.#tokens;
+    return missing <= 0 ? 0 : Math.ceil((missing / this.#perSecond) * 1000);
   }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pipeline } from "./support/pipeline.ts";
 import { CLEAN, until } from "./support/process.ts";
-import { Guest, guestLife } from "./support/sandbox.ts";
+import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
@@ -84,18 +84,21 @@ test("--idle-timeout: off by default; who sends nothing is disconnected, who sen
   assert.match(String(reason), /--idle-timeout/);
 });
 
-test("--max-total-guest-bytes: the guest that holds most is disconnected, the others go on", async () => {
-  await using pipeline = await Pipeline.start([
-    ...["--max-frame-bytes", "1MiB", "--max-guest-bytes", "1MiB"],
-    ...["--max-total-guest-bytes", "2MiB", "--metrics", "0"],
-  ]);
-  const { sandbox, stub, forwarder } = pipeline;
-  const bytes = [0.5, 0.9, 0.6, 0.4].map((share) => Math.floor(share * MIB));
+/**
+ * Holds four unfinished frames, 1.7 MiB in all, the second of them in a connection to `second`. That one, which is the
+ * largest, must go for the reason, and the others must go on.
+ */
+async function holdFrames(
+  { sandbox, stub, forwarder }: Pipeline,
+  second: string,
+  reason: string,
+): Promise<void> {
+  const bytes = [0.3, 0.9, 0.3, 0.2].map((share) => Math.floor(share * MIB));
   const guests: Guest[] = [];
   const rest: Uint8Array[] = [];
   for (const [i, size] of bytes.entries()) {
     const frame = plainFrames(1 + i, 1, size);
-    const guest = await Guest.connect(sandbox.address);
+    const guest = await Guest.connect(i === 1 ? second : sandbox.address);
     guests.push(guest);
     rest.push(frame.subarray(-1));
     await guest.write(frame.subarray(0, -1));
@@ -109,10 +112,33 @@ test("--max-total-guest-bytes: the guest that holds most is disconnected, the ot
   for (const [i, last] of rest.entries()) if (i !== 1) await guests[i]?.write(last);
   await taken(stub, 3);
   assert.deepEqual(takenIds(stub), [...plainIds(1, 1), ...plainIds(3, 2)]);
-  assert.equal(await forwarder.metric("guests_disconnected_total", "total-guest-bytes"), 1);
-  const { reason } = await forwarder.record("guest disconnected");
-  assert.match(String(reason), /--max-total-guest-bytes/);
+  assert.equal(await forwarder.metric("guests_disconnected_total", reason), 1);
+  const record = await forwarder.record("guest disconnected");
+  assert.match(String(record["reason"]), new RegExp(`--max-${reason}`));
   for (const guest of guests) guest[Symbol.dispose]();
+}
+
+const SMALL_FRAMES = [
+  "--max-frame-bytes",
+  "1MiB",
+  "--max-guest-bytes",
+  "1536KiB",
+  "--metrics",
+  "0",
+];
+
+test("--max-guest-bytes: of a guest that holds too much the largest connection goes, the others go on", async () => {
+  await using pipeline = await Pipeline.start(SMALL_FRAMES);
+  await holdFrames(pipeline, pipeline.sandbox.address, "guest-bytes");
+});
+
+test("--max-total-guest-bytes: the guest that holds most is disconnected, the others go on", async () => {
+  using other = new Sandbox();
+  await using pipeline = await Pipeline.start([
+    ...SMALL_FRAMES,
+    ...["--max-total-guest-bytes", "1536KiB", "--socket-path", other.socketPath],
+  ]);
+  await holdFrames(pipeline, other.address, "total-guest-bytes");
 });
 
 function sum(numbers: readonly number[]): number {
@@ -120,7 +146,10 @@ function sum(numbers: readonly number[]): number {
 }
 
 test("--max-spans-per-second: a guest is read more slowly, and loses nothing, even if it leaves", async () => {
-  await using pipeline = await Pipeline.start(["--max-spans-per-second", "100", "--metrics", "0"]);
+  using other = new Sandbox();
+  await using pipeline = await Pipeline.start([
+    ...["--max-spans-per-second", "100", "--metrics", "0", "--socket-path", other.socketPath],
+  ]);
   const { sandbox, stub, forwarder } = pipeline;
   using fast = await Guest.connect(sandbox.address);
   // What four seconds allow: taken, as it has been read, and paid for by a pause of three.
@@ -132,7 +161,7 @@ test("--max-spans-per-second: a guest is read more slowly, and loses nothing, ev
   await fast.write(plainFrames(401, 400));
   await fast.end();
   // Another guest is not slowed down by that.
-  await guestLife(sandbox.address, plainFrames(2001, 10));
+  await guestLife(other.address, plainFrames(2001, 10));
   await until(() => stub.taken.has(plainIds(2001, 1)[0] as string), "the other's spans arrive");
   assert.equal(stub.taken.has(plainIds(401, 1)[0] as string), false);
   await taken(stub, 810);

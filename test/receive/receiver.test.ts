@@ -218,6 +218,46 @@ test("a guest that holds more than its budget is disconnected", () => {
   assert.deepEqual(metrics.disconnected, { "guest-bytes": 1 });
 });
 
+test("all connections of a guest share its budget, and the one that holds most is disconnected", () => {
+  const { receiver, metrics } = setUp({ maxGuestBytes: 100_000 });
+  const large = frame(new Uint8Array(90_000));
+  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) =>
+    new FakeConnection(peer)
+  );
+  const guests = connections.map((connection) => receiver.accept(connection));
+  const destroyed = () => connections.map(({ isDestroyed }) => isDestroyed);
+  guests[0]?.data(large.subarray(0, 60_000));
+  guests[2]?.data(large.subarray(0, 60_000));
+  guests[1]?.data(large.subarray(0, 20_000));
+  assert.deepEqual(destroyed(), [false, false, false]);
+  guests[1]?.data(large.subarray(20_000, 50_000));
+  assert.deepEqual(destroyed(), [true, false, false]);
+  assert.deepEqual(metrics.disconnected, { "guest-bytes": 1 });
+});
+
+test("all connections of a guest share its rate, also those that it makes anew", () => {
+  const { receiver, metrics } = setUp({ maxSpansPerSecond: 2 });
+  const take = (peer: string) => {
+    const connection = new FakeConnection(peer);
+    const guest = receiver.accept(connection);
+    guest.data(SPAN);
+    return { guest, isPaused: connection.isPaused };
+  };
+  const first = take("vsock:3:1");
+  assert.deepEqual([first.isPaused, take("vsock:3:2").isPaused], [false, false]);
+  first.guest.end();
+  const third = take("vsock:3:3");
+  assert.equal(third.isPaused, true);
+  assert.equal(take("vsock:4:1").isPaused, false);
+  assert.equal(metrics.rateLimitPauses, 1);
+  receiver.close();
+  assert.equal(take("vsock:3:4").isPaused, true);
+  // A second and a half pay for the two spans of debt and leave one.
+  receiver.time += 1500;
+  assert.equal(take("vsock:3:5").isPaused, false);
+  receiver.close();
+});
+
 test("when all together hold too much, the one that holds most is disconnected; what is done holds nothing", () => {
   const { receiver, metrics } = setUp({ maxTotalGuestBytes: 200_000 });
   const large = frame(new Uint8Array(90_000));
