@@ -223,7 +223,7 @@ const LIMITS = {
     flag: "--max-guests",
     metavar: "N",
     default: "4096",
-    help: "Guests connected at once; more are refused",
+    help: "Connections at once; one more is refused, or takes the place of whoever has most",
     parse: integer(1, 1_000_000),
   },
   maxSpansPerSecond: {
