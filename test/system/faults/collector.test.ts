@@ -4,6 +4,7 @@ import { type AddressInfo, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Answer } from "../../support/collector-stub.ts";
+import { eventually } from "../../collector/daemon.ts";
 import { CA, EXPIRED, SERVER } from "../../otlp/support/certificates.ts";
 import { until } from "../../process/support/process.ts";
 import { guestLife, Sandbox } from "../../process/support/sandbox.ts";
@@ -18,6 +19,8 @@ import { spooled, Stage } from "./support/stage.ts";
 const FAULT_MS = 3000;
 /** How long it is away in the test of a long outage, seconds; `KTF_FAULTS_AWAY=60` for the full minute. */
 const AWAY_S = fromEnvironment("KTF_FAULTS_AWAY", 15);
+/** Between tries are up to 30 s (src/delivery/backoff.ts); and as much again for a busy machine. */
+const LONGEST_WAIT_MS = 60_000;
 const CLEAN = { code: 0, signal: null };
 
 /** Guests send before, during and after a fault; then all of it arrives, and the forwarder ends cleanly. */
@@ -36,7 +39,8 @@ async function assertNothingLost(
   await fault();
   const during = stage.sent - before;
   const { spans } = farEnd;
-  await until(() => farEnd.spans > spans, "spans flow again");
+  const again = () => Promise.resolve(farEnd.spans > spans || undefined);
+  assert.ok(await eventually(LONGEST_WAIT_MS, again), "spans flow again");
   await stage.stopLoad();
   await stage.assertAllArrive();
   await until(async () => (await assertEquation(forwarder)).held === 0, "nothing is held");
