@@ -48,7 +48,7 @@ export class Sandbox {
   readonly #onChange: () => void;
   #listening: Listening | undefined;
   #watches: Watch[] = [];
-  #isUnwatched = false;
+  #isUnwatched = true;
   #problem: string | undefined;
 
   /** @param onChange something has happened below the sandbox's directory: it should be looked at. */

@@ -73,8 +73,10 @@ export class TemplateListener implements Listener {
   readonly #options: ListenerOptions;
   #running: Running | undefined;
   readonly #sandboxes = new Map<string, Sandbox>();
-  /** The IDs of those to look at, in their order. */
+  /** The IDs of those that something has happened to, in their order. */
   readonly #changed = new Set<string>();
+  /** The IDs of those to look at when there are no such. */
+  readonly #unchanged = new Set<string>();
   #turn: ReturnType<typeof setImmediate> | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #rescans = 0;
@@ -217,6 +219,7 @@ export class TemplateListener implements Listener {
     } else {
       // At once: another directory of the name may come, and must not be taken for this one.
       this.#changed.delete(event.name);
+      this.#unchanged.delete(event.name);
       this.#sandboxes.get(event.name)?.close(undefined);
       this.#sandboxes.delete(event.name);
     }
@@ -231,7 +234,7 @@ export class TemplateListener implements Listener {
       }
     });
     for (const [id, sandbox] of this.#sandboxes) {
-      if (all || sandbox.isToBeWatched) this.#changed.add(id);
+      if (all || sandbox.isToBeWatched) this.#unchanged.add(id);
     }
     this.#work();
   }
@@ -263,17 +266,20 @@ export class TemplateListener implements Listener {
     // Not before `begin`.
     if (this.#timer === undefined) return;
     const deadline = performance.now() + turnMs;
-    for (const id of this.#changed) {
-      if (performance.now() > deadline) {
-        this.#turn ??= setImmediate(() => {
-          this.#turn = undefined;
-          this.#work();
-        });
-        return;
+    for (const ids of [this.#changed, this.#unchanged]) {
+      for (const id of ids) {
+        if (performance.now() > deadline) return this.#workLater();
+        ids.delete(id);
+        this.#update(id);
       }
-      this.#changed.delete(id);
-      this.#update(id);
     }
+  }
+
+  #workLater(): void {
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      this.#work();
+    });
   }
 
   #update(id: string): void {
@@ -283,6 +289,7 @@ export class TemplateListener implements Listener {
       this.#changed.add(id);
       this.#work();
     };
+    this.#unchanged.delete(id);
     const sandbox = this.#sandboxes.get(id) ?? new Sandbox(id, context, onChange);
     this.#sandboxes.set(id, sandbox);
     this.#use((directory) => {
@@ -311,6 +318,7 @@ export class TemplateListener implements Listener {
     for (const sandbox of this.#sandboxes.values()) sandbox.close(directory);
     this.#sandboxes.clear();
     this.#changed.clear();
+    this.#unchanged.clear();
     this.#readAt = undefined;
   }
 }

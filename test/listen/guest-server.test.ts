@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { GuestServer, type Identify } from "../../src/listen/guest-server.ts";
 import type { GuestIdentity, GuestReceiver } from "../../src/listen/listener.ts";
-import type { Stream, StreamHandlers } from "../../src/listen/stream-server.ts";
-import { bytesOf, Guests, options } from "./guests.ts";
+import {
+  loadStreamServers,
+  type Stream,
+  type StreamHandlers,
+} from "../../src/listen/stream-server.ts";
+import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
 
 const IDENTITY: GuestIdentity = { peer: "vsock:3:1", attributes: new Map([["kata.vsock.cid", 3]]) };
 const BYTES = new TextEncoder().encode("span");
@@ -118,4 +123,55 @@ test("a failure to take one in, or to tell who it is, ends that one", async () =
     assert.equal(using.problems[0], "a guest could not be taken in");
     assert.equal((using.problems[1] as Error).message, "fault");
   }
+});
+
+test("what a guest wrote before it was known comes after, also of one that has gone meanwhile", async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "socket");
+  const known = Promise.withResolvers<GuestIdentity>();
+  const using = options();
+  const guests = new Guests();
+  const server = new GuestServer(using, () => known.promise);
+  const servers = await loadStreamServers();
+  server.start(servers.unix(path, server.handlers(guests.accept)));
+  const [gone, staying] = [await dial(path), await dial(path)];
+  await send(gone, "gone");
+  gone.destroy();
+  await send(staying, "stay");
+  await turns();
+  assert.equal(guests.seen.length, 0);
+  assert.equal(using.budget.used, 3);
+  known.resolve(IDENTITY);
+  await guests.until(() => guests.ended === 1 && guests.seen.length === 2);
+  await send(staying, "ing");
+  staying.end();
+  await guests.until(() => guests.ended === 2);
+  assert.deepEqual(guests.seen.map(bytesOf).sort(), ["gone", "staying"]);
+  assert.deepEqual(guests.seen.map(({ ends }) => ends), [[undefined], [undefined]]);
+  await server.close();
+  assert.equal(using.budget.used, 0);
+});
+
+test("one that is refused when it is known at last, over a real socket", async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "socket");
+  const known = Promise.withResolvers<GuestIdentity>();
+  const using = options();
+  const guests = new Guests();
+  guests.onAccept = ({ connection }) => connection.destroy();
+  const server = new GuestServer(using, () => known.promise);
+  const servers = await loadStreamServers();
+  server.start(servers.unix(path, server.handlers(guests.accept)));
+  const client = await dial(path);
+  client.resume();
+  await send(client, "x");
+  await turns(2);
+  known.resolve(IDENTITY);
+  await guests.until(() => guests.ended === 1);
+  assert.deepEqual(guests.seen.map(({ ends }) => ends), [[undefined]]);
+  assert.equal(bytesOf(guests.seen[0]), "");
+  await server.close();
+  client.destroy();
+  assert.deepEqual(using.problems, []);
+  assert.equal(using.budget.used, 0);
 });

@@ -1,0 +1,69 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Guest, Sandbox } from "./sandbox.ts";
+
+/** The sandboxes of a node, as Kata's Go runtime has them for Firecracker: a jail below each one's directory. */
+export class Node extends Sandbox {
+  constructor() {
+    super();
+    chmodSync(this.directory, 0o755);
+    mkdirSync(this.sandboxes);
+    // What Kata gives its directories: virtcontainers/persist/fs, `dirMode`.
+    chmodSync(this.sandboxes, 0o750);
+  }
+
+  get sandboxes(): string {
+    return this.path("firecracker");
+  }
+
+  get template(): string {
+    return `${this.sandboxes}/{ID}/root/kata.hvsock`;
+  }
+
+  pathOf(id: string): string {
+    return `${this.sandboxes}/${id}`;
+  }
+
+  /** Makes a sandbox's directories, as its runtime does. */
+  add(id: string): void {
+    mkdirSync(`${this.pathOf(id)}/root`, { recursive: true, mode: 0o750 });
+  }
+
+  /** Removes a sandbox's directories with all that is in them, as its runtime does. */
+  remove(id: string): void {
+    rmSync(this.pathOf(id), { recursive: true });
+  }
+
+  addressOf(id: string): string {
+    return `${this.pathOf(id)}/root/kata.hvsock_10240`;
+  }
+
+  listens(id: string): boolean {
+    return existsSync(this.addressOf(id));
+  }
+
+  /**
+   * A sandbox's whole life: its directory, and so much later its guest, which writes and ends. Resolves when the
+   * forwarder has read to the end; rejects where the guest is refused.
+   */
+  async life(id: string, afterMs: number, bytes: Uint8Array): Promise<void> {
+    this.add(id);
+    await sleep(afterMs);
+    using guest = await Guest.connect(this.addressOf(id));
+    await guest.write(bytes);
+    await guest.end();
+    await guest.gone();
+    this.remove(id);
+  }
+}
+
+/** How many file descriptors a process has open. */
+export function descriptorsOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** A process's resident memory, MiB. */
+export function residentMiB(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
