@@ -15,7 +15,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import { Directory } from "../../src/listen/directory.ts";
-import { NEEDS_ROOT } from "../privileges/support.ts";
+import { NEEDS_ROOT } from "../system/support/privileges.ts";
 import { temporaryDirectory } from "./guests.ts";
 
 const libc = await loadLibc();

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
+  constants,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -15,6 +17,7 @@ import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import { HybridListener } from "../../src/listen/hybrid-listener.ts";
 import { ListenError } from "../../src/listen/listener.ts";
+import { O_DIRECTORY, O_NOFOLLOW } from "../../src/listen/open-flags.ts";
 import { AF_UNIX, unixSockaddr } from "../../src/listen/sockaddr.ts";
 import { bindAt } from "../../src/listen/socket-file.ts";
 import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts";
@@ -209,7 +212,7 @@ test("a socket appears at its path only when it listens, and nobody may use it b
   using directory = temporaryDirectory();
   const [path, temporary] = [join(directory.path, "final"), join(directory.path, "temporary")];
   const server = new FakeServer();
-  const { file } = bindAt(path, temporary, { mode: 0o640, gid: undefined }, (at) => {
+  const { file } = bindAt(path, temporary, { mode: 0o640, gid: undefined }, libc, (at) => {
     assert.equal(at, temporary);
     server.open(at);
     assert.equal(lstatSync(at).mode & 0o7777, 0);
@@ -230,7 +233,7 @@ test("what has come to the path meanwhile is left there, and the socket closed",
   const server = new FakeServer();
   assert.throws(
     () =>
-      bindAt(path, temporary, { mode: 0o640, gid: undefined }, (at) => {
+      bindAt(path, temporary, { mode: 0o640, gid: undefined }, libc, (at) => {
         server.open(at);
         writeFileSync(path, "precious", { mode: 0o600 });
         return server;
@@ -240,6 +243,35 @@ test("what has come to the path meanwhile is left there, and the socket closed",
   assert.equal(server.closed, true);
   assert.deepEqual(readdirSync(directory.path), ["final"]);
   assert.equal(lstatSync(path).isFile(), true);
+});
+
+test("what is put in the socket's place as it is made is not touched", () => {
+  using directory = temporaryDirectory();
+  const at = (name: string) => join(directory.path, name);
+  writeFileSync(at("precious"), "precious", { mode: 0o600 });
+  for (const link of [true, false]) {
+    const server = new FakeServer();
+    const bind = (temporary: string) => {
+      server.open(temporary);
+      unlinkSync(temporary);
+      if (link) symlinkSync(at("precious"), temporary);
+      else writeFileSync(temporary, "", { mode: 0o600 });
+      return server;
+    };
+    const access = { mode: 0o666, gid: process.getegid?.() };
+    assert.throws(() => bindAt(at("final"), at("temporary"), access, libc, bind), {
+      name: "ListenError",
+      message: `${at("temporary")} is not the socket that was made there: somebody replaced it`,
+    });
+    assert.equal(server.closed, true);
+    assert.deepEqual(readdirSync(directory.path), ["precious"]);
+    assert.equal(lstatSync(at("precious")).mode & 0o777, 0o600);
+  }
+});
+
+test("the flags of open(2) are this architecture's", () => {
+  assert.equal(O_DIRECTORY, constants.O_DIRECTORY);
+  assert.equal(O_NOFOLLOW, constants.O_NOFOLLOW);
 });
 
 /** A socket without a runtime around it. */

@@ -20,7 +20,7 @@ import { test } from "node:test";
 import type { ListenerOptions } from "../../src/listen/guest-server.ts";
 import { HybridListener } from "../../src/listen/hybrid-listener.ts";
 import { TemplateListener, type TemplateSettings } from "../../src/listen/template-listener.ts";
-import { NEEDS_ROOT } from "../privileges/support.ts";
+import { NEEDS_ROOT } from "../system/support/privileges.ts";
 import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
 
 const SOCKET = "vm.sock_7";

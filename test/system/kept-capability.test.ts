@@ -6,9 +6,9 @@ import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges } from "../../src/system/privileges.ts";
 import { temporaryDirectory } from "../listen/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support.ts";
+import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support/privileges.ts";
 
-const CHILD = fileURLToPath(new URL("./kept.child.ts", import.meta.url));
+const CHILD = fileURLToPath(new URL("./kept-capability.child.ts", import.meta.url));
 /** linux/capability.h */
 const CAP_DAC_OVERRIDE = 0b10n;
 /** A group that the user is not in by itself. */

@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges, PrivilegeError } from "../../src/system/privileges.ts";
 import { temporaryDirectory } from "../listen/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support.ts";
+import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support/privileges.ts";
 
-const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
+const CHILD = fileURLToPath(new URL("./privileges.child.ts", import.meta.url));
 
 test(
   "root becomes the user on every thread, for good, and goes on working",

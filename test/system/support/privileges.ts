@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
-import { parseThreadStatus, type ThreadStatus } from "../../src/system/thread-status.ts";
+import { parseThreadStatus, type ThreadStatus } from "../../../src/system/thread-status.ts";
 
 export const isRoot: boolean = process.geteuid?.() === 0;
 export const NEEDS_ROOT: { readonly skip?: string } = isRoot
