@@ -1,16 +1,12 @@
-import { constants, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { errnoName } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { ListenError } from "./listener.ts";
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from "./open-flags.ts";
 
-/** open(2); O_PATH: neither reads nor writes, so that it needs no permission for the directory itself. */
-const O_PATH = 0o10000000;
-const O_CLOEXEC = 0o2000000;
 /** inode(7) */
 const WORLD_WRITABLE = 0o002;
 const STICKY = 0o1000;
-/** The working directory, for absolute paths; openat(2). */
-const AT_FDCWD = -100;
 
 /**
  * An open directory. Whatever becomes of its name, `path` leads to this one, without a link on the way: who checks it
@@ -39,7 +35,7 @@ export class Directory {
   /** Opens a path, links followed. Undefined where there is none. Throws what openat(2) does. */
   static open(libc: Libc, path: string): Directory | undefined {
     return openDirectory(
-      () => libc.openAt(AT_FDCWD, path, constants.O_DIRECTORY | O_PATH | O_CLOEXEC),
+      () => libc.openAt(AT_FDCWD, path, O_DIRECTORY | O_PATH | O_CLOEXEC),
       (fd) => new Directory(libc, fd, path),
       libc,
     );
@@ -47,7 +43,7 @@ export class Directory {
 
   /** The directory `name` in this one; undefined where there is none. Throws ENOTDIR for a link, and what openat(2) does. */
   child(name: string): Directory | undefined {
-    const flags = constants.O_DIRECTORY | constants.O_NOFOLLOW | O_PATH | O_CLOEXEC;
+    const flags = O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC;
     return openDirectory(
       () => this.#libc.openAt(this.#fd, name, flags),
       (fd) => new Directory(this.#libc, fd, this.shownChild(name)),

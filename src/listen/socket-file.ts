@@ -1,9 +1,18 @@
-import { chmodSync, chownSync, linkSync, lstatSync, type Stats, unlinkSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  lstatSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
 import { errnoName, LibcError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { ListenError } from "./listener.ts";
+import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_PATH } from "./open-flags.ts";
 import { AF_UNIX, unixSockaddr } from "./sockaddr.ts";
 
 /** socket(2), Linux, x86_64 and aarch64 alike. */
@@ -31,12 +40,11 @@ export class SocketFile {
   readonly #device: number;
   readonly #inode: number;
 
-  /** Takes the file at `path` for this process's own. */
-  constructor(path: string) {
-    const { dev, ino } = lstatSync(path);
+  /** @param status of this process's file, which is at `path`. */
+  constructor(path: string, status: Stats) {
     this.path = path;
-    this.#device = dev;
-    this.#inode = ino;
+    this.#device = status.dev;
+    this.#inode = status.ino;
   }
 
   /**
@@ -75,7 +83,7 @@ export function listenAt<Server extends { close(): Promise<void> }>(
   try {
     removeStaleSocket(place.path, place.shown, libc);
     removeStaleSocket(place.temporary, place.shown, libc);
-    return bindAt(place.path, place.temporary, access, bind);
+    return bindAt(place.path, place.temporary, access, libc, bind);
   } catch (error) {
     if (error instanceof ListenError) throw error;
     const advice = socketAdvice(error, dirname(place.shown), place.group);
@@ -132,21 +140,41 @@ export function bindAt<Server extends { close(): Promise<void> }>(
   path: string,
   temporary: string,
   access: SocketAccess,
+  libc: Libc,
   bind: (path: string) => Server,
 ): { server: Server; file: SocketFile } {
   const server = bindWithoutPermissions(temporary, bind);
   try {
     try {
-      if (access.gid !== undefined) chownSync(temporary, -1, access.gid);
-      chmodSync(temporary, access.mode);
+      const status = giveAccess(temporary, access, libc);
       linkSync(temporary, path);
+      return { server, file: new SocketFile(path, status) };
     } finally {
       unlinkSync(temporary);
     }
-    return { server, file: new SocketFile(path) };
   } catch (error) {
     void server.close();
     throw error;
+  }
+}
+
+/**
+ * Sets a new socket's group and permissions: by its inode, and not by its name, which somebody else who may write to
+ * the directory could make a link to another file meanwhile. Returns its status.
+ */
+function giveAccess(path: string, { mode, gid }: SocketAccess, libc: Libc): Stats {
+  const fd = libc.openAt(AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  try {
+    const inode = `/proc/self/fd/${fd}`;
+    const status = statSync(inode);
+    if (!status.isSocket() || status.uid !== process.geteuid?.()) {
+      throw new ListenError(`${path} is not the socket that was made there: somebody replaced it`);
+    }
+    if (gid !== undefined) chownSync(inode, -1, gid);
+    chmodSync(inode, mode);
+    return status;
+  } finally {
+    libc.close(fd);
   }
 }
 
