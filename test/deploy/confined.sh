@@ -18,7 +18,7 @@ echo "the init container copies the profile"
 KTF_LOG=$KTF_WORK/log
 setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+chown,+dac_override \
   "$KTF_PYTHON" test/deploy/seccomp.py "$KTF_WORK/node/seccomp.json" "$KTF_EXECUTABLE" \
-  --socket-path "$sandbox/clh.sock" --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
+  --socket-path "$KTF_WORK/vc/vm/{ID}/clh.sock" --vsock-cid any --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
   --otlp-endpoint http://localhost:19466 >"$KTF_LOG" 2>&1 &
 forwarder=$!
 tries=0
@@ -30,10 +30,16 @@ done
 nobody=$(id -u nobody)
 grep -E "^(Uid|CapEff|NoNewPrivs|Seccomp_filters):" "/proc/$forwarder/status"
 grep -q "^Uid:[[:space:]]${nobody}[[:space:]]${nobody}[[:space:]]" "/proc/$forwarder/status"
-[ -S "$sandbox/clh.sock_10240" ]
+mkdir -m 750 "$KTF_WORK/vc/vm/later"
+tries=0
+until [ -S "$sandbox/clh.sock_10240" ] && [ -S "$KTF_WORK/vc/vm/later/clh.sock_10240" ]; do
+  tries=$((tries + 1))
+  if [ "$tries" -gt 100 ]; then cat "$KTF_LOG"; exit 1; fi
+  sleep 0.1
+done
 [ "$(stat -c '%u %a' "$KTF_WORK/state/spool")" = "$nobody 700" ]
 status=0
 kill -TERM "$forwarder"
 wait "$forwarder" || status=$?
 [ "$status" = 0 ] || { cat "$KTF_LOG"; exit 1; }
-echo "the container listens, becomes nobody, has its spool and stops cleanly"
+echo "the container listens in directories of root's, also later ones, becomes nobody, has its spool and stops cleanly"
