@@ -10,8 +10,8 @@ export interface GuestSink {
 
 /** Everything behind the wire: takes spans, answers for them. */
 export interface SpanSink {
-  /** Opens a way in for a guest whose resources get `hostAttributes` (see `Listener`). */
-  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink;
+  /** Opens a way in for a guest. `identity` is what says who it is (see `GuestIdentity.attributes`): it is laid over its resources. */
+  open(identity: ReadonlyMap<string, string | number>): GuestSink;
   /** True while guests must not be read, be it only for the collector to keep up; `onChange` tells. */
   readonly paused: boolean;
   /** True while nothing more can be held. */
