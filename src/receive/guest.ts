@@ -8,8 +8,8 @@ import type { ConnectionSpan, SelfTrace } from "../self-trace/self-trace.ts";
 import { FrameReader } from "../wire/frame-reader.ts";
 import { PayloadDecoder } from "../wire/payload-decoder.ts";
 import { WireError } from "../wire/wire-error.ts";
-import type { GuestAccount } from "./guest-account.ts";
-import { MAX_TIMER_MS, type TokenBucket } from "./token-bucket.ts";
+import { type GuestAccount, MAX_INVALID_PER_SECOND } from "./guest-account.ts";
+import { MAX_TIMER_MS } from "./token-bucket.ts";
 
 /** Why a guest is not read at the moment; it is read again when the last reason has gone. */
 type PauseReason = "delivery" | "rate" | "stop";
@@ -39,12 +39,13 @@ export class Guest implements GuestReceiver {
   readonly #frames: FrameReader;
   readonly #decoder = new PayloadDecoder();
   readonly #trace: ConnectionSpan | undefined;
-  /** Absent where the rate has no limit. */
-  #bucket: TokenBucket | undefined;
   readonly #pauses = new Set<PauseReason>();
   #pausedAt = 0;
   #rateTimer: ReturnType<typeof setTimeout> | undefined;
   #rateReported = false;
+  #invalidRateReported = false;
+  /** Set when the process stops. */
+  #rateLifted = false;
   #ended = false;
   #spans = 0;
   #bytes = 0;
@@ -64,7 +65,6 @@ export class Guest implements GuestReceiver {
   ) {
     this.#connection = connection;
     this.account = account;
-    this.#bucket = account.bucket;
     this.#sink = sink;
     this.#owner = owner;
     this.#log = log;
@@ -99,7 +99,7 @@ export class Guest implements GuestReceiver {
   data(chunk: Uint8Array): void {
     if (this.#ended) return;
     const now = this.#owner.now();
-    const spansBefore = this.#spans;
+    const [spansBefore, invalidBefore] = [this.#spans, this.#invalid];
     const framesBefore = this.#frames.framesBegun;
     this.#lastData = now;
     this.#bytes += chunk.length;
@@ -112,7 +112,7 @@ export class Guest implements GuestReceiver {
     }
     if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
     this.#accountHeld(this.#frames.heldBytes);
-    if (this.#bucket !== undefined) this.#limitRate(this.#bucket, this.#spans - spansBefore, now);
+    this.#limitRate(this.#spans - spansBefore, this.#invalid - invalidBefore, now);
   }
 
   /** A whole payload (see `FrameSink`). */
@@ -196,7 +196,7 @@ export class Guest implements GuestReceiver {
 
   /** Reads what is left as fast as it comes: the process stops, and what waits in the guest would be lost. */
   liftRateLimit(): void {
-    this.#bucket = undefined;
+    this.#rateLifted = true;
     clearTimeout(this.#rateTimer);
     this.resume("rate");
   }
@@ -252,18 +252,30 @@ export class Guest implements GuestReceiver {
     if (change !== 0) this.#owner.held(this, change);
   }
 
-  #limitRate(bucket: TokenBucket, spans: number, now: number): void {
-    const wait = bucket.take(spans, now);
+  /** Pauses after what came in one chunk: each rate's debt is paid by waiting. */
+  #limitRate(spans: number, invalid: number, now: number): void {
+    if (this.#rateLifted) return;
+    const { account } = this;
+    const spansWait = account.spans?.take(spans, now) ?? 0;
+    // Who sends good spans does not wait for another connection's rubbish.
+    const invalidWait = invalid > 0 ? account.invalid.take(invalid, now) : 0;
+    const wait = Math.max(spansWait, invalidWait);
     if (wait === 0 || this.#ended) return;
-    const { metrics, limits } = this.#owner;
-    if (!this.#pauses.has("rate")) metrics.rateLimitPauses++;
-    if (!this.#rateReported) {
+    if (spansWait > 0 && !this.#rateReported) {
       this.#rateReported = true;
       this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
         guest: this.peer,
-        limit: limits.maxSpansPerSecond,
+        limit: this.#owner.limits.maxSpansPerSecond,
       });
     }
+    if (invalidWait > 0 && !this.#invalidRateReported) {
+      this.#invalidRateReported = true;
+      this.#log.warn("guest sends too many invalid payloads: it is read more slowly", {
+        guest: this.peer,
+        limit: MAX_INVALID_PER_SECOND,
+      });
+    }
+    if (!this.#pauses.has("rate")) this.#owner.metrics.rateLimitPauses++;
     clearTimeout(this.#rateTimer);
     this.pause("rate");
     this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, MAX_TIMER_MS));

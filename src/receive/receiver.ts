@@ -9,7 +9,7 @@ import type { GuestLimits } from "../settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { GuestAccount } from "./guest-account.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
-import { MAX_TIMER_MS, TokenBucket } from "./token-bucket.ts";
+import { MAX_TIMER_MS } from "./token-bucket.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
@@ -163,10 +163,7 @@ export class Receiver implements GuestOwner {
     const owner = ownerOf(peer);
     let account = this.#accounts.get(owner);
     if (account === undefined) {
-      const perSecond = this.limits.maxSpansPerSecond;
-      account = new GuestAccount(
-        perSecond > 0 ? new TokenBucket(perSecond, this.now()) : undefined,
-      );
+      account = new GuestAccount(this.limits.maxSpansPerSecond, this.now());
       this.#accounts.set(owner, account);
     }
     return account;
@@ -176,7 +173,7 @@ export class Receiver implements GuestOwner {
   #forgetUnused(peer: string, account: GuestAccount): void {
     const owner = ownerOf(peer);
     if (account.connections > 0 || this.#accounts.get(owner) !== account) return;
-    const wait = account.bucket?.untilFull(this.now()) ?? 0;
+    const wait = account.untilRested(this.now());
     if (wait === 0) this.#accounts.delete(owner);
     else setTimeout(() => this.#forgetUnused(peer, account), Math.min(wait, MAX_TIMER_MS)).unref();
   }

@@ -104,7 +104,7 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
     ),
     counter(
       "rate_limit_pauses_total",
-      "Times that a guest was paused for its span rate.",
+      "Times that a guest was paused for its rate of spans or of invalid payloads.",
       metrics.rateLimitPauses,
     ),
     counter(

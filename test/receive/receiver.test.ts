@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Guest } from "../../src/receive/guest.ts";
+import { MAX_INVALID_PER_SECOND } from "../../src/receive/guest-account.ts";
 import { encodeBincode } from "../wire/support/bincode-encoder.ts";
 import { concatenate, fixture, frame } from "../wire/support/fixtures.ts";
 import { FakeConnection, setUp } from "./support.ts";
@@ -111,6 +113,65 @@ test("a guest that is paused for two reasons is read when both have gone", async
   // Each pause is counted, the log tells once.
   guest.data(spans(1));
   assert.equal(metrics.rateLimitPauses, 2);
+  guest.end();
+});
+
+test("who sends rubbish faster than it is worth looking at is read more slowly; nobody else is", () => {
+  const { receiver, metrics, messages } = setUp();
+  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) =>
+    new FakeConnection(peer)
+  );
+  const [rubbish, good, other] = connections.map((connection) => receiver.accept(connection));
+  const paused = () => connections.map(({ isPaused }) => isPaused);
+  const byte = frame(new Uint8Array(1));
+  const chunk = (count: number) => concatenate(Array<Uint8Array>(count).fill(byte));
+
+  rubbish?.data(chunk(MAX_INVALID_PER_SECOND));
+  assert.deepEqual(paused(), [false, false, false]);
+  // All that has come is counted, half a second is owed.
+  rubbish?.data(chunk(MAX_INVALID_PER_SECOND / 2));
+  assert.deepEqual(metrics.invalid, { "unknown-encoding": 1.5 * MAX_INVALID_PER_SECOND });
+  good?.data(spans(3));
+  other?.data(concatenate([byte, spans(1)]));
+  assert.deepEqual(paused(), [true, false, false]);
+  // The same guest's other connections may not go on with it.
+  good?.data(byte);
+  assert.deepEqual(paused(), [true, true, false]);
+
+  receiver.time += 2_000;
+  (rubbish as Guest).resume("rate");
+  rubbish?.data(chunk(MAX_INVALID_PER_SECOND));
+  assert.deepEqual(paused(), [false, true, false]);
+  rubbish?.data(byte);
+  assert.deepEqual(paused(), [true, true, false]);
+  assert.equal(metrics.rateLimitPauses, 3);
+  const told = messages().filter((message) => message.includes("too many invalid payloads"));
+  assert.equal(told.length, 2);
+  receiver.close();
+  // Nor does it gain by connecting anew.
+  const again = new FakeConnection("vsock:3:3");
+  receiver.accept(again).data(byte);
+  assert.equal(again.isPaused, true);
+  receiver.close();
+});
+
+test("an invalid-payload pause ends by itself, and at once when the process stops", async () => {
+  const { receiver } = setUp();
+  const connection = new FakeConnection();
+  const guest = receiver.accept(connection) as Guest;
+  const byte = frame(new Uint8Array(1));
+  const chunk = (count: number) => concatenate(Array<Uint8Array>(count).fill(byte));
+  // A hundred too many: 10 ms.
+  guest.data(chunk(1.01 * MAX_INVALID_PER_SECOND));
+  assert.equal(connection.isPaused, true);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(connection.isPaused, false);
+  guest.data(chunk(10 * MAX_INVALID_PER_SECOND));
+  assert.equal(connection.isPaused, true);
+  guest.liftRateLimit();
+  assert.equal(connection.isPaused, false);
+  guest.data(chunk(MAX_INVALID_PER_SECOND));
+  assert.equal(connection.isPaused, false);
   guest.end();
 });
 
