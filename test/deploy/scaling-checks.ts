@@ -14,7 +14,7 @@ import { Daemon, eventually } from "../collector/daemon.ts";
 import { parseSpans } from "../collector/spans.ts";
 import { fixture, frame, splitFrames } from "../wire/support/fixtures.ts";
 
-const { KTF_WORK: work = "", KTF_SCALING_OTELCOL: otelcol = "", KTF_EXECUTABLE: executable = "" } =
+const { KTF_WORK: work = "", KTF_OTELCOL: otelcol = "", KTF_EXECUTABLE: executable = "" } =
   process.env;
 const CONFIGURATIONS = new URL("../../deploy/collector/", import.meta.url).pathname;
 const NAME = "backends.test";

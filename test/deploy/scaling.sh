@@ -8,15 +8,18 @@ cd "$root"
 lacking() { echo "test/deploy/scaling.sh: $1" >&2; exit 3; }
 [ "$(id -u)" = 0 ] || lacking "root is needed, for a mount namespace with names of its own"
 bin=$(scripts/toolchain)
-KTF_SCALING_OTELCOL=$(test/deploy/collector/build)
+if [ -z "${KTF_OTELCOL:-}" ]; then
+  built=$(test/collector/build)
+  KTF_OTELCOL=$(printf '%s\n' "$built" | sed -n 's/^otelcol=//p')
+fi
 [ -n "${KTF_EXECUTABLE:-}" ] || KTF_EXECUTABLE=$root/$(scripts/build)
-export KTF_SCALING_OTELCOL KTF_EXECUTABLE
+export KTF_OTELCOL KTF_EXECUTABLE
 
 echo "== every configuration that can be: otelcol validate"
 for file in deploy/collector/load-balancing.yaml deploy/collector/backend.yaml \
   deploy/kubernetes/overlays/in-cluster-collector/collector-config.yaml; do
   BACKENDS_HOSTNAME=backends BACKENDS_PORT=4317 BACKEND_ENDPOINT=backend:4317 \
-    "$KTF_SCALING_OTELCOL" validate --config "$file"
+    "$KTF_OTELCOL" validate --config "$file"
   echo "$file"
 done
 echo "left out: deploy/collector/kafka-*.yaml, whose components this collector is not built with"

@@ -1,6 +1,6 @@
 // A minimal OpenTelemetry Collector for the system tests: what the collector
-// builder (ocb) would generate, with only the components the tests use so that
-// it builds quickly.
+// builder (ocb) would generate, with only what the tests and deploy/collector
+// use, so that it builds quickly.
 package main
 
 import (
