@@ -1,3 +1,5 @@
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
+
 /** How long to wait before a request is tried again, milliseconds. */
 export interface RetrySettings {
   /** The longest first wait. */
@@ -11,9 +13,6 @@ export interface RetrySettings {
  * exporters (`max_interval`), so that after an outage of any length spans flow again within that time.
  */
 export const DEFAULT_RETRY: RetrySettings = { initialMs: 1000, maxMs: 30_000 };
-
-/** `setTimeout` fires at once for more than this, milliseconds. */
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
  * The wait after the given number of failures in a row (from 1), milliseconds: exponential with full jitter, so
@@ -29,5 +28,5 @@ export function backoff(
   random: () => number = Math.random,
 ): number {
   const ceiling = Math.min(settings.maxMs, settings.initialMs * 2 ** (failures - 1));
-  return Math.min(LONGEST_TIMEOUT_MS, Math.max(retryAfterMs, random() * ceiling));
+  return Math.min(LONGEST_TIMER_MS, Math.max(retryAfterMs, random() * ceiling));
 }

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { printable } from "../log.ts";
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 
 /** A command line or an environment that cannot be obeyed: one line that says what, where and what to do. Exit code 1. */
 export class UsageError extends Error {
@@ -127,9 +128,6 @@ const TIME_UNITS_MS: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
-/** The longest time that a timer takes: 2^31 - 1 ms (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html). */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 /** A time in milliseconds, from `500ms`, `1.5s`, `2m`, `1h`, or a plain number of seconds. */
 export function duration(minimumMs: number): (value: string) => number {
   return (value) => {
@@ -140,7 +138,7 @@ export function duration(minimumMs: number): (value: string) => number {
       );
     }
     const milliseconds = Math.round(Number(digits) * (TIME_UNITS_MS[unit ?? "s"] as number));
-    if (milliseconds < minimumMs || milliseconds > MAX_TIMER_MS) {
+    if (milliseconds < minimumMs || milliseconds > LONGEST_TIMER_MS) {
       throw new UsageError(`${quoted(value)} is out of range: give ${minimumMs} ms to 24 days`);
     }
     return milliseconds;

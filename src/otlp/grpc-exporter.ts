@@ -14,7 +14,7 @@ import {
   type ExportResult,
   type RequestTrace,
 } from "./exporter.ts";
-import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
+import { type ExportSlot, PlainSerializer, SlotExporter } from "./slot-exporter.ts";
 
 /** gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html) by number. */
 const CODES = [
@@ -130,7 +130,7 @@ class GrpcSlot implements ExportSlot {
   usable = true;
   /** There is one try only. */
   readonly interim = undefined;
-  #answer: Uint8Array | undefined;
+  readonly #serializer = new PlainSerializer();
   /** Of this slot alone: it carries the trace of the one request under way. */
   readonly #metadata: Metadata;
   readonly #delegate: ReturnType<typeof createOtlpGrpcExportDelegate<Uint8Array, unknown>>;
@@ -139,13 +139,7 @@ class GrpcSlot implements ExportSlot {
     this.#metadata = options.metadata().clone();
     this.#delegate = createOtlpGrpcExportDelegate<Uint8Array, unknown>(
       { ...options, metadata: () => this.#metadata },
-      {
-        serializeRequest: (request) => request,
-        deserializeResponse: (body) => {
-          this.#answer = body;
-          return undefined;
-        },
-      },
+      this.#serializer,
       "otlp_grpc_span_exporter",
       { name: "span", countItems: () => 0 },
       undefined,
@@ -155,14 +149,14 @@ class GrpcSlot implements ExportSlot {
   }
 
   send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
-    this.#answer = undefined;
+    this.#serializer.answer = undefined;
     this.#metadata.remove(TRACEPARENT);
     if (trace !== undefined) this.#metadata.set(TRACEPARENT, trace.traceparent);
     trace?.tried();
     return new Promise((resolve) => {
       this.#delegate.export(request, ({ error }) => {
         if (error !== undefined) return resolve(this.#classify(error));
-        const result = readExportResponse(this.#answer ?? new Uint8Array());
+        const result = readExportResponse(this.#serializer.answer ?? new Uint8Array());
         // The transport has made a copy of its own.
         resolve(result.kind === "success" ? { ...result, released: true } : result);
       });

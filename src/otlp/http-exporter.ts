@@ -15,7 +15,7 @@ import {
   type ExportResult,
   type RequestTrace,
 } from "./exporter.ts";
-import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
+import { type ExportSlot, PlainSerializer, SlotExporter } from "./slot-exporter.ts";
 
 /** The statuses that the OTLP specification calls retryable ("Retryable Response Codes"). */
 const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
@@ -85,7 +85,7 @@ class HttpSlot implements ExportSlot {
   #response: http.IncomingMessage | undefined;
   /** The beginning of a refusal's body. */
   #refusal: Buffer[] = [];
-  #answer: Uint8Array | undefined;
+  readonly #serializer = new PlainSerializer();
   /** What broke the connection of the last try. */
   #error: Error | undefined;
   /** What the try before came to. */
@@ -112,13 +112,7 @@ class HttpSlot implements ExportSlot {
     };
     this.#delegate = createOtlpHttpExportDelegate<Uint8Array, unknown>(
       { ...options, agentFactory, headers },
-      {
-        serializeRequest: (request) => request,
-        deserializeResponse: (body) => {
-          this.#answer = body;
-          return undefined;
-        },
-      },
+      this.#serializer,
       "otlp_http_span_exporter",
       { name: "span", countItems: () => 0 },
       undefined,
@@ -128,7 +122,7 @@ class HttpSlot implements ExportSlot {
   send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
     this.#trace = trace;
     this.#response =
-      this.#answer =
+      this.#serializer.answer =
       this.#error =
       this.#before =
         undefined;
@@ -196,7 +190,7 @@ class HttpSlot implements ExportSlot {
     const status = response.statusCode ?? 0;
     if (isSuccess(response)) {
       if (error === undefined && response.complete) {
-        return readExportResponse(this.#answer ?? new Uint8Array());
+        return readExportResponse(this.#serializer.answer ?? new Uint8Array());
       }
       // The transport reads 4 MiB of an answer. What says more is no OTLP receiver, but says that it took the request.
       if (error?.message.includes("size limit") === true) {

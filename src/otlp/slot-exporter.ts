@@ -1,3 +1,4 @@
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import { type Exporter, ExportError, type ExportResult, type RequestTrace } from "./exporter.ts";
 
 /** What carries one request at a time, over a connection of its own. */
@@ -18,8 +19,19 @@ export interface ExportSlot {
  */
 const DEADLINE_MARGIN_MS = 1000;
 
-/** The latest time a timer can be set for, milliseconds (`setTimeout`: a signed 32-bit integer). */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** What OpenTelemetry's transports ask for: requests are encoded already, and an answer is kept as it comes. */
+export class PlainSerializer {
+  /** The answer to the request that was sent last, if it has come. */
+  answer: Uint8Array | undefined;
+
+  serializeRequest(request: Uint8Array): Uint8Array {
+    return request;
+  }
+
+  deserializeResponse(body: Uint8Array): undefined {
+    this.answer = body;
+  }
+}
 
 /**
  * An exporter made of slots that each carry one request at a time, so that an answer belongs to its request without
@@ -61,7 +73,7 @@ export class SlotExporter implements Exporter {
         const error = new ExportError(`no answer within ${timeoutMs} ms`);
         settle(slot.interim ?? { kind: "retryable", error });
         slot.close();
-      }, Math.min(timeoutMs, MAX_TIMER_MS));
+      }, Math.min(timeoutMs, LONGEST_TIMER_MS));
       this.#busy.set(slot, settle);
       void slot.send(request, trace).then((result) => {
         if (!this.#busy.has(slot)) return;

@@ -1,5 +1,6 @@
 import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
 import { describeError, type Logger } from "../log.ts";
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import type { Metrics } from "../metrics.ts";
 import type { GuestLimits } from "../settings.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
@@ -9,7 +10,6 @@ import { FrameReader } from "../wire/frame-reader.ts";
 import { PayloadDecoder } from "../wire/payload-decoder.ts";
 import { WireError } from "../wire/wire-error.ts";
 import { type GuestAccount, MAX_INVALID_PER_SECOND } from "./guest-account.ts";
-import { MAX_TIMER_MS } from "./token-bucket.ts";
 
 /** Why a guest is not read at the moment; it is read again when the last reason has gone. */
 type PauseReason = "delivery" | "rate" | "stop";
@@ -278,7 +278,7 @@ export class Guest implements GuestReceiver {
     if (!this.#pauses.has("rate")) this.#owner.metrics.rateLimitPauses++;
     clearTimeout(this.#rateTimer);
     this.pause("rate");
-    this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, MAX_TIMER_MS));
+    this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, LONGEST_TIMER_MS));
   }
 
   #reportInvalid(error: WireError): void {

@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../delivery/sink.ts";
 import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
 import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../log.ts";
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import type { Metrics } from "../metrics.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "../self-trace/self-trace.ts";
@@ -9,7 +10,6 @@ import type { GuestLimits } from "../settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { GuestAccount } from "./guest-account.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
-import { MAX_TIMER_MS } from "./token-bucket.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
@@ -175,7 +175,8 @@ export class Receiver implements GuestOwner {
     if (account.connections > 0 || this.#accounts.get(owner) !== account) return;
     const wait = account.untilRested(this.now());
     if (wait === 0) this.#accounts.delete(owner);
-    else setTimeout(() => this.#forgetUnused(peer, account), Math.min(wait, MAX_TIMER_MS)).unref();
+    else {setTimeout(() => this.#forgetUnused(peer, account), Math.min(wait, LONGEST_TIMER_MS))
+        .unref();}
   }
 
   /** The connection that holds most of what its guest holds. */

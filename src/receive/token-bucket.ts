@@ -1,6 +1,3 @@
-/** The longest time that a timer takes: 2^31 - 1 ms (https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html). */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
-
 /**
  * A token bucket that goes into debt: a chunk that is already read is taken whole, and the wait afterwards pays
  * for it. Holds one second's worth at most.

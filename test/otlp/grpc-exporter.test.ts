@@ -3,20 +3,13 @@ import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttp2Server, type Http2ServerResponse } from "node:http2";
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
-import { type Exporter, ExportError, type ExportResult } from "../../src/otlp/exporter.ts";
+import type { Exporter, ExportResult } from "../../src/otlp/exporter.ts";
 import { createGrpcExporter } from "../../src/otlp/grpc-exporter.ts";
 import { withEnvironment } from "./support/environment.ts";
+import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, fail, type GrpcAnswer, GrpcReceiver } from "./support/grpc-receiver.ts";
 import { listen } from "./support/http-receiver.ts";
 import { encode } from "./support/otlp-proto.ts";
-
-/** What comes of a request that is accepted. */
-const TAKEN: ExportResult = { kind: "success", released: true };
-
-/** Bytes in which a mistake would show. */
-function pattern(length: number): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8));
-}
 
 let receiver: GrpcReceiver;
 const exporters: Exporter[] = [];
@@ -46,13 +39,6 @@ async function open(
 async function answered(answer: GrpcAnswer): Promise<ExportResult> {
   receiver.answer = answer;
   return (await open({ TIMEOUT: "500" })).send(pattern(10));
-}
-
-function errorOf(result: ExportResult, kind: "retryable" | "rejected"): ExportError {
-  assert.equal(result.kind, kind);
-  const { error } = result as { error: Error };
-  assert.ok(error instanceof ExportError, String(error));
-  return error;
 }
 
 test("a request arrives as it was given, with what the environment says", async () => {

@@ -2,22 +2,15 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
-import { type Exporter, ExportError, type ExportResult } from "../../src/otlp/exporter.ts";
+import type { Exporter, ExportResult } from "../../src/otlp/exporter.ts";
 import { createHttpExporter, parseRetryAfter } from "../../src/otlp/http-exporter.ts";
 import { withEnvironment } from "./support/environment.ts";
+import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
 import { type HttpAnswer, HttpReceiver, listen } from "./support/http-receiver.ts";
 import { encode } from "./support/otlp-proto.ts";
 
 /** Shorter than the transport's first wait between tries, 0.8 s at least: a request is tried once. */
 const ONE_TRY = { TIMEOUT: "500" };
-
-/** What comes of a request that was read to its end, and accepted. */
-const TAKEN: ExportResult = { kind: "success", released: true };
-
-/** Bytes in which a mistake would show. */
-function pattern(length: number): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8));
-}
 
 let receiver: HttpReceiver;
 const exporters: Exporter[] = [];
@@ -48,13 +41,6 @@ async function open(
 async function answered(answer: HttpAnswer): Promise<ExportResult> {
   receiver.answer = answer;
   return (await open()).send(pattern(10));
-}
-
-function errorOf(result: ExportResult, kind: "retryable" | "rejected"): ExportError {
-  assert.equal(result.kind, kind);
-  const { error } = result as { error: Error };
-  assert.ok(error instanceof ExportError, String(error));
-  return error;
 }
 
 /** Writes what is no answer, or not a whole one, and ends the connection. */
