@@ -69,15 +69,16 @@ test("each failure says what to do about it", () => {
     assert.equal(error.cause, cause);
     return error.message;
   };
-  // errno(3): EACCES 13, EADDRINUSE 98, EADDRNOTAVAIL 99, EAFNOSUPPORT 97, ENOMEM 12
+  // errno(3): EACCES 13, EADDRINUSE 98, EADDRNOTAVAIL 99, EAFNOSUPPORT 97, ENOMEM 12, EPERM 1
   assert.equal(
     said("socket", 97),
-    "cannot listen at vsock:2:99: this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`",
+    "cannot listen at vsock:2:99: this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)",
   );
   assert.match(
     said("bind", 99),
     /^cannot listen at vsock:2:99: this machine has no CID 2: .*`modprobe vhost_vsock`$/,
   );
+  assert.match(said("socket", 1), /: a seccomp profile around this process forbids AF_VSOCK: /);
   assert.match(said("bind", 98), /another process listens there/);
   assert.match(said("bind", 13), /port 99 is for root \(CAP_NET_BIND_SERVICE\)/);
   assert.equal(said("bind", 12), "cannot listen at vsock:2:99: bind: ENOMEM");
