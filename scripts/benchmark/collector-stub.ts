@@ -1,6 +1,8 @@
-// A counting OTLP/HTTP collector in a process of its own: prints its port, answers each export with success once it has
-// been read and counted, and tells its figures at /figures. A request that is none is answered with 400.
+// A counting collector in a process of its own: prints its ports for OTLP/HTTP and OTLP/gRPC, answers each export with
+// success once it has been read and counted, and tells its figures at /figures, over HTTP. A request that is none is
+// answered with 400 or INVALID_ARGUMENT.
 // Use: bun collector-stub.ts
+import * as grpc from "@grpc/grpc-js";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
 import { quantile, SpanCount } from "./count-spans.ts";
@@ -28,15 +30,18 @@ function figures(): StubFigures {
   };
 }
 
+/** Throws `RangeError` where it is no request. */
+function take(request: Uint8Array): void {
+  count.add(request, performance.timeOrigin + performance.now());
+  requests++;
+}
+
 async function receive(request: Request): Promise<Response> {
-  const body = new Uint8Array(await request.arrayBuffer());
-  const now = performance.timeOrigin + performance.now();
   try {
-    count.add(body, now);
+    take(new Uint8Array(await request.arrayBuffer()));
   } catch (error) {
     return new Response(String(error), { status: 400 });
   }
-  requests++;
   return new Response("", { headers: { "Content-Type": "application/x-protobuf" } });
 }
 
@@ -54,4 +59,35 @@ const server = Bun.serve({
     return new Response("");
   },
 });
-process.stdout.write(`${server.port}\n`);
+
+const raw = (bytes: Uint8Array): Buffer =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+const EXPORT = {
+  path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+  requestStream: false,
+  responseStream: false,
+  requestSerialize: raw,
+  requestDeserialize: raw,
+  responseSerialize: raw,
+  responseDeserialize: raw,
+} as const;
+
+const grpcServer = new grpc.Server({ "grpc.max_receive_message_length": MAX_BODY_BYTES });
+grpcServer.addService({ export: EXPORT }, {
+  export: (
+    { request }: grpc.ServerUnaryCall<Buffer, Buffer>,
+    respond: grpc.sendUnaryData<Buffer>,
+  ): void => {
+    try {
+      take(request);
+    } catch (error) {
+      respond({ code: grpc.status.INVALID_ARGUMENT, details: String(error) });
+      return;
+    }
+    respond(null, Buffer.alloc(0));
+  },
+});
+grpcServer.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, grpcPort) => {
+  if (error !== null) throw error;
+  process.stdout.write(`${server.port} ${grpcPort}\n`);
+});

@@ -59,19 +59,25 @@ export interface Forwarder {
   kill(): Promise<void>;
 }
 
+/** What a forwarder is told beside where it listens. */
+export interface ForwarderOptions {
+  /** Where the collector is. */
+  readonly port: number;
+  readonly protocol?: "grpc" | "http/protobuf";
+  /** Absent: spans are held in memory. */
+  readonly spool?: string;
+}
+
 /** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
-  collectorPort: number,
-  environment: Readonly<Record<string, string>> = {},
+  { port, protocol = "http/protobuf", spool }: ForwarderOptions,
 ): Promise<Forwarder> {
   const began = performance.now();
-  const endpoint = `http://127.0.0.1:${collectorPort}`;
-  const child = spawn(
-    EXECUTABLE,
-    ["--socket-path", socketPath, "--otlp-endpoint", endpoint, "--log-level", "error"],
-    { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, ...environment } },
-  );
+  const args = ["--socket-path", socketPath, "--log-level", "error"];
+  args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
+  if (spool !== undefined) args.push("--spool-dir", spool);
+  const child = spawn(EXECUTABLE, args, { stdio: ["ignore", "inherit", "inherit"] });
   const exited = once(child, "exit");
   const socket = `${socketPath}_${VSOCK_PORT}`;
   // A socket comes to its name only when it listens.
@@ -96,7 +102,9 @@ export async function startForwarder(
 
 /** The counting collector, in a process of its own. */
 export interface Stub {
+  /** Of OTLP/HTTP. */
   readonly port: number;
+  readonly grpcPort: number;
   figures(): Promise<StubFigures>;
   /** Begins to count anew, latencies too where asked for. */
   reset(latency?: boolean): Promise<void>;
@@ -111,12 +119,13 @@ export async function startStub(): Promise<Stub> {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [line] = await once(child.stdout, "data") as [Buffer];
-  const port = Number(line.toString());
+  const [port = 0, grpcPort = 0] = line.toString().split(" ").map(Number);
   const url = (path: string): string => `http://127.0.0.1:${port}/${path}`;
   const figures = async (): Promise<StubFigures> =>
     (await (await fetch(url("figures"))).json()) as StubFigures;
   return {
     port,
+    grpcPort,
     figures,
     reset: async (latency = false) => void await fetch(url(latency ? "reset?latency" : "reset")),
     waitFor: async (spans) => {

@@ -28,6 +28,12 @@ export interface LoadOptions {
   readonly spans: number;
 }
 
+/** How the forwarder sends, where it is not over HTTP and from memory. */
+export interface Way {
+  readonly protocol?: "grpc";
+  readonly spooled?: boolean;
+}
+
 /** A forwarder under as much load as it takes. */
 export interface LoadRun {
   /** Of the forwarder, all threads, from the first connection to the last span's receipt. */
@@ -51,18 +57,19 @@ export class WholeProcess {
     this.#stub = stub;
   }
 
-  #start(environment: Readonly<Record<string, string>> = {}): Promise<Forwarder> {
-    return startForwarder(
-      join(this.#directory, `${++this.#runs}.sock`),
-      this.#stub.port,
-      environment,
-    );
+  #start({ protocol, spooled = false }: Way = {}): Promise<Forwarder> {
+    const path = (kind: string): string => join(this.#directory, `${this.#runs}.${kind}`);
+    this.#runs++;
+    return startForwarder(path("sock"), {
+      ...(protocol === "grpc" ? { protocol, port: this.#stub.grpcPort } : this.#stub),
+      ...(spooled && { spool: path("spool") }),
+    });
   }
 
   /** Sends spans as fast as they are taken, each time to a new forwarder. */
-  async load(encoding: LoadEncoding, options: LoadOptions): Promise<LoadRun> {
+  async load(encoding: LoadEncoding, options: LoadOptions, way: Way = {}): Promise<LoadRun> {
     const stub = this.#stub;
-    const forwarder = await this.#start();
+    const forwarder = await this.#start(way);
     const { pid, socket } = forwarder;
     await sleep(SETTLE_MS);
     await stub.reset();
@@ -108,8 +115,8 @@ export class WholeProcess {
   }
 
   /** A forwarder with nothing to do: how soon it listened, milliseconds, and what it takes, MB. */
-  async idle(environment: Readonly<Record<string, string>> = {}) {
-    const forwarder = await this.#start(environment);
+  async idle() {
+    const forwarder = await this.#start();
     await sleep(SETTLE_MS);
     const { now } = residentMb(forwarder.pid);
     await forwarder.stop();
@@ -135,7 +142,7 @@ export class WholeProcess {
   /** What a forwarder takes at most, MB, when the collector has gone and guests send until its queue is full. */
   async collectorAway(options: LoadOptions): Promise<number> {
     const stub = await startStub();
-    const forwarder = await startForwarder(join(this.#directory, "away.sock"), stub.port);
+    const forwarder = await startForwarder(join(this.#directory, "away.sock"), stub);
     stub.stop();
     // More than the queue holds.
     const { socket, pid } = forwarder;

@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../log.ts";
 import { LEAST_SPOOLED_BYTES } from "./batch.ts";
@@ -33,6 +33,23 @@ const OVERSHOOT_BYTES = 8 * 1024 * 1024;
 const TOLD_BYTES = 64 * 1024 * 1024;
 /** An emptied file with more unused bytes than this is made small again. */
 const SHRINK_BYTES = 16 * 1024 * 1024;
+
+/** The size of a file, bytes; undefined where there is none. */
+function sizeOf(path: string): number | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false })?.size;
+  } catch (cause) {
+    const reason = describeError(cause);
+    throw new SpoolError(
+      "failed",
+      `spool directory ${
+        dirname(path)
+      } is out of reach for the user that the forwarder runs as: make each directory ` +
+        `above it passable for that user (chmod o+x), or give another: ${reason}`,
+      { cause },
+    );
+  }
+}
 
 /** A batch that an earlier process left. */
 export interface SpooledBatch {
@@ -110,7 +127,7 @@ export class Spool {
     }
     const path = join(directory, FILE);
     const damagedPath = join(directory, DAMAGED_FILE);
-    const size = fs.statSync(path, { throwIfNoEntry: false })?.size;
+    const size = sizeOf(path);
     if (size === 0 && !fs.existsSync(`${path}-wal`)) {
       log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
     }
