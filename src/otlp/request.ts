@@ -261,9 +261,11 @@ export function splitRequest(request: Uint8Array): SpanPart[] {
   return parts;
 }
 
-/** How many spans an encoded `ExportTraceServiceRequest` holds. Throws `ProtobufError` on bytes that are none. */
-export function countSpans(request: Uint8Array): number {
-  let count = 0;
+/**
+ * Goes through the spans of an encoded `ExportTraceServiceRequest`: the reader that it yields, of which there is one a
+ * scope, is at the field of a span. Throws `ProtobufError` when it comes to bytes that are none.
+ */
+export function* spansOf(request: Uint8Array): Generator<ProtobufReader> {
   const fields = new ProtobufReader(request);
   while (fields.next()) {
     if (fields.tag !== REQUEST_RESOURCE_SPANS) continue;
@@ -271,9 +273,15 @@ export function countSpans(request: Uint8Array): number {
     while (scopes.next()) {
       if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
       const spans = scopes.message();
-      while (spans.next()) if (spans.tag === SCOPE_SPANS_SPANS) count++;
+      while (spans.next()) if (spans.tag === SCOPE_SPANS_SPANS) yield spans;
     }
   }
+}
+
+/** How many spans an encoded `ExportTraceServiceRequest` holds. Throws `ProtobufError` on bytes that are none. */
+export function countSpans(request: Uint8Array): number {
+  let count = 0;
+  for (const _ of spansOf(request)) count++;
   return count;
 }
 

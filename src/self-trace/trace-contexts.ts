@@ -1,12 +1,7 @@
 import { Buffer } from "node:buffer";
 import { ProtobufError, ProtobufReader } from "../otlp/protobuf-reader.ts";
-import {
-  REQUEST_RESOURCE_SPANS,
-  RESOURCE_SPANS_SCOPE_SPANS,
-  SCOPE_SPANS_SPANS,
-  SPAN_SPAN_ID,
-  SPAN_TRACE_ID,
-} from "../otlp/trace-fields.ts";
+import { spansOf } from "../otlp/request.ts";
+import { SPAN_SPAN_ID, SPAN_TRACE_ID } from "../otlp/trace-fields.ts";
 
 /** A span in a request. */
 export interface SpanIds {
@@ -35,20 +30,6 @@ export function traceContexts(request: Uint8Array, most: number): SpanIds[] {
     if (!(error instanceof ProtobufError)) throw error;
   }
   return [...found.values()];
-}
-
-/** Goes through the spans: the reader it yields, always the same, is at the field of one. */
-function* spansOf(request: Uint8Array): Generator<ProtobufReader> {
-  const fields = new ProtobufReader(request);
-  while (fields.next()) {
-    if (fields.tag !== REQUEST_RESOURCE_SPANS) continue;
-    const scopes = fields.message();
-    while (scopes.next()) {
-      if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
-      const spans = scopes.message();
-      while (spans.next()) if (spans.tag === SCOPE_SPANS_SPANS) yield spans;
-    }
-  }
 }
 
 /** Reads the ids of one span after the other. */

@@ -5,7 +5,7 @@ import { createExporter } from "../../src/otlp/create-exporter.ts";
 import { ExporterSettingsError } from "../../src/otlp/exporter.ts";
 import { CA, CLIENT, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
-import { recordingLogger } from "./support/logger.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 
 const PROTOCOLS: readonly OtlpProtocol[] = ["grpc", "http/protobuf"];
 const HTTPS = "https://localhost:4318/v1/traces";

@@ -11,7 +11,7 @@ import { CA, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { fail, GrpcReceiver } from "./support/grpc-receiver.ts";
 import { type HttpAnswer, HttpReceiver, listen } from "./support/http-receiver.ts";
-import { recordingLogger } from "./support/logger.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 
 let receiver: HttpReceiver;
 

@@ -10,7 +10,7 @@ import { CA, CLIENT, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { GrpcReceiver } from "./support/grpc-receiver.ts";
 import { HttpReceiver } from "./support/http-receiver.ts";
-import { recordingLogger } from "./support/logger.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 
 const BODY = Uint8Array.from({ length: 100_000 }, (_, i) => i * 31 + (i >> 8));
 

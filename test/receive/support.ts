@@ -4,7 +4,7 @@ import { Metrics } from "../../src/metrics.ts";
 import type { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { Receiver } from "../../src/receive/receiver.ts";
 import type { GuestLimits } from "../../src/settings.ts";
-import { recordingLogger } from "../otlp/support/logger.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 
 /** A sink that keeps how many spans each guest has given it, and is full when it is told. */
 export class FakeSink implements SpanSink {

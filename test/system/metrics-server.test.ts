@@ -5,7 +5,6 @@ import net from "node:net";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
 import { test } from "node:test";
-import type { LogFields, Logger } from "../../src/log.ts";
 import { Metrics } from "../../src/metrics.ts";
 import { type Capacities, figures } from "../../src/system/metrics-families.ts";
 import {
@@ -16,6 +15,7 @@ import {
 } from "../../src/system/metrics-server.ts";
 import { stuckDelivery } from "../../src/system/metrics-readiness.ts";
 import { VERSION } from "../../src/version.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 import { readExposition } from "./support/exposition.ts";
 
 const CAPACITIES: Capacities = { queueBytes: 1000, spoolBytes: 2000, guests: 7 };
@@ -26,22 +26,9 @@ function sources(overrides: Partial<MetricsSources> = {}): MetricsSources {
     metrics: new Metrics(),
     capacities: CAPACITIES,
     notReady: () => undefined,
-    log: recorder([]),
+    log: recordingLogger(),
     ...overrides,
   };
-}
-
-function recorder(records: [string, LogFields | undefined][]): Logger {
-  const note = (message: string, fields?: LogFields) => void records.push([message, fields]);
-  const logger: Logger = {
-    log: (_level, message, fields) => note(message, fields),
-    debug: note,
-    info: note,
-    warn: note,
-    error: note,
-    of: () => logger,
-  };
-  return logger;
 }
 
 async function serving(
@@ -350,9 +337,9 @@ test("idle connections lock no scraper out", async () => {
 });
 
 test("a request that fails inside costs that request, and is logged", async () => {
-  const records: [string, LogFields | undefined][] = [];
+  const log = recordingLogger();
   const failing = sources({
-    log: recorder(records),
+    log,
     notReady: () => {
       throw new RangeError("inside");
     },
@@ -361,7 +348,7 @@ test("a request that fails inside costs that request, and is logged", async () =
     assert.equal((await request(server, "/readyz")).status, 500);
     assert.equal((await request(server, "/healthz")).status, 200);
   });
-  assert.deepEqual(records.map(([message, fields]) => [message, fields?.["path"]]), [
+  assert.deepEqual(log.records.map(({ message, fields }) => [message, fields?.["path"]]), [
     ["metrics request failed", "/readyz"],
   ]);
 });

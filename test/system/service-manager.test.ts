@@ -4,27 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { describeError, type LogFields, type Logger } from "../../src/log.ts";
+import { describeError } from "../../src/log.ts";
 import { connectServiceManager } from "../../src/system/service-manager.ts";
+import { type RecordingLogger, recordingLogger } from "../support/recording-logger.ts";
 import { NotifyReceiver } from "./support/notify-receiver.ts";
 
-/** Messages of what is logged, each with its error. */
-function recorder(messages: string[]): Logger {
-  const note = (message: string, fields: LogFields = {}) => {
-    messages.push(fields["error"] ? `${message} (${describeError(fields["error"])})` : message);
-  };
-  const logger: Logger = {
-    log: (_level, message, fields) => note(message, fields),
-    debug: note,
-    info: note,
-    warn: note,
-    error: note,
-    of: () => logger,
-  };
-  return logger;
+/** Messages of what was logged, each with its error. */
+function messages({ records }: RecordingLogger): string[] {
+  return records.map(({ message, fields }) => `${message} (${describeError(fields?.["error"])})`);
 }
 
-const quiet = recorder([]);
+const quiet = recordingLogger();
 
 /** An abstract name that no one else has. */
 function abstractName(): string {
@@ -152,13 +142,15 @@ test("a manager that is behind delays no one, and gets what matters later", asyn
 test("a manager that goes away is logged once and then left alone", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
-  const logged: string[] = [];
-  const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, recorder(logged));
+  const log = recordingLogger();
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
   receiver.close();
   manager.ready("up");
   manager.status("again");
   manager.stopping("stopping", 1000);
-  assert.deepEqual(logged, ["service manager cannot be reached any more (send: ECONNREFUSED)"]);
+  assert.deepEqual(messages(log), [
+    "service manager cannot be reached any more (send: ECONNREFUSED)",
+  ]);
 });
 
 test("without a service manager nothing is opened and nothing happens", async () => {
@@ -183,12 +175,12 @@ test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves 
   ];
   const before = readdirSync("/proc/self/fd").length;
   for (const [name, reason] of wrong) {
-    const logged: string[] = [];
-    const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, recorder(logged));
+    const log = recordingLogger();
+    const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
     manager.ready("up");
     manager.stopping("stopping", 1000);
     manager.close();
-    assert.deepEqual(logged, [
+    assert.deepEqual(messages(log), [
       `service manager cannot be reached: it will not be told of anything (${reason})`,
     ]);
   }
