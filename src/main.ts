@@ -6,6 +6,7 @@ import { LineWriter } from "./line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./log.ts";
 import { nonBlocking } from "./non-blocking.ts";
 import type { Settings } from "./settings.ts";
+import { isIgnored } from "./system/ignored-signals.ts";
 import { startNoLaterThreads } from "./system/later-threads.ts";
 import { connectServiceManager } from "./system/service-manager.ts";
 import { COMMIT } from "./version.ts";
@@ -69,6 +70,8 @@ async function run(settings: Settings): Promise<number> {
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
+  // The terminal has gone; with `nohup` that is nothing to stop for.
+  if (!isIgnored("SIGHUP")) process.on("SIGHUP", onSignal);
   process.on("SIGUSR1", () => forwarder?.logFigures());
 
   const dump = new DumpOutput(settings.dumpOnly ? nonBlocking(STDOUT) : STDOUT, {
@@ -77,6 +80,19 @@ async function run(settings: Settings): Promise<number> {
       abort();
     },
   });
+  let broken = false;
+  const onDefect = (error: unknown): void => {
+    broken = true;
+    const stack = error instanceof Error ? error.stack : undefined;
+    log.log("critical", "internal error: stopping", { error: stack ?? describeError(error) });
+    if (forwarder === undefined) {
+      fail(error);
+      process.exit();
+    }
+    if (!stopping) stop();
+  };
+  process.on("uncaughtException", onDefect);
+  process.on("unhandledRejection", onDefect);
   try {
     forwarder = await startForwarder(settings, { log, dump });
   } catch (error) {
@@ -84,15 +100,6 @@ async function run(settings: Settings): Promise<number> {
     manager.close();
     throw error;
   }
-  let broken = false;
-  const onDefect = (error: unknown): void => {
-    broken = true;
-    const stack = error instanceof Error ? error.stack : undefined;
-    log.log("critical", "internal error: stopping", { error: stack ?? describeError(error) });
-    if (!stopping) stop();
-  };
-  process.on("uncaughtException", onDefect);
-  process.on("unhandledRejection", onDefect);
   manager.ready(`listening at ${forwarder.address}`);
 
   const lost = await ended.promise;

@@ -47,6 +47,13 @@ export interface Listener {
 /** A listener that cannot listen: the message names what, where and what to do. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
+  /** This machine has no such thing to listen at, as opposed to one that is there and cannot be had. */
+  readonly absent: boolean;
+
+  constructor(message: string, options?: ErrorOptions & { readonly absent?: boolean }) {
+    super(message, options);
+    this.absent = options?.absent === true;
+  }
 }
 
 /** A guest's connection that broke; the cause says how. */

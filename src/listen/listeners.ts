@@ -1,9 +1,14 @@
 import { loadLibc } from "../../ffi/libc.ts";
 import type { ListenerOptions } from "./guest-server.ts";
-import type { GuestConnection, GuestReceiver, Listener } from "./listener.ts";
+import {
+  type GuestConnection,
+  type GuestReceiver,
+  type Listener,
+  ListenError,
+} from "./listener.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
-/** A listener, and whether the others go on without it. */
+/** A listener, and whether the others go on without it where the machine has nothing to listen at. */
 export interface Part {
   readonly listener: Listener;
   readonly optional: boolean;
@@ -19,7 +24,7 @@ export class Listeners implements Listener {
     this.#options = options;
   }
 
-  /** Those that there are: after `listen`, without the optional ones that cannot be had. */
+  /** Those that there are: after `listen`, without the optional ones that the machine has not. */
   get address(): string {
     return this.#parts.map(({ listener }) => listener.address).join(", ");
   }
@@ -34,9 +39,10 @@ export class Listeners implements Listener {
         await part.listener.listen(accept);
         listening.push(part);
       } catch (error) {
-        if (!part.optional) throw error;
+        // One that is there and cannot be had must not go unnoticed: no guest would get in there.
+        if (!part.optional || !(error instanceof ListenError) || !error.absent) throw error;
         await part.listener.stopAccepting();
-        this.#options.onProblem("going on without one of the places to listen at", error as Error);
+        this.#options.onProblem("going on without one of the places to listen at", error);
       }
     }
     this.#parts = listening;

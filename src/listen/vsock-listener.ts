@@ -61,10 +61,14 @@ export class VsockListener implements Listener {
   }
 }
 
+/** What the kernel says where it has no AF_VSOCK, or no such CID (vsock(7), bind(2)). */
+const ABSENT: ReadonlySet<string> = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
+
 /** What to do about a socket, bind or listen that failed. */
 export function vsockListenError(local: VsockAddress, cause: unknown): ListenError {
   const where = `cannot listen at vsock:${local.cid}:${local.port}`;
-  return new ListenError(`${where}: ${vsockAdvice(local, cause)}`, { cause });
+  const absent = ABSENT.has(errnoName(cause) ?? "");
+  return new ListenError(`${where}: ${vsockAdvice(local, cause)}`, { cause, absent });
 }
 
 function vsockAdvice(local: VsockAddress, cause: unknown): string {

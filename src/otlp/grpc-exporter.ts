@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+import { checkServerIdentity, type ConnectionOptions } from "node:tls";
 import type { ChannelCredentials, Metadata } from "@grpc/grpc-js";
 import {
   convertLegacyOtlpGrpcOptions,
@@ -104,7 +106,7 @@ export function createGrpcExporter(url: string, { concurrency }: ExporterOptions
   const settled: GrpcOptions = {
     ...options,
     url: hostAndPort(url),
-    credentials: () => unshared(credentials),
+    credentials: () => mended(credentials),
   };
   return new SlotExporter(() => new GrpcSlot(settled), concurrency, options.timeoutMillis);
 }
@@ -115,13 +117,36 @@ function hostAndPort(url: string): string {
   return `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
 }
 
+type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
+/** What a connector for TLS passes to `tls.connect` (grpc-js/src/channel-credentials.ts; its types leave it out). */
+interface TlsConnector extends SecureConnector {
+  readonly connectionOptions?: ConnectionOptions;
+}
+
 /**
- * Credentials equal to no others. grpc-js lets clients with equal ones share a connection, and its waiting time after
- * a failure; here a new client is made where a connection of its own is wanted.
+ * The same credentials, mended in two places.
+ *
+ * They equal no others: grpc-js lets clients with equal ones share a connection, and its waiting time after a failure;
+ * here a new client is made where a connection of its own is wanted.
+ *
+ * They work for an IP address too: grpc-js gives it as the server's name, which may not be an address (RFC 6066,
+ * section 3) and which Bun refuses. The certificate must be for the address all the same.
  */
-function unshared(credentials: ChannelCredentials): ChannelCredentials {
+function mended(credentials: ChannelCredentials): ChannelCredentials {
+  const createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...how) => {
+    const connector: TlsConnector = credentials._createSecureConnector(...how);
+    const { connectionOptions } = connector;
+    const address = connectionOptions?.servername;
+    if (connectionOptions !== undefined && address !== undefined && isIP(address) !== 0) {
+      delete connectionOptions.servername;
+      connectionOptions.checkServerIdentity = (_, certificate) =>
+        checkServerIdentity(address, certificate);
+    }
+    return connector;
+  };
   const own: ChannelCredentials = Object.create(credentials, {
     _equals: { value: (other: ChannelCredentials) => other === own },
+    _createSecureConnector: { value: createSecureConnector },
   });
   return own;
 }

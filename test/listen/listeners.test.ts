@@ -11,16 +11,16 @@ import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts"
 class FakeListener implements Listener {
   readonly address: string;
   readonly #calls: string[];
-  readonly #fails: boolean;
+  readonly #fails: { readonly absent: boolean } | undefined;
 
-  constructor(address: string, calls: string[], fails = false) {
+  constructor(address: string, calls: string[], fails?: { readonly absent: boolean }) {
     this.address = address;
     this.#calls = calls;
     this.#fails = fails;
   }
   async listen(): Promise<void> {
     this.#calls.push(`listen ${this.address}`);
-    if (this.#fails) throw new ListenError(`cannot listen at ${this.address}`);
+    if (this.#fails) throw new ListenError(`cannot listen at ${this.address}`, this.#fails);
   }
   begin(): void {
     this.#calls.push(`begin ${this.address}`);
@@ -33,12 +33,12 @@ class FakeListener implements Listener {
   }
 }
 
-test("each is asked in turn, and the others go on without an optional one that fails", async () => {
+test("each is asked in turn, and the others go on without an optional one that the machine has not", async () => {
   const calls: string[] = [];
   const using = options();
   const listeners = new Listeners([
     { listener: new FakeListener("a", calls), optional: false },
-    { listener: new FakeListener("b", calls, true), optional: true },
+    { listener: new FakeListener("b", calls, { absent: true }), optional: true },
     { listener: new FakeListener("c", calls), optional: true },
   ], using);
   assert.equal(listeners.address, "a, b, c");
@@ -56,20 +56,30 @@ test("each is asked in turn, and the others go on without an optional one that f
   assert.equal((using.problems[1] as Error).message, "cannot listen at b");
 });
 
-test("one that is not optional fails the whole, and all can be stopped then", async () => {
-  const calls: string[] = [];
-  const listeners = new Listeners([
-    { listener: new FakeListener("a", calls), optional: false },
-    { listener: new FakeListener("b", calls, true), optional: false },
-    { listener: new FakeListener("c", calls), optional: false },
-  ], options());
-  await assert.rejects(listeners.listen(new Guests().accept), {
-    name: "ListenError",
-    message: "cannot listen at b",
+for (
+  const [what, failing] of [
+    ["one that is not optional", { absent: true, optional: false }],
+    ["an optional one that is there but cannot be had", { absent: false, optional: true }],
+  ] as const
+) {
+  test(`${what} fails the whole, and all can be stopped then`, async () => {
+    const calls: string[] = [];
+    const listeners = new Listeners([
+      { listener: new FakeListener("a", calls), optional: false },
+      {
+        listener: new FakeListener("b", calls, { absent: failing.absent }),
+        optional: failing.optional,
+      },
+      { listener: new FakeListener("c", calls), optional: false },
+    ], options());
+    await assert.rejects(listeners.listen(new Guests().accept), {
+      name: "ListenError",
+      message: "cannot listen at b",
+    });
+    await listeners.stopAccepting();
+    assert.deepEqual(calls, ["listen a", "listen b", "stop a", "stop b", "stop c"]);
   });
-  await listeners.stopAccepting();
-  assert.deepEqual(calls, ["listen a", "listen b", "stop a", "stop b", "stop c"]);
-});
+}
 
 test("no guest is accepted before all of them listen", async () => {
   using directory = temporaryDirectory();

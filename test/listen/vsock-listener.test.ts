@@ -67,6 +67,7 @@ test("each failure says what to do about it", () => {
     const cause = new LibcError(call, errno);
     const error = vsockListenError(at, cause);
     assert.equal(error.cause, cause);
+    assert.equal(error.absent, errno === 97 || errno === 99);
     return error.message;
   };
   // errno(3): EACCES 13, EADDRINUSE 98, EADDRNOTAVAIL 99, EAFNOSUPPORT 97, ENOMEM 12, EPERM 1

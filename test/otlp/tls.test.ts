@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { rmSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { test } from "node:test";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createExporter } from "../../src/otlp/create-exporter.ts";
@@ -66,10 +67,42 @@ function sent(
 }
 
 for (const protocol of ["http/protobuf", "grpc"] as const) {
-  test(`${protocol}: an authority of one's own`, async () => {
+  for (const host of ["localhost", "127.0.0.1"]) {
+    test(`${protocol}: an authority of one's own, at ${host}`, async () => {
+      const receiver = await receive(protocol, SERVER, false);
+      const url = receiver.url.replace("localhost", host);
+      const result = await sent(protocol, url, { CERTIFICATE: CA });
+      assert.equal(result.kind, "success", JSON.stringify(result));
+      assert.deepEqual(receiver.bodies(), [BODY]);
+      await receiver.close();
+    });
+  }
+
+  test(`${protocol}: a certificate for another name is not accepted`, async () => {
+    const receiver = await receive(protocol, CLIENT, false);
+    const result = await sent(protocol, receiver.url, { CERTIFICATE: CA });
+    assert.equal(result.kind, "retryable");
+    assert.deepEqual(receiver.bodies(), []);
+    await receiver.close();
+  });
+
+  test(`${protocol}: a certificate for another address is not accepted`, async () => {
     const receiver = await receive(protocol, SERVER, false);
-    assert.equal((await sent(protocol, receiver.url, { CERTIFICATE: CA })).kind, "success");
-    assert.deepEqual(receiver.bodies(), [BODY]);
+    const { port } = new URL(receiver.url);
+    const elsewhere = createServer((socket) => {
+      const backend = connect(Number(port), "127.0.0.1");
+      for (const end of [socket, backend]) end.on("error", () => {});
+      socket.pipe(backend).pipe(socket);
+    });
+    await new Promise<void>((resolve) => elsewhere.listen(0, "127.0.0.2", resolve));
+    const { port: other } = elsewhere.address() as AddressInfo;
+    const url = receiver.url.replace(`localhost:${port}`, `127.0.0.2:${other}`);
+    const result = await sent(protocol, url, { CERTIFICATE: CA });
+    assert.equal(result.kind, "retryable");
+    const { message } = (result as { error: Error }).error;
+    assert.match(message, /127\.0\.0\.2|ALTNAME|not valid for name/i);
+    assert.deepEqual(receiver.bodies(), []);
+    elsewhere.close();
     await receiver.close();
   });
 
@@ -93,13 +126,5 @@ for (const protocol of ["http/protobuf", "grpc"] as const) {
       assert.deepEqual(receiver.bodies(), []);
       await receiver.close();
     }
-  });
-
-  test(`${protocol}: a certificate for another name is not accepted`, async () => {
-    const receiver = await receive(protocol, CLIENT, false);
-    const result = await sent(protocol, receiver.url, { CERTIFICATE: CA });
-    assert.equal(result.kind, "retryable");
-    assert.deepEqual(receiver.bodies(), []);
-    await receiver.close();
   });
 }

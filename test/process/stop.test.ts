@@ -11,7 +11,7 @@ import { test } from "./support/test.ts";
 /** Spans that fit into a socket's buffer (212,992 bytes by default, with the kernel's own needs). */
 const IN_SOCKET = 200;
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   test(`${signal}: what guests had written before it is delivered, also of those not yet accepted`, async () => {
     await using pipeline = await Pipeline.start();
     const { sandbox, stub, forwarder } = pipeline;
@@ -42,6 +42,16 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     assert.deepEqual(forwarder.records.filter(({ level }) => level !== "INFO"), []);
   });
 }
+
+test("started with SIGHUP ignored, as by nohup, it goes on when that comes", async () => {
+  const through = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"];
+  await using pipeline = await Pipeline.start([], { through });
+  const { sandbox, stub, forwarder } = pipeline;
+  forwarder.kill("SIGHUP");
+  await guestLife(sandbox.address, plainFrames(1, 1));
+  await taken(stub, 1);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
 
 test("guests that go on sending do not keep it from stopping; what was read is delivered", async () => {
   await using pipeline = await Pipeline.start(["--shutdown-timeout", "2s"]);

@@ -69,7 +69,10 @@ for (const protocol of ["grpc", "http/protobuf"] as const) {
             sandbox: "sandbox-7",
             arguments: ["--otlp-protocol", protocol, "--trace-name", "traced"],
             environment: {
-              OTEL_EXPORTER_OTLP_ENDPOINT: `${scheme}://localhost:${proxy.port}`,
+              // TLS knows an address and a name in different ways.
+              OTEL_EXPORTER_OTLP_ENDPOINT: `${scheme}://${
+                compression === "gzip" ? "127.0.0.1" : "localhost"
+              }:${proxy.port}`,
               OTEL_EXPORTER_OTLP_COMPRESSION: compression,
               OTEL_RESOURCE_ATTRIBUTES: "host.name=node%201,deployment=test",
               ...await securityVariables(security),
