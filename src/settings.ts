@@ -1,7 +1,12 @@
 import type { LogFormat, LogLevel } from "./log.ts";
 import { otlpSettings } from "./options/endpoint.ts";
 import type { Resolved } from "./options/resolve.ts";
-import { KATA_SOCKET_PATHS, socketPath, type SocketTemplate } from "./options/socket-path.ts";
+import {
+  KATA_SOCKET_PATHS,
+  type SocketPath,
+  socketPath,
+  type SocketTemplate,
+} from "./options/socket-path.ts";
 import type { OPTIONS } from "./options/table.ts";
 import { type TraceContext, traceparent } from "./options/traceparent.ts";
 import { quoted, showBytes, UsageError } from "./options/values.ts";
@@ -14,6 +19,9 @@ export type OtlpProtocol = (typeof OTLP_PROTOCOLS)[number];
 export const WHEN_FULL = ["pause", "drop-oldest"] as const;
 export type WhenFull = (typeof WHEN_FULL)[number];
 
+/** The least that makes a useful spool: several batches, and room for the write-ahead log. Bytes. */
+export const SPOOL_MIN_BYTES = 8 * 1024 * 1024;
+
 /** Where guests come in. */
 export type ListenSettings =
   | {
@@ -21,7 +29,7 @@ export type ListenSettings =
     /** The CID to bind; `any` is VMADDR_CID_ANY. */
     readonly cid: number | "any";
     readonly port: number;
-    /** That it cannot be had is logged, and no error. */
+    /** That the kernel has no such thing is logged, and no error. */
     readonly optional?: true;
   }
   | {
@@ -40,6 +48,8 @@ export type ListenSettings =
     readonly mode: number;
     /** Each socket's group, by name or number. */
     readonly group?: string;
+    /** Names in the directory that are no sandboxes' IDs: another template's sandboxes are below. */
+    readonly except?: readonly string[];
     /** That the sandboxes' directory cannot be watched is logged, and no error. */
     readonly optional?: true;
   };
@@ -236,22 +246,32 @@ function hybridSettings(
     mode: socketMode.value,
     ...(socketGroup && { group: socketGroup.value }),
   };
-  const found = new Map<string, ListenSettings>();
-  for (const path of given?.value ?? []) {
-    if (path.kind === "path") checkLength(given?.name ?? "", `${path.path}_${common.port}`);
-    found.set(
-      JSON.stringify(path),
-      path.kind === "template"
-        ? { ...path, ...common }
-        : { kind: "hybrid", socketPath: path.path, ...common },
-    );
-  }
+  const paths = new Map<string, SocketPath>();
+  for (const path of given?.value ?? []) paths.set(JSON.stringify(path), path);
+  const isGiven = paths.size;
   for (const path of all ? KATA_SOCKET_PATHS.map(socketPath) : []) {
     const key = JSON.stringify(path);
-    if (path.kind !== "template" || found.has(key)) continue;
-    found.set(key, { ...path, ...common, optional: true });
+    if (!paths.has(key)) paths.set(key, path);
   }
-  return [...found.values()];
+  const directories = [...paths.values()].flatMap((path) =>
+    path.kind === "template" ? [path.directory] : []
+  );
+  return [...paths.values()].map((path, index): ListenSettings => {
+    if (path.kind === "path") {
+      checkLength(given?.name ?? "", `${path.path}_${common.port}`);
+      return { kind: "hybrid", socketPath: path.path, ...common };
+    }
+    const optional = index >= isGiven && { optional: true as const };
+    const except = namesBelow(path.directory, directories);
+    return { ...path, ...common, ...(except.length > 0 && { except }), ...optional };
+  });
+}
+
+/** The names in a directory that lead to some of the others. */
+function namesBelow(directory: string, others: readonly string[]): string[] {
+  const prefix = directory === "/" ? "/" : `${directory}/`;
+  const below = others.filter((other) => other.startsWith(prefix) && other !== directory);
+  return [...new Set(below.map((other) => other.slice(prefix.length).split("/")[0] as string))];
 }
 
 function checkLength(option: string, listening: string): void {

@@ -62,14 +62,16 @@ test("the defaults", () => {
 
 const SOCKET = { port: 10240, mode: 0o660 };
 const TEMPLATE = { ...SOCKET, kind: "template", optional: true } as const;
+const FC = ["firecracker"];
 /** AF_VSOCK and Kata's own socket paths. */
 const ALL_HYPERVISORS: Settings["listen"] = [
   { kind: "vsock", cid: "any", port: 10240, optional: true },
   { ...TEMPLATE, directory: "/run/vc/vm", between: [], name: "clh.sock" },
   { ...TEMPLATE, directory: "/run/vc/firecracker", between: ["root"], name: "kata.hvsock" },
-  { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock" },
+  // Jailed Firecrackers' sandboxes are below, and it is none itself.
+  { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock", except: FC },
   { ...TEMPLATE, directory: "/run/kata/firecracker", between: ["root"], name: "kata.hvsock" },
-  { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock" },
+  { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock", except: FC },
 ];
 
 /** For each option a value that differs from the default, the settings it makes, and what it needs beside it. */
@@ -343,6 +345,27 @@ test("AF_VSOCK is listened to where it is asked for, or nothing else is", () => 
   ]);
 });
 
+test("a directory on the way to another template's sandboxes is no sandbox", () => {
+  const paths = [
+    "/{ID}/a",
+    "/run/{ID}/b",
+    "/run/vc/{ID}/c",
+    "/run/vc/vm/{ID}/d",
+    "/run/vcx/{ID}/e",
+  ];
+  const { listen } = settings(paths.flatMap((path) => ["--socket-path", path]));
+  assert.deepEqual(
+    listen.map((place) => place.kind === "template" && [place.directory, place.except]),
+    [
+      ["/", ["run"]],
+      ["/run", ["vc", "vcx"]],
+      ["/run/vc", ["vm"]],
+      ["/run/vc/vm", undefined],
+      ["/run/vcx", undefined],
+    ],
+  );
+});
+
 test("several socket paths, and one given twice", () => {
   const template = { kind: "template", directory: "/run/vc/vm", between: [], name: "clh.sock" };
   const expected = [
@@ -421,8 +444,8 @@ test("limits must fit into one another", () => {
 });
 
 test("the spool's size counts with a spool only", () => {
-  assert.deepEqual(settings(["--spool-dir", "/d", "--spool-bytes", "1M"]).queue.spool, {
+  assert.deepEqual(settings(["--spool-dir", "/d", "--spool-bytes", "9M"]).queue.spool, {
     directory: "/d",
-    maxBytes: MIB,
+    maxBytes: 9 * MIB,
   });
 });

@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { describeError } from "../log.ts";
 import { SpoolError } from "./spool-error.ts";
@@ -12,14 +12,16 @@ export interface Owner {
 
 /** Permission bits that let others than the owner in. */
 const OTHERS = 0o077;
+/** Those of a directory that is for everybody, such as /tmp: others may write, or it is sticky (inode(7)). */
+const SHARED = 0o1002;
 
 /**
  * Makes sure that the spool's directory is there, 0700 and owned by the user that the process will run as. To be called
  * while the process still has its privileges; the spool itself is opened after they are gone (`Spool.open`), so
  * that root never reads, follows or changes what a less privileged process may have put there.
  *
- * A directory that is missing is made; its parent must exist. One that is empty is taken over. One that holds anything
- * is left as it is and must already be right: `--spool-dir /etc` must not give `/etc` away.
+ * A directory that is missing is made; its parent must exist. One that is empty is taken over, unless it is everybody's.
+ * One that holds anything is left as it is and must already be right: `--spool-dir /etc` must not give `/etc` away.
  *
  * @param owner whom it shall belong to; default: the user the process runs as now.
  * @returns its absolute path. Throws {@link SpoolError}.
@@ -32,6 +34,14 @@ export function prepareSpoolDirectory(directory: string, owner?: Owner): string 
     const stat = fs.lstatSync(path);
     if (!stat.isDirectory()) {
       throw new SpoolError("failed", `spool directory ${path} is no directory`);
+    }
+    if ((stat.mode & SHARED) !== 0) {
+      throw new SpoolError(
+        "failed",
+        `spool directory ${path} is everybody's: give one of its own, such as ${
+          join(path, "kata-spool")
+        }`,
+      );
     }
     const mayChange = made || fs.readdirSync(path).length === 0;
     if (stat.uid !== uid) {

@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../log.ts";
+import { SPOOL_MIN_BYTES } from "../settings.ts";
 import { LEAST_SPOOLED_BYTES } from "./batch.ts";
 import {
   asideName,
@@ -23,8 +24,6 @@ const FILE = "spool.db";
 /** The name of a damaged one while what can be read of it is brought over. */
 const DAMAGED_FILE = "spool.db.damaged";
 
-/** The least that makes a useful spool: several batches, and room for the write-ahead log. Bytes. */
-export const SPOOL_MIN_BYTES = 8 * 1024 * 1024;
 /** The most that is set aside for the write-ahead log, bytes; a small spool sets aside a quarter. */
 const LOG_BYTES = 16 * 1024 * 1024;
 /** The most that is kept free for what guests had sent before they could be paused, bytes; a small spool keeps an eighth. */
@@ -115,16 +114,11 @@ export class Spool {
    * Opens the spool in a directory that `prepareSpoolDirectory` has prepared, as the user that will go on using it. A
    * damaged file is set aside under another name in the same directory, and what can be read of it goes on.
    *
-   * @param maxBytes of files on disk.
+   * @param maxBytes of files on disk, at least {@link SPOOL_MIN_BYTES}.
    * Throws {@link SpoolError}.
    */
   static open(directory: string, maxBytes: number, log: Logger): Spool {
-    if (maxBytes < SPOOL_MIN_BYTES) {
-      throw new SpoolError(
-        "failed",
-        `a spool of ${maxBytes} bytes is too small: at least ${SPOOL_MIN_BYTES} are needed`,
-      );
-    }
+    if (maxBytes < SPOOL_MIN_BYTES) throw new RangeError(`a spool of ${maxBytes} bytes`);
     const path = join(directory, FILE);
     const damagedPath = join(directory, DAMAGED_FILE);
     const size = sizeOf(path);

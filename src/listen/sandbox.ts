@@ -135,9 +135,11 @@ export class Sandbox {
   }
 
   #listenIn(directory: Directory): void {
-    if (this.#listening?.directory === directory.identity) return;
-    this.#stop();
     const { socket, temporary, access, group, libc, servers, options, accept } = this.#context;
+    const { directory: current, file: own } = this.#listening ?? {};
+    // Somebody may have removed the socket, and nobody would find it again.
+    if (current === directory.identity && own?.isAt(`${directory.path}/${socket}`)) return;
+    this.#stop();
     const guests = new GuestServer(options, () => sandboxGuest(this.id));
     const handlers = guests.handlers(accept);
     const { server, file } = listenAt(

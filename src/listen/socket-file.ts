@@ -54,8 +54,13 @@ export class SocketFile {
    * @param path what leads to it now.
    */
   remove(path: string = this.path): void {
+    if (this.isAt(path)) unlinkSync(path);
+  }
+
+  /** Whether it is what is at a path. */
+  isAt(path: string): boolean {
     const file = look(path);
-    if (file?.dev === this.#device && file.ino === this.#inode) unlinkSync(path);
+    return file?.dev === this.#device && file.ino === this.#inode;
   }
 }
 

@@ -29,6 +29,8 @@ export interface TemplateSettings {
   readonly mode: number;
   /** The sockets' group, by name or number; absent: the process's. */
   readonly group?: string;
+  /** Names in the directory that are no sandboxes' IDs. */
+  readonly except?: readonly string[];
   /** That the sandboxes' directory cannot be watched is told, and no error. */
   readonly optional?: true;
 }
@@ -212,7 +214,7 @@ export class TemplateListener implements Listener {
   }
 
   #onEvent(event: DirectoryEvent): void {
-    if (event.kind === "gone" || !SANDBOX_ID.test(event.name)) return;
+    if (event.kind === "gone" || !this.#isSandboxId(event.name)) return;
     if (event.kind === "changed") {
       this.#changed.add(event.name);
       this.#work();
@@ -256,9 +258,13 @@ export class TemplateListener implements Listener {
     this.#readAt = isYoung ? undefined : changedAt;
     const names = new Set(readdirSync(directory.path));
     for (const name of names) {
-      if (SANDBOX_ID.test(name) && !this.#sandboxes.has(name)) this.#changed.add(name);
+      if (this.#isSandboxId(name) && !this.#sandboxes.has(name)) this.#changed.add(name);
     }
     for (const id of this.#sandboxes.keys()) if (!names.has(id)) this.#changed.add(id);
+  }
+
+  #isSandboxId(name: string): boolean {
+    return SANDBOX_ID.test(name) && this.#settings.except?.includes(name) !== true;
   }
 
   /** Looks at those that have changed, for as long as a turn may last; the others are next. */

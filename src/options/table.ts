@@ -1,5 +1,5 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
-import { OTLP_PROTOCOLS, WHEN_FULL } from "../settings.ts";
+import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../settings.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";
@@ -163,7 +163,7 @@ const DELIVERY = {
     metavar: "SIZE",
     default: "1GiB",
     help: "The most that the spool holds",
-    parse: bytes(1),
+    parse: bytes(SPOOL_MIN_BYTES),
   },
   deadLetter: {
     flag: "--dead-letter",

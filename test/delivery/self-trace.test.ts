@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../src/delivery/spool-directory.ts";
-import { Spool, SPOOL_MIN_BYTES } from "../../src/delivery/spool.ts";
+import { Spool } from "../../src/delivery/spool.ts";
+import { SPOOL_MIN_BYTES } from "../../src/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/otlp/exporter.ts";
 import {
   type ExportOutcome,

@@ -48,6 +48,21 @@ test("an empty directory is taken over", () =>
     assert.deepEqual(ownerOf(path), { ...HEIR, mode: 0o700 });
   }));
 
+test("an empty directory that is everybody's is not taken over", () =>
+  inTemporaryDirectory((parent) => {
+    const path = join(parent, "tmp");
+    fs.mkdirSync(path);
+    for (const mode of [0o1777, 0o757, 0o1755]) {
+      fs.chmodSync(path, mode);
+      assert.throws(() => prepareSpoolDirectory(path, HEIR), {
+        name: "SpoolError",
+        message:
+          `spool directory ${path} is everybody's: give one of its own, such as ${path}/kata-spool`,
+      });
+      assert.deepEqual(ownerOf(path), { ...ME, mode });
+    }
+  }));
+
 test("a directory that holds anything is not given away, and not used while others may enter it", () =>
   inTemporaryDirectory((parent) => {
     const path = join(parent, "etc");

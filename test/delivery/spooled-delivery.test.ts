@@ -3,7 +3,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../src/delivery/spool-directory.ts";
-import { Spool, SPOOL_MIN_BYTES } from "../../src/delivery/spool.ts";
+import { Spool } from "../../src/delivery/spool.ts";
+import { SPOOL_MIN_BYTES } from "../../src/settings.ts";
 import { SpoolError } from "../../src/delivery/spool-error.ts";
 import type { QueueSettings } from "../../src/settings.ts";
 import {

@@ -324,8 +324,9 @@ test(
 );
 
 test("what is no sandbox's directory is left alone, in silence", async () => {
-  await using node = new Node();
+  await using node = new Node({ except: ["firecracker"] });
   node.make(".hidden");
+  node.make("firecracker");
   node.make("with blank");
   node.make("lost+found");
   writeFileSync(join(node.make(), "file"), "");
@@ -343,6 +344,7 @@ test("what is no sandbox's directory is left alone, in silence", async () => {
       "box",
       `box/${SOCKET}`,
       "file",
+      "firecracker",
       "lost+found",
       "with blank",
     ],
@@ -418,6 +420,26 @@ test("events that the kernel has lost are made up for at once", async () => {
   await node.listens("noise");
   while (node.using.budget.used > 2) await turns(1);
   assert.deepEqual(node.told, []);
+});
+
+test("a socket that somebody removed is made again when its sandbox is looked at; guests stay", async () => {
+  await using node = new Node({ between: ["root"] });
+  node.make("box", "root");
+  await node.start();
+  const socket = await node.listens("box", "root");
+  const early = await dial(socket);
+  await node.guests.until(() => node.guests.seen.length === 1);
+  unlinkSync(socket);
+  // Something to look for; without, it is found when all are looked at, every ten seconds.
+  node.make("box", "other");
+  await node.listens("box", "root");
+  await say(socket, "new");
+  early.end("old");
+  await node.guests.until(() => node.guests.ended === 2);
+  assert.deepEqual(node.guests.seen.map(bytesOf), ["old", "new"]);
+  assert.deepEqual(node.told, []);
+  await node.listener.stopAccepting();
+  assert.deepEqual(readdirSync(node.path("box", "root")), []);
 });
 
 test("five hundred sandboxes at once, and none is left of them", async () => {

@@ -36,6 +36,7 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
     [["--queue-bytes", "-5"], /--queue-bytes/],
     [["--when-full", "panic"], /--when-full.*drop-oldest/],
     [["--spool-bytes", "lots", "--spool-dir", "spool"], /--spool-bytes/],
+    [["--spool-bytes", "7M", "--spool-dir", "spool"], /--spool-bytes.*give 8 MiB or more/],
     [["--spool-dir", ""], /--spool-dir.*empty/],
     [["--dead-letter", ""], /--dead-letter.*empty/],
     [["--shutdown-timeout", "x"], /--shutdown-timeout/],
