@@ -47,6 +47,8 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     const text = `${output.trimEnd()}\n`;
     if (error.code === "commander.version") return { kind: "version", text };
     if (error.exitCode === 0) return { kind: "help", text };
+    // `help` shows the whole program's for a command that it does not know, and calls that a failure.
+    if (error.code === "commander.help") throw unknownCommand(argv[argv.indexOf("help") + 1] ?? "");
     throw new UsageError(oneLine(error.message));
   }
   if (command === undefined) throw new Error("no command was chosen");
@@ -56,7 +58,13 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
 /** commander's message as one line in the project's form: no `error:`, and its suggestion on the same line. */
 function oneLine(message: string): string {
   const line = message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
-  return `${printable(line)} (see --help)`;
+  const [, flag = ""] = /^unknown option '(--[a-z-]+)=/.exec(line) ?? [];
+  return `${FLAGS.has(flag) ? `${flag} takes no value` : printable(line)} (see --help)`;
+}
+
+function unknownCommand(word: string): UsageError {
+  const known = listed([...Object.keys(COMMANDS), "help"]);
+  return new UsageError(`unknown command ${quoted(word)}: the commands are ${known}`);
 }
 
 function describeProgram(choose: (command: Command) => void, environment: Environment): Program {
@@ -82,10 +90,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
   program.action((flags: Flags) => {
     // commander takes a word that is no command for an argument.
     const [operand] = program.args;
-    if (operand !== undefined) {
-      const known = listed([...Object.keys(COMMANDS), "help"]);
-      throw new UsageError(`unknown command ${quoted(operand)}: the commands are ${known}`);
-    }
+    if (operand !== undefined) throw unknownCommand(operand);
     choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
   });
 

@@ -29,9 +29,13 @@ export interface SocketAccess {
   readonly gid: number | undefined;
 }
 
-/** The number of a group, by name or number; undefined where there is none of this name. */
+/** The largest number of a group: chown(2) takes 2^32 - 1 for none. */
+const MAX_GID = 2 ** 32 - 2;
+
+/** The number of a group, by name or number; undefined where there can be none. */
 export function groupNumber(libc: Libc, group: string): number | undefined {
-  return /^\d+$/.test(group) ? Number(group) : libc.groupByName(group);
+  if (!/^\d+$/.test(group)) return libc.groupByName(group);
+  return Number(group) <= MAX_GID ? Number(group) : undefined;
 }
 
 /** A socket file that this process made. */

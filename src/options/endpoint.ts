@@ -10,8 +10,16 @@ const HTTP_PORT = "4318";
 const TRACES_PATH = "/v1/traces";
 
 /** A collector's URL: http or https, nothing in it that would be dropped unsaid. */
-export function endpoint(value: string): URL {
-  if (value.trim() === "") throw new UsageError("may not be empty");
+export interface Endpoint {
+  readonly url: URL;
+  /** Whether a port was given; the URL leaves out one that is its scheme's own. */
+  readonly hasPort: boolean;
+}
+
+/** A collector's URL, white space around it left out. */
+export function endpoint(text: string): Endpoint {
+  const value = text.trim();
+  if (value === "") throw new UsageError("may not be empty");
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) {
     throw new UsageError(
       `${quoted(value)} has no scheme: give http://HOST:PORT, or https://HOST:PORT for TLS`,
@@ -33,7 +41,7 @@ export function endpoint(value: string): URL {
     );
   }
   url.hash = "";
-  return url;
+  return { url, hasPort: /^[^/]*\/\/[^/?#]*:[0-9]+(?:[/?#]|$)/.test(value) };
 }
 
 /**
@@ -42,7 +50,7 @@ export function endpoint(value: string): URL {
  * the port. Throws a `UsageError` for a URL that the protocol cannot use.
  */
 export function otlpSettings(
-  given: Given<URL> | undefined,
+  given: Given<Endpoint> | undefined,
   givenProtocol: Given<OtlpProtocol> | undefined,
 ): OtlpSettings {
   if (given === undefined) {
@@ -50,21 +58,22 @@ export function otlpSettings(
       ? { protocol: "http/protobuf", url: `http://localhost:${HTTP_PORT}${TRACES_PATH}` }
       : { protocol: "grpc", url: `http://localhost:${GRPC_PORT}` };
   }
-  const url = new URL(given.value);
+  const { hasPort } = given.value;
+  const url = new URL(given.value.url);
   const protocol = givenProtocol?.value ?? (url.port === GRPC_PORT ? "grpc" : "http/protobuf");
-  if (protocol === "grpc") return { protocol, url: grpcUrl(url, given.name) };
+  if (protocol === "grpc") return { protocol, url: grpcUrl(url, hasPort, given.name) };
   return { protocol, url: httpUrl(url, given.name) };
 }
 
-function grpcUrl(url: URL, name: string): string {
+function grpcUrl(url: URL, hasPort: boolean, name: string): string {
   if (url.pathname !== "/" || url.search !== "") {
     throw new UsageError(
       `${name}: gRPC takes no path (${quoted(url.pathname + url.search)}): ` +
         "leave it out, or say --otlp-protocol http/protobuf",
     );
   }
-  // Without a port gRPC would dial 443, whatever the scheme says.
-  if (url.port === "" && url.protocol === "http:") {
+  // Its own default is 443, whatever the scheme says, and no collector is at 80 but by somebody's choice.
+  if (!hasPort && url.protocol === "http:") {
     throw new UsageError(`${name}: gRPC without TLS needs a port: give ${url.origin}:${GRPC_PORT}`);
   }
   return url.origin;

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import type { OtlpSettings } from "../settings.ts";
 import { ExporterSettingsError } from "./exporter.ts";
 
@@ -23,6 +24,13 @@ export async function checkEnvironment({ protocol, url }: OtlpSettings): Promise
       `${compression.name}: ${JSON.stringify(compression.value)} is not supported; supported are ${
         COMPRESSIONS.join(", ")
       }`,
+    );
+  }
+  const timeout = variable("TIMEOUT");
+  if (timeout !== undefined && Number(timeout.value) > LONGEST_TIMER_MS) {
+    throw new ExporterSettingsError(
+      `${timeout.name}: ${JSON.stringify(timeout.value)} is too long: ` +
+        `give milliseconds, at most ${LONGEST_TIMER_MS}`,
     );
   }
   if (!url.startsWith("https:")) return;

@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Capacities, forwarderFamilies } from "./metrics-families.ts";
@@ -149,7 +149,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       reject(
         new MetricsServerError(
-          `--metrics ${shownAddress(host, port)}: ${explain(cause)}`,
+          `--metrics ${shownAddress(host, port)}: ${explain(cause, isIP(host) === 0)}`,
           { cause },
         ),
       );
@@ -158,15 +158,19 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function explain(error: NodeJS.ErrnoException): string {
+function explain(error: NodeJS.ErrnoException, isName: boolean): string {
+  const advice = "stop what listens there, or choose another";
   switch (error.code) {
     case "EADDRINUSE":
-      return "the port is in use: stop what listens there, or choose another";
+      // Bun says so of a name that does not resolve too.
+      return `the port is in use${isName ? ", or there is no such host" : ""}: ${advice}`;
     case "EACCES":
       return "the port needs privileges: choose one from 1024 on";
     case "EADDRNOTAVAIL":
     case "EINVAL":
     case "ENOTFOUND":
+    // What Bun says of a name that does not resolve.
+    case "EINPROGRESS":
       return "this machine has no such address";
     default:
       return error.message;

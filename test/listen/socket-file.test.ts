@@ -205,6 +205,11 @@ test("the group is the one asked for, by number or name", async () => {
     await refusal(listenerIn(directory.path, "no-such-group-here")),
     'there is no group "no-such-group-here": check --socket-group',
   );
+  // chown(2) takes this number for "none".
+  for (const group of ["4294967295", "99999999999"]) {
+    const refused = await refusal(listenerIn(directory.path, group));
+    assert.equal(refused, `there is no group "${group}": check --socket-group`);
+  }
   assert.deepEqual(readdirSync(directory.path), []);
 });
 

@@ -75,6 +75,9 @@ test("a protocol that is said wins over the port", () => {
     url: "http://c:5000",
   });
   assert.deepEqual(settings(FLAG, "https://c", "grpc"), { protocol: "grpc", url: "https://c" });
+  for (const given of ["http://c:80", "http://c:80/", " http://c:80?"]) {
+    assert.deepEqual(settings(FLAG, given, "grpc"), { protocol: "grpc", url: "http://c" }, given);
+  }
 });
 
 test("what gRPC cannot use is refused, naming where it was said", () => {
@@ -84,10 +87,13 @@ test("what gRPC cannot use is refused, naming where it was said", () => {
       'OTEL_EXPORTER_OTLP_ENDPOINT: gRPC takes no path ("/v1/traces"): leave it out, or say --otlp-protocol http/protobuf',
   });
   assert.throws(() => settings(FLAG, "http://c:4317/?x=1"), /gRPC takes no path/);
-  assert.throws(() => settings(FLAG, "http://c", "grpc"), {
-    name: "UsageError",
-    message: "--otlp-endpoint: gRPC without TLS needs a port: give http://c:4317",
-  });
+  for (const given of ["http://c", "http://c/", "http://c?"]) {
+    assert.throws(() => settings(FLAG, given, "grpc"), {
+      name: "UsageError",
+      message: "--otlp-endpoint: gRPC without TLS needs a port: give http://c:4317",
+    }, given);
+  }
+  assert.throws(() => settings(FLAG, "http://[::1]", "grpc"), /give http:\/\/\[::1\]:4317/);
 });
 
 test("what is no collector's URL is refused with what to write instead", () => {

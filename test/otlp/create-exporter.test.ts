@@ -111,6 +111,18 @@ for (const protocol of PROTOCOLS) {
     );
   });
 
+  test(`${protocol}: a timeout that no timer takes is an error`, async () => {
+    for (const variable of ["TIMEOUT", "TRACES_TIMEOUT"]) {
+      for (const value of ["2147483648", "99999999999", "1e300", "Infinity"]) {
+        assert.equal(
+          await refused(protocol, HTTP, { [variable]: value }),
+          `OTEL_EXPORTER_OTLP_${variable}: "${value}" is too long: give milliseconds, at most 2147483647`,
+        );
+      }
+    }
+    assert.deepEqual(await create(protocol, HTTP, { TIMEOUT: "2147483647" }), []);
+  });
+
   test(`${protocol}: what the packages ignore is warned of`, async () => {
     const [record, ...others] = await create(protocol, HTTP, { TIMEOUT: "-5" });
     assert.match(record ?? "", /^warn .*OTEL_EXPORTER_OTLP_TIMEOUT is invalid/);

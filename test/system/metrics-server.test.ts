@@ -365,6 +365,11 @@ test("a port in use is an error that says so", async () => {
     );
     assert.equal(server.address, `127.0.0.1:${server.port}`);
   });
+  // RFC 6761: no such name resolves.
+  await assert.rejects(
+    startMetricsServer({ host: "no.such.invalid", port: 20_000 }, sources()),
+    /^MetricsServerError: --metrics no\.such\.invalid:20000: (the port is in use, or there is no such host|this machine has no such address)/,
+  );
   // TEST-NET-1 (RFC 5737): no machine has it.
   await assert.rejects(
     startMetricsServer({ host: "192.0.2.1", port: 0 }, sources()),
