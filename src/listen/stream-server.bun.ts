@@ -69,25 +69,31 @@ class BunStreamServer implements StreamServer {
   /** Absent while paused. */
   #listener: BunListener | undefined;
   /**
-   * A descriptor of our own for the listening socket, so that it outlives Bun's listener: Bun cannot pause accepting,
-   * so that a pause closes the listener and a resume makes another of the same socket.
+   * A descriptor of our own for the listening socket while paused: Bun cannot pause accepting, so that a pause closes
+   * the listener and a resume makes another of the same socket. At any time there is one descriptor: a guest that makes
+   * a server pause must not thereby use up what the descriptor budget has not counted.
    */
   #held: number | undefined;
 
+  /** @param from where to listen; a bound descriptor is the server's from now on, also if this throws. */
   constructor(
     handlers: StreamHandlers,
     libc: () => Libc,
     peer: (socket: BunSocket) => VsockAddress | undefined,
-    from: { unix: string } | { held: number },
+    from: { unix: string } | { bound: number },
   ) {
     this.#handlers = handlers;
     this.#libc = libc;
     this.#peer = peer;
-    if ("unix" in from) {
-      this.#listener = this.#widen(bunListen({ unix: from.unix, socket: this.#events }));
-    } else {
-      this.#held = from.held;
-      this.#listener = this.#listenAgain(from.held);
+    if ("unix" in from) this.#listener = bunListen({ unix: from.unix, socket: this.#events });
+    else this.#held = from.bound;
+    try {
+      this.#listener ??= this.#listenAgain();
+      this.#widen(this.#listener);
+    } catch (error) {
+      this.#listener?.stop(true);
+      this.#closeHeld();
+      throw error;
     }
   }
 
@@ -120,34 +126,27 @@ class BunStreamServer implements StreamServer {
     socket.terminate();
   }
 
-  #listenAgain(held: number): BunListener {
-    const libc = this.#libc();
-    const fd = libc.duplicate(held);
-    let listener: BunListener;
-    try {
-      listener = bunListen({ fd, socket: this.#events });
-    } catch (error) {
-      libc.close(fd);
-      throw error;
-    }
-    return this.#widen(listener);
+  /** Gives the held descriptor to a listener of Bun's; on failure it is held as before. */
+  #listenAgain(): BunListener {
+    const listener = bunListen({ fd: this.#held as number, socket: this.#events });
+    this.#held = undefined;
+    return listener;
   }
 
   /** Bun lets 512 wait, also at a socket that let more; who finds no room at a UNIX socket is refused (EAGAIN). */
-  #widen(listener: BunListener): BunListener {
-    try {
-      this.#libc().listen(listener.fd, BACKLOG);
-      return listener;
-    } catch (error) {
-      listener.stop(true);
-      throw error;
-    }
+  #widen(listener: BunListener): void {
+    this.#libc().listen(listener.fd, BACKLOG);
+  }
+
+  #closeHeld(): void {
+    if (this.#held !== undefined) this.#libc().close(this.#held);
+    this.#held = undefined;
   }
 
   pause(): void {
     if (this.#listener === undefined) return;
     try {
-      this.#held ??= this.#libc().duplicate(this.#listener.fd);
+      this.#held = this.#libc().duplicate(this.#listener.fd);
     } catch (error) {
       this.#handlers.problem("accepting could not be paused", error);
       return;
@@ -159,19 +158,19 @@ class BunStreamServer implements StreamServer {
   resume(): boolean {
     if (this.#listener !== undefined || this.#held === undefined) return true;
     try {
-      this.#listener = this.#listenAgain(this.#held);
+      this.#listener = this.#listenAgain();
+      this.#widen(this.#listener);
       return true;
     } catch (error) {
       this.#handlers.problem("accepting could not be resumed", error);
-      return false;
+      return this.#listener !== undefined;
     }
   }
 
   close(): Promise<void> {
     this.#listener?.stop(false);
     this.#listener = undefined;
-    if (this.#held !== undefined) this.#libc().close(this.#held);
-    this.#held = undefined;
+    this.#closeHeld();
     return Promise.resolve();
   }
 }
@@ -183,15 +182,15 @@ const libc = () => openLibc(foreignFunctions);
 export const streamServers: StreamServers = {
   unix: (path, handlers) => new BunStreamServer(handlers, libc, () => undefined, { unix: path }),
   async vsock(address, handlers) {
-    const held = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const bound = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     try {
-      libc().bind(held, vsockSockaddr(address));
-      libc().listen(held, BACKLOG);
-      const peer = (socket: BunSocket) => readVsockSockaddr(libc().getpeername(socket.fd));
-      return new BunStreamServer(handlers, libc, peer, { held });
+      libc().bind(bound, vsockSockaddr(address));
+      libc().listen(bound, BACKLOG);
     } catch (error) {
-      libc().close(held);
+      libc().close(bound);
       throw error;
     }
+    const peer = (socket: BunSocket) => readVsockSockaddr(libc().getpeername(socket.fd));
+    return new BunStreamServer(handlers, libc, peer, { bound });
   },
 };
