@@ -3,6 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { describeError } from "../log.ts";
 import { SpoolError, spoolErrorKind } from "./spool-error.ts";
+import { asideName, lengthenEmptied } from "./spool-files.ts";
 import { commitFrames } from "./spool-wal.ts";
 
 /** A batch as a row of the spool. */
@@ -57,6 +58,8 @@ export interface OpenDatabase {
   readonly database: DatabaseSync;
   /** A copy of the write-ahead log, where SQLite could not read all that had been committed to it. */
   readonly damagedLog: string | undefined;
+  /** The file had no pages, or was missing, although there is a log of it. */
+  readonly wasEmptied: boolean;
 }
 
 /**
@@ -73,6 +76,7 @@ export function openDatabase(path: string): OpenDatabase {
   let database: DatabaseSync | undefined;
   try {
     const commits = commitFrames(`${path}-wal`, PAGE_BYTES);
+    const wasEmptied = commits.length > 0 && lengthenEmptied(path, PAGE_BYTES);
     database = new DatabaseSync(path);
     database.exec(`
       PRAGMA page_size = ${PAGE_BYTES};
@@ -98,7 +102,7 @@ export function openDatabase(path: string): OpenDatabase {
       );
     }
     database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
-    return { database, damagedLog };
+    return { database, damagedLog, wasEmptied };
   } catch (error) {
     // Closing may fail for the same reason; the first failure is the one to tell.
     if (database !== undefined) closeQuietly(database);
@@ -109,14 +113,6 @@ export function openDatabase(path: string): OpenDatabase {
       : describeError(error);
     throw new SpoolError(kind, `spool ${path}: ${why}`, { cause: error });
   }
-}
-
-/** A name for a damaged file that no other has. */
-export function asideName(path: string): string {
-  const name = `${path}.${new Date().toISOString().replaceAll(":", "-")}`;
-  let aside = `${name}.damaged`;
-  for (let i = 2; fs.existsSync(aside); i++) aside = `${name}.${i}.damaged`;
-  return aside;
 }
 
 /** A number that a statement gives in its only row. */

@@ -1,11 +1,10 @@
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../log.ts";
 import { SPOOL_MIN_BYTES } from "../settings.ts";
 import { LEAST_SPOOLED_BYTES } from "./batch.ts";
 import {
-  asideName,
   checkedRow,
   closeQuietly,
   type OpenDatabase,
@@ -18,6 +17,7 @@ import {
   type SpoolRow,
 } from "./spool-database.ts";
 import { SpoolError, spoolErrorKind } from "./spool-error.ts";
+import { asideName, finishMove, moveDatabase, sizeOf } from "./spool-files.ts";
 
 /** The database's name in the spool's directory. */
 const FILE = "spool.db";
@@ -32,23 +32,6 @@ const OVERSHOOT_BYTES = 8 * 1024 * 1024;
 const TOLD_BYTES = 64 * 1024 * 1024;
 /** An emptied file with more unused bytes than this is made small again. */
 const SHRINK_BYTES = 16 * 1024 * 1024;
-
-/** The size of a file, bytes; undefined where there is none. */
-function sizeOf(path: string): number | undefined {
-  try {
-    return fs.statSync(path, { throwIfNoEntry: false })?.size;
-  } catch (cause) {
-    const reason = describeError(cause);
-    throw new SpoolError(
-      "failed",
-      `spool directory ${
-        dirname(path)
-      } is out of reach for the user that the forwarder runs as: make each directory ` +
-        `above it passable for that user (chmod o+x), or give another: ${reason}`,
-      { cause },
-    );
-  }
-}
 
 /** A batch that an earlier process left. */
 export interface SpooledBatch {
@@ -122,6 +105,7 @@ export class Spool {
     const path = join(directory, FILE);
     const damagedPath = join(directory, DAMAGED_FILE);
     const size = sizeOf(path);
+    finishMove(path, damagedPath);
     if (size === 0 && !fs.existsSync(`${path}-wal`)) {
       log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
     }
@@ -137,7 +121,12 @@ export class Spool {
       moveDatabase(path, damagedPath);
       open = openDatabase(path);
     }
-    const { database, damagedLog } = open;
+    const { database, damagedLog, wasEmptied } = open;
+    if (wasEmptied) {
+      log.error("the spool's file was empty or missing; what its write-ahead log has goes on", {
+        file: path,
+      });
+    }
     if (damagedLog !== undefined) {
       log.error(
         "the spool's write-ahead log is damaged: the last batches committed to it are gone",
@@ -313,15 +302,4 @@ function readBacklog(database: DatabaseSync): SpooledBatch[] {
     spans: Number(spans),
     size: Number(size),
   }));
-}
-
-/**
- * Renames a database and its write-ahead log, the latter first: a log that stayed behind would be taken for that of
- * the next database of the name.
- */
-function moveDatabase(from: string, to: string): void {
-  if (fs.existsSync(`${from}-wal`)) fs.renameSync(`${from}-wal`, `${to}-wal`);
-  if (fs.existsSync(from)) fs.renameSync(from, to);
-  // Only an index of the log, made anew by whoever opens it.
-  fs.rmSync(`${from}-shm`, { force: true });
 }

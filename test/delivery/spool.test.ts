@@ -308,6 +308,50 @@ test("an empty file where there should be a database is said", () =>
     assert.match(log.records[0]?.message ?? "", /file is empty/);
   }));
 
+/** The files as a process leaves them that is killed: five batches are in the write-ahead log only. */
+function leaveLog(directory: string): string {
+  const live = prepareSpoolDirectory(`${directory}-live`);
+  const spool = Spool.open(live, MAX_BYTES, new MemoryLog());
+  put(spool, ...range(1, 5));
+  fs.cpSync(live, directory, { recursive: true });
+  spool.close();
+  fs.rmSync(live, { recursive: true });
+  return join(directory, "spool.db");
+}
+
+for (
+  const [what, damage] of [
+    ["empty", (path: string) => fs.truncateSync(path, 0)],
+    ["of one byte", (path: string) => fs.truncateSync(path, 1)],
+    ["missing", (path: string) => fs.rmSync(path)],
+  ] as const
+) {
+  test(`a file that is ${what} beside its write-ahead log: what is in the log goes on`, () =>
+    withSpool((directory, log) => {
+      damage(leaveLog(directory));
+      const spool = Spool.open(directory, MAX_BYTES, log);
+      assert.deepEqual(contents(spool), new Map(range(1, 5).map((each) => [each, request(each)])));
+      assert.equal(log.find("empty or missing").length, 1);
+      put(spool, 6);
+      spool.close();
+      const again = Spool.open(directory, MAX_BYTES, log);
+      assert.equal(contents(again).size, 6);
+      again.close();
+    }));
+}
+
+test("a crash while a damaged file is moved away hides nothing: the next start goes on with it", () =>
+  withSpool((directory, log) => {
+    const path = leaveLog(directory);
+    // The log has its new name, the file not yet.
+    fs.renameSync(`${path}-wal`, `${path}.damaged-wal`);
+    const spool = Spool.open(directory, MAX_BYTES, log);
+    assert.deepEqual(contents(spool), new Map(range(1, 5).map((each) => [each, request(each)])));
+    const [record] = log.find("set aside");
+    assert.equal(record?.fields["savedBatches"], 5);
+    spool.close();
+  }));
+
 test("a spool of another version is left alone", () =>
   withSpool((directory, log) => {
     Spool.open(directory, MAX_BYTES, log).close();
