@@ -150,6 +150,8 @@ export class SpoolWriter {
         : this.#nextGroup(careful ? 1 : this.#spool.commitBytes);
       try {
         this.#commitGroup(group);
+        // It works again: each transaction waits for the disk, and there may be thousands of batches.
+        if (group.length > 0) careful = false;
       } catch (error) {
         if (!(error instanceof SpoolError) || (careful && error.kind !== "full")) throw error;
         const wanted = group[0]?.size ?? 0;

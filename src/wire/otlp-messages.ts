@@ -74,7 +74,8 @@ const oneof = (declaration: Declaration): Declaration => ({ ...declaration, oneo
 
 /** The one message that nests without a bound of its own. */
 export const ANY_VALUE = new Message("AnyValue");
-const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE) });
+/** `key_strindex`, and below `string_value_strindex`, are of profiles only, but every decoder knows them. */
+const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE), 3: number });
 const ARRAY_VALUE = new Message("ArrayValue", { 1: many(ANY_VALUE) });
 const KEY_VALUE_LIST = new Message("KeyValueList", { 1: many(KEY_VALUE) });
 ANY_VALUE.define({
@@ -85,6 +86,7 @@ ANY_VALUE.define({
   5: oneof(one(ARRAY_VALUE)),
   6: oneof(one(KEY_VALUE_LIST)),
   7: oneof({}),
+  8: oneof(number),
 });
 const SCOPE = new Message("InstrumentationScope", {
   1: text,

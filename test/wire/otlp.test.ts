@@ -220,6 +220,7 @@ describe("every known field", () => {
     bytesField(5, bytesField(1, textField(1, "a")), bytesField(1)),
     bytesField(6, keyValue(1, "k", varintField(2, 0)), keyValue(1, "k")),
     bytesField(7, Uint8Array.of(0xff)),
+    varintField(8, 1),
   ];
   const link = join(TRACE_ID, SPAN_ID);
   const fields = [
@@ -269,6 +270,8 @@ describe("every known field", () => {
       }
     }
     refuses(requestOf(keyValue(9, "k", join(tag(1, 0), varint(1)))), "invalid-tag");
+    refuses(requestOf(keyValue(9, "k", textField(8, "1"))), "invalid-tag");
+    refuses(requestOf(bytesField(9, textField(3, "1"))), "invalid-tag");
     refuses(bytesField(1, varintField(2, 1)), "invalid-tag");
     refuses(varintField(1, 1), "invalid-tag", 0);
   });
@@ -288,6 +291,8 @@ describe("every known field", () => {
     }
     const twice = (field: Uint8Array) => join(field, field);
     refuses(requestOf(bytesField(9, twice(textField(1, "k")))), "duplicate-field");
+    assert.equal(decode(requestOf(bytesField(9, varintField(3, 1)))).length, 1);
+    refuses(requestOf(bytesField(9, twice(varintField(3, 1)))), "duplicate-field");
     refuses(requestOf(bytesField(9, twice(bytesField(2, textField(1, "v"))))), "duplicate-field");
     const scopeSpans = bytesField(2, bytesField(2, IDS));
     refuses(bytesField(1, twice(bytesField(1)), scopeSpans), "duplicate-field");
