@@ -107,6 +107,10 @@ export class Metrics {
   readonly exportDuration: Histogram = new Histogram(DURATION_BOUNDS);
   /** Unix time in milliseconds of the last success, 0 before the first. */
   lastSuccess = 0;
+  /** The same as monotonic milliseconds, 0 at the process's start. */
+  lastSuccessAt = 0;
+  /** How full delivery is, 1 being full: of the queue in memory, or with a spool of the disk. */
+  deliveryFill = 0;
   /** What the requests held in memory take, waiting or on their way, bytes. */
   queueBytes = 0;
   /** Batches waiting or on their way, in memory or in the spool. */

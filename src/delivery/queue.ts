@@ -298,6 +298,7 @@ export class BatchQueue {
       );
     }
     if (this.#dropLog.active && this.#level() < LOW_WATER) this.#dropLog.set(false);
+    metrics.deliveryFill = this.#level();
     metrics.queueBytes = this.#memoryBytes;
     metrics.queueBatches = this.length;
     metrics.spoolBytes = spool?.usedBytes ?? 0;

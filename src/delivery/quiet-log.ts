@@ -89,7 +89,8 @@ export class EventLog {
   readonly #line: (spans: number, detail: string) => void;
   readonly #quietMs: number;
   #spans = 0;
-  #detail = "";
+  /** The latest, which may be empty; absent where there is nothing to say. */
+  #detail: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param line logs what has happened to `spans` spans since it was called last, with the latest `detail`. */
@@ -108,19 +109,21 @@ export class EventLog {
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#detail !== "") this.#line(this.#spans, this.#detail);
-    this.#spans = 0;
-    this.#detail = "";
+    this.#say();
   }
 
   #speak(): void {
-    this.#line(this.#spans, this.#detail);
-    this.#spans = 0;
-    this.#detail = "";
+    this.#say();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#detail !== "") this.#speak();
+      if (this.#detail !== undefined) this.#speak();
     }, this.#quietMs);
     this.#timer.unref();
+  }
+
+  #say(): void {
+    if (this.#detail !== undefined) this.#line(this.#spans, this.#detail);
+    this.#spans = 0;
+    this.#detail = undefined;
   }
 }

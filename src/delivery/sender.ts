@@ -221,6 +221,7 @@ export class Sender {
     metrics.forwarded += part.spans - rejected;
     metrics.exportedBytes += part.request.length;
     metrics.lastSuccess = Date.now();
+    metrics.lastSuccessAt = performance.now();
     this.#queue.settle(batch, part.spans);
     this.#refusalLog.set(false);
   }

@@ -28,40 +28,11 @@ const SHARED = 0o1002;
  */
 export function prepareSpoolDirectory(directory: string, owner?: Owner): string {
   const path = resolve(directory);
-  const uid = owner?.uid ?? process.getuid?.() ?? 0;
+  let opened: number | undefined;
   try {
-    const made = makeDirectory(path);
-    const stat = fs.lstatSync(path);
-    if (!stat.isDirectory()) {
-      throw new SpoolError("failed", `spool directory ${path} is no directory`);
-    }
-    if ((stat.mode & SHARED) !== 0) {
-      throw new SpoolError(
-        "failed",
-        `spool directory ${path} is everybody's: give one of its own, such as ${
-          join(path, "kata-spool")
-        }`,
-      );
-    }
-    const mayChange = made || fs.readdirSync(path).length === 0;
-    if (stat.uid !== uid) {
-      if (owner === undefined || !mayChange) {
-        throw new SpoolError(
-          "failed",
-          `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
-        );
-      }
-      fs.chownSync(path, owner.uid, owner.gid);
-    }
-    if ((stat.mode & OTHERS) !== 0) {
-      if (!mayChange) {
-        throw new SpoolError(
-          "failed",
-          `spool directory ${path} is open to other users: chmod 700 it`,
-        );
-      }
-      fs.chmodSync(path, 0o700);
-    }
+    makeDirectory(path);
+    opened = openDirectory(path);
+    claim(opened, path, owner);
     return path;
   } catch (error) {
     if (error instanceof SpoolError) throw error;
@@ -70,16 +41,66 @@ export function prepareSpoolDirectory(directory: string, owner?: Owner): string 
       `spool directory ${path} cannot be prepared: ${describeError(error)}`,
       { cause: error },
     );
+  } finally {
+    if (opened !== undefined) fs.closeSync(opened);
   }
 }
 
-/** Makes the directory durably unless it is there; tells whether it made it. */
-function makeDirectory(path: string): boolean {
+/** No link is followed. */
+function openDirectory(path: string): number {
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
+  try {
+    return fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "ENOTDIR" && code !== "ELOOP") throw error;
+    throw new SpoolError("failed", `spool directory ${path} is no directory`, { cause: error });
+  }
+}
+
+/**
+ * Checks an open directory and makes it the owner's. By its descriptor: who may write to its parent could put a link to
+ * another directory in its place meanwhile, and root would give that away.
+ */
+function claim(opened: number, path: string, owner: Owner | undefined): void {
+  const uid = owner?.uid ?? process.getuid?.() ?? 0;
+  const stat = fs.fstatSync(opened);
+  if ((stat.mode & SHARED) !== 0) {
+    throw new SpoolError(
+      "failed",
+      `spool directory ${path} is everybody's: give one of its own, such as ${
+        join(path, "kata-spool")
+      }`,
+    );
+  }
+  const mayChange = fs.readdirSync(`/proc/self/fd/${opened}`).length === 0;
+  if (stat.uid !== uid) {
+    if (owner === undefined || !mayChange) {
+      throw new SpoolError(
+        "failed",
+        `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
+      );
+    }
+    fs.fchownSync(opened, owner.uid, owner.gid);
+  }
+  if ((stat.mode & OTHERS) !== 0) {
+    if (!mayChange) {
+      throw new SpoolError(
+        "failed",
+        `spool directory ${path} is open to other users: chmod 700 it`,
+      );
+    }
+    fs.fchmodSync(opened, 0o700);
+  }
+}
+
+/** Makes the directory durably unless it is there. */
+function makeDirectory(path: string): void {
   try {
     fs.mkdirSync(path, { mode: 0o700 });
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "EEXIST") return false;
+    const code = codeOf(error);
+    if (code === "EEXIST") return;
     if (code === "ENOENT") {
       throw new SpoolError(
         "failed",
@@ -95,5 +116,9 @@ function makeDirectory(path: string): boolean {
   } finally {
     fs.closeSync(parent);
   }
-  return true;
+}
+
+/** The errno's name. */
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
 }

@@ -121,6 +121,11 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
     gauge("queue_bytes", "Export requests held in memory.", metrics.queueBytes),
     gauge("queue_capacity_bytes", "What the queue in memory may hold.", capacities.queueBytes),
     gauge("queue_batches", "Batches waiting or on their way.", metrics.queueBatches),
+    gauge(
+      "delivery_fill_ratio",
+      "How full delivery is, 1 being full: of the queue in memory, or with a spool of the disk.",
+      metrics.deliveryFill,
+    ),
     gauge("spool_bytes", "What the spool's batches take on disk.", metrics.spoolBytes),
     gauge(
       "spool_capacity_bytes",

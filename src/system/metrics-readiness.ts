@@ -2,31 +2,25 @@ import { performance } from "node:perf_hooks";
 import type { Metrics } from "../metrics.ts";
 import type { Capacities } from "./metrics-families.ts";
 
-/** How full the queue or the spool is when there is hardly room for another batch. */
+/** How full delivery is when there is hardly room for another batch. */
 const FULL = 0.9;
 /** How long that may last without the collector taking anything, milliseconds: backpressure alone comes and goes. */
 const STUCK_MS = 30_000;
 
 /**
- * Why delivery is stuck, in one line: what waits fills the queue or the spool, and the collector has not taken a request
- * for half a minute. Undefined while it is not.
+ * Why delivery is stuck, in one line: what waits fills the queue, or with a spool the disk, and the collector has not
+ * taken a request for half a minute. Undefined while it is not.
  *
- * @param now the time, milliseconds since the epoch.
+ * @param now monotonic milliseconds, 0 at the process's start.
  */
 export function stuckDelivery(
   metrics: Metrics,
   capacities: Capacities,
-  now: number = Date.now(),
+  now: number = performance.now(),
 ): string | undefined {
-  const fills: readonly [string, number, number][] = [
-    ["queue", metrics.queueBytes, capacities.queueBytes],
-    ["spool", metrics.spoolBytes, capacities.spoolBytes ?? Infinity],
-  ];
-  const full = fills.find(([, bytes, capacity]) => bytes >= capacity * FULL);
-  const since = metrics.lastSuccess || performance.timeOrigin;
-  if (full === undefined || now - since < STUCK_MS) return undefined;
-  const seconds = Math.floor((now - since) / 1000);
-  return `delivery is stuck: the ${
-    full[0]
-  } is full, and the collector has taken nothing for ${seconds} s`;
+  const silentMs = now - metrics.lastSuccessAt;
+  if (metrics.deliveryFill < FULL || silentMs < STUCK_MS) return undefined;
+  const what = capacities.spoolBytes === undefined ? "queue" : "spool";
+  const seconds = Math.floor(silentMs / 1000);
+  return `delivery is stuck: the ${what} is full, and the collector has taken nothing for ${seconds} s`;
 }

@@ -76,3 +76,13 @@ test("an event is logged at once, then summed up", async () => {
   log.close();
   assert.equal(lines.length, 3);
 });
+
+test("events without a detail are told too", async () => {
+  const lines: string[] = [];
+  const log = new EventLog((spans, detail) => lines.push(`${spans} ${detail}`), 20);
+  for (const spans of [1, 2, 3]) log.note(spans, "");
+  await until(() => lines.length === 2);
+  log.note(4, "");
+  log.close();
+  assert.deepEqual(lines, ["1 ", "5 ", "4 "]);
+});

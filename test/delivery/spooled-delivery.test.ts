@@ -132,6 +132,9 @@ test(
       await until(() => spool.count === 100);
       assert.equal(delivery.full, false);
       assert.ok(metrics.queueBytes <= 50_000, `${metrics.queueBytes} bytes`);
+      // The memory is nearly used up, the disk is not.
+      assert.ok(metrics.queueBytes > 35_000, `${metrics.queueBytes} bytes`);
+      assert.ok(metrics.deliveryFill < 0.5, `${metrics.deliveryFill}`);
       exporter.behaviour = () => SUCCESS;
       assert.equal(await delivery.drain(NEVER), 0);
       assert.deepEqual(taken(exporter), range(1, 1000));

@@ -41,6 +41,7 @@ test("--queue-bytes: while it is full guests are not read, and not one span is l
     assert.equal((await fetch(await forwarder.metricsUrl(path))).status, 200);
   }
   assert.equal(await forwarder.metric("queue_capacity_bytes"), 1024 * 1024);
+  assert.ok(await forwarder.metric("delivery_fill_ratio") >= 1);
   // What is over the limit had been read when it was reached: a chunk of half a MiB, and open batches.
   await staysBelow(forwarder, Math.ceil(4 * 1024 * 1024 / SPAN_BYTES));
   // A guest that comes now is taken in, and waits too.
@@ -91,6 +92,7 @@ test("--spool-bytes: a full spool is not read into, and empties without a loss",
   await forwarder.record("queue full: guests are not read until there is room");
   assert.equal(await forwarder.metric("spool_capacity_bytes"), 8 * 1024 * 1024);
   assert.ok(await forwarder.metric("spool_bytes") <= 8 * 1024 * 1024);
+  assert.ok(await forwarder.metric("delivery_fill_ratio") >= 1);
   await staysBelow(forwarder, count);
   stub.answer = () => OK;
   await written;
