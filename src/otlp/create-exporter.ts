@@ -39,8 +39,9 @@ function routeDiagnostics(log: Logger, level: LogLevel): void {
   const debug = (message: string, ...details: unknown[]): void =>
     log.debug(diagnostic(message, details));
   const warn = (message: string, ...details: unknown[]): void => {
-    // Certificates have been checked; the gRPC package also warns of one that nobody asked for.
-    const isKnown = /certificate/i.test(message);
+    // Certificates have been checked, and the gRPC package also warns of one that nobody asked for; the endpoint is
+    // given, so that it does not matter what the variables for it say.
+    const isKnown = /certificate|export URL|is not a valid URL/i.test(message);
     log.log(isKnown ? "debug" : level, diagnostic(message, details));
   };
   diag.setLogger(

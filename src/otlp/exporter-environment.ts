@@ -26,6 +26,9 @@ export async function checkEnvironment({ protocol, url }: OtlpSettings): Promise
       }`,
     );
   }
+  for (const name of ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) {
+    checkHeaders(name, process.env[name] ?? "");
+  }
   const timeout = variable("TIMEOUT");
   if (timeout !== undefined && Number(timeout.value) > LONGEST_TIMER_MS) {
     throw new ExporterSettingsError(
@@ -66,6 +69,29 @@ function variable(suffix: string): Variable | undefined {
     if (value !== undefined && value.trim() !== "") return { name, value };
   }
   return undefined;
+}
+
+/** The packages leave out what is no header in silence, and a collector that wants it then refuses everything. */
+function checkHeaders(name: string, value: string): void {
+  for (const [index, member] of value.split(",").entries()) {
+    if (member.trim() === "" || isHeader(member)) continue;
+    // Not quoted: a token does not belong in a log.
+    throw new ExporterSettingsError(
+      `${name}: number ${index + 1} of its members is not KEY=VALUE: ` +
+        "they are separated by commas, and blanks, commas and % in a value are written as %20, %2C and %25",
+    );
+  }
+}
+
+function isHeader(member: string): boolean {
+  if (member.indexOf("=") <= 0) return false;
+  try {
+    decodeURIComponent(member);
+    return true;
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    return false;
+  }
 }
 
 function readFile(suffix: string, trimmed: boolean): VariableFile | undefined {

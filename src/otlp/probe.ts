@@ -1,4 +1,5 @@
 import { connect } from "node:net";
+import process from "node:process";
 import type { Logger } from "../log.ts";
 import type { OtlpProtocol, OtlpSettings } from "../settings.ts";
 import { type Exporter, ExportError } from "./exporter.ts";
@@ -23,9 +24,18 @@ const GRPC_REFUSALS: ReadonlyMap<number, string> = new Map([
   [16, "it wants credentials: set OTEL_EXPORTER_OTLP_HEADERS"],
 ]);
 
+/** The variables that grpc-js takes a proxy from, the first of them that is set (grpc-js/src/http_proxy.ts). */
+const PROXY_VARIABLES = ["grpc_proxy", "https_proxy", "http_proxy"];
+
+/** The variable that names the proxy that gRPC goes through; HTTP goes through none. */
+function proxyVariable(protocol: OtlpProtocol): string | undefined {
+  if (protocol !== "grpc") return undefined;
+  return PROXY_VARIABLES.find((name) => (process.env[name] ?? "") !== "");
+}
+
 /**
  * Finds out whether a collector is there: by a connection to its host and port, and by an export request without spans
- * (an empty message is a valid one). A receiver that dislikes the empty request, or that is overloaded just now, is
+ * (an empty message is a valid one); of one behind a proxy by the request alone. A receiver that dislikes the empty request, or that is overloaded just now, is
  * there. Rejects with {@link CollectorError}.
  *
  * @param exporter the exporter that will be used, with its headers and certificates.
@@ -43,7 +53,7 @@ export async function probe(
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
   const portNumber = Number(port || (scheme === "https:" ? 443 : 80));
   try {
-    await connectTo(host, portNumber, timeoutMs);
+    if (proxyVariable(protocol) === undefined) await connectTo(host, portNumber, timeoutMs);
   } catch (cause) {
     throw new CollectorError(
       `no collector at ${url}: start it, or check --otlp-endpoint (--wait-for-collector starts without it)`,
@@ -72,7 +82,9 @@ function diagnose(protocol: OtlpProtocol, url: string, error: Error): string | u
       : isGrpc
       ? ["gRPC", "check the endpoint (https:// for TLS), or try --otlp-protocol http/protobuf"]
       : ["HTTP", "check the endpoint, or try --otlp-protocol grpc"];
-    return `what listens at ${url} gives no answer over ${over}: ${advice}`;
+    const proxy = proxyVariable(protocol);
+    const behind = proxy && `, and the proxy in ${proxy} (no_proxy names hosts to reach without)`;
+    return `what listens at ${url} gives no answer over ${over}: ${advice}${behind ?? ""}`;
   }
   const refusal = (isGrpc ? GRPC_REFUSALS : HTTP_REFUSALS).get(status);
   if (refusal !== undefined) return `the collector at ${url} refuses requests: ${refusal}`;

@@ -111,6 +111,33 @@ for (const protocol of PROTOCOLS) {
     );
   });
 
+  test(`${protocol}: headers that would be left out are an error, without their values`, async () => {
+    for (const variable of ["HEADERS", "TRACES_HEADERS"]) {
+      for (
+        const [value, number] of [
+          ["Authorization: Bearer secret", 1],
+          ["a=1,secret", 2],
+          ["a=1,,=secret", 3],
+          ["a=1, b=%zzsecret ", 2],
+        ] as const
+      ) {
+        const message = await refused(protocol, HTTP, { [variable]: value });
+        const start =
+          `OTEL_EXPORTER_OTLP_${variable}: number ${number} of its members is not KEY=VALUE`;
+        assert.ok(message.startsWith(start), message);
+        assert.ok(!message.includes("secret"));
+      }
+      for (const value of ["", " ", "a=1", "a=1,b=%20x%2C==,", " a = 1 , b=2;c=3", "a="]) {
+        assert.deepEqual(await create(protocol, HTTP, { [variable]: value }), [], value);
+      }
+    }
+  });
+
+  test(`${protocol}: what the variables say of an endpoint is not warned of, since it is given`, async () => {
+    const variables = { ENDPOINT: "junk", TRACES_ENDPOINT: "more junk" };
+    assert.deepEqual(await create(protocol, HTTP, variables), []);
+  });
+
   test(`${protocol}: a timeout that no timer takes is an error`, async () => {
     for (const variable of ["TIMEOUT", "TRACES_TIMEOUT"]) {
       for (const value of ["2147483648", "99999999999", "1e300", "Infinity"]) {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { createServer, type Server } from "node:net";
+import { createServer as createHttpServer } from "node:http";
+import { connect, createServer, type Server } from "node:net";
+import process from "node:process";
 import { afterEach, beforeEach, test } from "node:test";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createExporter } from "../../src/otlp/create-exporter.ts";
@@ -106,6 +108,55 @@ test("gRPC: a certificate that has expired, and one that is not trusted", async 
       });
     }, ServerCredentials.createSsl(Buffer.from(CA), keys));
   }
+});
+
+/** Runs `body` with a variable of the environment that is no `OTEL_*`. */
+async function withVariable(name: string, value: string, body: () => Promise<void>) {
+  const before = process.env[name];
+  process.env[name] = value;
+  try {
+    await body();
+  } finally {
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+}
+
+test("gRPC: a collector behind a proxy", async () => {
+  await withGrpc(async (collector) => {
+    const asked: (string | undefined)[] = [];
+    const proxy = createHttpServer().on("connect", ({ url }, socket) => {
+      asked.push(url);
+      const backend = connect(Number(new URL(collector.url).port), "localhost");
+      for (const end of [socket, backend]) end.on("error", () => {});
+      socket.write("HTTP/1.1 200 OK\r\n\r\n");
+      socket.pipe(backend).pipe(socket);
+    });
+    const port = await listen(proxy);
+    await withVariable("grpc_proxy", `http://127.0.0.1:${port}`, async () => {
+      assert.deepEqual(await probed("http://collector.invalid:4317", "grpc"), []);
+    });
+    assert.deepEqual(asked, ["collector.invalid:4317"]);
+    assert.equal(collector.calls.length, 1);
+    proxy.close();
+  });
+});
+
+test("gRPC: a proxy that is not there is named, also where the collector is", async () => {
+  const gone = `http://127.0.0.1:${await freePort()}`;
+  await withGrpc(async (collector) => {
+    for (const name of ["http_proxy", "https_proxy", "grpc_proxy"]) {
+      await withVariable(name, gone, async () => {
+        const message = await failure(collector.url, "grpc");
+        assert.ok(message.includes(`, and the proxy in ${name} (no_proxy names hosts`), message);
+      });
+    }
+    await withVariable("http_proxy", gone, async () => {
+      await withVariable("no_proxy", "localhost", async () => {
+        assert.deepEqual(await probed(collector.url, "grpc"), []);
+      });
+    });
+  });
 });
 
 async function withGrpc(
