@@ -1,5 +1,6 @@
 import process from "node:process";
-import { parseCommandLine } from "./cli.ts";
+import { errnoName } from "../ffi/errors.ts";
+import { type Command, parseCommandLine } from "./cli.ts";
 import { DumpOutput } from "./dump-output.ts";
 import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./line-writer.ts";
@@ -115,21 +116,33 @@ function keepsCapability({ listen }: Settings): boolean {
 
 async function main(): Promise<number> {
   const command = parseCommandLine(process.argv.slice(2), process.env);
+  if (command.kind === "run") return await run(command.settings);
   const output = new LineWriter(STDOUT, { maxWaitMs: LOG_WAIT_MS });
+  const code = await print(command, output);
+  // A script that is cut off is worse than none. A reader that has gone (`| head`) has what it wanted.
+  if (output.lost > 0 && errnoName(output.error) !== "EPIPE") {
+    throw new Error("standard output cannot be written", { cause: output.error });
+  }
+  return code;
+}
+
+/** Does what prints something and ends; resolves with the exit code. */
+async function print(
+  command: Exclude<Command, { readonly kind: "run" }>,
+  { write }: LineWriter,
+): Promise<number> {
   switch (command.kind) {
     case "help":
     case "version":
-      output.write(command.text);
+      write(command.text);
       return EXIT.clean;
     case "completions":
-      output.write(command.script);
+      write(command.script);
       return EXIT.clean;
     case "demo": {
       const { runDemo } = await import("./demo/demo.ts");
-      return await runDemo(command, output.write);
+      return await runDemo(command, write);
     }
-    case "run":
-      return await run(command.settings);
   }
 }
 

@@ -162,7 +162,7 @@ const DELIVERY = {
     flag: "--spool-bytes",
     metavar: "SIZE",
     default: "1GiB",
-    help: "The most that the spool holds",
+    help: "The most that the spool holds, 8 MiB or more",
     parse: bytes(SPOOL_MIN_BYTES),
   },
   deadLetter: {

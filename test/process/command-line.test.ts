@@ -155,3 +155,17 @@ test("demo: every span arrives; without a terminal it is plain text; no collecto
   assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f\x7f]/);
   assert.deepEqual(readdirSync(sandbox.directory), []);
 });
+
+test("what is printed for a script fails where it cannot be written; who reads only its beginning has it", async () => {
+  const commands = [["--help"], ["--version"], ["completions", "bash"], ["demo"]];
+  for (const args of commands) {
+    const through = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];
+    const { code, stderr } = await runToEnd(args, { through });
+    assert.equal(code, 1, args.join(" "));
+    assertOneLine(stderr, /: standard output cannot be written: ENOSPC/);
+  }
+  for (const args of commands.slice(0, 3)) {
+    const through = ["sh", "-c", '{ "$@"; echo "$?" >&2; } | head -c 1 >/dev/null', "sh"];
+    assert.equal((await runToEnd(args, { through })).stderr, "0\n", args.join(" "));
+  }
+});
