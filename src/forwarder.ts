@@ -98,6 +98,14 @@ async function start(
   const listenLog = rateLimited(log.of("listen"), LISTEN_LOG_LIMIT);
   const onProblem = (message: string, error?: Error): void => listenLog.warn(message, { error });
   const budget = new DescriptorBudget(openFileLimit(), onProblem);
+  const { maxGuests } = settings.limits;
+  if (budget.limit < maxGuests) {
+    log.warn(
+      "the limit of open files (LimitNOFILE=, ulimit -n) leaves fewer descriptors than --max-guests: one guest can use " +
+        "them all up, and others then wait until it leaves",
+      { descriptors: budget.limit, maxGuests },
+    );
+  }
   const listener = createListener(settings.listen, {
     budget,
     onProblem,

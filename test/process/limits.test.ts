@@ -175,6 +175,8 @@ test("too few file descriptors: guests wait until others have left, and all are 
     through: ["prlimit", "--nofile=128"],
   });
   const { sandbox, stub, forwarder } = pipeline;
+  const warned = await forwarder.record(/leaves fewer descriptors than --max-guests/);
+  assert.deepEqual([warned.level, warned["descriptors"], warned["maxGuests"]], ["WARN", 64, 4096]);
   const count = 300;
   const guests = await Promise.all(
     Array.from({ length: count }, async (_, i) => {
