@@ -61,6 +61,8 @@ async function run(settings: Settings): Promise<number> {
       log.info("stopped before the start was done", { signal });
       process.exit(EXIT.clean);
     }
+    // Of a terminal that goes SIGHUP comes twice, from the shell and from the kernel; systemd sends it after SIGTERM.
+    if (stopping && signal === "SIGHUP") return;
     if (stopping) {
       log.warn("second signal: ending at once", { signal });
       abort();

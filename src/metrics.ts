@@ -16,6 +16,7 @@ export type DisconnectReason =
   | "idle-timeout"
   | "guest-bytes"
   | "total-guest-bytes"
+  | "invalid-rate"
   | "max-guests";
 
 /**

@@ -74,24 +74,20 @@ function claim(opened: number, path: string, owner: Owner | undefined): void {
     );
   }
   const mayChange = fs.readdirSync(`/proc/self/fd/${opened}`).length === 0;
-  if (stat.uid !== uid) {
-    if (owner === undefined || !mayChange) {
-      throw new SpoolError(
-        "failed",
-        `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
-      );
-    }
-    fs.fchownSync(opened, owner.uid, owner.gid);
+  const isOthers = stat.uid !== uid;
+  const isOpen = (stat.mode & OTHERS) !== 0;
+  if (isOthers && (owner === undefined || !mayChange)) {
+    throw new SpoolError(
+      "failed",
+      `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
+    );
   }
-  if ((stat.mode & OTHERS) !== 0) {
-    if (!mayChange) {
-      throw new SpoolError(
-        "failed",
-        `spool directory ${path} is open to other users: chmod 700 it`,
-      );
-    }
-    fs.fchmodSync(opened, 0o700);
+  if (isOpen && !mayChange) {
+    throw new SpoolError("failed", `spool directory ${path} is open to other users: chmod 700 it`);
   }
+  // In this order: what is somebody else's already, only CAP_FOWNER may change the mode of.
+  if (isOpen) fs.fchmodSync(opened, 0o700);
+  if (isOthers && owner !== undefined) fs.fchownSync(opened, owner.uid, owner.gid);
 }
 
 /** Makes the directory durably unless it is there. */

@@ -53,10 +53,12 @@ const EMPTY_BYTES = 1;
  */
 export function lengthenEmptied(path: string, pageBytes: number): boolean {
   if ((sizeOf(path) ?? 0) > EMPTY_BYTES) return false;
-  const file = fs.openSync(path, "a", 0o600);
+  const { O_CREAT, O_RDWR } = fs.constants;
+  const file = fs.openSync(path, O_RDWR | O_CREAT, 0o600);
   try {
-    fs.ftruncateSync(file, 0);
-    fs.ftruncateSync(file, pageBytes);
+    // Only lengthened, in case another forwarder has just begun to use it: the lock decides later whose it is.
+    if (fs.fstatSync(file).size === EMPTY_BYTES) fs.writeSync(file, Uint8Array.of(0), 0, 1, 0);
+    if (fs.fstatSync(file).size <= EMPTY_BYTES) fs.ftruncateSync(file, pageBytes);
   } finally {
     fs.closeSync(file);
   }

@@ -106,22 +106,25 @@ export class Spool {
     const damagedPath = join(directory, DAMAGED_FILE);
     const size = sizeOf(path);
     finishMove(path, damagedPath);
-    if (size === 0 && !fs.existsSync(`${path}-wal`)) {
-      log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
-    }
     if (size !== undefined && size > TOLD_BYTES) {
       log.info("the spool's file is checked from end to end", { file: path, bytes: size });
     }
     let open: OpenDatabase;
+    let second: string | undefined;
     try {
       open = openDatabase(path);
     } catch (error) {
       if (!(error instanceof SpoolError) || error.kind !== "damaged") throw error;
       log.error("the spool's file is damaged; saving what can be read", { file: path, error });
-      moveDatabase(path, damagedPath);
+      // One that is there already waits to be saved from, and must not be lost for this one.
+      if (fs.existsSync(damagedPath)) second = asideName(path);
+      moveDatabase(path, second ?? damagedPath);
       open = openDatabase(path);
     }
     const { database, damagedLog, wasEmptied } = open;
+    if (size === 0 && !wasEmptied) {
+      log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
+    }
     if (wasEmptied) {
       log.error("the spool's file was empty or missing; what its write-ahead log has goes on", {
         file: path,
@@ -138,13 +141,16 @@ export class Spool {
     const spool = new Spool(database, maxBytes, log);
     // Also there when an earlier process was killed while it did this: rows that were saved then are saved once.
     if (!fs.existsSync(damagedPath)) return spool;
+    const aside = (file: string, savedBatches: number): void =>
+      log.error("the spool's damaged file is set aside; delete it when it is no longer wanted", {
+        file,
+        savedBatches,
+      });
     const saved = spool.#save(damagedPath);
     const asidePath = asideName(path);
     moveDatabase(damagedPath, asidePath);
-    log.error("the spool's damaged file is set aside; delete it when it is no longer wanted", {
-      file: asidePath,
-      savedBatches: saved,
-    });
+    aside(asidePath, saved);
+    if (second !== undefined) aside(second, spool.#save(second));
     // What was saved is backlog now.
     return new Spool(database, maxBytes, log);
   }

@@ -1,8 +1,9 @@
+import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /**
- * How many invalid payloads a second of one guest are looked at. Refusing one takes 0.5 to 4 µs, so that a guest gets at
- * most a few per cent of a core for rubbish; no agent sends as many spans, good ones or bad.
+ * How many invalid payloads a second a guest may send. Refusing one takes 0.5 to 4 µs, and a read brings up to 58,000 of
+ * them, so that a guest gets at most a few per cent of a core for rubbish; no agent sends as many spans, good or bad.
  */
 export const MAX_INVALID_PER_SECOND = 10_000;
 
@@ -14,6 +15,7 @@ export class GuestAccount {
   /** Absent where the rate of spans has no limit. */
   readonly spans: TokenBucket | undefined;
   readonly invalid: TokenBucket;
+  #rested: ReturnType<typeof setTimeout> | undefined;
 
   /** @param spansPerSecond 0 for no limit. @param now monotonic milliseconds. */
   constructor(spansPerSecond: number, now: number) {
@@ -21,8 +23,12 @@ export class GuestAccount {
     this.invalid = new TokenBucket(MAX_INVALID_PER_SECOND, now);
   }
 
-  /** In how many milliseconds its rates allow as much as a new account's. */
-  untilRested(now: number): number {
-    return Math.max(this.spans?.untilFull(now) ?? 0, this.invalid.untilFull(now));
+  /** Calls `look` once its rates allow as much as a new account's, at once where they do; of several calls the last. */
+  whenRested(now: number, look: () => void): void {
+    clearTimeout(this.#rested);
+    const wait = Math.max(this.spans?.untilFull(now) ?? 0, this.invalid.untilFull(now));
+    if (wait === 0) return look();
+    this.#rested = setTimeout(look, Math.min(wait, LONGEST_TIMER_MS));
+    this.#rested.unref();
   }
 }

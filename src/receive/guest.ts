@@ -43,7 +43,6 @@ export class Guest implements GuestReceiver {
   #pausedAt = 0;
   #rateTimer: ReturnType<typeof setTimeout> | undefined;
   #rateReported = false;
-  #invalidRateReported = false;
   /** Set when the process stops. */
   #rateLifted = false;
   #ended = false;
@@ -73,6 +72,11 @@ export class Guest implements GuestReceiver {
     this.#lastData = this.#frameBegan = owner.now();
   }
 
+  /** To be called once, before anything is read: what the guest's other connections took may have to be waited for. */
+  begin(): void {
+    this.#limitRate(0, this.#owner.now());
+  }
+
   get peer(): string {
     return this.#connection.identity.peer;
   }
@@ -99,7 +103,7 @@ export class Guest implements GuestReceiver {
   data(chunk: Uint8Array): void {
     if (this.#ended) return;
     const now = this.#owner.now();
-    const [spansBefore, invalidBefore] = [this.#spans, this.#invalid];
+    const spansBefore = this.#spans;
     const framesBefore = this.#frames.framesBegun;
     this.#lastData = now;
     this.#bytes += chunk.length;
@@ -110,13 +114,17 @@ export class Guest implements GuestReceiver {
       this.#fail(error);
       return;
     }
-    if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
-    this.#accountHeld(this.#frames.heldBytes);
-    this.#limitRate(this.#spans - spansBefore, this.#invalid - invalidBefore, now);
+    if (!this.#ended) {
+      if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
+      this.#accountHeld(this.#frames.heldBytes);
+    }
+    this.#limitRate(this.#spans - spansBefore, now);
   }
 
   /** A whole payload (see `FrameSink`). */
   payload(buffer: Uint8Array, start: number, end: number): void {
+    // It was disconnected for what came earlier in the chunk.
+    if (this.#ended) return;
     const { spans, metrics } = this.#owner;
     spans.clear();
     try {
@@ -138,6 +146,7 @@ export class Guest implements GuestReceiver {
 
   /** A frame that is skipped for its length (see `FrameSink`). */
   oversized(length: bigint): void {
+    if (this.#ended) return;
     this.#skippedFrame = this.#frames.framesBegun;
     this.#reportInvalid(
       new WireError(
@@ -252,30 +261,20 @@ export class Guest implements GuestReceiver {
     if (change !== 0) this.#owner.held(this, change);
   }
 
-  /** Pauses after what came in one chunk: each rate's debt is paid by waiting. */
-  #limitRate(spans: number, invalid: number, now: number): void {
+  /** Pauses after so many spans in one chunk, where they were too many. */
+  #limitRate(spans: number, now: number): void {
     if (this.#rateLifted) return;
-    const { account } = this;
-    const spansWait = account.spans?.take(spans, now) ?? 0;
-    // Who sends good spans does not wait for another connection's rubbish.
-    const invalidWait = invalid > 0 ? account.invalid.take(invalid, now) : 0;
-    const wait = Math.max(spansWait, invalidWait);
+    const wait = this.account.spans?.take(spans, now) ?? 0;
     if (wait === 0 || this.#ended) return;
-    if (spansWait > 0 && !this.#rateReported) {
+    const { metrics, limits } = this.#owner;
+    if (!this.#pauses.has("rate")) metrics.rateLimitPauses++;
+    if (!this.#rateReported) {
       this.#rateReported = true;
       this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
         guest: this.peer,
-        limit: this.#owner.limits.maxSpansPerSecond,
+        limit: limits.maxSpansPerSecond,
       });
     }
-    if (invalidWait > 0 && !this.#invalidRateReported) {
-      this.#invalidRateReported = true;
-      this.#log.warn("guest sends too many invalid payloads: it is read more slowly", {
-        guest: this.peer,
-        limit: MAX_INVALID_PER_SECOND,
-      });
-    }
-    if (!this.#pauses.has("rate")) this.#owner.metrics.rateLimitPauses++;
     clearTimeout(this.#rateTimer);
     this.pause("rate");
     this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, LONGEST_TIMER_MS));
@@ -290,5 +289,11 @@ export class Guest implements GuestReceiver {
       offset: error.offset,
       error: error.message,
     });
+    // Not paused: who waits here for what a guest owes would keep a place and a descriptor, though it may be gone.
+    if (this.#ended || this.account.invalid.take(1, this.#lastData) === 0) return;
+    this.#owner.metrics.disconnect("invalid-rate");
+    this.disconnect(
+      `its guest sends more than ${MAX_INVALID_PER_SECOND} invalid payloads a second`,
+    );
   }
 }

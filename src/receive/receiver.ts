@@ -2,7 +2,6 @@ import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../delivery/sink.ts";
 import type { GuestConnection, GuestReceiver } from "../listen/listener.ts";
 import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../log.ts";
-import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import type { Metrics } from "../metrics.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "../self-trace/self-trace.ts";
@@ -73,6 +72,7 @@ export class Receiver implements GuestOwner {
     this.metrics.guestsConnected = this.#guests.size;
     this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
     if (this.#sink.paused) guest.pause("delivery");
+    guest.begin();
     if (this.#timer === undefined) {
       this.#ticked = this.now();
       this.#timer = setInterval(() => this.tick(), TICK_MS);
@@ -121,7 +121,7 @@ export class Receiver implements GuestOwner {
   gone(guest: Guest): void {
     if (!this.#guests.delete(guest)) return;
     guest.account.connections--;
-    this.#forgetUnused(guest.peer, guest.account);
+    if (guest.account.connections === 0) this.#forgetUnused(guest.peer, guest.account);
     this.metrics.guestsConnected = this.#guests.size;
     if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
     if (this.#guests.size === 0) {
@@ -169,14 +169,14 @@ export class Receiver implements GuestOwner {
     return account;
   }
 
-  /** An account without connections goes, but not before its rate allows as much as a new one's. */
+  /** An account without connections goes, but not before its rates allow as much as a new one's. */
   #forgetUnused(peer: string, account: GuestAccount): void {
-    const owner = ownerOf(peer);
-    if (account.connections > 0 || this.#accounts.get(owner) !== account) return;
-    const wait = account.untilRested(this.now());
-    if (wait === 0) this.#accounts.delete(owner);
-    else {setTimeout(() => this.#forgetUnused(peer, account), Math.min(wait, LONGEST_TIMER_MS))
-        .unref();}
+    account.whenRested(this.now(), () => {
+      const owner = ownerOf(peer);
+      if (account.connections === 0 && this.#accounts.get(owner) === account) {
+        this.#accounts.delete(owner);
+      }
+    });
   }
 
   /** The connection that holds most of what its guest holds. */

@@ -28,6 +28,7 @@ const DISCONNECT_REASONS = words<DisconnectReason>({
   "idle-timeout": 0,
   "guest-bytes": 0,
   "total-guest-bytes": 0,
+  "invalid-rate": 0,
   "max-guests": 0,
 });
 const INVALID_REASONS = words<InvalidReason>({
@@ -104,7 +105,7 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
     ),
     counter(
       "rate_limit_pauses_total",
-      "Times that a guest was paused for its rate of spans or of invalid payloads.",
+      "Times that a guest was paused for its span rate.",
       metrics.rateLimitPauses,
     ),
     counter(

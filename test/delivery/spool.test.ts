@@ -352,6 +352,40 @@ test("a crash while a damaged file is moved away hides nothing: the next start g
     spool.close();
   }));
 
+test("a file that is damaged while another still waits to be saved from costs neither its batches", () =>
+  withSpool((directory, log) => {
+    const path = join(directory, "spool.db");
+    const first = Spool.open(directory, MAX_BYTES, new MemoryLog());
+    put(first, ...range(1, 5));
+    first.close();
+    // As a kill leaves it that comes while the first is saved from.
+    fs.renameSync(path, `${path}.damaged`);
+    const next = Spool.open(prepareSpoolDirectory(`${directory}-next`), MAX_BYTES, new MemoryLog());
+    put(next, ...range(6, 9));
+    next.close();
+    const damaged = fs.readFileSync(join(`${directory}-next`, "spool.db"));
+    // The table's name, without which it is no spool.
+    const name = damaged.indexOf("CREATE TABLE batch");
+    damaged.write("CREATE TABLE botch", name);
+    fs.writeFileSync(path, damaged);
+    const spool = Spool.open(directory, MAX_BYTES, log);
+    assert.deepEqual([...contents(spool).keys()].slice(0, 5), range(1, 5));
+    spool.close();
+    const kept = fs.readdirSync(directory).filter((file) => file.endsWith(".damaged"));
+    assert.equal(kept.length, 2, kept.join());
+    assert.equal(log.find("set aside").length, 2);
+    assert.ok(kept.some((file) => fs.readFileSync(join(directory, file)).equals(damaged)));
+  }));
+
+test("an emptied file beside a log without batches is said too", () =>
+  withSpool((directory, log) => {
+    const path = join(directory, "spool.db");
+    fs.writeFileSync(path, "");
+    fs.writeFileSync(`${path}-wal`, "");
+    Spool.open(directory, MAX_BYTES, log).close();
+    assert.match(log.records[0]?.message ?? "", /file is empty/);
+  }));
+
 test("a spool of another version is left alone", () =>
   withSpool((directory, log) => {
     Spool.open(directory, MAX_BYTES, log).close();

@@ -43,6 +43,25 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   });
 }
 
+for (const first of ["SIGHUP", "SIGTERM"] as const) {
+  test(`${first}, then SIGHUP: the stop takes its time all the same`, async () => {
+    await using pipeline = await Pipeline.start();
+    const { sandbox, stub, forwarder } = pipeline;
+    stub.answer = () => ({ kind: "status", status: 503 });
+    await guestLife(sandbox.address, plainFrames(1, 1));
+    await until(() => stub.requests.length > 1, "the span is tried");
+    forwarder.kill(first);
+    await forwarder.record("stopping");
+    forwarder.kill("SIGHUP");
+    // Its handler would have had this long to end the process.
+    await sleep(200);
+    assert.equal(forwarder.exit, undefined);
+    stub.answer = () => ({ kind: "ok" });
+    assert.deepEqual(await forwarder.exited, CLEAN);
+    assert.deepEqual(takenIds(stub), plainIds(1, 1));
+  });
+}
+
 test("started with SIGHUP ignored, as by nohup, it goes on when that comes", async () => {
   const through = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"];
   await using pipeline = await Pipeline.start([], { through });

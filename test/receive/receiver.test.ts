@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Guest } from "../../src/receive/guest.ts";
 import { MAX_INVALID_PER_SECOND } from "../../src/receive/guest-account.ts";
 import { encodeBincode } from "../wire/support/bincode-encoder.ts";
 import { concatenate, fixture, frame } from "../wire/support/fixtures.ts";
@@ -116,63 +115,81 @@ test("a guest that is paused for two reasons is read when both have gone", async
   guest.end();
 });
 
-test("who sends rubbish faster than it is worth looking at is read more slowly; nobody else is", () => {
-  const { receiver, metrics, messages } = setUp();
+const RUBBISH = frame(new Uint8Array(1));
+
+function rubbish(count: number): Uint8Array {
+  return concatenate(Array<Uint8Array>(count).fill(RUBBISH));
+}
+
+test("who sends rubbish faster than it is worth looking at is disconnected; nobody else is", () => {
+  const { receiver, sink, metrics, log } = setUp();
   const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) =>
     new FakeConnection(peer)
   );
-  const [rubbish, good, other] = connections.map((connection) => receiver.accept(connection));
-  const paused = () => connections.map(({ isPaused }) => isPaused);
-  const byte = frame(new Uint8Array(1));
-  const chunk = (count: number) => concatenate(Array<Uint8Array>(count).fill(byte));
+  const [bad, good, other] = connections.map((connection) => receiver.accept(connection));
+  const gone = () => connections.map(({ isDestroyed }) => isDestroyed);
+  const most = { truncated: MAX_INVALID_PER_SECOND };
 
-  rubbish?.data(chunk(MAX_INVALID_PER_SECOND));
-  assert.deepEqual(paused(), [false, false, false]);
-  // All that has come is counted, half a second is owed.
-  rubbish?.data(chunk(MAX_INVALID_PER_SECOND / 2));
-  assert.deepEqual(metrics.invalid, { "unknown-encoding": 1.5 * MAX_INVALID_PER_SECOND });
+  bad?.data(concatenate([spans(1), rubbish(MAX_INVALID_PER_SECOND)]));
+  assert.deepEqual([gone(), metrics.invalid], [[false, false, false], most]);
+  // Of what comes in one chunk no more is looked at than that; what came before stays.
+  most.truncated++;
+  bad?.data(concatenate([spans(2), rubbish(1000), spans(5), frame(new Uint8Array(9_000_000))]));
+  assert.deepEqual([gone(), metrics.invalid], [[true, false, false], most]);
+  assert.deepEqual(metrics.disconnected, { "invalid-rate": 1 });
+  const told = log.records.filter(({ message }) => message === "guest disconnected");
+  assert.deepEqual(told.map(({ fields }) => [fields?.["guest"], fields?.["reason"]]), [
+    ["vsock:3:1", "its guest sends more than 10000 invalid payloads a second"],
+  ]);
+
   good?.data(spans(3));
-  other?.data(concatenate([byte, spans(1)]));
-  assert.deepEqual(paused(), [true, false, false]);
-  // The same guest's other connections may not go on with it.
-  good?.data(byte);
-  assert.deepEqual(paused(), [true, true, false]);
-
-  receiver.time += 2_000;
-  (rubbish as Guest).resume("rate");
-  rubbish?.data(chunk(MAX_INVALID_PER_SECOND));
-  assert.deepEqual(paused(), [false, true, false]);
-  rubbish?.data(byte);
-  assert.deepEqual(paused(), [true, true, false]);
-  assert.equal(metrics.rateLimitPauses, 3);
-  const told = messages().filter((message) => message.includes("too many invalid payloads"));
-  assert.equal(told.length, 2);
-  receiver.close();
-  // Nor does it gain by connecting anew.
+  other?.data(concatenate([RUBBISH, spans(1)]));
+  assert.deepEqual(gone(), [true, false, false]);
+  assert.deepEqual(sink.accepted, [3, 3, 1]);
+  assert.equal(metrics.received, 7 + MAX_INVALID_PER_SECOND + 2);
+  // It gains nothing by another connection, or a new one, until it has paid.
+  good?.data(concatenate([RUBBISH, RUBBISH, spans(1)]));
+  assert.deepEqual(gone(), [true, true, false]);
   const again = new FakeConnection("vsock:3:3");
-  receiver.accept(again).data(byte);
-  assert.equal(again.isPaused, true);
+  const guest = receiver.accept(again);
+  guest.data(concatenate([spans(1), RUBBISH, spans(1)]));
+  assert.equal(again.isDestroyed, true);
+  assert.deepEqual(sink.accepted, [3, 3, 1, 1]);
+  receiver.time += 1;
+  const paid = new FakeConnection("vsock:3:4");
+  receiver.accept(paid).data(concatenate([spans(1), rubbish(5), spans(1)]));
+  assert.equal(paid.isDestroyed, false);
+  assert.deepEqual(sink.accepted, [3, 3, 1, 1, 2]);
   receiver.close();
 });
 
-test("an invalid-payload pause ends by itself, and at once when the process stops", async () => {
-  const { receiver } = setUp();
-  const connection = new FakeConnection();
-  const guest = receiver.accept(connection) as Guest;
-  const byte = frame(new Uint8Array(1));
-  const chunk = (count: number) => concatenate(Array<Uint8Array>(count).fill(byte));
-  // A hundred too many: 10 ms.
-  guest.data(chunk(1.01 * MAX_INVALID_PER_SECOND));
-  assert.equal(connection.isPaused, true);
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  assert.equal(connection.isPaused, false);
-  guest.data(chunk(10 * MAX_INVALID_PER_SECOND));
-  assert.equal(connection.isPaused, true);
-  guest.liftRateLimit();
-  assert.equal(connection.isPaused, false);
-  guest.data(chunk(MAX_INVALID_PER_SECOND));
-  assert.equal(connection.isPaused, false);
-  guest.end();
+test("a guest that comes and goes leaves no timer each time, whatever it owes", () => {
+  const { receiver } = setUp({ maxSpansPerSecond: 1 });
+  const timers = new Set<unknown>();
+  const { setTimeout: set, clearTimeout: clear } = globalThis;
+  globalThis.setTimeout = ((...args: Parameters<typeof set>) => {
+    const timer = set(...args);
+    timers.add(timer);
+    return timer;
+  }) as typeof set;
+  globalThis.clearTimeout = ((timer: Parameters<typeof clear>[0]) => {
+    timers.delete(timer);
+    clear(timer);
+  }) as typeof clear;
+  try {
+    const come = () => {
+      const guest = receiver.accept(new FakeConnection("vsock:3:1"));
+      guest.data(concatenate([spans(2), rubbish(100)]));
+      guest.end();
+    };
+    // The log has a timer for each kind of record.
+    for (let i = 0; i < 150; i++) come();
+    const settled = timers.size;
+    for (let i = 0; i < 150; i++) come();
+    assert.equal(timers.size, settled);
+  } finally {
+    Object.assign(globalThis, { setTimeout: set, clearTimeout: clear });
+  }
 });
 
 test("the log tells once that a guest is over its rate", () => {
@@ -309,8 +326,12 @@ test("all connections of a guest share its rate, also those that it makes anew",
   first.guest.end();
   const third = take("vsock:3:3");
   assert.equal(third.isPaused, true);
+  // Of one that comes meanwhile nothing is read at all.
+  const early = new FakeConnection("vsock:3:9");
+  receiver.accept(early);
+  assert.equal(early.isPaused, true);
   assert.equal(take("vsock:4:1").isPaused, false);
-  assert.equal(metrics.rateLimitPauses, 1);
+  assert.equal(metrics.rateLimitPauses, 2);
   receiver.close();
   assert.equal(take("vsock:3:4").isPaused, true);
   // A second and a half pay for the two spans of debt and leave one.

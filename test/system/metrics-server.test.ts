@@ -191,6 +191,7 @@ test("every reason is there from the start, with 0", async () => {
       "idle-timeout": 0,
       "guest-bytes": 0,
       "total-guest-bytes": 0,
+      "invalid-rate": 0,
       "max-guests": 0,
     });
     assert.deepEqual(values("payloads_total"), { bincode: 0, json: 0, otlp: 0 });

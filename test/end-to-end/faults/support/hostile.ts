@@ -110,7 +110,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   }],
   /** Good spans, as fast as they are read. */
   flood: [4, (guest) => again(guest, 0, () => writeSpans(guest, 50, 4000))],
-  /** Payloads that are none, small and as fast as they are read. */
+  /** Payloads that are none, small and as fast as they are read; who is disconnected comes again at once. */
   rubbish: [4, async (guest) => {
     const frames = new Uint8Array(1000 * 16);
     for (let at = 7; at < frames.length; at += 16) frames[at] = 8;
