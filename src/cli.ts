@@ -48,7 +48,7 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     if (error.code === "commander.version") return { kind: "version", text };
     if (error.exitCode === 0) return { kind: "help", text };
     // `help` shows the whole program's for a command that it does not know, and calls that a failure.
-    if (error.code === "commander.help") throw unknownCommand(argv[argv.indexOf("help") + 1] ?? "");
+    if (error.code === "commander.help") throw unknownCommand(argv.at(-1) ?? "");
     throw new UsageError(oneLine(error.message));
   }
   if (command === undefined) throw new Error("no command was chosen");

@@ -248,7 +248,7 @@ function hybridSettings(
   };
   const paths = new Map<string, SocketPath>();
   for (const path of given?.value ?? []) paths.set(JSON.stringify(path), path);
-  const isGiven = paths.size;
+  const givenCount = paths.size;
   for (const path of all ? KATA_SOCKET_PATHS.map(socketPath) : []) {
     const key = JSON.stringify(path);
     if (!paths.has(key)) paths.set(key, path);
@@ -261,7 +261,7 @@ function hybridSettings(
       checkLength(given?.name ?? "", `${path.path}_${common.port}`);
       return { kind: "hybrid", socketPath: path.path, ...common };
     }
-    const optional = index >= isGiven && { optional: true as const };
+    const optional = index >= givenCount && { optional: true as const };
     const except = namesBelow(path.directory, directories);
     return { ...path, ...common, ...(except.length > 0 && { except }), ...optional };
   });

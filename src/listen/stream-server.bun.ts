@@ -159,12 +159,16 @@ class BunStreamServer implements StreamServer {
     if (this.#listener !== undefined || this.#held === undefined) return true;
     try {
       this.#listener = this.#listenAgain();
-      this.#widen(this.#listener);
-      return true;
     } catch (error) {
       this.#handlers.problem("accepting could not be resumed", error);
-      return this.#listener !== undefined;
+      return false;
     }
+    try {
+      this.#widen(this.#listener);
+    } catch (error) {
+      this.#handlers.problem("fewer connections than wished may wait to be accepted", error);
+    }
+    return true;
   }
 
   close(): Promise<void> {

@@ -9,14 +9,14 @@ const HTTP_PORT = "4318";
 /** Where OTLP/HTTP takes traces. */
 const TRACES_PATH = "/v1/traces";
 
-/** A collector's URL: http or https, nothing in it that would be dropped unsaid. */
+/** Where a collector is. */
 export interface Endpoint {
   readonly url: URL;
   /** Whether a port was given; the URL leaves out one that is its scheme's own. */
   readonly hasPort: boolean;
 }
 
-/** A collector's URL, white space around it left out. */
+/** A collector's URL: http or https, nothing in it that would be dropped unsaid but white space around it. */
 export function endpoint(text: string): Endpoint {
   const value = text.trim();
   if (value === "") throw new UsageError("may not be empty");

@@ -71,20 +71,27 @@ function variable(suffix: string): Variable | undefined {
   return undefined;
 }
 
-/** The packages leave out what is no header in silence, and a collector that wants it then refuses everything. */
+/** The packages leave out what is no header, in silence, and a collector that wants it then refuses everything. */
 function checkHeaders(name: string, value: string): void {
   for (const [index, member] of value.split(",").entries()) {
     if (member.trim() === "" || isHeader(member)) continue;
     // Not quoted: a token does not belong in a log.
     throw new ExporterSettingsError(
-      `${name}: number ${index + 1} of its members is not KEY=VALUE: ` +
-        "they are separated by commas, and blanks, commas and % in a value are written as %20, %2C and %25",
+      `${name}: number ${
+        index + 1
+      } of its members is not KEY=VALUE: they are separated by commas, ` +
+        "and blanks, commas, semicolons and % in a value are written as %20, %2C, %3B and %25",
     );
   }
 }
 
+/**
+ * One without a value is left out by the packages on purpose, as from a variable that was not filled in; what follows a
+ * semicolon is metadata to them, which there is none of in headers.
+ */
 function isHeader(member: string): boolean {
-  if (member.indexOf("=") <= 0) return false;
+  const at = member.indexOf("=");
+  if (at < 0 || member.slice(0, at).trim() === "" || member.includes(";")) return false;
   try {
     decodeURIComponent(member);
     return true;

@@ -106,7 +106,7 @@ export function createGrpcExporter(url: string, { concurrency }: ExporterOptions
   const settled: GrpcOptions = {
     ...options,
     url: hostAndPort(url),
-    credentials: () => mended(credentials),
+    credentials: () => unshared(forAddresses(credentials)),
   };
   return new SlotExporter(() => new GrpcSlot(settled), concurrency, options.timeoutMillis);
 }
@@ -124,15 +124,10 @@ interface TlsConnector extends SecureConnector {
 }
 
 /**
- * The same credentials, mended in two places.
- *
- * They equal no others: grpc-js lets clients with equal ones share a connection, and its waiting time after a failure;
- * here a new client is made where a connection of its own is wanted.
- *
- * They work for an IP address too: grpc-js gives it as the server's name, which may not be an address (RFC 6066,
- * section 3) and which Bun refuses. The certificate must be for the address all the same.
+ * The same credentials, for IP addresses too: grpc-js gives an address as the server's name, which may not be one
+ * (RFC 6066, section 3) and which Bun refuses. The certificate must be for the address all the same.
  */
-function mended(credentials: ChannelCredentials): ChannelCredentials {
+function forAddresses(credentials: ChannelCredentials): ChannelCredentials {
   const createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...how) => {
     const connector: TlsConnector = credentials._createSecureConnector(...how);
     const { connectionOptions } = connector;
@@ -144,9 +139,16 @@ function mended(credentials: ChannelCredentials): ChannelCredentials {
     }
     return connector;
   };
+  return Object.create(credentials, { _createSecureConnector: { value: createSecureConnector } });
+}
+
+/**
+ * Credentials equal to no others. grpc-js lets clients with equal ones share a connection, and its waiting time after
+ * a failure; here a new client is made where a connection of its own is wanted.
+ */
+function unshared(credentials: ChannelCredentials): ChannelCredentials {
   const own: ChannelCredentials = Object.create(credentials, {
     _equals: { value: (other: ChannelCredentials) => other === own },
-    _createSecureConnector: { value: createSecureConnector },
   });
   return own;
 }

@@ -27,7 +27,7 @@ const GRPC_REFUSALS: ReadonlyMap<number, string> = new Map([
 /** The variables that grpc-js takes a proxy from, the first of them that is set (grpc-js/src/http_proxy.ts). */
 const PROXY_VARIABLES = ["grpc_proxy", "https_proxy", "http_proxy"];
 
-/** The variable that names the proxy that gRPC goes through; HTTP goes through none. */
+/** The variable that names the proxy that gRPC may go through, unless `no_proxy` names the host; HTTP goes through none. */
 function proxyVariable(protocol: OtlpProtocol): string | undefined {
   if (protocol !== "grpc") return undefined;
   return PROXY_VARIABLES.find((name) => (process.env[name] ?? "") !== "");
@@ -35,8 +35,8 @@ function proxyVariable(protocol: OtlpProtocol): string | undefined {
 
 /**
  * Finds out whether a collector is there: by a connection to its host and port, and by an export request without spans
- * (an empty message is a valid one); of one behind a proxy by the request alone. A receiver that dislikes the empty request, or that is overloaded just now, is
- * there. Rejects with {@link CollectorError}.
+ * (an empty message is a valid one). A receiver that dislikes the empty request, or that is overloaded just now, is
+ * there. So is one behind a proxy, which only the request reaches. Rejects with {@link CollectorError}.
  *
  * @param exporter the exporter that will be used, with its headers and certificates.
  * @param timeoutMs for both steps together, milliseconds.
@@ -52,27 +52,44 @@ export async function probe(
   // The URL class puts an IPv6 address in brackets, and leaves out the scheme's own port.
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
   const portNumber = Number(port || (scheme === "https:" ? 443 : 80));
+  const proxy = proxyVariable(protocol);
+  let unreachable: Error | undefined;
   try {
-    if (proxyVariable(protocol) === undefined) await connectTo(host, portNumber, timeoutMs);
-  } catch (cause) {
-    throw new CollectorError(
-      `no collector at ${url}: start it, or check --otlp-endpoint (--wait-for-collector starts without it)`,
-      { cause },
-    );
+    await connectTo(host, portNumber, proxy === undefined ? timeoutMs : timeoutMs / 2);
+  } catch (error) {
+    unreachable = error as Error;
+    if (proxy === undefined) throw new CollectorError(absent(url, proxy), { cause: unreachable });
   }
   const remaining = Math.max(1, Math.ceil(timeoutMs - (performance.now() - began)));
   const result = await exporter.send(new Uint8Array(), remaining);
   if (result.kind === "success" || result.kind === "partial") return;
-  const problem = diagnose(protocol, url, result.error);
+  if (unreachable !== undefined && statusOf(result.error) === undefined) {
+    throw new CollectorError(absent(url, proxy), { cause: unreachable });
+  }
+  const problem = diagnose(protocol, url, result.error, proxy);
   if (problem !== undefined) throw new CollectorError(problem, { cause: result.error });
   log.warn("the collector is there, but answers the empty request with an error", {
     error: result.error,
   });
 }
 
+function absent(url: string, proxy: string | undefined): string {
+  const where = proxy === undefined ? url : `${url}, nor through the proxy in ${proxy}`;
+  return `no collector at ${where}: start it, or check --otlp-endpoint (--wait-for-collector starts without it)`;
+}
+
+function statusOf(error: Error): number | undefined {
+  return error instanceof ExportError ? error.status : undefined;
+}
+
 /** Why an error means that nothing will be taken there, and what to do; undefined where it does not mean that. */
-function diagnose(protocol: OtlpProtocol, url: string, error: Error): string | undefined {
-  const status = error instanceof ExportError ? error.status : undefined;
+function diagnose(
+  protocol: OtlpProtocol,
+  url: string,
+  error: Error,
+  proxy: string | undefined,
+): string | undefined {
+  const status = statusOf(error);
   const isGrpc = protocol === "grpc";
   // A success with an unreadable rest is no answer of HTTP.
   const isAnswer = status !== undefined && (isGrpc || status >= 300);
@@ -82,7 +99,6 @@ function diagnose(protocol: OtlpProtocol, url: string, error: Error): string | u
       : isGrpc
       ? ["gRPC", "check the endpoint (https:// for TLS), or try --otlp-protocol http/protobuf"]
       : ["HTTP", "check the endpoint, or try --otlp-protocol grpc"];
-    const proxy = proxyVariable(protocol);
     const behind = proxy && `, and the proxy in ${proxy} (no_proxy names hosts to reach without)`;
     return `what listens at ${url} gives no answer over ${over}: ${advice}${behind ?? ""}`;
   }

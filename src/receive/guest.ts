@@ -42,7 +42,7 @@ export class Guest implements GuestReceiver {
   readonly #pauses = new Set<PauseReason>();
   #pausedAt = 0;
   #rateTimer: ReturnType<typeof setTimeout> | undefined;
-  #rateReported = false;
+  #spanRateReported = false;
   /** Set when the process stops. */
   #rateLifted = false;
   #ended = false;
@@ -268,8 +268,8 @@ export class Guest implements GuestReceiver {
     if (wait === 0 || this.#ended) return;
     const { metrics, limits } = this.#owner;
     if (!this.#pauses.has("rate")) metrics.rateLimitPauses++;
-    if (!this.#rateReported) {
-      this.#rateReported = true;
+    if (!this.#spanRateReported) {
+      this.#spanRateReported = true;
       this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
         guest: this.peer,
         limit: limits.maxSpansPerSecond,

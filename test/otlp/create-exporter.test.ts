@@ -119,6 +119,8 @@ for (const protocol of PROTOCOLS) {
           ["a=1,secret", 2],
           ["a=1,,=secret", 3],
           ["a=1, b=%zzsecret ", 2],
+          [" =secret", 1],
+          ["Cookie=a=1;b=secret", 1],
         ] as const
       ) {
         const message = await refused(protocol, HTTP, { [variable]: value });
@@ -127,7 +129,7 @@ for (const protocol of PROTOCOLS) {
         assert.ok(message.startsWith(start), message);
         assert.ok(!message.includes("secret"));
       }
-      for (const value of ["", " ", "a=1", "a=1,b=%20x%2C==,", " a = 1 , b=2;c=3", "a="]) {
+      for (const value of ["", " ", "a=1", "a=1,b=%20x%2C==,", " a = 1 , b=2%3Bc=3", "a="]) {
         assert.deepEqual(await create(protocol, HTTP, { [variable]: value }), [], value);
       }
     }

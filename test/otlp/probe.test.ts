@@ -152,6 +152,11 @@ test("gRPC: a proxy that is not there is named, also where the collector is", as
       });
     }
     await withVariable("http_proxy", gone, async () => {
+      const message = await failure(`http://127.0.0.1:${await freePort()}`, "grpc");
+      assert.match(
+        message,
+        /^no collector at http:\/\/[0-9.:]+, nor through the proxy in http_proxy: start it, .*ECONNREFUSED/,
+      );
       await withVariable("no_proxy", "localhost", async () => {
         assert.deepEqual(await probed(collector.url, "grpc"), []);
       });
