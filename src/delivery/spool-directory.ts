@@ -12,8 +12,8 @@ export interface Owner {
 
 /** Permission bits that let others than the owner in. */
 const OTHERS = 0o077;
-/** Those of a directory that is for everybody, such as /tmp: others may write, or it is sticky (inode(7)). */
-const SHARED = 0o1002;
+/** The sticky bit, of a directory that is for everybody, such as /tmp (inode(7)); an `emptyDir` of Kubernetes' is not. */
+const SHARED = 0o1000;
 
 /**
  * Makes sure that the spool's directory is there, 0700 and owned by the user that the process will run as. To be called

@@ -43,16 +43,19 @@ test("an empty directory is taken over", () =>
   inTemporaryDirectory((parent) => {
     const path = join(parent, "spool");
     fs.mkdirSync(path);
-    fs.chmodSync(path, 0o755);
-    prepareSpoolDirectory(path, HEIR);
-    assert.deepEqual(ownerOf(path), { ...HEIR, mode: 0o700 });
+    for (const mode of [0o755, 0o777, 0o700]) {
+      fs.chmodSync(path, mode);
+      fs.chownSync(path, ME.uid, ME.gid);
+      prepareSpoolDirectory(path, HEIR);
+      assert.deepEqual(ownerOf(path), { ...HEIR, mode: 0o700 });
+    }
   }));
 
 test("an empty directory that is everybody's is not taken over", () =>
   inTemporaryDirectory((parent) => {
     const path = join(parent, "tmp");
     fs.mkdirSync(path);
-    for (const mode of [0o1777, 0o757, 0o1755]) {
+    for (const mode of [0o1777, 0o1755]) {
       fs.chmodSync(path, mode);
       assert.throws(() => prepareSpoolDirectory(path, HEIR), {
         name: "SpoolError",
