@@ -69,5 +69,6 @@ function readStart(stat: string): number | undefined {
 /** How long the machine has been up, ticks, rounded down. */
 export function uptime(proc: string): number {
   const [seconds = ""] = readFileSync(`${proc}/uptime`, "utf8").split(" ");
-  return Math.floor(Number(seconds) * TICKS_PER_SECOND);
+  // It has two digits after the point, so that only the product's own error is rounded away.
+  return Math.round(Number(seconds) * TICKS_PER_SECOND);
 }

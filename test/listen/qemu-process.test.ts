@@ -65,6 +65,15 @@ test("what cannot be read for another reason is told", () => {
   assert.throws(() => readQemuProcess(`${proc.path}/loadavg`, 12), { code: "ENOTDIR" });
 });
 
+test("the time that the machine has been up is exact to the tick", () => {
+  using proc = new FakeProc();
+  // 0.29, 0.57 and 17155.19 times 100 are a little less in binary.
+  for (const ticks of [0, 1, 29, 57, 1_715_519, 123_456_789]) {
+    proc.setUptime(ticks);
+    assert.equal(uptime(proc.path), ticks);
+  }
+});
+
 test("a live process is read, and started before now", async () => {
   // -c and the script are followed by the script's own arguments.
   const child = spawn("/bin/sh", ["-c", "echo; read line", ...qemuArguments(7, "foo")], {
