@@ -2,10 +2,12 @@ import { LONGEST_TIMER_MS } from "../longest-timer.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /**
- * How many invalid payloads a second a guest may send. Refusing one takes 0.5 to 4 µs, and a read brings up to 58,000 of
- * them, so that a guest gets at most a few per cent of a core for rubbish; no agent sends as many spans, good or bad.
+ * How many invalid payloads a guest may send, for long and at once. Refusing one takes 0.5 to 4 µs, and a read brings up
+ * to 58,000 of them: a guest gets at most a few per cent of a core for rubbish, and a few tenths of a second now and
+ * then. No agent sends as many spans, good or bad.
  */
 export const MAX_INVALID_PER_SECOND = 10_000;
+export const MAX_INVALID_AT_ONCE = 100_000;
 
 /** What all connections of one guest use together: a guest gains nothing by making more of them. */
 export class GuestAccount {
@@ -20,7 +22,7 @@ export class GuestAccount {
   /** @param spansPerSecond 0 for no limit. @param now monotonic milliseconds. */
   constructor(spansPerSecond: number, now: number) {
     this.spans = spansPerSecond > 0 ? new TokenBucket(spansPerSecond, now) : undefined;
-    this.invalid = new TokenBucket(MAX_INVALID_PER_SECOND, now);
+    this.invalid = new TokenBucket(MAX_INVALID_PER_SECOND, now, MAX_INVALID_AT_ONCE);
   }
 
   /** Calls `look` once its rates allow as much as a new account's, at once where they do; of several calls the last. */

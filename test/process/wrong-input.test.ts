@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { encodeBincode } from "../wire/support/bincode-encoder.ts";
 import { concatenate, frame } from "../wire/support/fixtures.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { until } from "./support/process.ts";
+import { CLEAN, until } from "./support/process.ts";
 import { Guest, guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, plainRecord, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
@@ -166,6 +166,28 @@ test("a flood of garbage does not flood the log, and every frame of it is counte
   assert.ok(records.length <= 10, `${records.length} records`);
   const suppressed = Number(records.at(-1)?.["suppressed"]);
   assert.equal(records.length - 1 + suppressed, count);
+});
+
+test("a guest that sends nothing but garbage is disconnected in the end; another is not", async () => {
+  await using pipeline = await Pipeline.start(["--metrics", "0"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  using good = await Guest.connect(sandbox.address);
+  await good.write(plainFrames(1, 1));
+  using bad = await Guest.connect(sandbox.address);
+  const garbage = frame(text.encode("garbage"));
+  const flood = concatenate(Array.from({ length: 10_000 }, () => garbage));
+  // A machine so slow that this never comes to 100,000 and 10,000 a second would wait here for good.
+  while (!bad.closed && bad.error === undefined) {
+    await bad.write(flood).catch((error: Error) => bad.error ??= error);
+  }
+  assert.equal(await forwarder.metric("guests_disconnected_total", "invalid-rate"), 1);
+  assert.ok(await forwarder.metric("spans_invalid_total") > 100_000);
+  const { reason } = await forwarder.record("guest disconnected");
+  assert.match(String(reason), /more than 10000 invalid payloads a second/);
+  await good.write(plainFrames(2, 1));
+  await taken(stub, 2);
+  assert.deepEqual(takenIds(stub), plainIds(1, 2));
+  assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
 test("no control character of a guest gets into the log", async () => {

@@ -11,6 +11,16 @@ test("one second's worth may be taken at once, and no more is saved up", () => {
   assert.equal(rested.take(50, 3_600_000), 500);
 });
 
+test("more may be taken at once where it is told so, and comes back at the rate", () => {
+  const bucket = new TokenBucket(100, 0, 1000);
+  assert.equal(bucket.take(1000, 0), 0);
+  assert.equal(bucket.take(1, 0), 10);
+  assert.equal(bucket.untilFull(5010), 5000);
+  assert.equal(bucket.take(500, 5010), 0);
+  assert.equal(bucket.take(1000, 3_600_000), 0);
+  assert.equal(bucket.take(100, 3_600_000), 1000);
+});
+
 test("a debt is paid at the rate, and grows by what is taken meanwhile", () => {
   const bucket = new TokenBucket(10, 0);
   assert.equal(bucket.take(30, 0), 2000);
