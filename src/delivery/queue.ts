@@ -290,15 +290,17 @@ export class BatchQueue {
   /** Brings `paused`, the metrics and the bound up to date with what is here now. */
   #refresh(): void {
     const { settings, metrics, spool } = this.#options;
-    if (settings.whenFull === "drop-oldest") this.#dropFromMemory();
-    else {
+    const drops = settings.whenFull === "drop-oldest";
+    if (drops) this.#dropFromMemory();
+    const level = this.#level();
+    if (!drops) {
       this.#setPaused(
-        this.#level() >= (this.#full ? LOW_WATER : 1),
+        level >= (this.#full ? LOW_WATER : 1),
         this.#pace?.isAhead(this.#memoryBytes) === true,
       );
     }
-    if (this.#dropLog.active && this.#level() < LOW_WATER) this.#dropLog.set(false);
-    metrics.deliveryFill = this.#level();
+    if (this.#dropLog.active && level < LOW_WATER) this.#dropLog.set(false);
+    metrics.deliveryFill = level;
     metrics.queueBytes = this.#memoryBytes;
     metrics.queueBatches = this.length;
     metrics.spoolBytes = spool?.usedBytes ?? 0;

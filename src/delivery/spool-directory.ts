@@ -13,7 +13,7 @@ export interface Owner {
 /** Permission bits that let others than the owner in. */
 const OTHERS = 0o077;
 /** The sticky bit, of a directory that is for everybody, such as /tmp (inode(7)); an `emptyDir` of Kubernetes' is not. */
-const SHARED = 0o1000;
+const STICKY = 0o1000;
 
 /**
  * Makes sure that the spool's directory is there, 0700 and owned by the user that the process will run as. To be called
@@ -65,7 +65,7 @@ function openDirectory(path: string): number {
 function claim(opened: number, path: string, owner: Owner | undefined): void {
   const uid = owner?.uid ?? process.getuid?.() ?? 0;
   const stat = fs.fstatSync(opened);
-  if ((stat.mode & SHARED) !== 0) {
+  if ((stat.mode & STICKY) !== 0) {
     throw new SpoolError(
       "failed",
       `spool directory ${path} is everybody's: give one of its own, such as ${

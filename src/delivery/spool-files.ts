@@ -57,8 +57,9 @@ export function lengthenEmptied(path: string, pageBytes: number): boolean {
   const file = fs.openSync(path, O_RDWR | O_CREAT, 0o600);
   try {
     // Only lengthened, in case another forwarder has just begun to use it: the lock decides later whose it is.
-    if (fs.fstatSync(file).size === EMPTY_BYTES) fs.writeSync(file, Uint8Array.of(0), 0, 1, 0);
-    if (fs.fstatSync(file).size <= EMPTY_BYTES) fs.ftruncateSync(file, pageBytes);
+    const { size } = fs.fstatSync(file);
+    if (size === EMPTY_BYTES) fs.writeSync(file, Uint8Array.of(0), 0, 1, 0);
+    if (size <= EMPTY_BYTES) fs.ftruncateSync(file, pageBytes);
   } finally {
     fs.closeSync(file);
   }

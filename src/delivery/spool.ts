@@ -122,13 +122,12 @@ export class Spool {
       open = openDatabase(path);
     }
     const { database, damagedLog, wasEmptied } = open;
-    if (size === 0 && !wasEmptied) {
-      log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
-    }
     if (wasEmptied) {
       log.error("the spool's file was empty or missing; what its write-ahead log has goes on", {
         file: path,
       });
+    } else if (size === 0) {
+      log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
     }
     if (damagedLog !== undefined) {
       log.error(

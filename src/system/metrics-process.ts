@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
+import { errnoName } from "../../ffi/errors.ts";
 import type { Family } from "./metrics-text.ts";
 
 /**
@@ -51,7 +52,7 @@ function inProc<Value>(read: () => Value): Value | undefined {
   try {
     return read();
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = errnoName(error);
     if (code === "ENOENT" || code === "EACCES" || code === "EPERM") return undefined;
     throw error;
   }

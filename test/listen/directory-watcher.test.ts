@@ -2,9 +2,7 @@ import assert from "node:assert/strict";
 import {
   chmodSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmdirSync,
   symlinkSync,
@@ -15,7 +13,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import { type DirectoryEvent, DirectoryWatcher } from "../../src/listen/directory-watcher.ts";
-import { temporaryDirectory, turns } from "./guests.ts";
+import { inotifies, temporaryDirectory, turns } from "./guests.ts";
 
 const libc = await loadLibc();
 
@@ -147,15 +145,6 @@ test("what is no directory, or is not there, cannot be watched", () => {
 });
 
 test("a closed watcher leaves no descriptor and no handler behind", () => {
-  const inotifies = () =>
-    readdirSync("/proc/self/fd").filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:inotify";
-      } catch {
-        // The listing's own descriptor, which is closed by now.
-        return false;
-      }
-    }).length;
   const [before, handlers] = [inotifies(), process.listenerCount("SIGURG")];
   {
     using _watching = new Watching();

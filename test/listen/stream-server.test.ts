@@ -1,18 +1,13 @@
 import assert from "node:assert/strict";
-import { linkSync, readdirSync } from "node:fs";
+import { linkSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadStreamServers, type StreamServer } from "../../src/listen/stream-server.ts";
-import { dial, temporaryDirectory, turns } from "./guests.ts";
-
-/** How many files this process has open. */
-function openFiles(): number {
-  return readdirSync("/proc/self/fd").length;
-}
+import { dial, openDescriptors, temporaryDirectory, turns } from "./guests.ts";
 
 /** Waits until so many files are open: runtimes close them in their own time. */
 async function filesBecome(expected: number): Promise<void> {
-  while (openFiles() !== expected) await turns(1);
+  while (openDescriptors() !== expected) await turns(1);
 }
 
 test("a server takes one descriptor, paused or not, however often it has been paused", async () => {
@@ -29,7 +24,7 @@ test("a server takes one descriptor, paused or not, however often it has been pa
     },
     problem: (message: string, error: unknown) => void problems.push(message, error),
   };
-  const before = openFiles();
+  const before = openDescriptors();
   const server: StreamServer = servers.unix(bound, handlers);
   linkSync(bound, path);
   const listening = before + 1;

@@ -6,7 +6,6 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
-  readlinkSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -21,7 +20,17 @@ import type { ListenerOptions } from "../../src/listen/guest-server.ts";
 import { HybridListener } from "../../src/listen/hybrid-listener.ts";
 import { TemplateListener, type TemplateSettings } from "../../src/listen/template-listener.ts";
 import { NEEDS_ROOT } from "../system/support/privileges.ts";
-import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
+import {
+  bytesOf,
+  dial,
+  Guests,
+  inotifies,
+  openDescriptors,
+  options,
+  send,
+  temporaryDirectory,
+  turns,
+} from "./guests.ts";
 
 const SOCKET = "vm.sock_7";
 
@@ -443,8 +452,7 @@ test("a socket that somebody removed is made again when its sandbox is looked at
 });
 
 test("five hundred sandboxes at once, and none is left of them", async () => {
-  const descriptors = () => readdirSync("/proc/self/fd").length;
-  const before = descriptors();
+  const before = openDescriptors();
   {
     await using node = new Node({ between: ["root"] });
     await node.start();
@@ -461,7 +469,7 @@ test("five hundred sandboxes at once, and none is left of them", async () => {
     while (node.using.budget.used > 0) await turns(1);
     assert.deepEqual(node.told, []);
   }
-  while (descriptors() > before) await turns(1);
+  while (openDescriptors() > before) await turns(1);
 });
 
 test("a stop removes all sockets, and takes in who has found one before", async () => {
@@ -544,15 +552,6 @@ test("what it may only do with privilege it does with it, and nothing else", asy
 });
 
 test("it leaves no watch and no timer behind", async () => {
-  const inotifies = () =>
-    readdirSync("/proc/self/fd").filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:inotify";
-      } catch {
-        // The listing's own descriptor, which is closed by now.
-        return false;
-      }
-    }).length;
   const before = inotifies();
   {
     await using node = new Node();

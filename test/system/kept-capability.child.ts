@@ -14,22 +14,12 @@ import {
 } from "node:fs";
 import { readdir } from "node:fs/promises";
 import process from "node:process";
-import { errnoName } from "../../ffi/errors.ts";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges } from "../../src/system/privileges.ts";
+import { attempt } from "./support/attempt.ts";
 
 const [, , directory = "", group = ""] = process.argv;
 const gid = Number(group);
-
-/** The errno's name that an action fails with; "done" if it does not. */
-function attempt(action: () => unknown): string {
-  try {
-    action();
-    return "done";
-  } catch (error) {
-    return errnoName(error) ?? String(error);
-  }
-}
 
 /** The effective set of this thread, as the kernel has it, low half. */
 function effective(): number {

@@ -9,22 +9,12 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { Worker } from "node:worker_threads";
-import { errnoName } from "../../ffi/errors.ts";
 import { loadLibc } from "../../ffi/libc.ts";
 import { createListener } from "../../src/listen/create-listener.ts";
 import { DescriptorBudget } from "../../src/listen/descriptor-budget.ts";
 import { openPrivileges } from "../../src/system/privileges.ts";
 import { SECCOMP_ARCHITECTURES } from "../../src/system/seccomp.ts";
-
-/** The errno's name that an action fails with; "done" if it does not. */
-function attempt(action: () => unknown): string {
-  try {
-    action();
-    return "done";
-  } catch (error) {
-    return errnoName(error) ?? String(error);
-  }
-}
+import { attempt } from "./support/attempt.ts";
 
 const WORKER = `const { parentPort } = require("node:worker_threads");
 parentPort.on("message", (number) => parentPort.postMessage(number * 2));`;

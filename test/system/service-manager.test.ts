@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync, unlinkSync } from "node:fs";
+import { mkdtempSync, rmSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { describeError } from "../../src/log.ts";
 import { connectServiceManager } from "../../src/system/service-manager.ts";
+import { openDescriptors } from "../listen/guests.ts";
 import { type RecordingLogger, recordingLogger } from "../support/recording-logger.ts";
 import { NotifyReceiver } from "./support/notify-receiver.ts";
 
@@ -154,7 +155,7 @@ test("a manager that goes away is logged once and then left alone", async () => 
 });
 
 test("without a service manager nothing is opened and nothing happens", async () => {
-  const before = readdirSync("/proc/self/fd").length;
+  const before = openDescriptors();
   for (const environment of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "1000" }]) {
     const manager = await connectServiceManager(environment, quiet);
     manager.ready("up");
@@ -162,7 +163,7 @@ test("without a service manager nothing is opened and nothing happens", async ()
     manager.stopping("stopping", 1000);
     manager.close();
   }
-  assert.equal(readdirSync("/proc/self/fd").length, before);
+  assert.equal(openDescriptors(), before);
 });
 
 test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves nothing open", async () => {
@@ -173,7 +174,7 @@ test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves 
     ["/nonexistent/notify", "connect: ENOENT"],
     [abstractName(), "connect: ECONNREFUSED"],
   ];
-  const before = readdirSync("/proc/self/fd").length;
+  const before = openDescriptors();
   for (const [name, reason] of wrong) {
     const log = recordingLogger();
     const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
@@ -184,5 +185,5 @@ test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves 
       `service manager cannot be reached: it will not be told of anything (${reason})`,
     ]);
   }
-  assert.equal(readdirSync("/proc/self/fd").length, before);
+  assert.equal(openDescriptors(), before);
 });
