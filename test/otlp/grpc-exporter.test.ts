@@ -184,6 +184,8 @@ test("a collector that is away is tried anew each time, and found when it is bac
   const exporter = await open();
   await exporter.send(pattern(1));
   await receiver.shut();
+  // Until the client knows: a request on the connection that has just ended fails in another way, and is retryable too.
+  await new Promise((resolve) => setTimeout(resolve, 100));
   for (let i = 0; i < 5; i++) {
     const error = errorOf(await exporter.send(pattern(2)), "retryable");
     assert.match(error.message, /^gRPC UNAVAILABLE: /);
