@@ -1,26 +1,26 @@
-import { DeadLetterFile } from "./delivery/dead-letter.ts";
-import { deadLetterLine } from "./delivery/dead-letter-line.ts";
-import { Delivery } from "./delivery/delivery.ts";
-import { DumpSink, type DumpWriter } from "./delivery/dump-sink.ts";
-import type { SpanSink } from "./delivery/sink.ts";
-import { prepareSpoolDirectory } from "./delivery/spool-directory.ts";
-import { createListener } from "./listen/create-listener.ts";
-import { DescriptorBudget, openFileLimit } from "./listen/descriptor-budget.ts";
-import type { GuestConnection, GuestReceiver, Listener } from "./listen/listener.ts";
-import { neededLater } from "./listen/needed-later.ts";
-import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./log.ts";
-import { Metrics } from "./metrics.ts";
-import { createExporter } from "./otlp/create-exporter.ts";
+import { DeadLetterFile } from "./exporters/dead-letter.ts";
+import { deadLetterLine } from "./exporters/dead-letter-line.ts";
+import { Delivery } from "./queue/delivery.ts";
+import { DumpSink, type DumpWriter } from "./exporters/dump-sink.ts";
+import type { SpanSink } from "./pipeline/sink.ts";
+import { prepareSpoolDirectory } from "./queue/spool/spool-directory.ts";
+import { createListener } from "./receivers/vsock/create-listener.ts";
+import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
+import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
+import { neededLater } from "./receivers/vsock/needed-later.ts";
+import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
+import { Metrics } from "./pipeline/metrics.ts";
+import { createExporter } from "./exporters/create-exporter.ts";
 import { jsonLine, textRecord } from "./otlp/record-text.ts";
-import { probe } from "./otlp/probe.ts";
+import { probe } from "./exporters/probe.ts";
 import type { TraceContext } from "./options/traceparent.ts";
-import { Receiver } from "./receive/receiver.ts";
-import { RootLinks } from "./self-trace/root-links.ts";
-import { NO_SELF_TRACE, type SelfTrace } from "./self-trace/self-trace.ts";
-import type { Settings } from "./settings.ts";
-import { type Capacities, figures } from "./system/metrics-families.ts";
-import type { MetricsServer } from "./system/metrics-server.ts";
-import { openPrivileges, type Privileges } from "./system/privileges.ts";
+import { Receiver } from "./receivers/vsock/receiver.ts";
+import { RootLinks } from "./processors/root-links.ts";
+import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
+import type { Settings } from "./options/settings.ts";
+import { type Capacities, figures } from "./telemetry/metrics-families.ts";
+import type { MetricsServer } from "./telemetry/metrics-server.ts";
+import { openPrivileges, type Privileges } from "./host/privileges.ts";
 
 /** How long the collector may take to show itself at the start, milliseconds. */
 const PROBE_TIMEOUT_MS = 5_000;
@@ -242,7 +242,7 @@ async function prepareSelfTrace(settings: Settings, log: Logger): Promise<SelfTr
   if (selfTrace === undefined) return NO_SELF_TRACE;
   const began = Date.now();
   // Loaded only here: whoever has no use for the SDK does not pay for it.
-  const { openSelfTrace } = await import("./self-trace/tracer.ts");
+  const { openSelfTrace } = await import("./telemetry/tracer.ts");
   const exporter = await createExporter(otlp, log.of("otlp"), { concurrency: 1 });
   const own = { settings: selfTrace, resourceAttributes, exporter, began };
   return openSelfTrace({ ...own, log: log.of("self-trace") });
@@ -253,7 +253,7 @@ async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log
   const { maxBytes } = queue.spool;
   const directory = prepareSpoolDirectory(queue.spool.directory, owner);
   // Loaded only here: most of its weight is SQLite.
-  const { Spool } = await import("./delivery/spool.ts");
+  const { Spool } = await import("./queue/spool/spool.ts");
   return () => Spool.open(directory, maxBytes, log.of("delivery"));
 }
 
@@ -264,7 +264,7 @@ async function startMetrics(
   notReady: () => string | undefined,
 ): Promise<MetricsServer | undefined> {
   if (settings.metrics === undefined) return undefined;
-  const { startMetricsServer } = await import("./system/metrics-server.ts");
+  const { startMetricsServer } = await import("./telemetry/metrics-server.ts");
   const server = await startMetricsServer(settings.metrics, {
     metrics,
     capacities: capacities(settings),

@@ -1,16 +1,16 @@
 import process from "node:process";
 import { errnoName } from "../ffi/errors.ts";
-import { type Command, parseCommandLine } from "./cli.ts";
-import { DumpOutput } from "./dump-output.ts";
+import { type Command, parseCommandLine } from "./options/cli.ts";
+import { DumpOutput } from "./exporters/dump-output.ts";
 import { type Forwarder, startForwarder } from "./forwarder.ts";
-import { LineWriter } from "./line-writer.ts";
-import { createLogger, describeError, type Logger, printable } from "./log.ts";
-import { nonBlocking } from "./non-blocking.ts";
-import type { Settings } from "./settings.ts";
-import { isIgnored } from "./system/ignored-signals.ts";
-import { startNoLaterThreads } from "./system/later-threads.ts";
-import { connectServiceManager } from "./system/service-manager.ts";
-import { COMMIT } from "./version.ts";
+import { LineWriter } from "./base/line-writer.ts";
+import { createLogger, describeError, type Logger, printable } from "./base/log.ts";
+import { nonBlocking } from "./host/non-blocking.ts";
+import type { Settings } from "./options/settings.ts";
+import { isIgnored } from "./host/ignored-signals.ts";
+import { startNoLaterThreads } from "./host/later-threads.ts";
+import { connectServiceManager } from "./host/service-manager.ts";
+import { COMMIT } from "./base/version.ts";
 
 /** The process's exit codes, as its users' scripts read them. */
 const EXIT = { clean: 0, failedStart: 1, lost: 2 } as const;

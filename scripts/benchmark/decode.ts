@@ -2,8 +2,8 @@ import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { FRAME_HEADER_BYTES, FrameReader } from "../../src/wire/frame-reader.ts";
-import { PayloadDecoder } from "../../src/wire/payload-decoder.ts";
+import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
+import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { fixturePath, joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
 import { median } from "./machine.ts";
 

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
-import { printable } from "../log.ts";
-import { LONGEST_TIMER_MS } from "../longest-timer.ts";
+import { printable } from "../base/log.ts";
+import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
 
 /** A command line or an environment that cannot be obeyed: one line that says what, where and what to do. Exit code 1. */
 export class UsageError extends Error {

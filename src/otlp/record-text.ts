@@ -1,4 +1,4 @@
-import { jsonText, printable } from "../log.ts";
+import { jsonText, printable } from "../base/log.ts";
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "./span-record.ts";
 
 /** `Span.SpanKind` and `Status.StatusCode` (opentelemetry/proto/trace/v1/trace.proto) by their numbers. */

@@ -8,8 +8,8 @@ import {
   shares,
 } from "../../scripts/benchmark/frames.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { FRAME_HEADER_BYTES, FrameReader } from "../../src/wire/frame-reader.ts";
-import { PayloadDecoder } from "../../src/wire/payload-decoder.ts";
+import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
+import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 
 const ENCODINGS: readonly LoadEncoding[] = ["bincode", "json"];
 

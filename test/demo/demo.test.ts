@@ -10,9 +10,9 @@ import { runDemo, type StartForwarder } from "../../src/demo/demo.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
 import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
-import { sandboxIdentity } from "../../src/listen/identity.ts";
-import { FrameReader } from "../../src/wire/frame-reader.ts";
-import { PayloadDecoder } from "../../src/wire/payload-decoder.ts";
+import { sandboxIdentity } from "../../src/receivers/vsock/identity.ts";
+import { FrameReader } from "../../src/decode/frame-reader.ts";
+import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 
 /** What a forwarder may do wrong. */
 interface Faults {

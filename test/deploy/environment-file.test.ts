@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseCommandLine } from "../../src/cli.ts";
+import { parseCommandLine } from "../../src/options/cli.ts";
 import { environmentNames } from "../../src/options/option.ts";
 import { OPTIONS } from "../../src/options/table.ts";
 import { environmentFile } from "./environment-file.ts";

@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { parseCommandLine } from "../../src/cli.ts";
+import { parseCommandLine } from "../../src/options/cli.ts";
 import { environmentNames } from "../../src/options/option.ts";
 import { OPTIONS } from "../../src/options/table.ts";
-import { VERSION } from "../../src/version.ts";
+import { VERSION } from "../../src/base/version.ts";
 
 const FOLDER = fileURLToPath(new URL("../../deploy/kubernetes", import.meta.url));
 

@@ -12,7 +12,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Daemon, eventually } from "../collector/daemon.ts";
 import { parseSpans } from "../collector/spans.ts";
-import { fixture, frame, splitFrames } from "../wire/support/fixtures.ts";
+import { fixture, frame, splitFrames } from "../decode/support/fixtures.ts";
 
 const { KTF_WORK: work = "", KTF_OTELCOL: otelcol = "", KTF_EXECUTABLE: executable = "" } =
   process.env;

@@ -3,12 +3,12 @@ import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { jsonLine } from "../../src/otlp/record-text.ts";
 import { countSpans, halve, RequestBuilder } from "../../src/otlp/request.ts";
 import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
-import { FrameReader } from "../../src/wire/frame-reader.ts";
-import { type Encoding, PayloadDecoder } from "../../src/wire/payload-decoder.ts";
-import { WireError } from "../../src/wire/wire-error.ts";
-import { decodeEncodedSpans } from "../wire/support/decode-span.ts";
-import { frame } from "../wire/support/fixtures.ts";
-import type { Random } from "../wire/support/random.ts";
+import { FrameReader } from "../../src/decode/frame-reader.ts";
+import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { WireError } from "../../src/decode/wire-error.ts";
+import { decodeEncodedSpans } from "../decode/support/decode-span.ts";
+import { frame } from "../decode/support/fixtures.ts";
+import type { Random } from "../decode/support/random.ts";
 
 const MAX_FRAME_BYTES = 64 * 1024;
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
-import { Random } from "../wire/support/random.ts";
+import { Random } from "../decode/support/random.ts";
 import { Checker, type Outcome } from "./check.ts";
 import { loadSeeds, mutated } from "./seeds.ts";
 

@@ -1,11 +1,11 @@
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
-import { decodeBincode } from "../../src/wire/bincode.ts";
-import { readBincode } from "../wire/support/bincode-reference.ts";
-import { fixture, FIXTURE_FOLDERS, FIXTURES, splitFrames } from "../wire/support/fixtures.ts";
-import { mutatedJson } from "../wire/support/json-mutations.ts";
-import { EXTREME_LENGTHS, scrambled } from "../wire/support/mutations.ts";
-import type { Random } from "../wire/support/random.ts";
+import { decodeBincode } from "../../src/decode/bincode/bincode.ts";
+import { readBincode } from "../decode/support/bincode-reference.ts";
+import { fixture, FIXTURE_FOLDERS, FIXTURES, splitFrames } from "../decode/support/fixtures.ts";
+import { mutatedJson } from "../decode/support/json-mutations.ts";
+import { EXTREME_LENGTHS, scrambled } from "../decode/support/mutations.ts";
+import type { Random } from "../decode/support/random.ts";
 
 /** Payloads that are spans, in each encoding, and what a bincode payload's length fields' offsets are. */
 export interface Seeds {

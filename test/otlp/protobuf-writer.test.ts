@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ProtobufWriter, varintSize } from "../../src/otlp/protobuf-writer.ts";
-import { readFields } from "../wire/support/protobuf-reader.ts";
+import { readFields } from "../decode/support/protobuf-reader.ts";
 
 function written(write: (writer: ProtobufWriter) => void): Uint8Array {
   const writer = new ProtobufWriter(1);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { jsonLine, textRecord } from "../../src/otlp/record-text.ts";
-import { fixture, FIXTURES } from "../wire/support/fixtures.ts";
+import { fixture, FIXTURES } from "../decode/support/fixtures.ts";
 import { attribute, spanField } from "./support/encoded.ts";
 import { plainSpan } from "./support/expected.ts";
 import { encode, type PlainMessage } from "./support/otlp-proto.ts";

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { connect, createServer } from "node:net";
-import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
-import { listen } from "../otlp/support/http-receiver.ts";
+import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
+import { listen } from "../exporters/support/http-receiver.ts";
 import { CollectorStub, decodeRequest, type ReceivedSpan } from "../support/collector-stub.ts";
-import { encodeBincode } from "../wire/support/bincode-encoder.ts";
-import { frame } from "../wire/support/fixtures.ts";
+import { encodeBincode } from "../decode/support/bincode-encoder.ts";
+import { frame } from "../decode/support/fixtures.ts";
 import { Forwarder, fromEnvironment, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
 import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
-import { listen } from "../otlp/support/http-receiver.ts";
-import { encodeBincode } from "../wire/support/bincode-encoder.ts";
-import { FIXTURES, frame } from "../wire/support/fixtures.ts";
+import { listen } from "../exporters/support/http-receiver.ts";
+import { encodeBincode } from "../decode/support/bincode-encoder.ts";
+import { FIXTURES, frame } from "../decode/support/fixtures.ts";
 import {
   type AttributeRecord,
   type EventRecord,
   type OtlpRecord,
   sortedByKey,
-} from "../wire/support/span-record.ts";
+} from "../decode/support/span-record.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { CLEAN, LOST, Running, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";

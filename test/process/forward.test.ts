@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { decodeRequest } from "../support/collector-stub.ts";
-import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
-import { FIXTURES } from "../wire/support/fixtures.ts";
+import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
+import { FIXTURES } from "../decode/support/fixtures.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
 import { CLEAN, until } from "./support/process.ts";

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseThreadStatus } from "../../src/system/thread-status.ts";
+import { parseThreadStatus } from "../../src/host/thread-status.ts";
 import { NOBODY } from "./support/as-nobody.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { Node } from "./support/node.ts";

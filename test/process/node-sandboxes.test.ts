@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { decodeResource } from "../wire/support/decode-span.ts";
+import { decodeResource } from "../decode/support/decode-span.ts";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { descriptorsOf, Node, residentMiB } from "./support/node.ts";
 import { startStub } from "./support/pipeline.ts";

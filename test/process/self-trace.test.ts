@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { setTimeout as sleep } from "node:timers/promises";
-import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
-import { accept, HttpReceiver } from "../otlp/support/http-receiver.ts";
-import { type OwnSpan, ownSpans } from "../self-trace/support/own-spans.ts";
+import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
+import { accept, HttpReceiver } from "../exporters/support/http-receiver.ts";
+import { type OwnSpan, ownSpans } from "../telemetry/support/own-spans.ts";
 import type { CollectorStub } from "../support/collector-stub.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";

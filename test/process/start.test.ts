@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { listen } from "../otlp/support/http-receiver.ts";
+import { listen } from "../exporters/support/http-receiver.ts";
 import { CollectorStub } from "../support/collector-stub.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";

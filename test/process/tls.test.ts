@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { chmodSync, writeFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
-import { CA, CLIENT, SERVER } from "../otlp/support/certificates.ts";
-import { GrpcReceiver } from "../otlp/support/grpc-receiver.ts";
-import { HttpReceiver } from "../otlp/support/http-receiver.ts";
+import { CA, CLIENT, SERVER } from "../exporters/support/certificates.ts";
+import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
+import { HttpReceiver } from "../exporters/support/http-receiver.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import { Forwarder, fromEnvironment } from "./support/forwarder.ts";
 import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { concatenate, frame } from "../wire/support/fixtures.ts";
+import { concatenate, frame } from "../decode/support/fixtures.ts";
 import type { Answer } from "../support/collector-stub.ts";
 import type { Figures } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { encodeBincode } from "../wire/support/bincode-encoder.ts";
-import { concatenate, frame } from "../wire/support/fixtures.ts";
+import { encodeBincode } from "../decode/support/bincode-encoder.ts";
+import { concatenate, frame } from "../decode/support/fixtures.ts";
 import { Pipeline } from "./support/pipeline.ts";
 import { CLEAN, until } from "./support/process.ts";
 import { Guest, guestLife } from "./support/sandbox.ts";

@@ -3,19 +3,19 @@ import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { decodeBincode } from "../../../src/wire/bincode.ts";
-import { decodeJson } from "../../../src/wire/json.ts";
-import { WireError } from "../../../src/wire/wire-error.ts";
-import { encodeBincode } from "../../wire/support/bincode-encoder.ts";
-import { decodeEncodedSpans } from "../../wire/support/decode-span.ts";
-import { concatenate, fixture, FIXTURES, frame } from "../../wire/support/fixtures.ts";
-import { encodeJson } from "../../wire/support/json-encoder.ts";
-import { mutatedJson, replacedValue } from "../../wire/support/json-mutations.ts";
-import { changedBytes, extremeLengths, scrambled } from "../../wire/support/mutations.ts";
-import { readBincode } from "../../wire/support/bincode-reference.ts";
-import { tightSpans } from "../../wire/support/otlp-tight-spans.ts";
-import { RandomSpans } from "../../wire/support/random-span.ts";
-import { asOtlp, asRecorded, type SpanRecord } from "../../wire/support/span-record.ts";
+import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
+import { decodeJson } from "../../../src/decode/json/json.ts";
+import { WireError } from "../../../src/decode/wire-error.ts";
+import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
+import { decodeEncodedSpans } from "../../decode/support/decode-span.ts";
+import { concatenate, fixture, FIXTURES, frame } from "../../decode/support/fixtures.ts";
+import { encodeJson } from "../../decode/support/json-encoder.ts";
+import { mutatedJson, replacedValue } from "../../decode/support/json-mutations.ts";
+import { changedBytes, extremeLengths, scrambled } from "../../decode/support/mutations.ts";
+import { readBincode } from "../../decode/support/bincode-reference.ts";
+import { tightSpans } from "../../decode/support/otlp-tight-spans.ts";
+import { RandomSpans } from "../../decode/support/random-span.ts";
+import { asOtlp, asRecorded, type SpanRecord } from "../../decode/support/span-record.ts";
 
 // The decoders against the crates that agents use, opentelemetry 0.14 with serde_json and bincode 1.3: what they refuse
 // is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is how many payloads of each kind.

@@ -5,7 +5,7 @@ import type { Answer } from "../../support/collector-stub.ts";
 import { until } from "../../process/support/process.ts";
 import { plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
-import { Random } from "../../wire/support/random.ts";
+import { Random } from "../../decode/support/random.ts";
 import { assertEquation } from "./support/equation.ts";
 import { fromEnvironment, report } from "./support/report.ts";
 import { spooled, Stage } from "./support/stage.ts";

@@ -7,7 +7,7 @@ import { until } from "../../process/support/process.ts";
 import { guestLife, Sandbox } from "../../process/support/sandbox.ts";
 import { plainFrames, plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
-import { Random } from "../../wire/support/random.ts";
+import { Random } from "../../decode/support/random.ts";
 import { assertEquation } from "./support/equation.ts";
 import { fromEnvironment, report } from "./support/report.ts";
 import { spooled, Stage } from "./support/stage.ts";

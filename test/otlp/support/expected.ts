@@ -1,7 +1,7 @@
 import { type Attributes, SpanKind, type TraceState } from "@opentelemetry/api";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace-base";
-import type { SpanRecord as Expected, ValueRecord } from "../../wire/support/span-record.ts";
+import type { SpanRecord as Expected, ValueRecord } from "../../decode/support/span-record.ts";
 import type { PlainMessage } from "./otlp-proto.ts";
 
 /** A recorded span as protobufjs takes it, exact in every bit; without its resource. */

@@ -1,4 +1,4 @@
-import { readExposition, type ReadFamily } from "../../system/support/exposition.ts";
+import { readExposition, type ReadFamily } from "../../telemetry/support/exposition.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { type Exit, Running, type RunOptions, until } from "./process.ts";
 

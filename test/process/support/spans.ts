@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import type { CollectorStub, ReceivedSpan } from "../../support/collector-stub.ts";
 import { plainSpan } from "../../otlp/support/expected.ts";
 import { encode, type PlainMessage } from "../../otlp/support/otlp-proto.ts";
-import { encodeBincode } from "../../wire/support/bincode-encoder.ts";
-import { decodeResource, decodeSpan, type Strictness } from "../../wire/support/decode-span.ts";
-import { fixture, type FixtureName, frame } from "../../wire/support/fixtures.ts";
+import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
+import { decodeResource, decodeSpan, type Strictness } from "../../decode/support/decode-span.ts";
+import { fixture, type FixtureName, frame } from "../../decode/support/fixtures.ts";
 import {
   asOtlp,
   asRecorded,
@@ -13,7 +13,7 @@ import {
   type OtlpRecord,
   sortedByKey,
   type SpanRecord,
-} from "../../wire/support/span-record.ts";
+} from "../../decode/support/span-record.ts";
 import { until } from "./process.ts";
 
 /** How a set's payloads are written. */

@@ -6,7 +6,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Guest } from "../../../process/support/sandbox.ts";
 import { plainFrames } from "../../../process/support/spans.ts";
-import { Random } from "../../../wire/support/random.ts";
+import { Random } from "../../../decode/support/random.ts";
 
 /** What a process of hostile guests says at its end. */
 export interface Done {

@@ -1,0 +1,189 @@
+import { varintSize } from "../../otlp/protobuf-writer.ts";
+import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import * as tag from "../../otlp/trace-fields.ts";
+import type { BincodePayload } from "./bincode-payload.ts";
+
+// `Value` and `Array` of opentelemetry 0.14, in the order of their variants (2 is F64); `Array` ends before itself.
+const BOOL = 0;
+const I64 = 1;
+const STRING = 3;
+const ARRAY = 4;
+
+/**
+ * Turns a map of attributes into `field`s; of two entries with one key the later one stays. Returns the place after what
+ * was written; the payload's `at` is where the map ends.
+ */
+export function attributeMap(
+  payload: BincodePayload,
+  writer: ProtobufWriter,
+  at: number,
+  out: number,
+  field: number,
+): number {
+  const { map } = payload;
+  map.begin(writer);
+  let left = payload.length(at, "attributes");
+  for (at += 8; left > 0; left--) {
+    const fieldStart = out;
+    out = attribute(payload, writer, at, out, field);
+    map.add(fieldStart, payload.keyStart, payload.keyLength);
+    at = payload.at;
+  }
+  payload.at = at;
+  writer.position = out;
+  map.end();
+  return writer.position;
+}
+
+/** Turns a sequence of attributes into `field`s, likewise; keys may repeat. */
+export function attributes(
+  payload: BincodePayload,
+  writer: ProtobufWriter,
+  at: number,
+  out: number,
+  field: number,
+): number {
+  let left = payload.length(at, "attributes");
+  for (at += 8; left > 0; left--) {
+    out = attribute(payload, writer, at, out, field);
+    at = payload.at;
+  }
+  payload.at = at;
+  return out;
+}
+
+/** Turns a key and a value into a `field` of type `KeyValue`, likewise. */
+function attribute(
+  payload: BincodePayload,
+  writer: ProtobufWriter,
+  at: number,
+  out: number,
+  field: number,
+): number {
+  const { source, output } = payload;
+  const length = payload.length(at, "attribute key");
+  const key = at + 8;
+  at = key + length;
+  const variant = payload.variant(at, ARRAY + 1, "value");
+  at += 4;
+  if (variant === ARRAY) return arrayAttribute(payload, writer, at, key, length, out, field);
+
+  // The value is read before anything is written, because its size is part of the lengths in front of the key.
+  let low = 0;
+  let high = 0;
+  let size;
+  if (variant === STRING) {
+    low = payload.length(at, "string value");
+    at += 8;
+    size = 1 + varintSize(low) + low;
+  } else if (variant === BOOL) {
+    low = payload.flag(at, "bool value");
+    at++;
+    size = 2;
+  } else {
+    payload.need(at, 8, "value");
+    low = source.getInt32(at, true);
+    high = source.getInt32(at + 4, true);
+    at += 8;
+    size = variant === I64 ? 1 + varint64Size(low, high) : 9;
+  }
+
+  const keySize = length === 0 ? 0 : 1 + varintSize(length) + length;
+  output[out] = field;
+  out = payload.varint(out + 1, keySize + 1 + varintSize(size) + size);
+  out = payload.text(key, length, out, tag.KEY_VALUE_KEY);
+  payload.keyStart = out - length;
+  payload.keyLength = length;
+  output[out] = tag.KEY_VALUE_VALUE;
+  out = payload.varint(out + 1, size);
+  if (variant === STRING) {
+    output[out] = tag.ANY_VALUE_STRING;
+    out = payload.varint(out + 1, low);
+    payload.copyText(at, low, out);
+    at += low;
+    out += low;
+  } else if (variant === BOOL) {
+    output[out] = tag.ANY_VALUE_BOOL;
+    output[out + 1] = low;
+    out += 2;
+  } else if (variant === I64) {
+    output[out] = tag.ANY_VALUE_INT;
+    out = payload.varint64(out + 1, low, high);
+  } else {
+    output[out] = tag.ANY_VALUE_DOUBLE;
+    out = payload.fixed64(out + 1, low, high);
+  }
+  payload.at = at;
+  return out;
+}
+
+/** The same for an array, whose size is not known before it is written. */
+function arrayAttribute(
+  payload: BincodePayload,
+  writer: ProtobufWriter,
+  at: number,
+  key: number,
+  length: number,
+  out: number,
+  field: number,
+): number {
+  writer.position = out;
+  const keyValue = writer.openMessage(field);
+  out = payload.text(key, length, writer.position, tag.KEY_VALUE_KEY);
+  const keyEnd = out;
+  writer.position = out;
+  const value = writer.openMessage(tag.KEY_VALUE_VALUE);
+  const array = writer.openMessage(tag.ANY_VALUE_ARRAY);
+  writer.position = arrayItems(payload, at, writer.position);
+  writer.closeMessage(array);
+  writer.closeMessage(value);
+  payload.keyStart = keyEnd - length + writer.closeMessage(keyValue);
+  payload.keyLength = length;
+  return writer.position;
+}
+
+/** Turns an array, whose variant is at `at`, into the values of an `ArrayValue`. */
+function arrayItems(payload: BincodePayload, at: number, out: number): number {
+  const { source, output } = payload;
+  const variant = payload.variant(at, ARRAY, "array");
+  let left = payload.length(at + 4, "array");
+  at += 12;
+  for (; left > 0; left--) {
+    output[out++] = tag.ARRAY_VALUE_VALUES;
+    if (variant === BOOL) {
+      output[out] = 2;
+      output[out + 1] = tag.ANY_VALUE_BOOL;
+      output[out + 2] = payload.flag(at, "bool value");
+      out += 3;
+      at++;
+    } else if (variant === STRING) {
+      const length = payload.length(at, "string value");
+      at += 8;
+      out = payload.varint(out, 1 + varintSize(length) + length);
+      output[out] = tag.ANY_VALUE_STRING;
+      out = payload.varint(out + 1, length);
+      payload.copyText(at, length, out);
+      at += length;
+      out += length;
+    } else {
+      payload.need(at, 8, "value");
+      const low = source.getInt32(at, true);
+      const high = source.getInt32(at + 4, true);
+      at += 8;
+      output[out] = variant === I64 ? 1 + varint64Size(low, high) : 9;
+      output[out + 1] = variant === I64 ? tag.ANY_VALUE_INT : tag.ANY_VALUE_DOUBLE;
+      out = variant === I64
+        ? payload.varint64(out + 2, low, high)
+        : payload.fixed64(out + 2, low, high);
+    }
+  }
+  payload.at = at;
+  return out;
+}
+
+/** How many bytes 64 bits take as a varint: seven bits a byte. */
+function varint64Size(low: number, high: number): number {
+  if (high === 0) return low < 0 ? 5 : varintSize(low);
+  if (high < 0) return 10;
+  return high < 1 << 3 ? 5 : high < 1 << 10 ? 6 : high < 1 << 17 ? 7 : high < 1 << 24 ? 8 : 9;
+}

@@ -1,0 +1,156 @@
+import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import * as tag from "../../otlp/trace-fields.ts";
+import { AttributeMap } from "../attribute-map.ts";
+import { type JsonInput, Literal } from "./json-input.ts";
+import { readDouble, readInt64 } from "./json-number.ts";
+import * as data from "./json-span-data.ts";
+import { readString } from "./json-string.ts";
+import type { StructReader } from "./json-struct.ts";
+
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COLON = 0x3a;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** The values' variants as agents write them, with what comes before and after. */
+const VALUE_HEADS = data.VALUES.list.map((name) => new Literal(`{"${name}":`));
+/** Which of them the letter after `{"` promises. */
+const VALUE_LETTERS = new Uint8Array(256);
+data.VALUES.list.forEach((name, value) => VALUE_LETTERS[name.charCodeAt(0)] = value);
+
+/** Reads attributes and writes them as `KeyValue` fields. */
+export class AttributeReader {
+  readonly #input: JsonInput;
+  readonly #structs: StructReader;
+  readonly #map = new AttributeMap();
+  #output = new ProtobufWriter(0);
+
+  constructor(input: JsonInput, structs: StructReader) {
+    this.#input = input;
+    this.#structs = structs;
+  }
+
+  /** Begins with another payload. */
+  begin(output: ProtobufWriter): void {
+    this.#output = output;
+  }
+
+  /** A map of attributes, `{"key":value,…}`. */
+  map(field: number): void {
+    const input = this.#input;
+    const output = this.#output;
+    const map = this.#map;
+    input.expect(OPEN_BRACE);
+    map.begin(output);
+    for (let first = true; input.more(CLOSE_BRACE, first); first = false) {
+      const content = output.openMessage(field);
+      const keyLength = this.#key();
+      const keyEnd = output.position;
+      input.expect(COLON);
+      this.#value();
+      const moved = output.closeMessage(content);
+      map.add(content - 2, keyEnd - keyLength + moved, keyLength);
+    }
+    map.end();
+  }
+
+  /** A list of attributes, `[{"key":…,"value":…},…]`. */
+  list(field: number): void {
+    const input = this.#input;
+    const structs = this.#structs;
+    const output = this.#output;
+    input.expect(OPEN_BRACKET);
+    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
+      const content = output.openMessage(field);
+      structs.enter(data.KEY_VALUE_STRUCT);
+      structs.member(data.KEY_VALUE_KEY);
+      this.#key();
+      structs.member(data.KEY_VALUE_VALUE);
+      this.#value();
+      structs.leave(data.KEY_VALUE_STRUCT);
+      output.closeMessage(content);
+    }
+  }
+
+  /** Writes an attribute's key; returns its length, which is 0 where it is left out. */
+  #key(): number {
+    const output = this.#output;
+    const content = output.openMessage(tag.KEY_VALUE_KEY);
+    readString(this.#input, output);
+    const length = output.position - content;
+    if (length === 0) output.position = content - 2;
+    else output.closeMessage(content);
+    return length;
+  }
+
+  /** An attribute's value, `{"I64":5}`. */
+  #value(): void {
+    const input = this.#input;
+    const output = this.#output;
+    const content = output.openMessage(tag.KEY_VALUE_VALUE);
+    const variant = this.#variant();
+    if (variant === data.ARRAY) this.#array();
+    else this.#scalar(variant);
+    input.expect(CLOSE_BRACE);
+    output.closeMessage(content);
+  }
+
+  /** An array of values of one kind, `{"I64":[5,6]}`. */
+  #array(): void {
+    const input = this.#input;
+    const output = this.#output;
+    const start = (input.peek(), input.at);
+    const variant = this.#variant();
+    if (variant === data.ARRAY) throw input.error("invalid-tag", "an array of arrays", start);
+    const content = output.openMessage(tag.ANY_VALUE_ARRAY);
+    input.expect(OPEN_BRACKET);
+    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
+      output.reserve(input.outputBytes);
+      const element = output.openMessage(tag.ARRAY_VALUE_VALUES);
+      this.#scalar(variant);
+      output.closeMessage(element);
+    }
+    input.expect(CLOSE_BRACE);
+    output.closeMessage(content);
+  }
+
+  /** Reads the beginning of an enum's variant that has a value, up to the value. */
+  #variant(): number {
+    const input = this.#input;
+    const likely = VALUE_LETTERS[input.bytes[input.at + 2] as number] as number;
+    if (input.matches(VALUE_HEADS[likely] as Literal)) return likely;
+    input.expect(OPEN_BRACE);
+    const variant = this.#structs.variant(data.VALUES);
+    input.expect(COLON);
+    return variant;
+  }
+
+  /** The content of an `AnyValue` that is no array. */
+  #scalar(variant: number): void {
+    const input = this.#input;
+    const output = this.#output;
+    switch (variant) {
+      case data.BOOL:
+        output.byte(tag.ANY_VALUE_BOOL);
+        output.byte(input.boolean() ? 1 : 0);
+        break;
+      case data.I64:
+        readInt64(input);
+        output.byte(tag.ANY_VALUE_INT);
+        output.varint64(input.low, input.high);
+        break;
+      case data.F64:
+        output.byte(tag.ANY_VALUE_DOUBLE);
+        output.reserve(8);
+        output.view.setFloat64(output.position, input.skipNull() ? NaN : readDouble(input), true);
+        output.position += 8;
+        break;
+      default: {
+        const content = output.openMessage(tag.ANY_VALUE_STRING);
+        readString(input, output);
+        output.closeMessage(content);
+      }
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { decodeBincode } from "./bincode/bincode.ts";
+import { decodeJson } from "./json/json.ts";
+import { decodeOtlp } from "./otlp/otlp.ts";
+import { WireError } from "./wire-error.ts";
+
+/** What a payload may be written in. */
+export type Encoding = "bincode" | "json" | "otlp";
+
+/** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
+const OTLP_FIRST_BYTE = 0x0a;
+const OPEN_BRACE = 0x7b;
+const OPEN_BRACKET = 0x5b;
+
+/** The bincode of a span without any text, attribute, event, link or resource. */
+const SMALLEST_BINCODE = 126;
+/**
+ * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of `trace_state`,
+ * after 25 bytes of ids and flags; what got no further is hardly bincode.
+ */
+const BINCODE_TAGS_END = 27;
+
+/**
+ * Tells what one guest's payloads are written in, and decodes them.
+ *
+ * An agent uses one encoding throughout, so what the guest sent last is tried first, and only if that is refused the
+ * others that the payload's beginning and length leave possible. No first byte settles it: bincode begins with any. But
+ * each decoder takes a payload only if all of it, to the last byte, is a span in its encoding.
+ */
+export class PayloadDecoder {
+  /** The encodings that the guest has used so far. */
+  readonly seen: ReadonlySet<Encoding>;
+  readonly #seen = new Set<Encoding>();
+  #last: Encoding | undefined;
+
+  constructor() {
+    this.seen = this.#seen;
+  }
+
+  /**
+   * Decodes the payload `buffer[start … end)` into `spans`, which is cleared first; returns its encoding.
+   *
+   * Throws the {@link WireError} of what it most likely was meant to be: the encoding that the guest used before, else
+   * the one whose decoder got furthest; `unknown-encoding` where it resembles none. `spans` is then of no use.
+   */
+  decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding {
+    if (start === end) throw new WireError("truncated", 0, "an empty payload");
+    const last = this.#last;
+    let likely: WireError | undefined;
+    let furthest = 0;
+    if (last !== undefined) {
+      likely = attempt(last, buffer, start, end, spans);
+      if (likely === undefined) return last;
+      // Whatever the others say, they are not what this guest writes.
+      furthest = Infinity;
+    }
+    let cause: WireError | undefined;
+    for (const encoding of possible(buffer, start, end)) {
+      if (encoding === last) continue;
+      const error = attempt(encoding, buffer, start, end, spans);
+      if (error === undefined) {
+        this.#last = encoding;
+        this.#seen.add(encoding);
+        return encoding;
+      }
+      cause ??= error;
+      const offset = encoding === "bincode" && error.offset < BINCODE_TAGS_END ? 0 : error.offset;
+      if (offset > furthest) {
+        furthest = offset;
+        likely = error;
+      }
+    }
+    throw likely ??
+      new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
+  }
+}
+
+/** Decodes a payload in one encoding; returns why it is not written in it. */
+function attempt(
+  encoding: Encoding,
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+  spans: EncodedSpans,
+): WireError | undefined {
+  spans.clear();
+  try {
+    if (encoding === "bincode") decodeBincode(buffer, start, end, spans);
+    else if (encoding === "json") decodeJson(buffer, start, end, spans);
+    else decodeOtlp(buffer, start, end, spans);
+    return undefined;
+  } catch (error) {
+    if (error instanceof WireError) return error;
+    throw error;
+  }
+}
+
+/** The encodings that a payload may have, judged by its beginning and its length; the more likely ones first. */
+function possible(buffer: Uint8Array, start: number, end: number): Encoding[] {
+  const encodings: Encoding[] = [];
+  let at = start;
+  while (at < end && isWhiteSpace(buffer[at] as number)) at++;
+  const first = at < end ? buffer[at] : undefined;
+  if (first === OPEN_BRACE || first === OPEN_BRACKET) encodings.push("json");
+  if (buffer[start] === OTLP_FIRST_BYTE) encodings.push("otlp");
+  if (end - start >= SMALLEST_BINCODE) encodings.push("bincode");
+  return encodings;
+}
+
+/** JSON's white space (RFC 8259, section 2). */
+function isWhiteSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}

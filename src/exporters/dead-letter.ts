@@ -1,0 +1,104 @@
+import { Buffer } from "node:buffer";
+import * as fs from "node:fs";
+import { resolve } from "node:path";
+import { describeError, type Logger } from "../base/log.ts";
+
+/**
+ * The largest file that is written, bytes. A guest can send spans that the collector does not take for as long as it
+ * likes; the disk is not its to fill. Rotating the file (by copying and truncating it) makes room again.
+ */
+export const DEAD_LETTER_MAX_BYTES = 256 * 1024 * 1024;
+
+/** A dead-letter file that cannot be opened: the message names it. */
+export class DeadLetterError extends Error {
+  override readonly name = "DeadLetterError";
+}
+
+/** Turns an encoded `ExportTraceServiceRequest` into one line of OTLP/JSON, without the newline. */
+export type RequestFormatter = (request: Uint8Array) => string;
+
+/**
+ * Keeps spans that the collector refuses for good: one line of OTLP/JSON (`TracesData`) for each request given up, as
+ * the collector's own file exporter writes them, so that its file receiver can read them in again.
+ */
+export class DeadLetterFile {
+  readonly path: string;
+  readonly #file: number;
+  readonly #maxBytes: number;
+  #failed = false;
+  #closed = false;
+
+  private constructor(path: string, file: number, maxBytes: number) {
+    this.path = path;
+    this.#file = file;
+    this.#maxBytes = maxBytes;
+  }
+
+  /**
+   * Opens the file for appending, and makes it (0600) if it is missing. To be called while the process still has its
+   * privileges; writing needs none. A symbolic link is not followed. Throws {@link DeadLetterError}.
+   */
+  static open(path: string, maxBytes = DEAD_LETTER_MAX_BYTES): DeadLetterFile {
+    const absolute = resolve(path);
+    const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = fs.constants;
+    let file: number | undefined;
+    try {
+      // Not blocking: opening a pipe would wait for a reader.
+      file = fs.openSync(absolute, O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_WRONLY, 0o600);
+      if (!fs.fstatSync(file).isFile()) throw new Error("it is no regular file");
+      return new DeadLetterFile(absolute, file, maxBytes);
+    } catch (error) {
+      if (file !== undefined) fs.closeSync(file);
+      throw new DeadLetterError(`dead-letter file ${absolute}: ${describeError(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** What takes requests. Failures are logged once for each time that writing begins to fail, and lose only the line. */
+  writer(format: RequestFormatter, log: Logger): { write(request: Uint8Array): void } {
+    return {
+      write: (request) => {
+        try {
+          this.#append(Buffer.from(`${format(request)}\n`));
+          this.#failed = false;
+        } catch (error) {
+          if (!this.#failed) {
+            log.error("cannot write to the dead-letter file: refused spans are lost", {
+              file: this.path,
+              error: describeError(error),
+            });
+          }
+          this.#failed = true;
+        }
+      },
+    };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    fs.closeSync(this.#file);
+  }
+
+  #append(line: Uint8Array): void {
+    // The number may be another file's by now.
+    if (this.#closed) throw new Error("it is closed");
+    const { size } = fs.fstatSync(this.#file);
+    if (size + line.length > this.#maxBytes) {
+      throw new Error(
+        `it would be larger than ${this.#maxBytes} bytes: move it away or truncate it`,
+      );
+    }
+    let written = 0;
+    try {
+      while (written < line.length) {
+        written += fs.writeSync(this.#file, line, written, line.length - written);
+      }
+    } catch (error) {
+      // Half a line would spoil the next one too.
+      if (written > 0) fs.ftruncateSync(this.#file, size);
+      throw error;
+    }
+  }
+}

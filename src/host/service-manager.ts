@@ -1,0 +1,185 @@
+import process from "node:process";
+import { errnoName } from "../../ffi/errors.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import type { Logger } from "../base/log.ts";
+
+/**
+ * What the service manager (systemd, or whoever speaks its protocol) is told. Without one, all of it does nothing.
+ *
+ * Specification: sd_notify(3), https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+ */
+export interface ServiceManager {
+  /** Guests can come in. Starts the watchdog's pings too, if the manager wants them. */
+  ready(status: string): void;
+  /** What `systemctl status` shows; one line. */
+  status(status: string): void;
+  /** The stop has begun. The manager is asked for `timeoutMs` more, whatever time it gives a stop on its own. */
+  stopping(status: string, timeoutMs: number): void;
+  /** Closes the socket; nothing is told any more. */
+  close(): void;
+}
+
+/** socket(2), unix(7), send(2): x86_64 and aarch64 alike. */
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+/** Where `sun_path` begins in `struct sockaddr_un`, and how long it is. */
+const SUN_PATH_OFFSET = 2;
+const SUN_PATH_BYTES = 108;
+
+/** The assignment of a line for people. */
+const STATUS = "STATUS=";
+
+/** Until a message is tried again that found the manager's queue full, milliseconds. */
+const RETRY_MS = 100;
+/** Asked for beyond the drain's own time: what comes after it is quick, milliseconds. */
+const STOP_MARGIN_MS = 5000;
+
+const SILENT: ServiceManager = {
+  ready: () => {},
+  status: () => {},
+  stopping: () => {},
+  close: () => {},
+};
+
+/** The variables by which a service manager says how it is reached. */
+type NotifyVariables = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Connects to the service manager that `NOTIFY_SOCKET` names. To be called before privileges are dropped and before
+ * chdir(2): a connected socket asks for no permission any more. Loads nothing where there is no such variable. One that
+ * cannot be reached is logged and done without, as sd_notify(3) advises: the variable may have been inherited from
+ * another service.
+ *
+ * @param pid this process's, which the watchdog must be meant for.
+ */
+export async function connectServiceManager(
+  environment: NotifyVariables,
+  log: Logger,
+  pid: number = process.pid,
+): Promise<ServiceManager> {
+  const name = environment["NOTIFY_SOCKET"];
+  if (name === undefined || name === "") return SILENT;
+  const cannot = (error: Error): ServiceManager => {
+    log.warn("service manager cannot be reached: it will not be told of anything", {
+      NOTIFY_SOCKET: name,
+      error,
+    });
+    return SILENT;
+  };
+  const address = notifyAddress(name);
+  if (address instanceof Error) return cannot(address);
+  const { loadLibc } = await import("../../ffi/libc.ts");
+  const libc = await loadLibc();
+  const socket = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  try {
+    libc.connect(socket, address);
+  } catch (error) {
+    libc.close(socket);
+    return cannot(error as Error);
+  }
+  return new NotifySocket(libc, socket, log, watchdogMs(environment, pid));
+}
+
+/** The `struct sockaddr_un` of a path, or of an abstract name, which is written with `@` for its leading zero. */
+function notifyAddress(name: string): Uint8Array | Error {
+  const path = new TextEncoder().encode(name);
+  const abstract = name.startsWith("@");
+  if (!abstract && !name.startsWith("/")) return new Error("neither a path nor an abstract socket");
+  if (path.length >= SUN_PATH_BYTES) return new Error("longer than a socket's path may be");
+  // An abstract name ends where the address does, a path with a zero (unix(7)).
+  const address = new Uint8Array(SUN_PATH_OFFSET + path.length + (abstract ? 0 : 1));
+  address[0] = AF_UNIX;
+  address.set(path, SUN_PATH_OFFSET);
+  if (abstract) address[SUN_PATH_OFFSET] = 0;
+  return address;
+}
+
+/** How often to ping: at half of what the manager waits, as sd_watchdog_enabled(3) advises; undefined: not wanted. */
+function watchdogMs(environment: NotifyVariables, pid: number): number | undefined {
+  const forPid = environment["WATCHDOG_PID"];
+  if (forPid !== undefined && forPid !== "" && Number(forPid) !== pid) return undefined;
+  const microseconds = Number(environment["WATCHDOG_USEC"] ?? NaN);
+  return microseconds > 0 ? microseconds / 1000 / 2 : undefined;
+}
+
+class NotifySocket implements ServiceManager {
+  readonly #libc: Libc;
+  readonly #log: Logger;
+  readonly #watchdogMs: number | undefined;
+  #socket: number | undefined;
+  /** Messages that found the manager's queue full, oldest first: at most one status besides the two that matter. */
+  #waiting: string[] = [];
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #watchdog: ReturnType<typeof setInterval> | undefined;
+
+  constructor(libc: Libc, socket: number, log: Logger, watchdogMs: number | undefined) {
+    this.#libc = libc;
+    this.#socket = socket;
+    this.#log = log;
+    this.#watchdogMs = watchdogMs;
+  }
+
+  ready(status: string): void {
+    this.#tell(["READY=1", statusLine(status)]);
+    if (this.#watchdogMs === undefined) return;
+    this.#watchdog ??= setInterval(() => this.#ping(), this.#watchdogMs);
+    this.#watchdog.unref();
+  }
+
+  status(status: string): void {
+    // One that still waits is out of date.
+    this.#waiting = this.#waiting.filter((message) => !message.startsWith(STATUS));
+    this.#tell([statusLine(status)]);
+  }
+
+  stopping(status: string, timeoutMs: number): void {
+    const microseconds = Math.ceil((timeoutMs + STOP_MARGIN_MS) * 1000);
+    this.#tell(["STOPPING=1", statusLine(status), `EXTEND_TIMEOUT_USEC=${microseconds}`]);
+  }
+
+  close(): void {
+    clearInterval(this.#watchdog);
+    clearTimeout(this.#retry);
+    this.#waiting = [];
+    if (this.#socket !== undefined) this.#libc.close(this.#socket);
+    this.#socket = undefined;
+  }
+
+  #ping(): void {
+    // A manager that is behind takes the waiting message for a sign of life just as well.
+    if (this.#waiting.length === 0) this.#tell(["WATCHDOG=1"]);
+  }
+
+  #tell(assignments: readonly string[]): void {
+    if (this.#socket === undefined) return;
+    this.#waiting.push(assignments.join("\n"));
+    if (this.#retry === undefined) this.#flush(this.#socket);
+  }
+
+  /** Never waits for the manager: a manager that hangs must not hang the forwarder. */
+  #flush(socket: number): void {
+    this.#retry = undefined;
+    for (let message; (message = this.#waiting[0]) !== undefined; this.#waiting.shift()) {
+      try {
+        this.#libc.send(socket, new TextEncoder().encode(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+      } catch (error) {
+        if (errnoName(error) === "EAGAIN") {
+          this.#retry = setTimeout(() => this.#flush(socket), RETRY_MS);
+          return;
+        }
+        // Nothing that was ever told can be told now: the manager, if it still cares, will act on its own timeouts.
+        this.#log.warn("service manager cannot be reached any more", { error: error as Error });
+        this.close();
+        return;
+      }
+    }
+  }
+}
+
+/** A status is one line: a second one would be taken for another assignment. */
+function statusLine(status: string): string {
+  return `${STATUS}${status.replace(/\s*\n\s*/g, " ")}`;
+}

@@ -1,0 +1,213 @@
+import { Command as Program, CommanderError, Help, Option as ProgramOption } from "commander";
+import { COMPLETION_SHELLS, completionScript, type CompletionShell } from "./completions.ts";
+import { type LogLevel, printable } from "../base/log.ts";
+import { type Environment, resolveOptions } from "./resolve.ts";
+import type { Option } from "./option.ts";
+import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM } from "./table.ts";
+import { listed, oneOf, quoted, UsageError } from "./values.ts";
+import { type Settings, settingsFrom } from "./settings.ts";
+import { COMMIT, VERSION } from "../base/version.ts";
+
+export { UsageError };
+
+/** What the user asks for. A text ends with a newline. */
+export type Command =
+  | { readonly kind: "run"; readonly settings: Settings }
+  /** `width` in columns; absent: the terminal's. */
+  | { readonly kind: "demo"; readonly width?: number; readonly logLevel: LogLevel }
+  | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
+  | { readonly kind: "help"; readonly text: string }
+  | { readonly kind: "version"; readonly text: string };
+
+/** Columns of the help; options and their sentences are written to fit. */
+const HELP_WIDTH = 100;
+
+/**
+ * Reads the arguments (without the program's own name) and the environment; nothing is opened or printed.
+ * Throws a {@link UsageError}.
+ */
+export function parseCommandLine(argv: readonly string[], environment: Environment): Command {
+  let command: Command | undefined;
+  let output = "";
+  const program = describeProgram((chosen) => command = chosen, environment);
+  for (const each of [program, ...program.commands]) {
+    each.allowExcessArguments(each === program);
+    each.exitOverride();
+    each.configureOutput({
+      writeOut: (text) => output += text,
+      writeErr: () => {}, // The error that is thrown says the same.
+      getOutHelpWidth: () => HELP_WIDTH,
+      getOutHasColors: () => false,
+    });
+  }
+  try {
+    program.parse(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const text = `${output.trimEnd()}\n`;
+    if (error.code === "commander.version") return { kind: "version", text };
+    if (error.exitCode === 0) return { kind: "help", text };
+    // `help` shows the whole program's for a command that it does not know, and calls that a failure.
+    if (error.code === "commander.help") throw unknownCommand(argv.at(-1) ?? "");
+    throw new UsageError(oneLine(error.message));
+  }
+  if (command === undefined) throw new Error("no command was chosen");
+  return command;
+}
+
+/** commander's message as one line in the project's form: no `error:`, and its suggestion on the same line. */
+function oneLine(message: string): string {
+  const line = message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+  const [, flag = ""] = /^unknown option '(--[a-z-]+)=/.exec(line) ?? [];
+  return `${FLAGS.has(flag) ? `${flag} takes no value` : printable(line)} (see --help)`;
+}
+
+function unknownCommand(word: string): UsageError {
+  const known = listed([...Object.keys(COMMANDS), "help"]);
+  return new UsageError(`unknown command ${quoted(word)}: the commands are ${known}`);
+}
+
+function describeProgram(choose: (command: Command) => void, environment: Environment): Program {
+  const program = new Program(PROGRAM)
+    .description(
+      "Takes the spans of Kata Containers guests over vsock and exports them over OTLP.",
+    )
+    .helpCommand("help [command]", "Show a command's help")
+    .enablePositionalOptions()
+    .configureHelp({ optionTerm, subcommandTerm: (command) => command.name() })
+    .addHelpText("after", () => `\n${environmentHelp()}`);
+  for (const [group, table] of Object.entries(OPTION_GROUPS)) {
+    program.optionsGroup(`${group}:`);
+    addOptions(program, table);
+  }
+  program.optionsGroup("Help:")
+    .helpOption("-h, --help", "Show this help")
+    .version(
+      `${PROGRAM} ${VERSION} (commit ${COMMIT})`,
+      "-v, --version",
+      "Show version and commit",
+    );
+  program.action((flags: Flags) => {
+    // commander takes a word that is no command for an argument.
+    const [operand] = program.args;
+    if (operand !== undefined) throw unknownCommand(operand);
+    choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
+  });
+
+  const demo = program.command("demo").description(COMMANDS.demo).configureHelp({ optionTerm });
+  addOptions(demo, DEMO_OPTIONS);
+  demo.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
+    refuseFlags(program, "demo");
+    const { width, logLevel } = resolve(DEMO_OPTIONS, flags, environment);
+    choose({ kind: "demo", ...(width && { width: width.value }), logLevel: logLevel.value });
+  });
+
+  program.command("completions").description(COMMANDS.completions)
+    .argument("<shell>", listed(COMPLETION_SHELLS))
+    .helpOption("-h, --help", "Show this help")
+    .action((argument: string) => {
+      refuseFlags(program, "completions");
+      const shell = completionShell(argument);
+      choose({ kind: "completions", shell, script: completionScript(shell) });
+    });
+  return program;
+}
+
+function completionShell(argument: string): CompletionShell {
+  try {
+    return oneOf(COMPLETION_SHELLS)(argument);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`completions: ${error.message}`, { cause: error });
+  }
+}
+
+/** What commander found: a switch is true, any other option the text it was given, or each of them. */
+type Flags = Readonly<Record<string, string | readonly string[] | true>>;
+
+function resolve<Table extends Readonly<Record<string, Option>>>(
+  table: Table,
+  flags: Flags,
+  environment: Environment,
+) {
+  const texts: Record<string, string | readonly string[]> = {};
+  for (const [key, value] of Object.entries(flags)) {
+    // `--socket-path --dump-only`: the value was forgotten, and the next flag taken for it.
+    const taken = [value].flat().find((text) => text !== true && FLAGS.has(text));
+    if (taken !== undefined) {
+      throw new UsageError(`${table[key]?.flag ?? key} needs a value before ${taken}`);
+    }
+    texts[key] = value === true ? "true" : value;
+  }
+  return resolveOptions(table, texts, environment);
+}
+
+/** Every flag there is, long and short. */
+const FLAGS: ReadonlySet<string> = new Set(
+  [...Object.values(OPTIONS), ...Object.values(DEMO_OPTIONS)]
+    .flatMap(({ flag, short }: Option) => [flag ?? [], short ?? []].flat())
+    .concat("--help", "-h", "--version", "-v"),
+);
+
+/** The forwarder's options mean nothing to a subcommand: better refused than ignored. */
+function refuseFlags(program: Program, command: string): void {
+  const key = Object.keys(program.opts())[0];
+  if (key === undefined) return;
+  const flag = (OPTIONS as Readonly<Record<string, Option>>)[key]?.flag ?? key;
+  throw new UsageError(
+    `${flag} before ${command} has no effect: see ${PROGRAM} ${command} --help for what it takes`,
+  );
+}
+
+function addOptions(program: Program, table: Readonly<Record<string, Option>>): void {
+  for (const option of Object.values(table)) {
+    if (option.flag === undefined) continue;
+    const added = new ProgramOption(flagsOf(option), describe(option));
+    if (option.separator !== undefined) {
+      added.argParser((value: string, earlier: readonly string[] = []) => [...earlier, value]);
+    }
+    program.addOption(added);
+  }
+}
+
+function flagsOf(option: Option): string {
+  const flags = option.short ? `${option.short}, ${option.flag}` : option.flag as string;
+  return option.metavar === undefined ? flags : `${flags} <${option.metavar}>`;
+}
+
+/** A flag as the help shows it: long flags in one column, short ones before it; no brackets, every value is required. */
+function optionTerm(option: ProgramOption): string {
+  const term = option.flags.replace(/<(.*)>/, "$1");
+  return option.short ? term : `    ${term}`;
+}
+
+function describe(option: Option): string {
+  const shown = option.defaultText ?? option.default;
+  return shown === undefined ? option.help : `${option.help} (default: ${shown})`;
+}
+
+/** The environment's part of the help. */
+function environmentHelp(): string {
+  const rows: [string, string][] = [];
+  for (const option of Object.values(OPTIONS) as Option[]) {
+    if (option.env === undefined) continue;
+    for (const name of option.env) rows.push([name, option.flag ?? describe(option)]);
+  }
+  rows.push([
+    "OTEL_EXPORTER_OTLP_*",
+    "HEADERS, TIMEOUT, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE",
+  ]);
+  const help = new Help();
+  help.helpWidth = HELP_WIDTH;
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return [
+    "Environment (a flag wins over it, an empty variable counts as unset):",
+    help.formatItem(
+      "KATA_TRACE_FORWARDER_*",
+      width,
+      "Any other option, for example KATA_TRACE_FORWARDER_SOCKET_PATH for --socket-path",
+      help,
+    ),
+    ...rows.map(([name, text]) => help.formatItem(name, width, text, help)),
+  ].join("\n");
+}

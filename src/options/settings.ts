@@ -1,0 +1,311 @@
+import type { LogFormat, LogLevel } from "../base/log.ts";
+import { otlpSettings } from "./endpoint.ts";
+import type { Resolved } from "./resolve.ts";
+import {
+  KATA_SOCKET_PATHS,
+  type SocketPath,
+  socketPath,
+  type SocketTemplate,
+} from "./socket-path.ts";
+import type { OPTIONS } from "./table.ts";
+import { type TraceContext, traceparent } from "./traceparent.ts";
+import { quoted, showBytes, UsageError } from "./values.ts";
+
+/** The OTLP transports that are supported, by the names that `OTEL_EXPORTER_OTLP_PROTOCOL` uses. */
+export const OTLP_PROTOCOLS = ["grpc", "http/protobuf"] as const;
+export type OtlpProtocol = (typeof OTLP_PROTOCOLS)[number];
+
+/** What happens to a span that finds the queue full. */
+export const WHEN_FULL = ["pause", "drop-oldest"] as const;
+export type WhenFull = (typeof WHEN_FULL)[number];
+
+/** The least that makes a useful spool: several batches, and room for the write-ahead log. Bytes. */
+export const SPOOL_MIN_BYTES = 8 * 1024 * 1024;
+
+/** Where guests come in. */
+export type ListenSettings =
+  | {
+    readonly kind: "vsock";
+    /** The CID to bind; `any` is VMADDR_CID_ANY. */
+    readonly cid: number | "any";
+    readonly port: number;
+    /** That the kernel has no such thing is logged, and no error. */
+    readonly optional?: true;
+  }
+  | {
+    readonly kind: "hybrid";
+    /** The VMM's socket; the forwarder listens at `<socketPath>_<port>`. */
+    readonly socketPath: string;
+    readonly port: number;
+    /** Permission bits of the socket. */
+    readonly mode: number;
+    /** The socket's group, by name or number. */
+    readonly group?: string;
+  }
+  | SocketTemplate & {
+    readonly port: number;
+    /** Permission bits of each socket. */
+    readonly mode: number;
+    /** Each socket's group, by name or number. */
+    readonly group?: string;
+    /** Names in the directory that are no sandboxes' IDs: another template's sandboxes are below. */
+    readonly except?: readonly string[];
+    /** That the sandboxes' directory cannot be watched is logged, and no error. */
+    readonly optional?: true;
+  };
+
+/** The collector. Headers, timeout, compression and certificates are read from `OTEL_EXPORTER_OTLP_*` by OpenTelemetry's packages. */
+export interface OtlpSettings {
+  readonly protocol: OtlpProtocol;
+  /** Whole URL: for HTTP with its path (`/v1/traces`). */
+  readonly url: string;
+}
+
+/** When a batch is closed: whichever limit comes first. */
+export interface BatchSettings {
+  readonly maxSpans: number;
+  /** Encoded request size, bytes; below the 4 MiB that gRPC servers accept by default. */
+  readonly maxBytes: number;
+  /** How long a span waits at most, milliseconds. */
+  readonly maxDelayMs: number;
+}
+
+/** The bounded queue between guests and the collector. */
+export interface QueueSettings {
+  /** In memory, bytes of encoded requests. */
+  readonly maxBytes: number;
+  readonly whenFull: WhenFull;
+  /** Where batches are committed before they count as accepted; absent: memory only. */
+  readonly spool?: { readonly directory: string; readonly maxBytes: number };
+  /** Where spans given up are written, OTLP/JSON lines. */
+  readonly deadLetterFile?: string;
+}
+
+/** What one guest, and all of them together, may use. Times in milliseconds; 0 is off where a limit is optional. */
+export interface GuestLimits {
+  readonly maxFrameBytes: number;
+  /** A frame once begun must be whole within this. */
+  readonly frameTimeoutMs: number;
+  /** A guest that sends nothing for this long is disconnected; 0: never. */
+  readonly idleTimeoutMs: number;
+  /** Bytes of unfinished frames held for one guest. */
+  readonly maxGuestBytes: number;
+  /** The same for all guests together. */
+  readonly maxTotalGuestBytes: number;
+  readonly maxGuests: number;
+  /** Token bucket, for each guest; 0: off. */
+  readonly maxSpansPerSecond: number;
+}
+
+/** The forwarder's own spans. */
+export interface SelfTraceSettings {
+  /** The span of who started the forwarder: its own belong to the same trace. */
+  readonly parent?: TraceContext;
+  /** Why there is no parent though the environment names one. */
+  readonly parentProblem?: string;
+}
+
+/** Everything the forwarder is told, checked. Made once, never changed. */
+export interface Settings {
+  readonly listen: readonly [ListenSettings, ...ListenSettings[]];
+  readonly otlp: OtlpSettings;
+  /** `service.name` of everything forwarded. */
+  readonly traceName: string;
+  /** From `OTEL_RESOURCE_ATTRIBUTES`, without its `service.name`: that is settled in `traceName`. */
+  readonly resourceAttributes: ReadonlyMap<string, string>;
+  readonly waitForCollector: boolean;
+  readonly dumpOnly: boolean;
+  /** Whom to become when started as root. */
+  readonly user: string;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly batch: BatchSettings;
+  readonly queue: QueueSettings;
+  readonly limits: GuestLimits;
+  /** How long a stop may take before what is left is given up, milliseconds. */
+  readonly shutdownTimeoutMs: number;
+  /** Where Prometheus metrics are served; absent: nowhere. */
+  readonly metrics?: { readonly host: string; readonly port: number };
+  /** Absent: the forwarder has no spans of its own. */
+  readonly selfTrace?: SelfTraceSettings;
+  /** What agents' root spans get a link to; absent: none. */
+  readonly rootLink?: TraceContext;
+}
+
+/** A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also compressed and copied whole. */
+const BATCH_BYTES = 1024 * 1024;
+
+/** The longest that a span may wait for others, whatever the environment says (the SDKs' own default is 5,000), milliseconds. */
+const LONGEST_BATCH_DELAY_MS = 200;
+
+/** What `service.name` is when nobody says. */
+const DEFAULT_TRACE_NAME = "kata-agent";
+
+/** VMADDR_PORT_ANY: binding to it would listen on a port that no agent knows (linux/vm_sockets.h). */
+const VMADDR_PORT_ANY = 2 ** 32 - 1;
+
+/** The longest path of a UNIX socket: `sun_path` is 108 bytes, a terminating zero included (unix(7)). */
+const LONGEST_SOCKET_PATH = 107;
+
+/** Puts the checked options together. Throws a `UsageError` where two of them contradict each other. */
+export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
+  const attributes = new Map(options.resourceAttributes?.value);
+  const serviceName = attributes.get("service.name");
+  attributes.delete("service.name");
+  return {
+    listen: listenSettings(options),
+    otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol),
+    traceName: options.traceName?.value ?? (serviceName || DEFAULT_TRACE_NAME),
+    resourceAttributes: attributes,
+    waitForCollector: options.waitForCollector?.value ?? false,
+    dumpOnly: options.dumpOnly?.value ?? false,
+    user: options.user.value,
+    log: { level: options.logLevel.value, format: options.logFormat.value },
+    batch: {
+      maxSpans: options.batchSpans.value,
+      maxBytes: BATCH_BYTES,
+      maxDelayMs: Math.min(options.batchDelay.value, LONGEST_BATCH_DELAY_MS),
+    },
+    queue: {
+      maxBytes: options.queueBytes.value,
+      whenFull: options.whenFull.value,
+      ...(options.spoolDir && {
+        spool: { directory: options.spoolDir.value, maxBytes: options.spoolBytes.value },
+      }),
+      ...(options.deadLetter && { deadLetterFile: options.deadLetter.value }),
+    },
+    limits: guestLimits(options),
+    shutdownTimeoutMs: options.shutdownTimeout.value,
+    ...(options.metrics && { metrics: options.metrics.value }),
+    ...selfTraceSettings(options),
+    ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),
+  };
+}
+
+function selfTraceSettings(
+  { traceSelf, sdkDisabled, dumpOnly, traceparent: given }: Resolved<typeof OPTIONS>,
+): { selfTrace?: SelfTraceSettings } {
+  // Own spans go where the others go; with --dump-only that is nowhere.
+  if (!traceSelf?.value || sdkDisabled?.value || dumpOnly?.value) return {};
+  if (given === undefined) return { selfTrace: {} };
+  try {
+    return { selfTrace: { parent: traceparent(given.value) } };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    // Then a trace of one's own begins: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+    return { selfTrace: { parentProblem: `${given.name}: ${error.message}` } };
+  }
+}
+
+function rootLink(
+  { linkTraceparent, traceparent: given }: Resolved<typeof OPTIONS>,
+): TraceContext {
+  if (given === undefined) {
+    throw new UsageError(
+      `TRACEPARENT: not set, nor is TRACECONTEXT: ${linkTraceparent?.name} needs the context to link to`,
+    );
+  }
+  try {
+    return traceparent(given.value);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${given.name}: ${error.message}`, { cause: error });
+  }
+}
+
+/**
+ * AF_VSOCK is listened to where a CID is given, where all hypervisors are asked for, or nothing else is; a socket path
+ * given twice is one.
+ */
+function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
+  const { vsockCid, vsockPort } = options;
+  const port = vsockPort.value;
+  const all = options.allHypervisors?.value === true;
+  const hybrid = hybridSettings(options, all);
+  const [first, ...others] = hybrid;
+  if (first !== undefined && vsockCid.source === "default" && !all) return [first, ...others];
+  if (port === VMADDR_PORT_ANY) {
+    throw new UsageError(
+      `${vsockPort.name}: ${port} means any port: give the one agents connect to`,
+    );
+  }
+  const vsock: ListenSettings = {
+    kind: "vsock",
+    cid: vsockCid.value,
+    port,
+    ...(all && vsockCid.source === "default" && { optional: true }),
+  };
+  return [vsock, ...hybrid];
+}
+
+function hybridSettings(
+  { socketPath: given, socketMode, socketGroup, vsockPort }: Resolved<typeof OPTIONS>,
+  all: boolean,
+): ListenSettings[] {
+  const common = {
+    port: vsockPort.value,
+    mode: socketMode.value,
+    ...(socketGroup && { group: socketGroup.value }),
+  };
+  const paths = new Map<string, SocketPath>();
+  for (const path of given?.value ?? []) paths.set(JSON.stringify(path), path);
+  const givenCount = paths.size;
+  for (const path of all ? KATA_SOCKET_PATHS.map(socketPath) : []) {
+    const key = JSON.stringify(path);
+    if (!paths.has(key)) paths.set(key, path);
+  }
+  const directories = [...paths.values()].flatMap((path) =>
+    path.kind === "template" ? [path.directory] : []
+  );
+  return [...paths.values()].map((path, index): ListenSettings => {
+    if (path.kind === "path") {
+      checkLength(given?.name ?? "", `${path.path}_${common.port}`);
+      return { kind: "hybrid", socketPath: path.path, ...common };
+    }
+    const optional = index >= givenCount && { optional: true as const };
+    const except = namesBelow(path.directory, directories);
+    return { ...path, ...common, ...(except.length > 0 && { except }), ...optional };
+  });
+}
+
+/** The names in a directory that lead to some of the others. */
+function namesBelow(directory: string, others: readonly string[]): string[] {
+  const prefix = directory === "/" ? "/" : `${directory}/`;
+  const below = others.filter((other) => other.startsWith(prefix) && other !== directory);
+  return [...new Set(below.map((other) => other.slice(prefix.length).split("/")[0] as string))];
+}
+
+function checkLength(option: string, listening: string): void {
+  const length = new TextEncoder().encode(listening).length;
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new UsageError(
+      `${option}: ${quoted(listening)} has ${length} bytes, ` +
+        `a UNIX socket's path at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
+    );
+  }
+}
+
+function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
+  // Each must fit into the next, or what it allows could never happen.
+  const nested = [
+    options.maxFrameBytes,
+    options.maxGuestBytes,
+    options.maxTotalGuestBytes,
+  ] as const;
+  for (const [inner, outer] of [[nested[0], nested[1]], [nested[1], nested[2]]] as const) {
+    if (inner.value > outer.value) {
+      throw new UsageError(
+        `${inner.name} (${showBytes(inner.value)}) may not be more than ` +
+          `${outer.name} (${showBytes(outer.value)})`,
+      );
+    }
+  }
+  return {
+    maxFrameBytes: options.maxFrameBytes.value,
+    frameTimeoutMs: options.frameTimeout.value,
+    idleTimeoutMs: options.idleTimeout.value,
+    maxGuestBytes: options.maxGuestBytes.value,
+    maxTotalGuestBytes: options.maxTotalGuestBytes.value,
+    maxGuests: options.maxGuests.value,
+    maxSpansPerSecond: options.maxSpansPerSecond.value,
+  };
+}

@@ -1,0 +1,119 @@
+import { performance } from "node:perf_hooks";
+import type { Logger } from "../base/log.ts";
+import type { Metrics } from "../pipeline/metrics.ts";
+import type { Exporter } from "../pipeline/exporter.ts";
+import { hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
+import type { SelfTrace } from "../pipeline/self-trace.ts";
+import type { BatchSettings, QueueSettings } from "../options/settings.ts";
+import type { RetrySettings } from "./backoff.ts";
+import { Batcher } from "./batcher.ts";
+import { BatchQueue } from "./queue.ts";
+import { Sender } from "./sender.ts";
+import type { GuestSink, SpanSink } from "../pipeline/sink.ts";
+import type { Spool } from "./spool/spool.ts";
+
+/** What delivery needs of the rooms around it. */
+export interface DeliveryOptions {
+  readonly exporter: Exporter;
+  readonly batch: BatchSettings;
+  readonly queue: QueueSettings;
+  /** `service.name` of everything. */
+  readonly traceName: string;
+  /** What the host adds to each resource beside the guest's identity. */
+  readonly resourceAttributes: ReadonlyMap<string, string>;
+  /** Opened by `Spool.open`; closed here. */
+  readonly spool?: Spool | undefined;
+  /** Takes requests that are given up: see `DeadLetterFile.writer`. */
+  readonly deadLetter?: { write(request: Uint8Array): void } | undefined;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Default: `DEFAULT_RETRY`. */
+  readonly retry?: RetrySettings | undefined;
+  /** Absent: exports have no spans of their own. */
+  readonly trace?: SelfTrace | undefined;
+}
+
+/**
+ * Everything between guests and the collector: spans are collected in batches, batches wait in a bounded queue (and a
+ * spool), and are sent until the collector has answered for them.
+ *
+ * Delivery is at least once. A request whose answer was lost is sent again, and so is one that the spool still had when
+ * the process was killed, so a span can arrive twice; its trace id and span id are then the same both times.
+ */
+export class Delivery implements SpanSink {
+  onChange: () => void = () => {};
+  readonly #options: DeliveryOptions;
+  readonly #batcher: Batcher;
+  readonly #queue: BatchQueue;
+  readonly #sender: Sender;
+  /** Spans lost at the end; set when it has come. */
+  #lost: number | undefined;
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
+    const { metrics, log, spool, exporter, deadLetter, retry, trace } = options;
+    this.#queue = new BatchQueue({
+      settings: options.queue,
+      spool,
+      metrics,
+      log,
+      onPausedChange: () => this.onChange(),
+      onReady: () => this.#sender.pump(),
+    });
+    this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry, trace });
+    this.#batcher = new Batcher(
+      options.batch,
+      metrics,
+      (request, spans) => {
+        if (this.#lost === undefined) this.#queue.push(request, spans);
+        else metrics.drop("shutdown", spans);
+      },
+    );
+    this.#sender.pump();
+  }
+
+  get paused(): boolean {
+    return this.#queue.paused;
+  }
+  get full(): boolean {
+    return this.#queue.full;
+  }
+
+  open(identity: ReadonlyMap<string, string | number>): GuestSink {
+    const { traceName, resourceAttributes } = this.#options;
+    const host = hostAttributes(traceName, resourceAttributes, identity);
+    return this.#batcher.open(new ResourceOverlay(host));
+  }
+
+  /** Counts the spans that are held, one batch at a time: what `Metrics.held` must be. */
+  countHeld(): number {
+    return this.#batcher.builder.spans + this.#queue.countSpans();
+  }
+
+  async drain(timeoutMs: number): Promise<number> {
+    if (this.#lost !== undefined) return this.#lost;
+    const deadline = performance.now() + timeoutMs;
+    this.#batcher.flush();
+    this.#queue.commit();
+    await this.#sender.finish(deadline);
+    return this.#end();
+  }
+
+  abort(): Promise<number> {
+    return Promise.resolve(this.#end());
+  }
+
+  #end(): number {
+    if (this.#lost !== undefined) return this.#lost;
+    const { log } = this.#options;
+    this.#batcher.flush();
+    this.#sender.close();
+    this.#lost = this.#queue.close();
+    const spooled = this.#queue.countSpans();
+    if (this.#lost > 0) {
+      log.error("spans are lost: the collector has not taken them in time", { spans: this.#lost });
+    }
+    if (spooled > 0) log.info("spans stay in the spool until the next start", { spans: spooled });
+    return this.#lost;
+  }
+}

@@ -1,0 +1,23 @@
+import { loadLibc } from "../../../ffi/libc.ts";
+import type { ListenSettings } from "../../options/settings.ts";
+import { ListenError } from "./listener.ts";
+import { groupNumber } from "./socket-file.ts";
+
+/** What listening goes on to need of root's privileges after the start; see `Kept`. */
+export async function neededLater(
+  listen: readonly ListenSettings[],
+): Promise<{ readonly directories: boolean; readonly groups: readonly number[] }> {
+  const groups = new Set<number>();
+  let directories = false;
+  for (const settings of listen) {
+    if (settings.kind !== "template") continue;
+    directories = true;
+    if (settings.group === undefined) continue;
+    const gid = groupNumber(await loadLibc(), settings.group);
+    if (gid === undefined) {
+      throw new ListenError(`there is no group "${settings.group}": check --socket-group`);
+    }
+    groups.add(gid);
+  }
+  return { directories, groups: [...groups] };
+}

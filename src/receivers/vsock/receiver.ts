@@ -1,0 +1,234 @@
+import { performance } from "node:perf_hooks";
+import type { SpanSink } from "../../pipeline/sink.ts";
+import type { GuestConnection, GuestReceiver } from "./listener.ts";
+import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
+import type { Metrics } from "../../pipeline/metrics.ts";
+import { EncodedSpans } from "../../otlp/encoded-spans.ts";
+import { NO_SELF_TRACE, type SelfTrace } from "../../pipeline/self-trace.ts";
+import type { GuestLimits } from "../../options/settings.ts";
+import { Guest, type GuestOwner } from "./guest.ts";
+import { GuestAccount } from "../accounts/guest-account.ts";
+import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
+
+/** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
+export const TICK_MS = 500;
+
+/** Whose connection it is, whatever port that comes from. */
+function ownerOf(peer: string): string {
+  return peer.replace(/:\d+$/, "");
+}
+
+/** One guest's records are limited together. */
+function messageAndGuest(message: string, fields: LogFields): string {
+  return `${message}\n${ownerOf(String(fields["guest"]))}`;
+}
+
+/** All guests: accepts them within the host's limits, pauses them while delivery says so, reads them out at the end. */
+export class Receiver implements GuestOwner {
+  readonly limits: GuestLimits;
+  readonly metrics: Metrics;
+  readonly spans = new EncodedSpans();
+  readonly trace: SelfTrace;
+  readonly #sink: SpanSink;
+  readonly #log: RateLimitedLogger;
+  readonly #guests = new Set<Guest>();
+  /** What each guest uses, by {@link ownerOf}. */
+  readonly #accounts = new Map<string, GuestAccount>();
+  #heldBytes = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  /** When time limits were last looked at. */
+  #ticked = 0;
+  #refusing = false;
+
+  constructor(
+    sink: SpanSink,
+    limits: GuestLimits,
+    metrics: Metrics,
+    log: Logger,
+    trace: SelfTrace = NO_SELF_TRACE,
+  ) {
+    this.#sink = sink;
+    this.limits = limits;
+    this.metrics = metrics;
+    this.trace = trace;
+    this.#log = rateLimited(log, { key: messageAndGuest });
+    sink.onChange = () => this.#applyBackpressure();
+  }
+
+  readonly now = (): number => performance.now();
+
+  /** Takes a guest in. */
+  accept(connection: GuestConnection): GuestReceiver {
+    const { identity } = connection;
+    if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(identity.peer)) {
+      return this.#refuse(connection);
+    }
+    const account = this.#account(identity.peer);
+    const sink = this.#sink.open(identity.attributes);
+    const guest = new Guest(connection, account, sink, this, this.#log);
+    this.#guests.add(guest);
+    account.connections++;
+    this.metrics.guestsAccepted++;
+    this.metrics.guestsConnected = this.#guests.size;
+    this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
+    if (this.#sink.paused) guest.pause("delivery");
+    guest.begin();
+    if (this.#timer === undefined) {
+      this.#ticked = this.now();
+      this.#timer = setInterval(() => this.tick(), TICK_MS);
+    }
+    return guest;
+  }
+
+  /**
+   * Disconnects guests whose time limits have passed. Called every {@link TICK_MS}; as much later as that comes, the
+   * process was held (SIGSTOP, a slow disk, a busy machine) and read nobody, so that the time is ours.
+   */
+  tick(): void {
+    const now = this.now();
+    const late = Math.max(0, now - this.#ticked - TICK_MS);
+    this.#ticked = now;
+    for (const guest of [...this.#guests]) {
+      guest.excuse(late, now);
+      guest.checkTimeouts(now);
+    }
+  }
+
+  /** See {@link GuestOwner}: unfinished frames of one guest, and of all together, stay within their budgets. */
+  held(guest: Guest, bytes: number): void {
+    const { account } = guest;
+    const { maxGuestBytes, maxTotalGuestBytes } = this.limits;
+    account.heldBytes += bytes;
+    this.#heldBytes += bytes;
+    if (bytes <= 0) return;
+    if (account.heldBytes > maxGuestBytes) {
+      this.metrics.disconnect("guest-bytes");
+      this.#largestOf(account)?.disconnect(
+        `its guest holds more than ${maxGuestBytes} bytes (--max-guest-bytes)`,
+      );
+    } else if (this.#heldBytes > maxTotalGuestBytes) {
+      let largest = account;
+      for (const other of this.#accounts.values()) {
+        if (other.heldBytes > largest.heldBytes) largest = other;
+      }
+      this.metrics.disconnect("total-guest-bytes");
+      this.#largestOf(largest)?.disconnect(
+        `all guests together hold more than ${maxTotalGuestBytes} bytes (--max-total-guest-bytes), and its guest most`,
+      );
+    }
+  }
+
+  gone(guest: Guest): void {
+    if (!this.#guests.delete(guest)) return;
+    guest.account.connections--;
+    if (guest.account.connections === 0) this.#forgetUnused(guest.peer, guest.account);
+    this.metrics.guestsConnected = this.#guests.size;
+    if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
+    if (this.#guests.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+  }
+
+  /**
+   * Reads what guests have already sent, those included that the listener is about to accept. A guest of which there is
+   * nothing to read is read no more; one that never stops sending, or that delivery keeps paused, not after `timeoutMs`.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    const deadline = this.now() + timeoutMs;
+    const accepting = new Silence();
+    const reading = new Map<Guest, Silence>();
+    for (let isDone = false; !isDone && this.now() < deadline;) {
+      await new Promise((resolve) => setTimeout(resolve, SILENCE_INTERVAL_MS));
+      isDone = accepting.lasts(this.metrics.guestsAccepted, this.now());
+      for (const guest of this.#guests) {
+        if (guest.stopped) continue;
+        const silence = reading.get(guest) ?? new Silence();
+        reading.set(guest, silence);
+        guest.liftRateLimit();
+        if (guest.paused) silence.broken();
+        if (!guest.paused && silence.lasts(guest.bytes, this.now())) guest.pause("stop");
+        else isDone = false;
+      }
+    }
+  }
+
+  /** Ends all connections, and says what the log has held back. */
+  close(): void {
+    for (const guest of [...this.#guests]) guest.close();
+    this.#log.flush();
+  }
+
+  #account(peer: string): GuestAccount {
+    const owner = ownerOf(peer);
+    let account = this.#accounts.get(owner);
+    if (account === undefined) {
+      account = new GuestAccount(this.limits.maxSpansPerSecond, this.now());
+      this.#accounts.set(owner, account);
+    }
+    return account;
+  }
+
+  /** An account without connections goes, but not before its rates allow as much as a new one's. */
+  #forgetUnused(peer: string, account: GuestAccount): void {
+    account.whenRested(this.now(), () => {
+      const owner = ownerOf(peer);
+      if (account.connections === 0 && this.#accounts.get(owner) === account) {
+        this.#accounts.delete(owner);
+      }
+    });
+  }
+
+  /** The connection that holds most of what its guest holds. */
+  #largestOf(account: GuestAccount): Guest | undefined {
+    let largest: Guest | undefined;
+    for (const guest of this.#guests) {
+      if (guest.account !== account) continue;
+      if (largest === undefined || guest.heldBytes > largest.heldBytes) largest = guest;
+    }
+    return largest;
+  }
+
+  /**
+   * Takes a place from whoever has most, so that nobody keeps others out by connecting often: the connection that has
+   * been silent for longest. False where nobody has clearly more than the one who comes.
+   */
+  #makePlace(peer: string): boolean {
+    let most = (this.#accounts.get(ownerOf(peer))?.connections ?? 0) + 1;
+    let largest: GuestAccount | undefined;
+    for (const account of this.#accounts.values()) {
+      if (account.connections > most) [largest, most] = [account, account.connections];
+    }
+    if (largest === undefined) return false;
+    let silent: Guest | undefined;
+    for (const guest of this.#guests) {
+      if (guest.account !== largest) continue;
+      if (silent === undefined || guest.lastData < silent.lastData) silent = guest;
+    }
+    this.metrics.disconnect("max-guests");
+    silent?.disconnect(
+      `all ${this.limits.maxGuests} places are taken (--max-guests), ${most} of them by this guest`,
+    );
+    return true;
+  }
+
+  #refuse(connection: GuestConnection): GuestReceiver {
+    this.metrics.disconnect("max-guests");
+    if (!this.#refusing) {
+      this.#refusing = true;
+      this.#log.warn("guest refused: too many guests; more refusals are counted, not logged", {
+        guest: connection.identity.peer,
+        limit: this.limits.maxGuests,
+      });
+    }
+    connection.destroy();
+    return { data: () => {}, end: () => {} };
+  }
+
+  #applyBackpressure(): void {
+    for (const guest of this.#guests) {
+      if (this.#sink.paused) guest.pause("delivery");
+      else guest.resume("delivery");
+    }
+  }
+}

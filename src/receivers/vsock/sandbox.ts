@@ -1,0 +1,220 @@
+import { lstatSync } from "node:fs";
+import { errnoName } from "../../../ffi/errors.ts";
+import type { Libc } from "../../../ffi/libc.ts";
+import { Directory } from "./directory.ts";
+import type { Watch } from "./directory-watcher.ts";
+import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { sandboxGuest } from "./identity.ts";
+import { type GuestConnection, type GuestReceiver, ListenError } from "./listener.ts";
+import { listenAt, type SocketAccess, type SocketFile } from "./socket-file.ts";
+import type { StreamServers } from "./stream-server.ts";
+
+/** What the sandboxes of one template have in common. */
+export interface SandboxContext {
+  readonly libc: Libc;
+  readonly servers: StreamServers;
+  readonly options: ListenerOptions;
+  /** Watches a directory; undefined where it cannot be watched. */
+  readonly watch: (directory: Directory, onChange: () => void) => Watch | undefined;
+  readonly accept: (connection: GuestConnection) => GuestReceiver;
+  /** Takes a server whose socket has no name any more: who has connected to it is still to be taken in. */
+  readonly retire: (guests: GuestServer) => void;
+  /** The names of the directories below the sandbox's, down to the socket's. */
+  readonly between: readonly string[];
+  /** The socket's name, and the one that it is bound at first. */
+  readonly socket: string;
+  readonly temporary: string;
+  readonly access: SocketAccess;
+  readonly group: string | undefined;
+  /** Beside root, the only one who may own a directory that is listened in. */
+  readonly user: number;
+}
+
+/** A socket that listens, and the directory that it is in. */
+interface Listening {
+  readonly directory: string;
+  readonly file: SocketFile;
+  readonly guests: GuestServer;
+}
+
+/**
+ * One sandbox: listens in its directory for as long as that is there. A guest or a VMM must not make the forwarder
+ * create or delete files elsewhere: directories are opened one in another, none through a link, and each is checked
+ * before anything is done in it.
+ */
+export class Sandbox {
+  readonly id: string;
+  readonly #context: SandboxContext;
+  readonly #onChange: () => void;
+  #listening: Listening | undefined;
+  #watches: Watch[] = [];
+  #isUnwatched = true;
+  #problem: string | undefined;
+
+  /** @param onChange something has happened below the sandbox's directory: it should be looked at. */
+  constructor(id: string, context: SandboxContext, onChange: () => void) {
+    this.id = id;
+    this.#context = context;
+    this.#onChange = onChange;
+  }
+
+  /** Whether no event will tell when {@link update} may have another outcome. */
+  get isToBeWatched(): boolean {
+    return this.#isUnwatched || this.#problem !== undefined;
+  }
+
+  /**
+   * Listens where its directories are there, and stops where they are not any more; a problem is told once. With what
+   * privilege there is. False where there is no such sandbox (any more).
+   *
+   * @param parent the directory that its own is in.
+   */
+  update(parent: Directory): boolean {
+    const opened: Directory[] = [];
+    const earlier = this.#watches;
+    this.#watches = [];
+    this.#isUnwatched = false;
+    try {
+      const found = this.#open(parent, opened);
+      if (found === undefined) this.#stop();
+      else this.#listenIn(found);
+      this.#problem = undefined;
+      return opened.length > 0;
+    } catch (error) {
+      if (this.#isOtherFile(parent, error)) return false;
+      // It went while it was looked at.
+      if (errnoOf(error) === "ENOENT") return opened.length > 0;
+      this.#report(error);
+      // What was trusted is no more.
+      if (error instanceof ListenError) this.#stop();
+      return true;
+    } finally {
+      for (const directory of opened) directory.close();
+      // Only now, so that what is watched further on is watched without a gap.
+      for (const watch of earlier) watch.release();
+    }
+  }
+
+  /** Opens and checks its directories, watches all but the last, and gives the last; undefined where one is missing. */
+  #open(parent: Directory, opened: Directory[]): Directory | undefined {
+    const { between, watch, user } = this.#context;
+    let directory = parent;
+    for (const name of [this.id, ...between]) {
+      // Before the next one is looked for: else it could come in between, unseen.
+      if (directory !== parent) {
+        const added = watch(directory, this.#onChange);
+        if (added === undefined) this.#isUnwatched = true;
+        else this.#watches.push(added);
+      }
+      const next = this.#child(directory, name);
+      if (next === undefined) return undefined;
+      opened.push(next);
+      next.requireTrusted(user);
+      directory = next;
+    }
+    return directory;
+  }
+
+  #child(directory: Directory, name: string): Directory | undefined {
+    try {
+      return directory.child(name);
+    } catch (error) {
+      if (errnoName(error) !== "ENOTDIR") throw error;
+      throw new ListenError(
+        `${directory.shownChild(name)} is a link or no directory at all: nothing is made there`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** A file beside the sandboxes' directories is nobody's fault. A link in the place of one is. */
+  #isOtherFile(parent: Directory, error: unknown): boolean {
+    if (errnoOf(error) !== "ENOTDIR") return false;
+    const found = lstatSync(`${parent.path}/${this.id}`, { throwIfNoEntry: false });
+    return found === undefined || !(found.isSymbolicLink() || found.isDirectory());
+  }
+
+  #listenIn(directory: Directory): void {
+    const { socket, temporary, access, group, libc, servers, options, accept } = this.#context;
+    const { directory: current, file: own } = this.#listening ?? {};
+    // Somebody may have removed the socket, and nobody would find it again.
+    if (current === directory.identity && own?.isAt(`${directory.path}/${socket}`)) return;
+    this.#stop();
+    const guests = new GuestServer(options, () => sandboxGuest(this.id));
+    const handlers = guests.handlers(accept);
+    const { server, file } = listenAt(
+      {
+        path: `${directory.path}/${socket}`,
+        temporary: `${directory.path}/${temporary}`,
+        shown: directory.shownChild(socket),
+        group,
+      },
+      access,
+      libc,
+      (path) => servers.unix(path, handlers),
+    );
+    guests.start(server);
+    this.#listening = { directory: directory.identity, file, guests };
+    options.onNotice?.("listening for a sandbox", {
+      sandbox: this.id,
+      address: directory.shownChild(socket),
+    });
+  }
+
+  /**
+   * Stops listening, and removes the socket where it still is. Guests that are connected stay.
+   *
+   * @param parent the directory that its own is in, if that is there.
+   */
+  close(parent: Directory | undefined): void {
+    for (const watch of this.#watches) watch.release();
+    this.#watches = [];
+    if (this.#listening !== undefined && parent !== undefined) {
+      try {
+        this.#remove(this.#listening, parent);
+      } catch (error) {
+        this.#report(error);
+      }
+    }
+    this.#stop();
+  }
+
+  /** Removes the socket from its directory, if that is still the one that was checked. */
+  #remove({ directory, file }: Listening, parent: Directory): void {
+    const opened: Directory[] = [];
+    try {
+      let last: Directory | undefined = parent;
+      for (const name of [this.id, ...this.#context.between]) {
+        last = last.child(name);
+        if (last === undefined) return;
+        opened.push(last);
+      }
+      if (last.identity === directory) file.remove(`${last.path}/${this.#context.socket}`);
+    } finally {
+      for (const each of opened) each.close();
+    }
+  }
+
+  #stop(): void {
+    const listening = this.#listening;
+    if (listening === undefined) return;
+    this.#listening = undefined;
+    this.#context.retire(listening.guests);
+    this.#context.options.onNotice?.("no more listening for a sandbox", { sandbox: this.id });
+  }
+
+  #report(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    if (this.#problem === message) return;
+    this.#problem = message;
+    this.#context.options.onProblem(
+      `sandbox ${this.id} cannot be listened for`,
+      error instanceof Error ? error : new Error(message),
+    );
+  }
+}
+
+/** The errno's name in an error or in what caused it. */
+function errnoOf(error: unknown): string | undefined {
+  return errnoName(error instanceof ListenError ? error.cause : error);
+}

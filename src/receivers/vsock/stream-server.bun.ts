@@ -1,0 +1,200 @@
+import { foreignFunctions } from "../../../ffi/library.bun.ts";
+import { type Libc, openLibc } from "../../../ffi/libc.ts";
+import { freeBytes } from "../../base/free-bytes.ts";
+import type { GuestReceiver } from "./listener.ts";
+import type { VsockAddress } from "./identity.ts";
+import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
+import { AF_VSOCK, readVsockSockaddr, vsockSockaddr } from "./sockaddr.ts";
+
+/** socket(2), Linux, x86_64 and aarch64 alike. */
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+/** How many connections may wait to be accepted: what the kernel allows at most by default (net.core.somaxconn). */
+const BACKLOG = 4096;
+
+/** A socket of Bun, with its descriptor, which Bun's types leave out. */
+type BunSocket = Bun.Socket<BunStream> & { readonly fd: number };
+type BunListener = Bun.SocketListener<BunStream> & { readonly fd: number };
+/** Bun takes a bound descriptor too (`node:net` needs it for `listen({ fd })`), which its types leave out. */
+type BunListen = (
+  options: ({ unix: string } | { fd: number }) & { socket: Bun.SocketHandler<BunStream> },
+) => BunListener;
+const bunListen = Bun.listen as unknown as BunListen;
+
+/**
+ * A connection. `Bun.listen` and not `node:net`: a paused socket then leaves everything in the kernel, where
+ * `node:net` reads up to another 512 KiB a guest into memory.
+ */
+class BunStream implements Stream {
+  readonly #socket: BunSocket;
+  receiver: GuestReceiver | undefined;
+  error: Error | undefined;
+  #ended = false;
+
+  constructor(socket: BunSocket) {
+    this.#socket = socket;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    // Bun calls `close` within `terminate`, and `data` no more.
+    this.#socket.terminate();
+  }
+
+  data(chunk: Uint8Array): void {
+    this.receiver?.data(chunk);
+  }
+
+  end(error: Error | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    // Later: `destroy` may have been called from within `accept` or `data`, which `end` must not overtake.
+    queueMicrotask(() => this.receiver?.end(this.error ?? error));
+  }
+}
+
+/** A listening socket that Bun accepts from. */
+class BunStreamServer implements StreamServer {
+  readonly #handlers: StreamHandlers;
+  readonly #libc: () => Libc;
+  readonly #peer: (socket: BunSocket) => VsockAddress | undefined;
+  /** Absent while paused. */
+  #listener: BunListener | undefined;
+  /**
+   * A descriptor of our own for the listening socket while paused: Bun cannot pause accepting, so that a pause closes
+   * the listener and a resume makes another of the same socket. At any time there is one descriptor: a guest that makes
+   * a server pause must not thereby use up what the descriptor budget has not counted.
+   */
+  #held: number | undefined;
+
+  /** @param from where to listen; a bound descriptor is the server's from now on, also if this throws. */
+  constructor(
+    handlers: StreamHandlers,
+    libc: () => Libc,
+    peer: (socket: BunSocket) => VsockAddress | undefined,
+    from: { unix: string } | { bound: number },
+  ) {
+    this.#handlers = handlers;
+    this.#libc = libc;
+    this.#peer = peer;
+    if ("unix" in from) this.#listener = bunListen({ unix: from.unix, socket: this.#events });
+    else this.#held = from.bound;
+    try {
+      this.#listener ??= this.#listenAgain();
+      this.#widen(this.#listener);
+    } catch (error) {
+      this.#listener?.stop(true);
+      this.#closeHeld();
+      throw error;
+    }
+  }
+
+  readonly #events: Bun.SocketHandler<BunStream> = {
+    open: (socket) => this.#open(socket as BunSocket),
+    data: (socket, chunk) => {
+      socket.data.data(chunk);
+      // Bun makes an array for each read, of up to 512 KiB, and it was the receiver's only so long.
+      freeBytes(chunk);
+    },
+    close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
+    error: (socket, error) => this.#failed(socket as BunSocket, error),
+  };
+
+  #open(socket: BunSocket): void {
+    const peer = this.#peer(socket);
+    const stream = new BunStream(socket);
+    socket.data = stream;
+    stream.receiver = this.#handlers.accept(stream, peer);
+  }
+
+  /** Bun brings exceptions of the handlers here: one guest's failure ends that guest alone. */
+  #failed(socket: BunSocket, error: Error): void {
+    const stream = socket.data as BunStream | undefined;
+    if (stream?.receiver === undefined) {
+      this.#handlers.problem("a connection could not be accepted", error);
+    } else {
+      stream.error ??= error;
+    }
+    socket.terminate();
+  }
+
+  /** Gives the held descriptor to a listener of Bun's; on failure it is held as before. */
+  #listenAgain(): BunListener {
+    const listener = bunListen({ fd: this.#held as number, socket: this.#events });
+    this.#held = undefined;
+    return listener;
+  }
+
+  /** Bun lets 512 wait, also at a socket that let more; who finds no room at a UNIX socket is refused (EAGAIN). */
+  #widen(listener: BunListener): void {
+    this.#libc().listen(listener.fd, BACKLOG);
+  }
+
+  #closeHeld(): void {
+    if (this.#held !== undefined) this.#libc().close(this.#held);
+    this.#held = undefined;
+  }
+
+  pause(): void {
+    if (this.#listener === undefined) return;
+    try {
+      this.#held = this.#libc().duplicate(this.#listener.fd);
+    } catch (error) {
+      this.#handlers.problem("accepting could not be paused", error);
+      return;
+    }
+    this.#listener.stop(false);
+    this.#listener = undefined;
+  }
+
+  resume(): boolean {
+    if (this.#listener !== undefined || this.#held === undefined) return true;
+    try {
+      this.#listener = this.#listenAgain();
+    } catch (error) {
+      this.#handlers.problem("accepting could not be resumed", error);
+      return false;
+    }
+    try {
+      this.#widen(this.#listener);
+    } catch (error) {
+      this.#handlers.problem("fewer connections than wished may wait to be accepted", error);
+    }
+    return true;
+  }
+
+  close(): Promise<void> {
+    this.#listener?.stop(false);
+    this.#listener = undefined;
+    this.#closeHeld();
+    return Promise.resolve();
+  }
+}
+
+/** libc, opened when it is first needed. */
+const libc = () => openLibc(foreignFunctions);
+
+/** Bun's side of {@link StreamServers}. */
+export const streamServers: StreamServers = {
+  unix: (path, handlers) => new BunStreamServer(handlers, libc, () => undefined, { unix: path }),
+  async vsock(address, handlers) {
+    const bound = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    try {
+      libc().bind(bound, vsockSockaddr(address));
+      libc().listen(bound, BACKLOG);
+    } catch (error) {
+      libc().close(bound);
+      throw error;
+    }
+    const peer = (socket: BunSocket) => readVsockSockaddr(libc().getpeername(socket.fd));
+    return new BunStreamServer(handlers, libc, peer, { bound });
+  },
+};

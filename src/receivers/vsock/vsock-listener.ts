@@ -1,0 +1,91 @@
+import { errnoName } from "../../../ffi/errors.ts";
+import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { type VsockAddress, vsockIdentity } from "./identity.ts";
+import {
+  type GuestConnection,
+  type GuestReceiver,
+  type Listener,
+  ListenError,
+} from "./listener.ts";
+import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
+import { CID_ANY, loadStreamServers } from "./stream-server.ts";
+
+/** VMADDR_CID_HOST, vsock(7): up to here CIDs are no guest's. */
+const CID_HOST = 2;
+
+/** Where to listen: `any` is every CID of this machine. */
+export interface VsockSettings {
+  readonly cid: number | "any";
+  readonly port: number;
+}
+
+/** Guests over AF_VSOCK (QEMU and others with vhost-vsock); vsock(7). */
+export class VsockListener implements Listener {
+  readonly address: string;
+  readonly #local: VsockAddress;
+  readonly #guests: GuestServer;
+  readonly #finder: SandboxFinder;
+
+  constructor(
+    settings: VsockSettings,
+    options: ListenerOptions & { readonly finder?: FinderOptions },
+  ) {
+    this.#local = { cid: settings.cid === "any" ? CID_ANY : settings.cid, port: settings.port };
+    this.address = `vsock:${this.#local.cid}:${this.#local.port}`;
+    this.#finder = new SandboxFinder(options.onProblem, options.finder);
+    this.#guests = new GuestServer(options, (peer) => {
+      // Without the host's own word on who it is, a guest could pass for another.
+      if (peer === undefined) throw new Error("the peer's CID is unknown");
+      if (peer.cid <= CID_HOST) return vsockIdentity(peer);
+      return this.#finder.find(peer.cid).then((sandbox) => vsockIdentity(peer, sandbox));
+    });
+  }
+
+  async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
+    const servers = await loadStreamServers();
+    try {
+      this.#guests.start(await servers.vsock(this.#local, this.#guests.handlers(accept)));
+    } catch (error) {
+      throw vsockListenError(this.#local, error);
+    }
+  }
+
+  stopAccepting(): Promise<void> {
+    this.cleanUp();
+    return this.#guests.close();
+  }
+
+  /** AF_VSOCK leaves nothing behind; but who waits for its sandbox to be found waits no longer. */
+  cleanUp(): void {
+    this.#finder.stop();
+  }
+}
+
+/** What the kernel says where it has no AF_VSOCK, or no such CID (vsock(7), bind(2)). */
+const ABSENT: ReadonlySet<string> = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
+
+/** What to do about a socket, bind or listen that failed. */
+export function vsockListenError(local: VsockAddress, cause: unknown): ListenError {
+  const where = `cannot listen at vsock:${local.cid}:${local.port}`;
+  const absent = ABSENT.has(errnoName(cause) ?? "");
+  return new ListenError(`${where}: ${vsockAdvice(local, cause)}`, { cause, absent });
+}
+
+function vsockAdvice(local: VsockAddress, cause: unknown): string {
+  switch (errnoName(cause)) {
+    case "EAFNOSUPPORT":
+      return "this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)";
+    case "EPERM":
+      // What the default seccomp profiles of Docker and containerd answer; systemd's RestrictAddressFamilies= says EAFNOSUPPORT.
+      return "a seccomp profile around this process forbids AF_VSOCK: allow it there (deploy/kubernetes/base/seccomp.json does)";
+    case "EADDRNOTAVAIL":
+      return `this machine has no CID ${local.cid}: use --vsock-cid any, or load the host's module with \`modprobe vhost_vsock\``;
+    case "EADDRINUSE":
+      return "another process listens there, perhaps another forwarder: stop it or use another --vsock-port";
+    case "EACCES":
+      // vsock(7): ports below 1024 are privileged.
+      return `port ${local.port} is for root (CAP_NET_BIND_SERVICE): run as root or use a --vsock-port above 1023`;
+    default:
+      return cause instanceof Error ? cause.message : String(cause);
+  }
+}

@@ -1,0 +1,82 @@
+import type { Histogram } from "../pipeline/metrics.ts";
+
+/** What one time series of a family is worth at the moment. */
+export interface Sample {
+  /** Label names and values; absent: none. */
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** Everything known under one metric's name. */
+export type Family =
+  | {
+    readonly name: string;
+    readonly help: string;
+    readonly type: "counter" | "gauge";
+    readonly samples: readonly Sample[];
+  }
+  | {
+    readonly name: string;
+    readonly help: string;
+    readonly type: "histogram";
+    readonly histogram: Histogram;
+  };
+
+/** The `Content-Type` of {@link exposition}. */
+export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/**
+ * Families in Prometheus's text format.
+ *
+ * prom-client was tried instead and left out: its histogram cannot be given counts that are kept elsewhere, it reckons
+ * the process's CPU time from when it is loaded, and it writes `Nan` for what Bun and Deno do not know.
+ *
+ * Specification: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+ */
+export function exposition(families: readonly Family[]): string {
+  let text = "";
+  for (const family of families) {
+    const { name, type } = family;
+    text += `# HELP ${name} ${escapeHelp(family.help)}\n# TYPE ${name} ${type}\n`;
+    if (family.type === "histogram") {
+      text += histogramLines(name, family.histogram);
+    } else {
+      for (const { labels, value } of family.samples) text += line(name, labels, value);
+    }
+  }
+  return text;
+}
+
+/** Buckets are cumulative here, and the last one, `+Inf`, counts everything. */
+function histogramLines(name: string, histogram: Histogram): string {
+  let text = "";
+  let below = 0;
+  for (const [index, bound] of histogram.bounds.entries()) {
+    below += histogram.counts[index] as number;
+    text += line(`${name}_bucket`, { le: number(bound) }, below);
+  }
+  text += line(`${name}_bucket`, { le: "+Inf" }, histogram.count);
+  text += line(`${name}_sum`, undefined, histogram.sum);
+  return text + line(`${name}_count`, undefined, histogram.count);
+}
+
+function line(name: string, labels: Sample["labels"], value: number): string {
+  const pairs = Object.entries(labels ?? {}).map(([label, text]) =>
+    `${label}="${escapeLabel(text)}"`
+  );
+  return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${number(value)}\n`;
+}
+
+/** As Go's `ParseFloat` reads it: JavaScript's own form but for the infinities. */
+function number(value: number): string {
+  if (value === Infinity) return "+Inf";
+  return value === -Infinity ? "-Inf" : String(value);
+}
+
+function escapeHelp(text: string): string {
+  return text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+}
+
+function escapeLabel(text: string): string {
+  return escapeHelp(text).replaceAll('"', '\\"');
+}

@@ -1,0 +1,247 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { FrameReader } from "../../src/decode/frame-reader.ts";
+import { concatenate, fixture, FIXTURES, frame, splitFrames } from "./support/fixtures.ts";
+import { Random } from "./support/random.ts";
+
+const MIB = 1024 * 1024;
+
+/** A reader, and what came out of it: payloads, and for each that was skipped its length. */
+function reading(maxFrameBytes = 4 * MIB) {
+  const out: (Uint8Array | bigint)[] = [];
+  const reader = new FrameReader(maxFrameBytes, {
+    payload: (buffer, start, end) => out.push(new Uint8Array(buffer.subarray(start, end))),
+    oversized: (length) => out.push(length),
+  });
+  return { reader, out };
+}
+
+function pushInPieces(reader: FrameReader, stream: Uint8Array, size: () => number): void {
+  for (let at = 0; at < stream.length;) {
+    const end = Math.min(at + size(), stream.length);
+    // A copy that is spoiled afterwards: a chunk is the reader's only until `push` returns.
+    const chunk = stream.slice(at, end);
+    reader.push(chunk);
+    chunk.fill(0xee);
+    at = end;
+  }
+}
+
+function header(length: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, length);
+  return bytes;
+}
+
+describe("any chunking gives the same payloads", () => {
+  for (const name of FIXTURES) {
+    test(name, () => {
+      const { bincodeStream, bincode } = fixture(name);
+      const random = new Random(7);
+      const sizes = [
+        () => bincodeStream.length,
+        () => 1,
+        () => 7,
+        () => 8,
+        () => 9,
+        () => 4096,
+        () => 65_536,
+        () => 1 + random.below(20),
+        () => 1 + random.below(5_000),
+        () => random.oneIn(2) ? 1 : 1 + random.below(100_000),
+      ];
+      for (const size of sizes) {
+        const { reader, out } = reading();
+        pushInPieces(reader, bincodeStream, size);
+        assert.deepEqual(out, bincode);
+        assert.equal(reader.framesBegun, bincode.length);
+        assert.equal(reader.inFrame, false);
+        assert.equal(reader.heldBytes, 0);
+        assert.equal(reader.unfinished, undefined);
+      }
+    });
+  }
+
+  test("every way to cut a short stream in two and in three", () => {
+    const payloads = [Uint8Array.of(1, 2, 3), new Uint8Array(0), Uint8Array.of(4)];
+    const stream = concatenate(payloads.map(frame));
+    for (let first = 0; first <= stream.length; first++) {
+      for (let second = first; second <= stream.length; second++) {
+        const { reader, out } = reading();
+        for (
+          const chunk of [stream.slice(0, first), stream.slice(first, second), stream.slice(second)]
+        ) {
+          reader.push(chunk);
+        }
+        assert.deepEqual(out, payloads);
+      }
+    }
+  });
+});
+
+test("a payload that lies whole in the chunk is handed out where it is", () => {
+  const chunk = concatenate([frame(Uint8Array.of(1, 2)), frame(Uint8Array.of(3)), header(9n)]);
+  const seen: unknown[] = [];
+  const reader = new FrameReader(100, {
+    payload: (buffer, start, end) => seen.push([buffer === chunk, start, end]),
+    oversized: () => assert.fail(),
+  });
+  reader.push(chunk);
+  assert.deepEqual(seen, [[true, 8, 10], [true, 18, 19]]);
+});
+
+test("a payload has been handed out when the push that ends it returns", () => {
+  const { reader, out } = reading();
+  reader.push(header(0n));
+  assert.deepEqual(out, [new Uint8Array(0)]);
+  reader.push(header(2n));
+  reader.push(Uint8Array.of(1));
+  assert.equal(out.length, 1);
+  reader.push(Uint8Array.of(2));
+  assert.deepEqual(out[1], Uint8Array.of(1, 2));
+});
+
+describe("a frame over the limit", () => {
+  const small = frame(Uint8Array.of(1, 2, 3));
+
+  test("is skipped in any chunking, and framing goes on", () => {
+    const stream = concatenate([small, header(1001n), new Uint8Array(1001).fill(9), small]);
+    const random = new Random(3);
+    for (const size of [() => stream.length, () => 1, () => 1 + random.below(300)]) {
+      const { reader, out } = reading(1000);
+      let held = 0;
+      pushInPieces(reader, stream, () => {
+        held = Math.max(held, reader.heldBytes);
+        return size();
+      });
+      assert.deepEqual(out, [Uint8Array.of(1, 2, 3), 1001n, Uint8Array.of(1, 2, 3)]);
+      assert.ok(held <= 1024, `${held} bytes were held`);
+      assert.equal(reader.inFrame, false);
+    }
+  });
+
+  test("is told by its length alone, at the limit and beyond 32 bits", () => {
+    for (
+      const length of [1001n, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn, 1n << 32n, (1n << 32n) + 5n]
+    ) {
+      const { reader, out } = reading(1000);
+      reader.push(header(length));
+      assert.deepEqual(out, [length]);
+    }
+    const { reader, out } = reading(1000);
+    reader.push(frame(new Uint8Array(1000)));
+    assert.deepEqual(out, [new Uint8Array(1000)]);
+  });
+
+  test("of any length is counted exactly", () => {
+    for (
+      const length of [
+        1n << 31n,
+        (1n << 32n) - 1n,
+        1n << 53n,
+        (1n << 53n) + 1n,
+        1n << 63n,
+        (1n << 64n) - 1n,
+      ]
+    ) {
+      const { reader, out } = reading();
+      reader.push(header(length));
+      assert.deepEqual(reader.unfinished, {
+        headerBytes: 8,
+        payloadBytes: 0n,
+        expectedBytes: length,
+      });
+      reader.push(new Uint8Array(3));
+      reader.push(new Uint8Array(MIB));
+      assert.deepEqual(reader.unfinished, {
+        headerBytes: 8,
+        payloadBytes: BigInt(MIB + 3),
+        expectedBytes: length,
+      });
+      assert.deepEqual(out, [length]);
+      assert.equal(reader.heldBytes, 0);
+      assert.equal(reader.inFrame, true);
+    }
+  });
+
+  test("of more than 2^32 bytes ends where it says", () => {
+    const length = (1n << 32n) + 10n;
+    const { reader, out } = reading();
+    reader.push(header(length));
+    // The same chunk over and over: 4 GiB that are never held.
+    const chunk = new Uint8Array(64 * MIB);
+    for (let i = 0; i < 64; i++) reader.push(chunk);
+    assert.equal(reader.unfinished?.payloadBytes, 1n << 32n);
+    reader.push(concatenate([new Uint8Array(10), small]));
+    assert.deepEqual(out, [length, Uint8Array.of(1, 2, 3)]);
+    assert.equal(reader.inFrame, false);
+  });
+});
+
+describe("memory", () => {
+  test("is taken as bytes come, not as a length says", () => {
+    const { reader } = reading();
+    reader.push(header(BigInt(4 * MIB)));
+    assert.equal(reader.heldBytes, 0);
+    const chunk = new Uint8Array(1000);
+    for (let sent = 1000; sent <= 2 * MIB; sent += 1000) {
+      reader.push(chunk);
+      assert.ok(reader.heldBytes >= sent);
+      assert.ok(reader.heldBytes <= Math.max(2 * sent, 1024), `${reader.heldBytes} for ${sent}`);
+    }
+  });
+
+  test("never is more than the frame, and is given back with it", () => {
+    const { reader, out } = reading();
+    const payload = new Random(1).bytes(3_000_001);
+    const stream = frame(payload);
+    pushInPieces(reader, stream.subarray(0, stream.length - 1), () => 50_000);
+    assert.equal(reader.heldBytes, payload.length);
+    reader.push(stream.slice(stream.length - 1));
+    assert.equal(reader.heldBytes, 0);
+    assert.deepEqual(out, [payload]);
+    // The next unfinished frame begins with little.
+    reader.push(stream.slice(0, 9));
+    assert.equal(reader.heldBytes, 1024);
+  });
+});
+
+test("a frame is begun with the first byte of its header", () => {
+  const { reader } = reading();
+  assert.deepEqual([reader.inFrame, reader.framesBegun], [false, 0]);
+  reader.push(new Uint8Array(0));
+  assert.deepEqual([reader.inFrame, reader.framesBegun], [false, 0]);
+  reader.push(Uint8Array.of(0));
+  assert.deepEqual([reader.inFrame, reader.framesBegun], [true, 1]);
+  assert.deepEqual(reader.unfinished, {
+    headerBytes: 1,
+    payloadBytes: 0n,
+    expectedBytes: undefined,
+  });
+  reader.push(Uint8Array.of(0, 0, 0, 0, 0, 0, 5));
+  assert.deepEqual(reader.unfinished, { headerBytes: 8, payloadBytes: 0n, expectedBytes: 5n });
+  reader.push(Uint8Array.of(1, 2));
+  assert.deepEqual(reader.unfinished, { headerBytes: 8, payloadBytes: 2n, expectedBytes: 5n });
+  assert.deepEqual([reader.inFrame, reader.framesBegun], [true, 1]);
+  reader.push(Uint8Array.of(3, 4, 5, 0));
+  assert.deepEqual([reader.inFrame, reader.framesBegun], [true, 2]);
+});
+
+test("random frames, of all sizes around the limit, in random chunks", () => {
+  const random = new Random(11);
+  for (let round = 0; round < 200; round++) {
+    const limit = random.pick([0, 1, 100, 5_000]);
+    const payloads = random.many(
+      20,
+      () => random.bytes(random.oneIn(4) ? random.below(6_000) : random.below(130)),
+    );
+    const stream = concatenate(payloads.map(frame));
+    assert.deepEqual(splitFrames(stream), payloads);
+    const { reader, out } = reading(limit);
+    pushInPieces(reader, stream, () => 1 + random.below(random.pick([3, 300, 30_000])));
+    assert.deepEqual(
+      out,
+      payloads.map((payload) => payload.length > limit ? BigInt(payload.length) : payload),
+    );
+  }
+});

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DumpSink } from "../../src/exporters/dump-sink.ts";
+import { Metrics } from "../../src/pipeline/metrics.ts";
+import { payload, range, resourceOf, send, spanId } from "../queue/support.ts";
+
+/** A sink whose reader takes what there is when it is told to. */
+function setUp(takes = true) {
+  const metrics = new Metrics();
+  const texts: string[] = [];
+  const output = {
+    takes,
+    onTaken: () => {},
+    write: (text: string): void => {
+      texts.push(text);
+      if (output.takes) output.onTaken();
+    },
+  };
+  const sink = new DumpSink({
+    format: ({ spanId, resource }) =>
+      `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}\n`,
+    output,
+    traceName: "name",
+    resourceAttributes: new Map([["host", "h"]]),
+    metrics,
+  });
+  const changes: boolean[] = [];
+  sink.onChange = () => changes.push(sink.paused);
+  const guest = sink.open(new Map([["kata.sandbox.id", "s"]]));
+  return { sink, metrics, output, texts, changes, guest };
+}
+
+/** received, forwarded, dropped, held. */
+function counts(metrics: Metrics): number[] {
+  return [metrics.received, metrics.forwarded, metrics.droppedTotal, metrics.held];
+}
+
+test("each span is shown with its resource, overlaid by the host's, and counts as forwarded", async () => {
+  const { sink, metrics, texts, changes, guest } = setUp();
+  send(metrics, guest, payload([1, 2], { resource: resourceOf("own", "x") }));
+  send(metrics, guest, payload([3]));
+  const host = "service.name,host,kata.sandbox.id";
+  assert.deepEqual(texts, [
+    `${spanId(1)} own,${host}\n${spanId(2)} own,${host}\n`,
+    `${spanId(3)} ${host}\n`,
+  ]);
+  assert.deepEqual(counts(metrics), [3, 3, 0, 0]);
+  assert.deepEqual(changes, []);
+  assert.equal(await sink.drain(0), 0);
+});
+
+test("while the reader is behind, guests are paused, and what it has not is held", () => {
+  const { sink, metrics, output, changes, guest } = setUp(false);
+  send(metrics, guest, payload(range(1, 5)));
+  send(metrics, guest, payload(range(6, 7)));
+  assert.deepEqual(counts(metrics), [7, 0, 0, 7]);
+  assert.deepEqual([changes, sink.paused, sink.full], [[true], true, true]);
+  output.onTaken();
+  assert.deepEqual(counts(metrics), [7, 7, 0, 0]);
+  assert.deepEqual([changes, sink.paused, sink.full], [[true, false], false, false]);
+  assert.equal(metrics.backpressurePauses, 1);
+});
+
+test("drain waits for the reader, as long as it may", async () => {
+  const patient = setUp(false);
+  send(patient.metrics, patient.guest, payload(range(1, 3)));
+  setTimeout(() => patient.output.onTaken(), 10);
+  assert.equal(await patient.sink.drain(60_000), 0);
+  assert.deepEqual(counts(patient.metrics), [3, 3, 0, 0]);
+
+  const vain = setUp(false);
+  send(vain.metrics, vain.guest, payload(range(1, 3)));
+  assert.equal(await vain.sink.drain(10), 3);
+  assert.deepEqual(counts(vain.metrics), [3, 0, 3, 0]);
+  assert.deepEqual(vain.metrics.dropped, { shutdown: 3 });
+});
+
+test("abort gives up what the reader has not, and ends a drain that waits for it", async () => {
+  const { sink, metrics, guest } = setUp(false);
+  send(metrics, guest, payload(range(1, 4)));
+  const draining = sink.drain(60_000);
+  assert.equal(await sink.abort(), 4);
+  assert.equal(await draining, 0, "they are counted once");
+  assert.deepEqual(counts(metrics), [4, 0, 4, 0]);
+});

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { ExportResult } from "../../src/pipeline/exporter.ts";
+import { type ExportSlot, SlotExporter } from "../../src/exporters/slot-exporter.ts";
+
+/** A slot that answers when it is told. */
+class ManualSlot implements ExportSlot {
+  usable = true;
+  interim: ExportResult | undefined;
+  closed = 0;
+  requests = 0;
+  answer: (result: ExportResult) => void = () => {};
+
+  send(): Promise<ExportResult> {
+    this.requests++;
+    return new Promise((resolve) => this.answer = resolve);
+  }
+
+  close(): void {
+    this.closed++;
+  }
+}
+
+const REQUEST = new Uint8Array();
+const SUCCESS: ExportResult = { kind: "success" };
+
+function setUp(concurrency: number, timeoutMs = 60_000) {
+  const slots: ManualSlot[] = [];
+  const exporter = new SlotExporter(
+    () => {
+      const slot = new ManualSlot();
+      slots.push(slot);
+      return slot;
+    },
+    concurrency,
+    timeoutMs,
+  );
+  return { slots, exporter };
+}
+
+test("slots are opened when they are needed, and used again", async () => {
+  const { slots, exporter } = setUp(3);
+  assert.equal(slots.length, 0);
+  for (let i = 0; i < 3; i++) {
+    const sent = exporter.send(REQUEST);
+    slots[0]?.answer(SUCCESS);
+    assert.deepEqual(await sent, SUCCESS);
+  }
+  assert.deepEqual(slots.map(({ requests }) => requests), [3]);
+  const both = [exporter.send(REQUEST), exporter.send(REQUEST)];
+  for (const slot of slots) slot.answer(SUCCESS);
+  await Promise.all(both);
+  assert.deepEqual(slots.map(({ requests }) => requests), [4, 1]);
+  exporter.close();
+});
+
+test("an answer goes to the request of its slot", async () => {
+  const { slots, exporter } = setUp(2);
+  const first = exporter.send(REQUEST);
+  const second = exporter.send(REQUEST);
+  slots[1]?.answer({ kind: "partial", rejectedSpans: 2, message: "" });
+  slots[0]?.answer({ kind: "partial", rejectedSpans: 1, message: "" });
+  assert.equal((await first as { rejectedSpans: number }).rejectedSpans, 1);
+  assert.equal((await second as { rejectedSpans: number }).rejectedSpans, 2);
+  exporter.close();
+});
+
+test("more requests than slots is a mistake of the caller", () => {
+  const { exporter } = setUp(1);
+  void exporter.send(REQUEST);
+  assert.throws(() => exporter.send(REQUEST), RangeError);
+  exporter.close();
+});
+
+test("a slot that is not usable any more is closed, and another opened", async () => {
+  const { slots, exporter } = setUp(1);
+  const sent = exporter.send(REQUEST);
+  const [slot] = slots;
+  assert.ok(slot !== undefined);
+  slot.usable = false;
+  slot.answer({ kind: "retryable", error: new Error("gone") });
+  assert.equal((await sent).kind, "retryable");
+  assert.equal(slot.closed, 1);
+  void exporter.send(REQUEST);
+  assert.deepEqual(slots.map(({ requests }) => requests), [1, 1]);
+  exporter.close();
+});
+
+test("a slot that never answers is given up at the deadline, and its late answer is not heard", async () => {
+  const { slots, exporter } = setUp(1);
+  const result = await exporter.send(REQUEST, 20);
+  assert.equal(result.kind, "retryable");
+  assert.match((result as { error: Error }).error.message, /no answer within 20 ms/);
+  const [slot] = slots;
+  assert.ok(slot !== undefined && slot.closed > 0);
+  const sent = exporter.send(REQUEST);
+  slot.answer({ kind: "rejected", error: new Error("late") });
+  slots[1]?.answer(SUCCESS);
+  assert.deepEqual(await sent, SUCCESS);
+  exporter.close();
+});
+
+test("at the deadline the outcome of a try that is over counts", async () => {
+  const { slots, exporter } = setUp(1);
+  const sent = exporter.send(REQUEST, 20);
+  const interim = { kind: "retryable", error: new Error("HTTP 503") } as const;
+  (slots[0] as ManualSlot).interim = interim;
+  assert.equal(await sent, interim);
+  assert.equal(slots[0]?.closed, 1);
+  exporter.close();
+});
+
+test("closing settles what is under way as retryable and closes all slots", async () => {
+  const { slots, exporter } = setUp(2);
+  const idle = exporter.send(REQUEST);
+  slots[0]?.answer(SUCCESS);
+  await idle;
+  const pending = exporter.send(REQUEST);
+  const other = exporter.send(REQUEST);
+  slots[1]?.answer(SUCCESS);
+  await other;
+  exporter.close();
+  assert.equal((await pending).kind, "retryable");
+  assert.deepEqual(slots.map(({ closed }) => closed), [1, 1]);
+  assert.equal((await exporter.send(REQUEST)).kind, "retryable");
+});

@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, unlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { describeError } from "../../src/base/log.ts";
+import { connectServiceManager } from "../../src/host/service-manager.ts";
+import { openDescriptors } from "../receivers/vsock/guests.ts";
+import { type RecordingLogger, recordingLogger } from "../support/recording-logger.ts";
+import { NotifyReceiver } from "./support/notify-receiver.ts";
+
+/** Messages of what was logged, each with its error. */
+function messages({ records }: RecordingLogger): string[] {
+  return records.map(({ message, fields }) => `${message} (${describeError(fields?.["error"])})`);
+}
+
+const quiet = recordingLogger();
+
+/** An abstract name that no one else has. */
+function abstractName(): string {
+  return `@kata-notify-test-${process.pid}-${Math.random()}`;
+}
+
+function socketAddress(abstract: string): Uint8Array {
+  const path = new TextEncoder().encode(abstract.replace("@", "\0"));
+  return Uint8Array.of(1, 0, ...path);
+}
+
+/** Reads until `enough`; the test's own timeout ends what never comes. */
+async function readUntil(
+  receiver: NotifyReceiver,
+  enough: (messages: readonly string[]) => boolean,
+): Promise<string[]> {
+  const messages: string[] = [];
+  while (!enough(messages)) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    messages.push(...receiver.read());
+  }
+  return messages;
+}
+
+test("readiness, status and stop are told as sd_notify(3) says", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, quiet);
+  assert.deepEqual(receiver.read(), []);
+  manager.ready("listening at vsock:4294967295:10240");
+  manager.status("two\n lines");
+  manager.stopping("delivering 5 spans", 10_000);
+  assert.deepEqual(receiver.read(), [
+    "READY=1\nSTATUS=listening at vsock:4294967295:10240",
+    "STATUS=two lines",
+    "STOPPING=1\nSTATUS=delivering 5 spans\nEXTEND_TIMEOUT_USEC=15000000",
+  ]);
+  manager.close();
+  manager.status("closed");
+  assert.deepEqual(receiver.read(), []);
+  receiver.close();
+});
+
+test("a socket with a path is reached, also after the path has become unreachable", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "kata-notify-"));
+  const path = join(directory, "notify");
+  const receiver = new NotifyReceiver(path);
+  try {
+    const manager = await connectServiceManager({ NOTIFY_SOCKET: path }, quiet);
+    unlinkSync(path);
+    manager.ready("up");
+    assert.deepEqual(receiver.read(), ["READY=1\nSTATUS=up"]);
+    manager.close();
+  } finally {
+    receiver.close();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("the watchdog is fed from readiness on, and not after close", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const environment = {
+    NOTIFY_SOCKET: name,
+    WATCHDOG_USEC: "20000",
+    WATCHDOG_PID: String(process.pid),
+  };
+  const manager = await connectServiceManager(environment, quiet);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(receiver.read(), []);
+  manager.ready("up");
+  const messages = await readUntil(receiver, (all) => all.length >= 4);
+  assert.deepEqual(messages.slice(0, 4), [
+    "READY=1\nSTATUS=up",
+    "WATCHDOG=1",
+    "WATCHDOG=1",
+    "WATCHDOG=1",
+  ]);
+  manager.close();
+  receiver.read();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(receiver.read(), []);
+  receiver.close();
+});
+
+test("a watchdog that is meant for another process, or for none, is not fed", async () => {
+  for (
+    const variables of [
+      { WATCHDOG_USEC: "2000", WATCHDOG_PID: String(process.pid + 1) },
+      { WATCHDOG_USEC: "0" },
+      { WATCHDOG_USEC: "soon" },
+      {},
+    ]
+  ) {
+    const name = abstractName();
+    const receiver = new NotifyReceiver(name);
+    const manager = await connectServiceManager({ NOTIFY_SOCKET: name, ...variables }, quiet);
+    manager.ready("up");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    assert.deepEqual(receiver.read(), ["READY=1\nSTATUS=up"], JSON.stringify(variables));
+    manager.close();
+    receiver.close();
+  }
+});
+
+test("a manager that is behind delays no one, and gets what matters later", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, quiet);
+  const filled = receiver.fill(socketAddress(name));
+  assert.ok(filled > 0);
+  manager.ready("up");
+  for (let i = 0; i < 1000; i++) manager.status(`status ${i}`);
+  manager.stopping("stopping", 0);
+  const messages = await readUntil(receiver, (all) => all.some((each) => /^STOPPING/.test(each)));
+  assert.deepEqual(messages.filter((message) => message !== "."), [
+    "READY=1\nSTATUS=up",
+    "STATUS=status 999",
+    "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=5000000",
+  ]);
+  manager.close();
+  receiver.close();
+});
+
+test("a manager that goes away is logged once and then left alone", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const log = recordingLogger();
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
+  receiver.close();
+  manager.ready("up");
+  manager.status("again");
+  manager.stopping("stopping", 1000);
+  assert.deepEqual(messages(log), [
+    "service manager cannot be reached any more (send: ECONNREFUSED)",
+  ]);
+});
+
+test("without a service manager nothing is opened and nothing happens", async () => {
+  const before = openDescriptors();
+  for (const environment of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "1000" }]) {
+    const manager = await connectServiceManager(environment, quiet);
+    manager.ready("up");
+    manager.status("fine");
+    manager.stopping("stopping", 1000);
+    manager.close();
+  }
+  assert.equal(openDescriptors(), before);
+});
+
+test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves nothing open", async () => {
+  const wrong: readonly [name: string, reason: string][] = [
+    ["notify", "neither a path nor an abstract socket"],
+    ["vsock:2:1234", "neither a path nor an abstract socket"],
+    [`/${"x".repeat(108)}`, "longer than a socket's path may be"],
+    ["/nonexistent/notify", "connect: ENOENT"],
+    [abstractName(), "connect: ECONNREFUSED"],
+  ];
+  const before = openDescriptors();
+  for (const [name, reason] of wrong) {
+    const log = recordingLogger();
+    const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
+    manager.ready("up");
+    manager.stopping("stopping", 1000);
+    manager.close();
+    assert.deepEqual(messages(log), [
+      `service manager cannot be reached: it will not be told of anything (${reason})`,
+    ]);
+  }
+  assert.equal(openDescriptors(), before);
+});

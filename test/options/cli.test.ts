@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Command, parseCommandLine, UsageError } from "../../src/options/cli.ts";
+import type { Environment } from "../../src/options/resolve.ts";
+import { OPTIONS } from "../../src/options/table.ts";
+import { VERSION } from "../../src/base/version.ts";
+
+function usageError(argv: readonly string[], environment: Environment = {}): string {
+  try {
+    parseCommandLine(argv, environment);
+  } catch (error) {
+    assert.ok(error instanceof UsageError, `${error}`);
+    assert.ok(!error.message.includes("\n"), "an error is one line");
+    return error.message;
+  }
+  return assert.fail(`accepted: ${argv.join(" ")}`);
+}
+
+function text(command: Command): string {
+  assert.ok("text" in command);
+  return command.text;
+}
+
+test("no arguments: run with the defaults", () => {
+  const command = parseCommandLine([], {});
+  assert.equal(command.kind, "run");
+});
+
+test("--help and help, to standard output, complete and within 100 columns", () => {
+  const help = text(parseCommandLine(["--help"], {}));
+  for (const option of Object.values(OPTIONS)) {
+    const name = "flag" in option ? option.flag : option.env[0];
+    assert.ok(help.includes(` ${name} `), name);
+  }
+  for (const line of help.split("\n")) assert.ok(line.length <= 100, line);
+  assert.match(help, /^Usage: kata-trace-forwarder \[options\] \[command\]\n/);
+  assert.match(help, /\n {2}-l, --log-level LEVEL /);
+  assert.match(help, /--max-frame-bytes SIZE .*\(default: 4MiB\)\n/);
+  assert.match(help, /\n {2}demo {2,}/);
+  assert.match(help, /[^\n]\n$/);
+  assert.equal(text(parseCommandLine(["-h"], {})), help);
+  assert.equal(text(parseCommandLine(["help"], {})), help);
+});
+
+test("help comes before any complaint about other options", () => {
+  assert.equal(parseCommandLine(["--vsock-port", "0", "--help"], {}).kind, "help");
+  const broken = { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" };
+  assert.equal(parseCommandLine(["--help"], broken).kind, "help");
+  assert.equal(parseCommandLine(["--version"], broken).kind, "version");
+});
+
+test("--version says version and commit", () => {
+  for (const flag of ["-v", "--version"]) {
+    assert.deepEqual(parseCommandLine([flag], {}), {
+      kind: "version",
+      text: `kata-trace-forwarder ${VERSION} (commit source)\n`,
+    });
+  }
+});
+
+test("a misspelt option is answered with the nearest", () => {
+  assert.equal(
+    usageError(["--otlp-endpiont", "http://c"]),
+    "unknown option '--otlp-endpiont' (Did you mean --otlp-endpoint?) (see --help)",
+  );
+  assert.equal(
+    usageError(["--zzz"]),
+    "unknown option '--zzz' (see --help)",
+  );
+  assert.match(usageError(["--\x1b[2J"]), /unknown option '--\\u\{1b\}\[2J'/);
+});
+
+test("an unknown command is answered with those there are", () => {
+  assert.equal(
+    usageError(["dmeo"]),
+    'unknown command "dmeo": the commands are demo, completions or help',
+  );
+  assert.equal(
+    usageError(["help", "nope"]),
+    'unknown command "nope": the commands are demo, completions or help',
+  );
+});
+
+test("an option without its value is not given the next option as one", () => {
+  assert.equal(
+    usageError(["--socket-path", "--dump-only"]),
+    "--socket-path needs a value before --dump-only",
+  );
+  assert.match(usageError(["--user", "-l"]), /^--user needs a value before -l$/);
+  assert.match(usageError(["--user", "--help"]), /^--user needs a value before --help$/);
+  assert.match(usageError(["--socket-path"]), /--socket-path <PATH>' argument missing/);
+  assert.equal(usageError(["--dump-only=yes"]), "--dump-only takes no value (see --help)");
+  assert.equal(usageError(["--dump=yes"]), "unknown option '--dump=yes' (see --help)");
+});
+
+test("every way of writing a value", () => {
+  for (
+    const argv of [["--log-level", "debug"], ["--log-level=debug"], ["-l", "debug"], ["-ldebug"]]
+  ) {
+    const command = parseCommandLine(argv, {});
+    assert.ok(command.kind === "run");
+    assert.equal(command.settings.log.level, "debug", argv.join(" "));
+  }
+  const last = parseCommandLine(["-l", "debug", "-l", "warn"], {});
+  assert.ok(last.kind === "run");
+  assert.equal(last.settings.log.level, "warn");
+});
+
+test("demo takes its own options, and refuses the forwarder's", () => {
+  assert.deepEqual(parseCommandLine(["demo"], {}), { kind: "demo", logLevel: "error" });
+  assert.deepEqual(parseCommandLine(["demo", "--width", "120", "-l", "info"], {}), {
+    kind: "demo",
+    width: 120,
+    logLevel: "info",
+  });
+  assert.deepEqual(parseCommandLine(["demo"], { KATA_TRACE_FORWARDER_LOG_LEVEL: "warn" }), {
+    kind: "demo",
+    logLevel: "warn",
+  });
+  // The forwarder's environment does not concern it.
+  assert.equal(parseCommandLine(["demo"], { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" }).kind, "demo");
+  assert.match(
+    usageError(["demo", "--width", "39"]),
+    /^--width: "39" is not a whole number from 40/,
+  );
+  assert.match(usageError(["demo", "--dump-only"]), /unknown option '--dump-only'/);
+  assert.match(usageError(["--dump-only", "demo"]), /^--dump-only before demo has no effect/);
+  assert.match(usageError(["demo", "now"]), /too many arguments/);
+  assert.match(text(parseCommandLine(["demo", "--help"], {})), /--width COLUMNS/);
+  assert.match(text(parseCommandLine(["help", "demo"], {})), /--width COLUMNS/);
+});
+
+test("completions need a shell that is known", () => {
+  for (const shell of ["bash", "zsh", "fish"] as const) {
+    const command = parseCommandLine(["completions", shell], {});
+    assert.ok(command.kind === "completions");
+    assert.equal(command.shell, shell);
+    assert.match(command.script, new RegExp(`^#.*${shell === "zsh" ? "compdef" : shell}`));
+  }
+  assert.equal(
+    usageError(["completions", "tcsh"]),
+    'completions: "tcsh" is not supported: give bash, zsh or fish',
+  );
+  assert.match(usageError(["completions"]), /missing required argument 'shell'/);
+  assert.match(usageError(["completions", "bash", "zsh"]), /too many arguments/);
+});
+
+test("parsing twice gives the same: nothing is kept between calls", () => {
+  parseCommandLine(["--vsock-port", "7"], {});
+  const command = parseCommandLine([], {});
+  assert.ok(command.kind === "run");
+  assert.equal(command.settings.listen[0].port, 10240);
+});

@@ -1,0 +1,451 @@
+import assert from "node:assert/strict";
+import process from "node:process";
+import { test } from "node:test";
+import { parseCommandLine, UsageError } from "../../src/options/cli.ts";
+import { environmentNames, type Option } from "../../src/options/option.ts";
+import type { Environment } from "../../src/options/resolve.ts";
+import { DEMO_OPTIONS, OPTIONS } from "../../src/options/table.ts";
+import type { Settings } from "../../src/options/settings.ts";
+
+const MIB = 1024 ** 2;
+
+function settings(argv: readonly string[], environment: Environment = {}): Settings {
+  const command = parseCommandLine(argv, environment);
+  assert.ok(command.kind === "run");
+  return command.settings;
+}
+
+function usageError(argv: readonly string[], environment: Environment = {}): string {
+  try {
+    parseCommandLine(argv, environment);
+  } catch (error) {
+    assert.ok(error instanceof UsageError, `${error}`);
+    assert.ok(!error.message.includes("\n"), "an error is one line");
+    return error.message;
+  }
+  return assert.fail(`accepted: ${argv.join(" ")} ${JSON.stringify(environment)}`);
+}
+
+const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const CONTEXT = {
+  traceId: "0af7651916cd43dd8448eb211c80319c",
+  spanId: "b7ad6b7169203331",
+  flags: 1,
+};
+
+const DEFAULTS: Settings = {
+  listen: [{ kind: "vsock", cid: "any", port: 10240 }],
+  otlp: { protocol: "grpc", url: "http://localhost:4317" },
+  traceName: "kata-agent",
+  resourceAttributes: new Map(),
+  waitForCollector: false,
+  dumpOnly: false,
+  user: "nobody",
+  log: { level: "info", format: "json" },
+  batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 50 },
+  queue: { maxBytes: 64 * MIB, whenFull: "pause" },
+  limits: {
+    maxFrameBytes: 4 * MIB,
+    frameTimeoutMs: 30_000,
+    idleTimeoutMs: 0,
+    maxGuestBytes: 8 * MIB,
+    maxTotalGuestBytes: 64 * MIB,
+    maxGuests: 4096,
+    maxSpansPerSecond: 0,
+  },
+  shutdownTimeoutMs: 10_000,
+};
+
+test("the defaults", () => {
+  assert.deepEqual(settings([]), DEFAULTS);
+});
+
+const SOCKET = { port: 10240, mode: 0o660 };
+const TEMPLATE = { ...SOCKET, kind: "template", optional: true } as const;
+const FC = ["firecracker"];
+/** AF_VSOCK and Kata's own socket paths. */
+const ALL_HYPERVISORS: Settings["listen"] = [
+  { kind: "vsock", cid: "any", port: 10240, optional: true },
+  { ...TEMPLATE, directory: "/run/vc/vm", between: [], name: "clh.sock" },
+  { ...TEMPLATE, directory: "/run/vc/firecracker", between: ["root"], name: "kata.hvsock" },
+  // Jailed Firecrackers' sandboxes are below, and it is none itself.
+  { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock", except: FC },
+  { ...TEMPLATE, directory: "/run/kata/firecracker", between: ["root"], name: "kata.hvsock" },
+  { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock", except: FC },
+];
+
+/** For each option a value that differs from the default, the settings it makes, and what it needs beside it. */
+const EXAMPLES: Readonly<
+  Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
+> = {
+  otlpEndpoint: ["http://c:4317", { otlp: { protocol: "grpc", url: "http://c:4317" } }],
+  otlpProtocol: ["http/protobuf", {
+    otlp: { protocol: "http/protobuf", url: "http://localhost:4318/v1/traces" },
+  }],
+  traceName: ["tracer", { traceName: "tracer" }],
+  resourceAttributes: ["a=b", { resourceAttributes: new Map([["a", "b"]]) }],
+  waitForCollector: ["true", { waitForCollector: true }],
+  dumpOnly: ["true", { dumpOnly: true }],
+  socketPath: ["/run/foo/clh.sock", {
+    listen: [{ kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 }],
+  }],
+  allHypervisors: ["true", { listen: ALL_HYPERVISORS }],
+  // These two show with a socket only: see below.
+  socketMode: ["0600", {}],
+  socketGroup: ["kvm", {}],
+  vsockCid: ["3", { listen: [{ kind: "vsock", cid: 3, port: 10240 }] }],
+  vsockPort: ["1", { listen: [{ kind: "vsock", cid: "any", port: 1 }] }],
+  user: ["tracer", { user: "tracer" }],
+  batchSpans: ["7", { batch: { ...DEFAULTS.batch, maxSpans: 7 } }],
+  batchDelay: ["20", { batch: { ...DEFAULTS.batch, maxDelayMs: 20 } }],
+  queueBytes: ["1MiB", { queue: { maxBytes: MIB, whenFull: "pause" } }],
+  whenFull: ["drop-oldest", { queue: { maxBytes: 64 * MIB, whenFull: "drop-oldest" } }],
+  spoolDir: ["/var/spool", {
+    queue: { ...DEFAULTS.queue, spool: { directory: "/var/spool", maxBytes: 1024 * MIB } },
+  }],
+  spoolBytes: ["2GiB", {}],
+  deadLetter: ["/var/dead", { queue: { ...DEFAULTS.queue, deadLetterFile: "/var/dead" } }],
+  shutdownTimeout: ["500ms", { shutdownTimeoutMs: 500 }],
+  maxFrameBytes: ["1M", { limits: { ...DEFAULTS.limits, maxFrameBytes: MIB } }],
+  frameTimeout: ["1m", { limits: { ...DEFAULTS.limits, frameTimeoutMs: 60_000 } }],
+  idleTimeout: ["5", { limits: { ...DEFAULTS.limits, idleTimeoutMs: 5000 } }],
+  maxGuestBytes: ["16M", { limits: { ...DEFAULTS.limits, maxGuestBytes: 16 * MIB } }],
+  maxTotalGuestBytes: ["8M", { limits: { ...DEFAULTS.limits, maxTotalGuestBytes: 8 * MIB } }],
+  maxGuests: ["9", { limits: { ...DEFAULTS.limits, maxGuests: 9 } }],
+  maxSpansPerSecond: ["100", { limits: { ...DEFAULTS.limits, maxSpansPerSecond: 100 } }],
+  logLevel: ["trace", { log: { level: "trace", format: "json" } }],
+  logFormat: ["text", { log: { level: "info", format: "text" } }],
+  metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+  traceSelf: ["true", { selfTrace: {} }],
+  linkTraceparent: ["true", { rootLink: CONTEXT }, { TRACEPARENT }],
+  // These two show with --trace-self only: see below.
+  traceparent: [TRACEPARENT, {}],
+  sdkDisabled: ["true", {}],
+};
+
+test("each option from its flag, from its environment variable, and the flag wins", () => {
+  for (const [key, [value, expected, environment]] of Object.entries(EXAMPLES)) {
+    const option: Option = OPTIONS[key as keyof typeof OPTIONS];
+    const changed = { ...DEFAULTS, ...expected };
+    const variable = environmentNames(option)[0] as string;
+    assert.deepEqual(settings([], { ...environment, [variable]: value }), changed, variable);
+    if (option.flag === undefined) continue;
+    const argv = option.metavar === undefined ? [option.flag] : [option.flag, value];
+    assert.deepEqual(settings(argv, environment), changed, argv.join(" "));
+    const broken = { ...environment, [variable]: "broken\0" };
+    assert.deepEqual(settings(argv, broken), changed, `${variable} beside it`);
+  }
+});
+
+test("variables are named as documented", () => {
+  const names = Object.values(OPTIONS).flatMap((option: Option) => environmentNames(option));
+  assert.equal(new Set(names).size, names.length);
+  assert.ok(names.includes("KATA_TRACE_FORWARDER_SOCKET_PATH"));
+  for (const name of names) {
+    assert.match(name, /^((KATA_TRACE_FORWARDER|OTEL)_[A-Z_]+|TRACEPARENT|TRACECONTEXT)$/);
+  }
+});
+
+test("a key is its flag's name in camel case, which is what the parser calls it", () => {
+  for (
+    const [key, option] of Object.entries({ ...OPTIONS, ...DEMO_OPTIONS }) as [string, Option][]
+  ) {
+    if (option.flag === undefined) continue;
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    assert.equal(option.flag, `--${flag}`);
+  }
+});
+
+test("an empty variable counts as unset", () => {
+  const empty: Record<string, string> = {};
+  for (const option of Object.values(OPTIONS)) {
+    for (const name of environmentNames(option)) empty[name] = "";
+  }
+  assert.deepEqual(settings([], empty), DEFAULTS);
+});
+
+test("an empty flag is an error that names it", () => {
+  for (const option of Object.values({ ...OPTIONS, ...DEMO_OPTIONS }) as Option[]) {
+    if (option.flag === undefined || option.metavar === undefined) continue;
+    const command = option === DEMO_OPTIONS.width ? ["demo"] : [];
+    for (const argv of [[option.flag, ""], [`${option.flag}=`]]) {
+      assert.ok(usageError([...command, ...argv]).startsWith(`${option.flag}: `), argv.join(" "));
+    }
+  }
+});
+
+test("the bad values that scripts know: the option is named", () => {
+  for (
+    const [flag, values] of [
+      ["--vsock-cid", ["", "x", "4294967296", "-1"]],
+      ["--vsock-port", ["", "x", "0", "4294967296", "-1"]],
+      ["--socket-path", [""]],
+      ["--trace-name", [""]],
+      ["--otlp-endpoint", ["", "collector:4317", "ftp://c"]],
+      ["--otlp-protocol", ["http/json"]],
+      ["--log-level", ["loud"]],
+    ] as const
+  ) {
+    for (const value of values) {
+      assert.ok(usageError([flag, value]).startsWith(`${flag}: `), `${flag} ${value}`);
+    }
+  }
+});
+
+test("a bad variable is named", () => {
+  assert.equal(
+    usageError([], { OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" }),
+    'OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" is not supported: give grpc or http/protobuf',
+  );
+  assert.match(
+    usageError([], { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "c:1", OTEL_EXPORTER_OTLP_ENDPOINT: "" }),
+    /^OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "c:1" has no scheme/,
+  );
+  assert.match(
+    usageError([], { KATA_TRACE_FORWARDER_DUMP_ONLY: "maybe" }),
+    /^KATA_TRACE_FORWARDER_DUMP_ONLY: "maybe" is neither true nor false/,
+  );
+  assert.match(usageError([], { OTEL_RESOURCE_ATTRIBUTES: "a" }), /^OTEL_RESOURCE_ATTRIBUTES: /);
+  assert.match(usageError([], { OTEL_BSP_SCHEDULE_DELAY: "1s" }), /^OTEL_BSP_SCHEDULE_DELAY: /);
+});
+
+test("own spans: the caller's trace, and what turns them off", () => {
+  const self = ["--trace-self"];
+  assert.deepEqual(settings(self).selfTrace, {});
+  assert.deepEqual(settings(self, { TRACEPARENT }).selfTrace, { parent: CONTEXT });
+  assert.deepEqual(settings(self, { TRACECONTEXT: TRACEPARENT }).selfTrace, { parent: CONTEXT });
+  assert.deepEqual(
+    settings(self, { TRACEPARENT: "", TRACECONTEXT: TRACEPARENT }).selfTrace,
+    { parent: CONTEXT },
+  );
+  assert.deepEqual(settings(self, { TRACEPARENT, TRACECONTEXT: "x" }).selfTrace, {
+    parent: CONTEXT,
+  });
+  // Not the forwarder's own variable: a new trace begins, and the log says why.
+  const { parent, parentProblem } = settings(self, { TRACECONTEXT: "x" }).selfTrace ?? {};
+  assert.equal(parent, undefined);
+  assert.match(parentProblem ?? "", /^TRACECONTEXT: "x" is no trace context: give 00-/);
+
+  for (const value of ["true", "TRUE", " True "]) {
+    assert.equal(settings(self, { OTEL_SDK_DISABLED: value }).selfTrace, undefined, value);
+  }
+  for (const value of ["false", "1", "yes", ""]) {
+    assert.deepEqual(settings(self, { OTEL_SDK_DISABLED: value }).selfTrace, {}, value);
+  }
+  assert.equal(settings([...self, "--dump-only"]).selfTrace, undefined);
+});
+
+test("a link to the caller's span needs one", () => {
+  const link = ["--link-traceparent"];
+  assert.deepEqual(settings(link, { TRACECONTEXT: TRACEPARENT }).rootLink, CONTEXT);
+  assert.equal(settings([], { TRACEPARENT }).rootLink, undefined);
+  assert.match(usageError(link), /^TRACEPARENT: not set, nor is TRACECONTEXT: --link-traceparent/);
+  assert.match(
+    usageError([], { KATA_TRACE_FORWARDER_LINK_TRACEPARENT: "true" }),
+    /KATA_TRACE_FORWARDER_LINK_TRACEPARENT needs/,
+  );
+  for (const name of ["TRACEPARENT", "TRACECONTEXT"]) {
+    assert.match(
+      usageError(link, { [name]: "x" }),
+      new RegExp(`^${name}: "x" is no trace context`),
+    );
+    // Nobody asked for it.
+    assert.equal(settings([], { [name]: "x" }).rootLink, undefined);
+  }
+});
+
+test("a switch can be turned off in the environment", () => {
+  assert.equal(settings([], { KATA_TRACE_FORWARDER_DUMP_ONLY: "false" }).dumpOnly, false);
+  assert.equal(
+    settings(["--dump-only"], { KATA_TRACE_FORWARDER_DUMP_ONLY: "false" }).dumpOnly,
+    true,
+  );
+});
+
+test("endpoint and protocol: flag, then the variable for traces, then the one for all signals", () => {
+  const both = {
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://traces:1/t",
+    OTEL_EXPORTER_OTLP_ENDPOINT: "http://all:2/base",
+  };
+  assert.equal(settings(["--otlp-endpoint", "http://f:3"], both).otlp.url, "http://f:3/v1/traces");
+  assert.equal(settings([], both).otlp.url, "http://traces:1/t");
+  assert.equal(
+    settings([], { ...both, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "" }).otlp.url,
+    "http://all:2/base/v1/traces",
+  );
+  const protocols = {
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/protobuf",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+  };
+  assert.equal(settings([], protocols).otlp.protocol, "http/protobuf");
+  assert.equal(settings(["--otlp-protocol", "grpc"], protocols).otlp.protocol, "grpc");
+  assert.equal(
+    settings([], {
+      ...both,
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "",
+      OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://all:2",
+    }).otlp
+      .url,
+    "http://all:2",
+  );
+});
+
+test("service.name: flag, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, default", () => {
+  const all = {
+    OTEL_SERVICE_NAME: "variable",
+    OTEL_RESOURCE_ATTRIBUTES: "service.name=attribute,team=a",
+  };
+  assert.equal(settings(["--trace-name", "flag"], all).traceName, "flag");
+  assert.equal(settings([], all).traceName, "variable");
+  const attribute = settings([], { ...all, OTEL_SERVICE_NAME: "" });
+  assert.equal(attribute.traceName, "attribute");
+  // Settled in one place: it is not among the others any more.
+  assert.deepEqual([...attribute.resourceAttributes], [["team", "a"]]);
+  assert.equal(settings([], { OTEL_RESOURCE_ATTRIBUTES: "service.name=" }).traceName, "kata-agent");
+});
+
+test("a span waits 200 ms at most, whatever the SDK's variable says", () => {
+  assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "5000" }).batch.maxDelayMs, 200);
+  assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "0" }).batch.maxDelayMs, 0);
+});
+
+test("the hybrid socket's own options", () => {
+  const options = [
+    "--socket-path",
+    "vm/clh.sock",
+    "--socket-mode",
+    "0600",
+    "--socket-group",
+    "kvm",
+  ];
+  assert.deepEqual(settings([...options, "--vsock-port", "4294967295"]).listen, [{
+    kind: "hybrid",
+    socketPath: `${process.cwd()}/vm/clh.sock`,
+    port: 4294967295,
+    mode: 0o600,
+    group: "kvm",
+  }]);
+});
+
+test("AF_VSOCK is listened to where it is asked for, or nothing else is", () => {
+  const listening = (argv: readonly string[], environment: Environment = {}) =>
+    settings(argv, environment).listen.map((each) => each.kind === "vsock" ? each.cid : each.kind);
+  const socket = ["--socket-path", "/s"];
+  const socketVariable = { KATA_TRACE_FORWARDER_SOCKET_PATH: "/s" };
+  const cidVariable = { KATA_TRACE_FORWARDER_VSOCK_CID: "3" };
+  assert.deepEqual(listening(socket), ["hybrid"]);
+  assert.deepEqual(listening([], socketVariable), ["hybrid"]);
+  assert.deepEqual(listening([...socket, "--vsock-cid", "3"]), [3, "hybrid"]);
+  assert.deepEqual(listening([...socket, "--vsock-cid", "any"]), ["any", "hybrid"]);
+  assert.deepEqual(listening(socket, cidVariable), [3, "hybrid"]);
+  assert.deepEqual(listening(["--vsock-cid", "4"], { ...socketVariable, ...cidVariable }), [
+    4,
+    "hybrid",
+  ]);
+});
+
+test("a directory on the way to another template's sandboxes is no sandbox", () => {
+  const paths = [
+    "/{ID}/a",
+    "/run/{ID}/b",
+    "/run/vc/{ID}/c",
+    "/run/vc/vm/{ID}/d",
+    "/run/vcx/{ID}/e",
+  ];
+  const { listen } = settings(paths.flatMap((path) => ["--socket-path", path]));
+  assert.deepEqual(
+    listen.map((place) => place.kind === "template" && [place.directory, place.except]),
+    [
+      ["/", ["run"]],
+      ["/run", ["vc", "vcx"]],
+      ["/run/vc", ["vm"]],
+      ["/run/vc/vm", undefined],
+      ["/run/vcx", undefined],
+    ],
+  );
+});
+
+test("several socket paths, and one given twice", () => {
+  const template = { kind: "template", directory: "/run/vc/vm", between: [], name: "clh.sock" };
+  const expected = [
+    { ...SOCKET, kind: "hybrid", socketPath: "/run/foo/clh.sock" },
+    { ...SOCKET, ...template },
+  ];
+  const paths = ["/run/foo/clh.sock", "/run/vc/vm/{ID}/clh.sock"] as const;
+  const flags = [...paths, ...paths].flatMap((path) => ["--socket-path", path]);
+  assert.deepEqual(settings(flags).listen, expected);
+  assert.deepEqual(
+    settings([], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths.join(":") }).listen,
+    expected,
+  );
+  // All of them from one place.
+  assert.deepEqual(
+    settings(["--socket-path", paths[0]], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths[1] }).listen,
+    [expected[0]],
+  );
+  assert.match(
+    usageError([], { KATA_TRACE_FORWARDER_SOCKET_PATH: "/a:" }),
+    /^KATA_TRACE_FORWARDER_SOCKET_PATH: may not be empty/,
+  );
+  assert.match(
+    usageError(["--socket-path", "/a", "--socket-path", "--dump-only"]),
+    /^--socket-path needs a value before --dump-only/,
+  );
+});
+
+test("all hypervisors, beside what is asked for by itself", () => {
+  const all = ["--all-hypervisors"];
+  const [vsock, cloudHypervisor, ...others] = ALL_HYPERVISORS;
+  assert.deepEqual(settings([...all, "--vsock-cid", "any"]).listen[0], {
+    kind: "vsock",
+    cid: "any",
+    port: 10240,
+  });
+  const { optional: _, ...required } = cloudHypervisor as typeof TEMPLATE;
+  assert.deepEqual(
+    settings([...all, "--socket-path", "/run/vc/vm/{ID}/clh.sock", "--socket-path", "/s"]).listen,
+    [vsock, required, { ...SOCKET, kind: "hybrid", socketPath: "/s" }, ...others],
+  );
+  const own = settings([...all, "--socket-mode", "0600", "--socket-group", "kvm"]).listen[5];
+  assert.deepEqual(own, { ...others.at(-1), mode: 0o600, group: "kvm" });
+});
+
+test("a vsock port that means any port is refused", () => {
+  assert.match(usageError(["--vsock-port", "4294967295"]), /^--vsock-port: 4294967295 means any/);
+  assert.equal(settings(["--vsock-port", "4294967294"]).listen[0].port, 4294967294);
+});
+
+test("a socket's path must fit into an address", () => {
+  // With "_10240" behind it: 107 bytes.
+  const longest = `/${"é".repeat(50)}`;
+  assert.equal(settings(["--socket-path", longest]).listen[0].kind, "hybrid");
+  assert.match(
+    usageError(["--socket-path", `${longest}x`]),
+    /^--socket-path: .* has 108 bytes, a UNIX socket's path at most 107/,
+  );
+});
+
+test("limits must fit into one another", () => {
+  assert.equal(
+    usageError(["--max-frame-bytes", "9MiB"]),
+    "--max-frame-bytes (9 MiB) may not be more than --max-guest-bytes (8 MiB)",
+  );
+  assert.equal(
+    usageError([], { KATA_TRACE_FORWARDER_MAX_GUEST_BYTES: "65MiB" }),
+    "KATA_TRACE_FORWARDER_MAX_GUEST_BYTES (65 MiB) may not be more than --max-total-guest-bytes (64 MiB)",
+  );
+  const larger = ["--max-frame-bytes", "1G", "--max-guest-bytes", "1G"];
+  assert.equal(
+    settings([...larger, "--max-total-guest-bytes", "1G"]).limits.maxFrameBytes,
+    1024 * MIB,
+  );
+  assert.match(usageError(["--max-frame-bytes", "1025M"]), /^--max-frame-bytes: .* out of range/);
+});
+
+test("the spool's size counts with a spool only", () => {
+  assert.deepEqual(settings(["--spool-dir", "/d", "--spool-bytes", "9M"]).queue.spool, {
+    directory: "/d",
+    maxBytes: 9 * MIB,
+  });
+});

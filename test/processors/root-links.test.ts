@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { test } from "node:test";
+import type { GuestSink, SpanSink } from "../../src/pipeline/sink.ts";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { RootLinks } from "../../src/processors/root-links.ts";
+import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { encodedSpans } from "../otlp/support/encoded.ts";
+import { otlpRequest } from "../process/support/spans.ts";
+import { decodeSpan } from "../decode/support/decode-span.ts";
+import { fixture, FIXTURES } from "../decode/support/fixtures.ts";
+import { readFields } from "../decode/support/protobuf-reader.ts";
+
+const CONTEXT = {
+  traceId: "0af7651916cd43dd8448eb211c80319c",
+  spanId: "b7ad6b7169203331",
+  flags: 1,
+};
+/**
+ * The `Span.links` (13) field that it becomes: trace_id (1), span_id (2), flags (6, fixed32) of a context that is
+ * sampled and remote.
+ */
+const LINK = Buffer.from(
+  `6a 21 0a10${CONTEXT.traceId} 1208${CONTEXT.spanId} 35 01030000`.replaceAll(" ", ""),
+  "hex",
+);
+
+/** What a sink got of one payload: each span, its scope and its resource. */
+interface Taken {
+  readonly span: Uint8Array;
+  readonly scope: Uint8Array;
+  readonly resource: Uint8Array;
+}
+
+function slices(spans: EncodedSpans): Taken[] {
+  const { buffer } = spans.writer;
+  return Array.from({ length: spans.count }, (_, i) => ({
+    span: buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
+    scope: buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
+    resource: buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
+  }));
+}
+
+class RecordingSink implements SpanSink {
+  paused = false;
+  full = false;
+  onChange = (): void => {};
+  readonly opened: ReadonlyMap<string, string | number>[] = [];
+  readonly calls: string[] = [];
+  taken: Taken[] = [];
+
+  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink {
+    this.opened.push(hostAttributes);
+    return {
+      accept: (spans) => this.taken = slices(spans),
+      close: () => this.calls.push("close"),
+    };
+  }
+  drain(timeoutMs: number): Promise<number> {
+    this.calls.push(`drain ${timeoutMs}`);
+    return Promise.resolve(1);
+  }
+  abort(): Promise<number> {
+    this.calls.push("abort");
+    return Promise.resolve(2);
+  }
+}
+
+/** Passes spans through; what went in and what came out. */
+function through(spans: EncodedSpans): [Taken[], Taken[]] {
+  const sink = new RecordingSink();
+  const before = slices(spans);
+  new RootLinks(sink, CONTEXT).open(new Map()).accept(spans);
+  return [before, sink.taken];
+}
+
+function message(field: Uint8Array): Uint8Array {
+  const [span, ...more] = readFields(field);
+  assert.ok(span !== undefined && span.number === 2 && more.length === 0);
+  return span.bytes;
+}
+
+/** A root must have the link as its last field and be the same before it, any other span must be the same. */
+function assertLinked(
+  before: readonly Taken[],
+  after: readonly Taken[],
+  roots: readonly boolean[],
+) {
+  assert.equal(after.length, before.length);
+  for (const [i, { span, scope, resource }] of before.entries()) {
+    assert.deepEqual([after[i]?.scope, after[i]?.resource], [scope, resource]);
+    const now = after[i]?.span as Uint8Array;
+    if (roots[i] === true) {
+      assert.deepEqual(Buffer.from(message(now)), Buffer.concat([message(span), LINK]));
+    } else assert.deepEqual(now, span);
+  }
+}
+
+for (const name of FIXTURES) {
+  test(`${name}: only root spans get the link, in bincode, JSON and OTLP alike`, () => {
+    const { bincode, json, expected } = fixture(name);
+    const otlp = expected.map((span) => otlpRequest([span]));
+    if (name === "session-isolated") {
+      assert.equal(expected.filter(({ parentSpanId }) => parentSpanId === "").length, 1);
+    }
+    for (const payloads of [bincode, json, otlp]) {
+      const decoder = new PayloadDecoder();
+      const spans = new EncodedSpans();
+      for (const [i, payload] of payloads.entries()) {
+        decoder.decode(payload, 0, payload.length, spans);
+        const [before, after] = through(spans);
+        const isRoot = expected[i]?.parentSpanId === "";
+        assertLinked(before, after, [isRoot]);
+        const was = decodeSpan(message(before[0]?.span as Uint8Array), "lenient");
+        const { traceId, spanId, flags } = CONTEXT;
+        assert.deepEqual(decodeSpan(message(after[0]?.span as Uint8Array), "lenient"), {
+          ...was,
+          links: isRoot
+            ? [...was.links, {
+              traceId,
+              spanId,
+              traceFlags: flags,
+              isRemote: true,
+              traceState: "",
+              attributes: [],
+              droppedAttributesCount: 0,
+            }]
+            : was.links,
+        });
+      }
+    }
+  });
+}
+
+test("many spans of a payload: each by itself, whatever their sizes", () => {
+  const id = (length: number) => Array.from({ length }, (_, i) => i + 1);
+  const plain = [0, 50, 90, 127, 16_300, 300_000].flatMap((size) =>
+    [undefined, id(8), new Array<number>(8).fill(0), []].map((parentSpanId) => ({
+      resource: { resource: { attributes: [] } },
+      span: { traceId: id(16), spanId: id(8), parentSpanId, name: "n".repeat(size) },
+    }))
+  );
+  const [before, after] = through(encodedSpans(plain));
+  // Eight zeros are no parent: nothing has such an id.
+  assertLinked(before, after, plain.map((_, i) => i % 4 !== 1));
+});
+
+test("a parent is found wherever it stands in the span", () => {
+  const spans = new EncodedSpans();
+  const { writer } = spans;
+  const field = Buffer.from("120c" + "2a00" + "2208" + "0000000000000001", "hex");
+  writer.bytes(field);
+  spans.add(0, field.length, 0, 0, 0, 0);
+  const [before, after] = through(spans);
+  assertLinked(before, after, [false]);
+});
+
+test("everything else is the sink's behind it", async () => {
+  const sink = new RecordingSink();
+  const links = new RootLinks(sink, CONTEXT);
+  let changes = 0;
+  links.onChange = () => changes++;
+  sink.onChange();
+  links.onChange();
+  assert.equal(changes, 2);
+  assert.equal(links.full, false);
+  sink.full = true;
+  assert.equal(links.full, true);
+  assert.equal(links.paused, false);
+  sink.paused = true;
+  assert.equal(links.paused, true);
+  const attributes = new Map([["a", 1]]);
+  links.open(attributes).close();
+  assert.deepEqual(sink.opened, [attributes]);
+  assert.equal(await links.drain(5), 1);
+  assert.equal(await links.abort(), 2);
+  assert.deepEqual(sink.calls, ["close", "drain 5", "abort"]);
+});

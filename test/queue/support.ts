@@ -1,0 +1,227 @@
+import { Buffer } from "node:buffer";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
+import type { GuestSink } from "../../src/pipeline/sink.ts";
+import type { LogFields, Logger, LogLevel } from "../../src/base/log.ts";
+import { Metrics } from "../../src/pipeline/metrics.ts";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
+import { decodeRequest } from "../support/collector-stub.ts";
+
+/** A log that tests can read. */
+export class MemoryLog implements Logger {
+  readonly records: { level: LogLevel; message: string; fields: LogFields }[] = [];
+
+  log(level: LogLevel, message: string, fields: LogFields = {}): void {
+    this.records.push({ level, message, fields });
+  }
+  debug(message: string, fields?: LogFields): void {
+    this.log("debug", message, fields);
+  }
+  info(message: string, fields?: LogFields): void {
+    this.log("info", message, fields);
+  }
+  warn(message: string, fields?: LogFields): void {
+    this.log("warn", message, fields);
+  }
+  error(message: string, fields?: LogFields): void {
+    this.log("error", message, fields);
+  }
+  of(): Logger {
+    return this;
+  }
+  /** The records whose message has a text in it. */
+  find(text: string): { level: LogLevel; message: string; fields: LogFields }[] {
+    return this.records.filter(({ message }) => message.includes(text));
+  }
+}
+
+/** What a fake exporter is to answer to a request with these spans, its n-th from 0. */
+export type Behaviour = (
+  spanIds: readonly string[],
+  request: number,
+) => ExportResult | Promise<ExportResult>;
+
+export const SUCCESS: ExportResult = { kind: "success" };
+export const AWAY: ExportResult = { kind: "retryable", error: new Error("connection refused") };
+export const BAD_SPAN: ExportResult = {
+  kind: "rejected",
+  error: new Error("400 bad span"),
+  splitHelps: true,
+};
+export const REFUSED: ExportResult = { kind: "rejected", error: new Error("401 who are you") };
+
+/** An exporter that answers as told, and counts what a collector would have taken. */
+export class FakeExporter implements Exporter {
+  readonly concurrency: number;
+  behaviour: Behaviour;
+  /** The ids of the spans of each request. */
+  readonly requests: string[][] = [];
+  /** How often each span was in a request that was answered with success. */
+  readonly taken = new Map<string, number>();
+  underWay = 0;
+  mostUnderWay = 0;
+  closed = false;
+
+  constructor(behaviour: Behaviour = () => SUCCESS, concurrency = 3) {
+    this.behaviour = behaviour;
+    this.concurrency = concurrency;
+  }
+
+  async send(request: Uint8Array): Promise<ExportResult> {
+    const ids = decodeRequest(request).map((span) => span.spanId);
+    const index = this.requests.push(ids) - 1;
+    this.underWay++;
+    this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay);
+    // An answer never comes in the turn of the request.
+    await new Promise((resolve) => setImmediate(resolve));
+    let result: ExportResult;
+    try {
+      result = await this.behaviour(ids, index);
+    } finally {
+      this.underWay--;
+    }
+    if (result.kind === "success") {
+      for (const id of ids) this.taken.set(id, (this.taken.get(id) ?? 0) + 1);
+    }
+    return result;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+/** A span's id from a number, as the stub and the fake exporter show it. */
+export function spanId(number: number): string {
+  return number.toString(16).padStart(16, "0");
+}
+
+const UTF8 = new TextEncoder();
+
+function field(tag: number, content: Uint8Array): Uint8Array {
+  const length: number[] = [];
+  let rest = content.length;
+  for (; rest > 0x7f; rest >>>= 7) length.push((rest & 0x7f) | 0x80);
+  return joined(Uint8Array.from([tag, ...length, rest]), content);
+}
+
+function joined(...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+/** The fields of a `ResourceSpans` with one string attribute: `Resource.attributes` (1), `KeyValue` (key 1, value 2). */
+export function resourceOf(key: string, value: string): Uint8Array {
+  const any = field(0x0a, UTF8.encode(value));
+  const keyValue = Uint8Array.from([
+    ...field(0x0a, UTF8.encode(key)),
+    ...field(0x12, any),
+  ]);
+  return field(0x0a, field(0x0a, keyValue));
+}
+
+/**
+ * A payload of spans whose ids are given numbers: `ScopeSpans.spans` (2) with a span id (2) and a name (5) of so many
+ * bytes, each with its own or with no resource.
+ */
+export function payload(
+  numbers: readonly number[],
+  { nameBytes = 10, resource = new Uint8Array(0) }: {
+    nameBytes?: number;
+    resource?: Uint8Array;
+  } = {},
+): EncodedSpans {
+  const spans = new EncodedSpans();
+  const { writer } = spans;
+  const resourceStart = writer.position;
+  writer.bytes(resource);
+  const resourceEnd = writer.position;
+  for (const number of numbers) {
+    const id = Uint8Array.from(
+      spanId(number).match(/../g) as string[],
+      (byte) => parseInt(byte, 16),
+    );
+    const name = new Uint8Array(nameBytes).fill(0x61);
+    const start = writer.position;
+    writer.bytes(field(0x12, joined(field(0x12, id), field(0x2a, name))));
+    spans.add(start, writer.position, start, start, resourceStart, resourceEnd);
+  }
+  return spans;
+}
+
+/** Numbers from `first` to `last`. */
+export function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+}
+
+/** A guest that counts what it sends as received, as the receiver does. */
+export function send(metrics: Metrics, guest: GuestSink, spans: EncodedSpans): void {
+  metrics.received += spans.count;
+  guest.accept(spans);
+}
+
+/** Whether at this moment every span received is accounted for, and those held are there one by one. */
+export function balance(metrics: Metrics, delivery: Delivery): Record<string, number> {
+  return {
+    unaccounted: metrics.received -
+      (metrics.forwarded + metrics.droppedTotal + metrics.invalidTotal + metrics.held),
+    uncounted: metrics.held - delivery.countHeld(),
+  };
+}
+export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 };
+
+/** Waits until a condition holds; gives up after so long that the test would fail anyway. */
+export async function until(condition: () => boolean, what = condition.toString()): Promise<void> {
+  for (const deadline = Date.now() + 30_000; !condition();) {
+    if (Date.now() > deadline) throw new Error(`never happened: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** A new temporary directory, removed by the function that comes with it. */
+export function temporaryDirectory(): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "ktf-delivery-"));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** A delivery with a fake exporter and quick retries. */
+export function setUp(
+  options: Partial<DeliveryOptions> = {},
+  exporter: FakeExporter = new FakeExporter(),
+): { delivery: Delivery; exporter: FakeExporter; metrics: Metrics; log: MemoryLog } {
+  const metrics = new Metrics();
+  const log = new MemoryLog();
+  const delivery = new Delivery({
+    exporter,
+    batch: { maxSpans: 10, maxBytes: 1024 * 1024, maxDelayMs: 5 },
+    queue: { maxBytes: 1024 * 1024, whenFull: "pause" },
+    traceName: "trace",
+    resourceAttributes: new Map(),
+    metrics,
+    log,
+    retry: { initialMs: 4, maxMs: 8 },
+    ...options,
+  });
+  return { delivery, exporter, metrics, log };
+}
+
+/** The request that the child process puts in under a number: large and small ones, told apart by every byte. */
+export function childRequest(sequence: number): Uint8Array {
+  return new Uint8Array(10 + (sequence * 7919) % 60_000).fill(sequence % 251);
+}
+
+/** Starts a script of this folder with the runtime that runs the tests. */
+export function startChild(script: string, ...args: string[]): ChildProcess {
+  const options = process.versions.bun === undefined
+    ? ["run", "--no-check", "--unstable-vsock", "--allow-all"]
+    : [];
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  return spawn(process.execPath, [...options, path, ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+}

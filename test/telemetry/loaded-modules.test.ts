@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { startChild } from "../queue/support.ts";
+import { HttpReceiver } from "../exporters/support/http-receiver.ts";
+
+/** What only self-tracing has a use for. */
+const SDK = [
+  "@opentelemetry/otlp-transformer",
+  "@opentelemetry/resources",
+  "@opentelemetry/sdk-trace",
+  "@opentelemetry/sdk-trace-base",
+];
+
+/** The packages that a forwarder with these options has loaded at its end. */
+async function loadedBy(...options: string[]): Promise<string[]> {
+  const receiver = new HttpReceiver();
+  await receiver.listen();
+  const directory = mkdtempSync(join(tmpdir(), "ktf-self-trace-"));
+  chmodSync(directory, 0o777);
+  try {
+    const socket = join(directory, "clh.sock");
+    const child = startChild(
+      "./loaded-modules.child.ts",
+      ...["--socket-path", socket, "--otlp-endpoint", receiver.url, ...options],
+    );
+    let output = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => output += text);
+    await new Promise((resolve) => child.once("close", resolve));
+    return JSON.parse(output) as string[];
+  } finally {
+    await receiver.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test("the SDK is loaded for own spans only", async () => {
+  const without = await loadedBy();
+  // The measure works: the exporter's packages are seen.
+  assert.ok(without.includes("@opentelemetry/otlp-exporter-base"));
+  assert.deepEqual(without.filter((name) => SDK.includes(name)), []);
+  const withOwn = await loadedBy("--trace-self");
+  assert.deepEqual(withOwn.filter((name) => SDK.includes(name)).sort(), SDK);
+});

@@ -1,0 +1,428 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import process from "node:process";
+import { performance } from "node:perf_hooks";
+import { test } from "node:test";
+import { Metrics } from "../../src/pipeline/metrics.ts";
+import { type Capacities, figures } from "../../src/telemetry/metrics-families.ts";
+import {
+  type MetricsServer,
+  MetricsServerError,
+  type MetricsSources,
+  startMetricsServer,
+} from "../../src/telemetry/metrics-server.ts";
+import { stuckDelivery } from "../../src/telemetry/metrics-readiness.ts";
+import { VERSION } from "../../src/base/version.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
+import { readExposition } from "./support/exposition.ts";
+
+const CAPACITIES: Capacities = { queueBytes: 1000, spoolBytes: 2000, guests: 7 };
+const NAME = "kata_trace_forwarder";
+
+function sources(overrides: Partial<MetricsSources> = {}): MetricsSources {
+  return {
+    metrics: new Metrics(),
+    capacities: CAPACITIES,
+    notReady: () => undefined,
+    log: recordingLogger(),
+    ...overrides,
+  };
+}
+
+async function serving(
+  given: MetricsSources,
+  use: (server: MetricsServer) => Promise<void>,
+): Promise<void> {
+  const server = await startMetricsServer({ host: "127.0.0.1", port: 0 }, given);
+  try {
+    await use(server);
+  } finally {
+    await server.close();
+  }
+}
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly body: string;
+}
+
+function request(server: MetricsServer, path: string, method = "GET"): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const sent = http.request({ port: server.port, path, method, agent: false }, (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => body += chunk);
+      response.on(
+        "end",
+        () => resolve({ status: response.statusCode, headers: response.headers, body }),
+      );
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}
+
+/** Sends bytes as they are; resolves with what came back when the far end closed the connection. */
+function raw(server: MetricsServer, text: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = net.connect(server.port, "127.0.0.1", () => socket.write(text));
+    let answer = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (chunk: string) => answer += chunk);
+    // A reset is one way of closing: what counts is that it is closed.
+    socket.on("error", () => {});
+    socket.on("close", () => resolve(answer));
+  });
+}
+
+/** A process that has seen some of everything. */
+function busy(): Metrics {
+  const metrics = new Metrics();
+  metrics.received = 95;
+  metrics.forwarded = 60;
+  metrics.heldOpen = 4;
+  metrics.heldQueued = 16;
+  metrics.drop("queue-full", 10);
+  metrics.drop("rejected", 5);
+  for (let i = 0; i < 5; i++) metrics.invalidate(i < 3 ? "truncated" : "too-deep");
+  metrics.recovered = 8;
+  metrics.receivedBytes = 64_000;
+  metrics.exportedBytes = 32_000;
+  metrics.guestsConnected = 2;
+  metrics.guestsAccepted = 9;
+  metrics.disconnect("max-guests");
+  metrics.rateLimitPauses = 11;
+  metrics.backpressurePauses = 12;
+  metrics.pacePauses = 14;
+  metrics.payloads["bincode"] = 70;
+  metrics.payloads["json"] = 25;
+  metrics.exportRetries = 3;
+  metrics.exportFailures = 4;
+  metrics.exportDuration.observe(0.02);
+  metrics.exportDuration.observe(20);
+  metrics.lastSuccess = 1_700_000_000_500;
+  metrics.queueBytes = 500;
+  metrics.queueBatches = 6;
+  metrics.deliveryFill = 0.75;
+  metrics.spoolBytes = 1500;
+  metrics.spoolBatches = 5;
+  return metrics;
+}
+
+test("/metrics shows every counter, by name and unit", async () => {
+  await serving(sources({ metrics: busy() }), async (server) => {
+    const { status, headers, body } = await request(server, "/metrics");
+    assert.equal(status, 200);
+    assert.equal(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    const families = readExposition(body);
+    const shown: Record<string, number> = {};
+    for (const { series } of families.values()) {
+      for (const [id, value] of series) {
+        if (id.startsWith(`${NAME}_`) && value !== 0) shown[id.slice(NAME.length + 1)] = value;
+      }
+    }
+    const slow = [0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+    assert.deepEqual(shown, {
+      spans_received_total: 100,
+      spans_forwarded_total: 60,
+      'spans_dropped_total{reason="queue-full"}': 10,
+      'spans_dropped_total{reason="rejected"}': 5,
+      'spans_invalid_total{reason="truncated"}': 3,
+      'spans_invalid_total{reason="too-deep"}': 2,
+      spans_held: 20,
+      spans_recovered_total: 8,
+      'payloads_total{encoding="bincode"}': 70,
+      'payloads_total{encoding="json"}': 25,
+      received_bytes_total: 64_000,
+      exported_bytes_total: 32_000,
+      guests: 2,
+      guests_limit: 7,
+      guests_accepted_total: 9,
+      'guests_disconnected_total{reason="max-guests"}': 1,
+      rate_limit_pauses_total: 11,
+      backpressure_pauses_total: 12,
+      pace_pauses_total: 14,
+      queue_bytes: 500,
+      queue_capacity_bytes: 1000,
+      queue_batches: 6,
+      delivery_fill_ratio: 0.75,
+      spool_bytes: 1500,
+      spool_capacity_bytes: 2000,
+      spool_batches: 5,
+      ...Object.fromEntries(
+        slow.map((bound) => [`export_duration_seconds_bucket{le="${bound}"}`, 1]),
+      ),
+      'export_duration_seconds_bucket{le="+Inf"}': 2,
+      export_duration_seconds_sum: 20.02,
+      export_duration_seconds_count: 2,
+      export_retries_total: 3,
+      export_failures_total: 4,
+      last_success_timestamp_seconds: 1_700_000_000.5,
+      [`build_info{version="${VERSION}",commit="source"}`]: 1,
+    });
+    const kinds = Object.fromEntries([...families.values()].map(({ name, type }) => [name, type]));
+    assert.equal(kinds[`${NAME}_spans_received_total`], "counter");
+    assert.equal(kinds[`${NAME}_spans_held`], "gauge");
+    assert.equal(kinds[`${NAME}_export_duration_seconds`], "histogram");
+  });
+});
+
+test("every reason is there from the start, with 0", async () => {
+  await serving(sources(), async (server) => {
+    const families = readExposition((await request(server, "/metrics")).body);
+    const values = (name: string): Record<string, number> =>
+      Object.fromEntries(
+        [...families.get(`${NAME}_${name}`)?.series ?? []].map(([id, value]) => [
+          /"(.*)"/.exec(id)?.[1] ?? "",
+          value,
+        ]),
+      );
+    assert.deepEqual(values("spans_dropped_total"), {
+      "queue-full": 0,
+      rejected: 0,
+      shutdown: 0,
+      "spool-corrupt": 0,
+    });
+    assert.deepEqual(values("guests_disconnected_total"), {
+      "frame-timeout": 0,
+      "idle-timeout": 0,
+      "guest-bytes": 0,
+      "total-guest-bytes": 0,
+      "invalid-rate": 0,
+      "max-guests": 0,
+    });
+    assert.deepEqual(values("payloads_total"), { bincode: 0, json: 0, otlp: 0 });
+    assert.equal(Object.keys(values("spans_invalid_total")).length, 11);
+  });
+});
+
+test("the process's own metrics are those of this process", async () => {
+  await serving(sources(), async (server) => {
+    const families = readExposition((await request(server, "/metrics")).body);
+    const value = (name: string): number => families.get(name)?.series.get(name) ?? NaN;
+    const cpu = process.cpuUsage();
+    assert.ok(value("process_cpu_seconds_total") > 0);
+    assert.ok(value("process_cpu_seconds_total") <= (cpu.user + cpu.system) / 1e6 + 0.01);
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const soft = /^Max open files +(\S+)/m.exec(limits)?.[1];
+    assert.equal(value("process_max_fds"), soft === "unlimited" ? Infinity : Number(soft));
+    assert.ok(value("process_open_fds") > 2 && value("process_open_fds") < 1000);
+    const kibibytes = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    const memory = value("process_resident_memory_bytes");
+    assert.ok(memory > 1e6 && memory <= Number(kibibytes) * 1024);
+    const started = value("process_start_time_seconds");
+    assert.ok(started < Date.now() / 1000 && started > Date.now() / 1000 - 3600);
+  });
+});
+
+test("/healthz says ok, /readyz the reason why not", async () => {
+  let reason: string | undefined = "does not listen yet";
+  await serving(sources({ notReady: () => reason }), async (server) => {
+    const healthy = await request(server, "/healthz");
+    assert.deepEqual([healthy.status, healthy.body], [200, "ok\n"]);
+    const before = await request(server, "/readyz");
+    assert.deepEqual([before.status, before.body], [503, "does not listen yet\n"]);
+    reason = undefined;
+    const after = await request(server, "/readyz?verbose");
+    assert.deepEqual([after.status, after.body], [200, "ready\n"]);
+  });
+});
+
+test("/readyz says that delivery is stuck: full, and nothing taken for half a minute", async () => {
+  const metrics = new Metrics();
+  await serving(sources({ metrics }), async (server) => {
+    metrics.lastSuccessAt = performance.now() - 45_500;
+    metrics.deliveryFill = 0.89;
+    assert.equal((await request(server, "/readyz")).status, 200);
+    metrics.deliveryFill = 0.9;
+    const stuck = await request(server, "/readyz");
+    assert.equal(stuck.status, 503);
+    assert.match(
+      stuck.body,
+      /^delivery is stuck: the spool is full, and the collector has taken nothing for 4[5-9] s\n$/,
+    );
+    metrics.lastSuccessAt = performance.now();
+    assert.equal((await request(server, "/readyz")).status, 200);
+    // It is no reason to be restarted: what is held would be lost.
+    metrics.lastSuccessAt = -60_000;
+    assert.equal((await request(server, "/healthz")).status, 200);
+  });
+});
+
+test("before the first success it counts from the process's start", () => {
+  const metrics = new Metrics();
+  const capacities = { queueBytes: 1000, guests: 7 };
+  metrics.deliveryFill = 1;
+  assert.equal(stuckDelivery(metrics, capacities, 29_999), undefined);
+  assert.equal(
+    stuckDelivery(metrics, capacities, 30_000),
+    "delivery is stuck: the queue is full, and the collector has taken nothing for 30 s",
+  );
+});
+
+test("HEAD gives the headers alone, other methods 405, other paths 404", async () => {
+  await serving(sources(), async (server) => {
+    const head = await request(server, "/metrics", "HEAD");
+    assert.equal(head.status, 200);
+    assert.equal(head.body, "");
+    const length = Number(head.headers["content-length"]);
+    assert.ok(length > 1000, `${length}`);
+    for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {
+      const answer = await request(server, "/metrics", method);
+      assert.equal(answer.status, 405);
+      assert.equal(answer.headers["allow"], "GET, HEAD");
+    }
+    for (const path of ["/", "/metrics/", "/Metrics", "/readyz/../metrics"]) {
+      assert.equal((await request(server, path)).status, 404, path);
+    }
+  });
+});
+
+test("a connection carries one request, and what is not HTTP ends it", async () => {
+  await serving(sources(), async (server) => {
+    const one = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    const twice = await raw(server, one + one);
+    assert.equal(twice.match(/HTTP\/1\.1 200 OK/g)?.length, 1);
+    assert.match(twice, /\r\nconnection: close\r\n/i);
+    assert.match(
+      await raw(
+        server,
+        "POST /metrics HTTP/1.1\r\nContent-Length: 9999999\r\n" +
+          "Host: a\r\n\r\nabc",
+      ),
+      /^HTTP\/1\.1 405 /,
+    );
+    const refused = [
+      "GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + "y".repeat(9000) + "\r\n\r\n",
+      "GET /" + "y".repeat(100_000) + " HTTP/1.1\r\nHost: a\r\n\r\n",
+      "\u0001\u0002 nonsense\r\n\r\n",
+    ];
+    for (const text of refused) assert.doesNotMatch(await raw(server, text), / 200 /);
+    assert.equal((await request(server, "/healthz")).status, 200);
+  });
+});
+
+test("idle connections lock no scraper out", async () => {
+  await serving(sources(), async (server) => {
+    let closed = 0;
+    const evicted = Promise.withResolvers<void>();
+    const idle = Array.from({ length: 100 }, () => {
+      const socket = net.connect(server.port, "127.0.0.1");
+      socket.on("error", () => {});
+      // Its end is only noticed by a socket that is read.
+      socket.resume();
+      // The start of a request: a kernel may keep a silent connection from the server altogether.
+      socket.write("GET /healthz HTT");
+      // All but the 32 that may be open at once.
+      socket.once("close", () => ++closed === 100 - 32 && evicted.resolve());
+      return socket;
+    });
+    await Promise.all(
+      idle.map((socket) => new Promise((resolve) => socket.once("connect", resolve))),
+    );
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => request(server, "/healthz")),
+    );
+    assert.deepEqual(answers.map(({ status }) => status), [200, 200, 200, 200, 200]);
+    await evicted.promise;
+    assert.equal((await request(server, "/healthz")).status, 200);
+    for (const socket of idle) socket.destroy();
+  });
+});
+
+test("a request that fails inside costs that request, and is logged", async () => {
+  const log = recordingLogger();
+  const failing = sources({
+    log,
+    notReady: () => {
+      throw new RangeError("inside");
+    },
+  });
+  await serving(failing, async (server) => {
+    assert.equal((await request(server, "/readyz")).status, 500);
+    assert.equal((await request(server, "/healthz")).status, 200);
+  });
+  assert.deepEqual(log.records.map(({ message, fields }) => [message, fields?.["path"]]), [
+    ["metrics request failed", "/readyz"],
+  ]);
+});
+
+test("a port in use is an error that says so", async () => {
+  await serving(sources(), async (server) => {
+    await assert.rejects(
+      startMetricsServer({ host: "127.0.0.1", port: server.port }, sources()),
+      (error) =>
+        error instanceof MetricsServerError &&
+        error.message ===
+          `--metrics 127.0.0.1:${server.port}: the port is in use: stop what listens there, or choose another` &&
+        error.cause instanceof Error,
+    );
+    assert.equal(server.address, `127.0.0.1:${server.port}`);
+  });
+  // RFC 6761: no such name resolves.
+  await assert.rejects(
+    startMetricsServer({ host: "no.such.invalid", port: 20_000 }, sources()),
+    /^MetricsServerError: --metrics no\.such\.invalid:20000: (the port is in use, or there is no such host|this machine has no such address)/,
+  );
+  // TEST-NET-1 (RFC 5737): no machine has it.
+  await assert.rejects(
+    startMetricsServer({ host: "192.0.2.1", port: 0 }, sources()),
+    {
+      name: "MetricsServerError",
+      message: "--metrics 192.0.2.1:0: this machine has no such address",
+    },
+  );
+});
+
+test("after close the port is free and connections are gone", async () => {
+  const server = await startMetricsServer({ host: "127.0.0.1", port: 0 }, sources());
+  const socket = net.connect(server.port, "127.0.0.1");
+  socket.on("error", () => {});
+  const gone = new Promise((resolve) => socket.once("close", resolve));
+  socket.write("GET /metrics HTTP/1.1\r\n");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await server.close();
+  await gone;
+  const again = await startMetricsServer({ host: "127.0.0.1", port: server.port }, sources());
+  assert.equal(again.port, server.port);
+  await again.close();
+});
+
+test("figures are the same numbers, without the series of a label that are 0", () => {
+  assert.deepEqual(figures(busy(), CAPACITIES), {
+    spans_received: 100,
+    spans_forwarded: 60,
+    "spans_dropped.queue-full": 10,
+    "spans_dropped.rejected": 5,
+    "spans_invalid.truncated": 3,
+    "spans_invalid.too-deep": 2,
+    spans_held: 20,
+    spans_recovered: 8,
+    "payloads.bincode": 70,
+    "payloads.json": 25,
+    received_bytes: 64_000,
+    exported_bytes: 32_000,
+    guests: 2,
+    guests_limit: 7,
+    guests_accepted: 9,
+    "guests_disconnected.max-guests": 1,
+    rate_limit_pauses: 11,
+    backpressure_pauses: 12,
+    pace_pauses: 14,
+    queue_bytes: 500,
+    queue_capacity_bytes: 1000,
+    queue_batches: 6,
+    delivery_fill_ratio: 0.75,
+    spool_bytes: 1500,
+    spool_capacity_bytes: 2000,
+    spool_batches: 5,
+    "export_duration_seconds.count": 2,
+    "export_duration_seconds.sum": 20.02,
+    export_retries: 3,
+    export_failures: 4,
+    last_success_timestamp_seconds: 1_700_000_000.5,
+  });
+});

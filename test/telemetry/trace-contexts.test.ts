@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { traceContexts } from "../../src/telemetry/trace-contexts.ts";
+import { encode } from "../otlp/support/otlp-proto.ts";
+
+function id(bytes: number, number: number): number[] {
+  return [...new Array<number>(bytes - 1).fill(0), number];
+}
+function hex(bytes: number, number: number): string {
+  return number.toString(16).padStart(2 * bytes, "0");
+}
+function span(trace: number, number: number): object {
+  return { name: "n", traceId: id(16, trace), spanId: id(8, number) };
+}
+function ids(trace: number, number: number): object {
+  return { traceId: hex(16, trace), spanId: hex(8, number) };
+}
+
+const REQUEST = encode("ExportTraceServiceRequest", {
+  resourceSpans: [
+    {
+      resource: { attributes: [{ key: "a", value: { stringValue: "b" } }] },
+      scopeSpans: [
+        { scope: { name: "s" }, spans: [span(1, 11), span(1, 12), span(2, 21)] },
+        { spans: [span(1, 13), span(3, 31)] },
+      ],
+    },
+    {},
+    { scopeSpans: [{}, { spans: [span(3, 32), span(4, 41)], schemaUrl: "u" }] },
+  ],
+});
+
+test("each trace once, with the first of its spans", () => {
+  assert.deepEqual(traceContexts(REQUEST, 16), [ids(1, 11), ids(2, 21), ids(3, 31), ids(4, 41)]);
+});
+
+test("no more than asked for", () => {
+  assert.deepEqual(traceContexts(REQUEST, 4).length, 4);
+  assert.deepEqual(traceContexts(REQUEST, 2), [ids(1, 11), ids(2, 21)]);
+  assert.deepEqual(traceContexts(REQUEST, 0), []);
+});
+
+test("no spans, and no request", () => {
+  assert.deepEqual(traceContexts(new Uint8Array(), 16), []);
+  assert.deepEqual(traceContexts(Uint8Array.of(0xff, 0xff), 16), []);
+  const cut = REQUEST.subarray(0, REQUEST.length - 1);
+  assert.deepEqual(traceContexts(cut, 16), [ids(1, 11), ids(2, 21), ids(3, 31)]);
+});
