@@ -1,11 +1,6 @@
 import process from "node:process";
 import { LibcError, LibraryError } from "./errors.ts";
-import {
-  type Declarations,
-  type ForeignFunctions,
-  loadForeignFunctions,
-  type NativeFunctions,
-} from "./library.ts";
+import { type Declarations, type ForeignFunctions, loadForeignFunctions, type NativeFunctions } from "./library.ts";
 
 const DECLARATIONS = {
   __errno_location: { parameters: [], result: "u64" },

@@ -24,6 +24,5 @@ export const foreignFunctions: ForeignFunctions = {
     return Deno.dlopen(name, declarations).symbols as unknown as NativeFunctions<D>;
   },
   addressOf: (buffer) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)),
-  view: (address, bytes) =>
-    Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address), bytes),
+  view: (address, bytes) => Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address), bytes),
 };

@@ -60,8 +60,7 @@ const server = Bun.serve({
   },
 });
 
-const raw = (bytes: Uint8Array): Buffer =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+const raw = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 const EXPORT = {
   path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
   requestStream: false,

@@ -50,9 +50,7 @@ export function readFrames(name: string, encoding: LoadEncoding, spanBytes = 0):
 function lengthen(payload: Uint8Array, encoding: LoadEncoding, spanBytes: number): Uint8Array {
   const missing = spanBytes - payload.length;
   if (missing <= 0) return payload;
-  const name = encoding === "json"
-    ? Buffer.from(payload).indexOf(JSON_NAME) + JSON_NAME.length
-    : NAME_LENGTH + 8;
+  const name = encoding === "json" ? Buffer.from(payload).indexOf(JSON_NAME) + JSON_NAME.length : NAME_LENGTH + 8;
   const longer = new Uint8Array(payload.length + missing).fill(FILLER);
   longer.set(payload.subarray(0, name));
   longer.set(payload.subarray(name), name + missing);

@@ -35,8 +35,7 @@ function statSeconds(path: string): number {
 /** Resident memory of a process now and at its highest, MB (10^6 bytes). */
 export function residentMb(pid: number): { now: number; peak: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const kib = (key: string): number =>
-    Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]);
+  const kib = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]);
   return { now: (kib("VmRSS") * 1024) / 1e6, peak: (kib("VmHWM") * 1024) / 1e6 };
 }
 

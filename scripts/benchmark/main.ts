@@ -96,12 +96,8 @@ function doubts(decoding: readonly DecodeFigures[], runs: readonly LoadRun[]): s
   const found: string[] = [];
   if (unevenness > NOISE_LIMIT || others > OTHERS_LIMIT) {
     found.push(
-      `The machine was too noisy to judge: equal work took ${
-        unevenness.toFixed(2)
-      } times as long as in the quietest ` +
-        `round (limit ${NOISE_LIMIT}), other processes took ${
-          others.toFixed(2)
-        } of one core (limit ${OTHERS_LIMIT}).`,
+      `The machine was too noisy to judge: equal work took ${unevenness.toFixed(2)} times as long as in the quietest ` +
+        `round (limit ${NOISE_LIMIT}), other processes took ${others.toFixed(2)} of one core (limit ${OTHERS_LIMIT}).`,
     );
   }
   if (helper > HELPER_LIMIT) {
@@ -160,16 +156,12 @@ try {
   const { busy } = best;
   const percent = (part: number): string => `${(part * 100).toFixed(0)} %`;
   const notes = [
-    `${os.availableParallelism()} × ${
-      os.cpus()[0]?.model.trim() ?? "unknown processor"
-    }, Linux ${os.release()}, ` +
+    `${os.availableParallelism()} × ${os.cpus()[0]?.model.trim() ?? "unknown processor"}, Linux ${os.release()}, ` +
     `${options.spans} spans, ${rounds} rounds, ${rate} spans/s for the latency.`,
     "Of decoding the best of many 20 ms rounds, here and in Rust; of the whole process the round with the least CPU " +
     "time of all threads, from its start on; in parentheses what the other rounds gave.",
     `In that round busy, of one core: the forwarder's main thread ${percent(busy.forwarder)}, ` +
-    `the load ${percent(busy.load)}, the stub ${percent(busy.stub)}, other processes ${
-      percent(best.others)
-    }.`,
+    `the load ${percent(busy.load)}, the stub ${percent(busy.stub)}, other processes ${percent(best.others)}.`,
     ...doubts([bincode, json], [loaded, loadedJson, grpc, spooled].map(([run]) => run as LoadRun)),
   ];
   printReport(rows, notes);

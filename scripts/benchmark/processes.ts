@@ -121,8 +121,7 @@ export async function startStub(): Promise<Stub> {
   const [line] = await once(child.stdout, "data") as [Buffer];
   const [port = 0, grpcPort = 0] = line.toString().split(" ").map(Number);
   const url = (path: string): string => `http://127.0.0.1:${port}/${path}`;
-  const figures = async (): Promise<StubFigures> =>
-    (await (await fetch(url("figures"))).json()) as StubFigures;
+  const figures = async (): Promise<StubFigures> => (await (await fetch(url("figures"))).json()) as StubFigures;
   return {
     port,
     grpcPort,

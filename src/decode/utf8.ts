@@ -18,9 +18,7 @@ export function utf8SequenceLength(buffer: Uint8Array, at: number, end: number):
     // Below U+0800 is overlong; U+D800 … U+DFFF are surrogates.
     const lowest = lead === 0xe0 ? 0xa0 : 0x80;
     const highest = lead === 0xed ? 0x9f : 0xbf;
-    return second >= lowest && second <= highest && isContinuation(buffer[at + 2] as number)
-      ? 3
-      : 0;
+    return second >= lowest && second <= highest && isContinuation(buffer[at + 2] as number) ? 3 : 0;
   }
   if (lead > 0xf4 || available < 4) return 0;
   const second = buffer[at + 1] as number;

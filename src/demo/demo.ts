@@ -82,9 +82,7 @@ export async function runDemo(
     : `FAILED: ${receiver.spans.length} of ${recorded.length} spans, see above`;
   lines.push(
     `${verdict}; ${session.length} bytes in, ${receiver.bytes} bytes out in ${receiver.requests} ` +
-      `${receiver.requests === 1 ? "request" : "requests"}, ${
-        duration(elapsed, style.unicode ? "µ" : "u")
-      }`,
+      `${receiver.requests === 1 ? "request" : "requests"}, ${duration(elapsed, style.unicode ? "µ" : "u")}`,
   );
   write(`${lines.join("\n")}\n`);
   return problems.length === 0 ? 0 : 1;

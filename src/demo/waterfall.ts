@@ -80,16 +80,14 @@ function drawTrace(
   { width, colour, unicode }: WaterfallStyle,
 ): string[] {
   const signs = unicode ? UNICODE : ASCII;
-  const paint = (text: string, sgr: string) =>
-    colour && text !== "" ? `\x1b[${sgr}m${text}\x1b[0m` : text;
+  const paint = (text: string, sgr: string) => colour && text !== "" ? `\x1b[${sgr}m${text}\x1b[0m` : text;
   const time = timeOf(spans);
   const rows = arrange(spans);
 
   // Names get the room they need, up to half of all.
   const half = Math.floor(width / 2);
   drawTree(rows, signs, Math.floor((half - SHORTEST_NAME) / TREE_COLUMNS));
-  const labelOf = ({ error, name }: WaterfallSpan) =>
-    (error === undefined ? "" : signs.error) + shown(name, unicode);
+  const labelOf = ({ error, name }: WaterfallSpan) => (error === undefined ? "" : signs.error) + shown(name, unicode);
   let nameColumns = 0;
   for (const { span, tree } of rows) {
     const needed = columns(tree) + columns(labelOf(span));

@@ -36,8 +36,7 @@ export async function createExporter(
 
 /** Sends what OpenTelemetry's packages have to say to the log, their warnings and errors at the given level. */
 function routeDiagnostics(log: Logger, level: LogLevel): void {
-  const debug = (message: string, ...details: unknown[]): void =>
-    log.debug(diagnostic(message, details));
+  const debug = (message: string, ...details: unknown[]): void => log.debug(diagnostic(message, details));
   const warn = (message: string, ...details: unknown[]): void => {
     // Certificates have been checked, and the gRPC package also warns of one that nobody asked for; the endpoint is
     // given, so that it does not matter what the variables for it say.

@@ -77,9 +77,7 @@ function checkHeaders(name: string, value: string): void {
     if (member.trim() === "" || isHeader(member)) continue;
     // Not quoted: a token does not belong in a log.
     throw new ExporterSettingsError(
-      `${name}: number ${
-        index + 1
-      } of its members is not KEY=VALUE: they are separated by commas, ` +
+      `${name}: number ${index + 1} of its members is not KEY=VALUE: they are separated by commas, ` +
         "and blanks, commas, semicolons and % in a value are written as %20, %2C, %3B and %25",
     );
   }

@@ -1,10 +1,7 @@
 import { isIP } from "node:net";
 import { checkServerIdentity, type ConnectionOptions } from "node:tls";
 import type { ChannelCredentials, Metadata } from "@grpc/grpc-js";
-import {
-  convertLegacyOtlpGrpcOptions,
-  createOtlpGrpcExportDelegate,
-} from "@opentelemetry/otlp-grpc-exporter-base";
+import { convertLegacyOtlpGrpcOptions, createOtlpGrpcExportDelegate } from "@opentelemetry/otlp-grpc-exporter-base";
 import { printable } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import { readExportResponse, readRetryDelay } from "./export-response.ts";
@@ -134,8 +131,7 @@ function forAddresses(credentials: ChannelCredentials): ChannelCredentials {
     const address = connectionOptions?.servername;
     if (connectionOptions !== undefined && address !== undefined && isIP(address) !== 0) {
       delete connectionOptions.servername;
-      connectionOptions.checkServerIdentity = (_, certificate) =>
-        checkServerIdentity(address, certificate);
+      connectionOptions.checkServerIdentity = (_, certificate) => checkServerIdentity(address, certificate);
     }
     return connector;
   };

@@ -1,9 +1,6 @@
 import type * as http from "node:http";
 import { Buffer } from "node:buffer";
-import {
-  convertLegacyHttpOptions,
-  createOtlpHttpExportDelegate,
-} from "@opentelemetry/otlp-exporter-base/node-http";
+import { convertLegacyHttpOptions, createOtlpHttpExportDelegate } from "@opentelemetry/otlp-exporter-base/node-http";
 import { printable } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import { readExportResponse, readStatusMessage } from "./export-response.ts";
@@ -214,9 +211,7 @@ class HttpSlot implements ExportSlot {
 
   #refusalMessage(status: number, { headers, statusMessage }: http.IncomingMessage): string {
     const body = Buffer.concat(this.#refusal);
-    const text = headers["content-type"]?.includes("protobuf") === true
-      ? readStatusMessage(body)
-      : body.toString();
+    const text = headers["content-type"]?.includes("protobuf") === true ? readStatusMessage(body) : body.toString();
     const location = headers.location === undefined ? "" : ` to ${printable(headers.location)}`;
     const detail = printable((text ?? "").trim() || (statusMessage ?? ""), REFUSAL_CHARACTERS);
     return `HTTP ${status}${location}${detail === "" ? "" : `: ${detail}`}`;

@@ -3,12 +3,7 @@ import { basename } from "node:path";
 import process from "node:process";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
-import {
-  CAP_DAC_OVERRIDE,
-  KeptCapabilities,
-  NO_CAPABILITY,
-  PR_SET_KEEPCAPS,
-} from "./capabilities.ts";
+import { CAP_DAC_OVERRIDE, KeptCapabilities, NO_CAPABILITY, PR_SET_KEEPCAPS } from "./capabilities.ts";
 import {
   SECCOMP_ARCHITECTURES,
   SECCOMP_FILTER_FLAG_TSYNC,

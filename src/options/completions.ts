@@ -143,9 +143,7 @@ function zshSpec(option: Flagged, name: string): string {
   const separator = name.startsWith("--") ? "=" : "+";
   // `*`: may be given again.
   const repeated = option.separator === undefined ? "" : "*";
-  return `'${others}${repeated}${name}${separator}[${help}]:${option.metavar}:${
-    zshAction(option.complete)
-  }'`;
+  return `'${others}${repeated}${name}${separator}[${help}]:${option.metavar}:${zshAction(option.complete)}'`;
 }
 
 function zshAction(complete: Completion | undefined): string {

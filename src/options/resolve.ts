@@ -13,8 +13,7 @@ export interface Given<Value> {
 }
 
 /** One value, or all of them in their order. */
-type ValueOf<Each extends Option> = Each extends { readonly separator: string }
-  ? readonly ReturnType<Each["parse"]>[]
+type ValueOf<Each extends Option> = Each extends { readonly separator: string } ? readonly ReturnType<Each["parse"]>[]
   : ReturnType<Each["parse"]>;
 
 /** What became of a table of options: those without a default may be absent. */

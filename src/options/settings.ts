@@ -1,12 +1,7 @@
 import type { LogFormat, LogLevel } from "../base/log.ts";
 import { otlpSettings } from "./endpoint.ts";
 import type { Resolved } from "./resolve.ts";
-import {
-  KATA_SOCKET_PATHS,
-  type SocketPath,
-  socketPath,
-  type SocketTemplate,
-} from "./socket-path.ts";
+import { KATA_SOCKET_PATHS, type SocketPath, socketPath, type SocketTemplate } from "./socket-path.ts";
 import type { OPTIONS } from "./table.ts";
 import { type TraceContext, traceparent } from "./traceparent.ts";
 import { quoted, showBytes, UsageError } from "./values.ts";
@@ -253,9 +248,7 @@ function hybridSettings(
     const key = JSON.stringify(path);
     if (!paths.has(key)) paths.set(key, path);
   }
-  const directories = [...paths.values()].flatMap((path) =>
-    path.kind === "template" ? [path.directory] : []
-  );
+  const directories = [...paths.values()].flatMap((path) => path.kind === "template" ? [path.directory] : []);
   return [...paths.values()].map((path, index): ListenSettings => {
     if (path.kind === "path") {
       checkLength(given?.name ?? "", `${path.path}_${common.port}`);

@@ -171,8 +171,8 @@ export function cid(value: string): number | "any" {
 
 /** An address to serve on: `host:port`, `:port` or `port`; without a host the loopback address. Port 0 lets the system choose. */
 export function address(value: string): { readonly host: string; readonly port: number } {
-  const [, ipv6, host, digits] =
-    /^(?:(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^\s:/@[\]]*)):)?([0-9]{1,5})$/.exec(value) ?? [];
+  const [, ipv6, host, digits] = /^(?:(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^\s:/@[\]]*)):)?([0-9]{1,5})$/.exec(value) ??
+    [];
   const port = digits === undefined ? NaN : Number(digits);
   if (!(port <= 65535)) {
     throw new UsageError(
@@ -194,9 +194,7 @@ export function resourceAttributes(value: string): ReadonlyMap<string, string> {
     const [key, attribute, ...more] = member.split("=").map((part) => part.trim());
     if (!key || attribute === undefined || more.length > 0) {
       throw new UsageError(
-        `${
-          quoted(member)
-        } is not key=value (a comma or an equals sign of its own is written %2C or %3D)`,
+        `${quoted(member)} is not key=value (a comma or an equals sign of its own is written %2C or %3D)`,
       );
     }
     try {

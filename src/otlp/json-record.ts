@@ -43,9 +43,7 @@ export function spanToRecord(
 
 /** All spans of an encoded `ExportTraceServiceRequest`. Throws `ProtobufError` as {@link spanToRecord} does. */
 export function requestToRecords(request: Uint8Array): SpanRecord[] {
-  return splitRequest(request).map(({ resource, scope, span }: SpanPart) =>
-    spanToRecord(resource, scope, span)
-  );
+  return splitRequest(request).map(({ resource, scope, span }: SpanPart) => spanToRecord(resource, scope, span));
 }
 
 function readSpan(

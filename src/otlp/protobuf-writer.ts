@@ -9,15 +9,7 @@ const SMALL_PART = 1 / 16;
 
 /** How many bytes a length below 2^32 takes as a varint. */
 export function varintSize(value: number): number {
-  return value < 0x80
-    ? 1
-    : value < 0x4000
-    ? 2
-    : value < 0x20_0000
-    ? 3
-    : value < 0x1000_0000
-    ? 4
-    : 5;
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
 }
 
 /**

@@ -37,9 +37,7 @@ export function textRecord(record: SpanRecord): string {
       status.message === "" ? "" : ` ${quoted(status.message)}`
     }`,
     `  start ${time(record.startTimeUnixNano)}`,
-    `  end   ${time(record.endTimeUnixNano)}  (${
-      duration(record.startTimeUnixNano, record.endTimeUnixNano)
-    })`,
+    `  end   ${time(record.endTimeUnixNano)}  (${duration(record.startTimeUnixNano, record.endTimeUnixNano)})`,
     `  flags ${flags(record.flags)}  trace state ${quoted(record.traceState)}`,
     ...attributeLines("  ", "attributes", record.attributes, record.droppedAttributesCount),
     `  events ${record.events.length}${dropped(record.droppedEventsCount)}`,
@@ -53,16 +51,14 @@ export function textRecord(record: SpanRecord): string {
   lines.push(`  links ${record.links.length}${dropped(record.droppedLinksCount)}`);
   for (const link of record.links) {
     lines.push(
-      `    link trace ${link.traceId}  span ${link.spanId}  flags ${
-        flags(link.flags)
-      }  trace state ${quoted(link.traceState)}`,
+      `    link trace ${link.traceId}  span ${link.spanId}  flags ${flags(link.flags)}  trace state ${
+        quoted(link.traceState)
+      }`,
       ...attributeLines("      ", "attributes", link.attributes, link.droppedAttributesCount),
     );
   }
   lines.push(
-    `  scope ${quoted(scope.name)}  version ${quoted(scope.version)}  schema ${
-      quoted(scope.schemaUrl)
-    }`,
+    `  scope ${quoted(scope.name)}  version ${quoted(scope.version)}  schema ${quoted(scope.schemaUrl)}`,
     ...attributeLines("    ", "attributes", scope.attributes, scope.droppedAttributesCount),
     `  resource  schema ${quoted(resource.schemaUrl)}`,
     ...attributeLines("    ", "attributes", resource.attributes, resource.droppedAttributesCount),

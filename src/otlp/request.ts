@@ -3,11 +3,7 @@ import { copyBytes, putField } from "./put-bytes.ts";
 import type { EncodedSpans } from "./encoded-spans.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { varintSize } from "./protobuf-writer.ts";
-import {
-  REQUEST_RESOURCE_SPANS,
-  RESOURCE_SPANS_SCOPE_SPANS,
-  SCOPE_SPANS_SPANS,
-} from "./trace-fields.ts";
+import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "./trace-fields.ts";
 
 /** A tag of one byte and a length of at most five: what each nested message adds at most. */
 const NESTING_BYTES = 6;

@@ -80,9 +80,7 @@ export class ResourceOverlay {
 
   /** @param host what the host says, as {@link hostAttributes} makes it. */
   constructor(host: HostAttributes) {
-    this.#hostKeys = [...new Set([...host.keys(), ...IDENTITY_KEYS])].map((key) =>
-      UTF8.encode(key)
-    );
+    this.#hostKeys = [...new Set([...host.keys(), ...IDENTITY_KEYS])].map((key) => UTF8.encode(key));
     this.#hostFields = encodeAttributes(host);
   }
 

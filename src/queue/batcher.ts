@@ -145,9 +145,7 @@ class GuestBatcher implements GuestSink {
       if (start === end || raw.compare(buffer, start, end) === 0) return;
     }
     this.#header = this.#overlay.apply(buffer.subarray(start, end));
-    this.#raw = end - start <= REMEMBERED_RESOURCE_BYTES
-      ? Buffer.from(buffer.subarray(start, end))
-      : undefined;
+    this.#raw = end - start <= REMEMBERED_RESOURCE_BYTES ? Buffer.from(buffer.subarray(start, end)) : undefined;
     this.#generation = -1;
   }
 }

@@ -53,8 +53,7 @@ export class BatchQueue {
     const { spool, log } = options;
     this.#pauseLog = new StateLog({
       begun: () => log.warn("queue full: guests are not read until there is room", this.#fill()),
-      ended: (seconds, times) =>
-        log.info("queue has room: guests are read again", { seconds, times }),
+      ended: (seconds, times) => log.info("queue has room: guests are read again", { seconds, times }),
     });
     this.#dropLog = new StateLog({
       begun: () => log.warn("queue full: the oldest spans are dropped", this.#fill()),

@@ -61,9 +61,7 @@ function histogramLines(name: string, histogram: Histogram): string {
 }
 
 function line(name: string, labels: Sample["labels"], value: number): string {
-  const pairs = Object.entries(labels ?? {}).map(([label, text]) =>
-    `${label}="${escapeLabel(text)}"`
-  );
+  const pairs = Object.entries(labels ?? {}).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
   return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${number(value)}\n`;
 }
 

@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { spanSizes } from "../../scripts/benchmark/decode.ts";
-import {
-  joinFrames,
-  type LoadEncoding,
-  readFrames,
-  shares,
-} from "../../scripts/benchmark/frames.ts";
+import { joinFrames, type LoadEncoding, readFrames, shares } from "../../scripts/benchmark/frames.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";

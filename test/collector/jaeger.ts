@@ -100,8 +100,7 @@ export function startJaeger(settings: JaegerSettings): Promise<Jaeger> {
       // stopped try for ten seconds.
       environment: { SPAN_STORAGE_TYPE: "memory", OTEL_TRACES_SAMPLER: "always_off" },
       log,
-      ready: async () =>
-        await accepts(grpcPort) && await accepts(httpPort) && await accepts(queryPort),
+      ready: async () => await accepts(grpcPort) && await accepts(httpPort) && await accepts(queryPort),
     });
 
     const trace = async (traceId: string) => {

@@ -208,9 +208,7 @@ function attributed(raw: RawAttributed) {
 
 function listed(raw: RawAttributed) {
   return {
-    attributes: (raw.attributes ?? []).map(({ key = "", value = {} }) =>
-      [key, toValue(value)] as const
-    ),
+    attributes: (raw.attributes ?? []).map(({ key = "", value = {} }) => [key, toValue(value)] as const),
     droppedAttributesCount: raw.droppedAttributesCount ?? 0,
   };
 }

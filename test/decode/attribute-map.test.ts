@@ -59,9 +59,7 @@ describe("of entries with one key the last stays, in its place", () => {
   test("keys that a fingerprint of length, beginning and end does not tell apart", () => {
     const keys = Array.from({ length: 50 }, (_, i) => `same${String(i).padStart(4, "0")}tail`);
     for (const count of [2, 3, 31, 32, 33, 50]) {
-      const entries = [...keys.slice(0, count), ...keys.slice(0, count)].map((key, i) =>
-        [key, String(i)] as const
-      );
+      const entries = [...keys.slice(0, count), ...keys.slice(0, count)].map((key, i) => [key, String(i)] as const);
       assert.deepEqual(mapped(new AttributeMap(), entries), expected(entries));
     }
   });

@@ -169,8 +169,7 @@ describe("an encoding is told apart", () => {
       assert.equal(decode(new PayloadDecoder(), encode[encoding](smallest)), encoding);
       assert.deepEqual(decodeEncodedSpans(spans), [asOtlp(smallest)]);
     }
-    const array =
-      '[[0,0,0,false,null],0,"Internal","",[0,0],[0,0],[{},[],0,0],[null,0,0],[null,0,0],"Unset","",null]';
+    const array = '[[0,0,0,false,null],0,"Internal","",[0,0],[0,0],[{},[],0,0],[null,0,0],[null,0,0],"Unset","",null]';
     assert.equal(decode(new PayloadDecoder(), new TextEncoder().encode(array)), "json");
     assert.deepEqual(decodeEncodedSpans(spans), [asOtlp(smallest)]);
   });

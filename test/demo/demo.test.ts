@@ -57,9 +57,7 @@ function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForw
         void fetch(otlp.url, { method: "POST", body: builder.finish().slice() });
       });
     });
-    await new Promise<void>((resolve) =>
-      server.listen(`${listen.socketPath}_${listen.port}`, resolve)
-    );
+    await new Promise<void>((resolve) => server.listen(`${listen.socketPath}_${listen.port}`, resolve));
     return {
       async stop() {
         await new Promise((resolve) => server.close(resolve));
@@ -154,9 +152,7 @@ test("a forwarder that does not start: its error, and nothing left behind", asyn
 
 test("the real forwarder, in a process of its own: root becomes another user there", () => {
   const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-  const runtime = "Deno" in globalThis
-    ? ["run", "--quiet", "--no-check", "--unstable-vsock", "--allow-all"]
-    : [];
+  const runtime = "Deno" in globalThis ? ["run", "--quiet", "--no-check", "--unstable-vsock", "--allow-all"] : [];
   // An environment of its own: what the tester's says of OTLP does not count.
   const { status, stdout, stderr } = spawnSync(
     process.execPath,

@@ -14,8 +14,7 @@ import { Daemon, eventually } from "../collector/daemon.ts";
 import { parseSpans } from "../collector/spans.ts";
 import { fixture, frame, splitFrames } from "../decode/support/fixtures.ts";
 
-const { KTF_WORK: work = "", KTF_OTELCOL: otelcol = "", KTF_EXECUTABLE: executable = "" } =
-  process.env;
+const { KTF_WORK: work = "", KTF_OTELCOL: otelcol = "", KTF_EXECUTABLE: executable = "" } = process.env;
 const CONFIGURATIONS = new URL("../../deploy/collector/", import.meta.url).pathname;
 const NAME = "backends.test";
 /** Each collector has an address of its own, as pods have. */
@@ -46,9 +45,7 @@ function startBackend(address: string): Promise<Daemon> {
     arguments: [
       `--config=${CONFIGURATIONS}backend.yaml`,
       // Spans are written to a file before they are answered for, instead of being sent on.
-      `--config=yaml:exporters::file: {path: ${
-        fileOf(address)
-      }, rotation: {max_megabytes: 1000000}}`,
+      `--config=yaml:exporters::file: {path: ${fileOf(address)}, rotation: {max_megabytes: 1000000}}`,
       "--config=yaml:service::pipelines::traces::exporters: [file]",
     ],
     environment: { LISTEN_ADDRESS: address, LISTEN_PORT: `${PORT}`, BACKEND_ENDPOINT: "unused:1" },

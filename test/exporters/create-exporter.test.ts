@@ -124,8 +124,7 @@ for (const protocol of PROTOCOLS) {
         ] as const
       ) {
         const message = await refused(protocol, HTTP, { [variable]: value });
-        const start =
-          `OTEL_EXPORTER_OTLP_${variable}: number ${number} of its members is not KEY=VALUE`;
+        const start = `OTEL_EXPORTER_OTLP_${variable}: number ${number} of its members is not KEY=VALUE`;
         assert.ok(message.startsWith(start), message);
         assert.ok(!message.includes("secret"));
       }

@@ -17,8 +17,7 @@ function setUp(takes = true) {
     },
   };
   const sink = new DumpSink({
-    format: ({ spanId, resource }) =>
-      `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}\n`,
+    format: ({ spanId, resource }) => `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}\n`,
     output,
     traceName: "name",
     resourceAttributes: new Map([["host", "h"]]),

@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
-import {
-  readExportResponse,
-  readRetryDelay,
-  readStatusMessage,
-} from "../../src/exporters/export-response.ts";
+import { readExportResponse, readRetryDelay, readStatusMessage } from "../../src/exporters/export-response.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
 const RESPONSE = "ExportTraceServiceResponse";
@@ -66,8 +62,7 @@ function detail(typeUrl: string, value: Uint8Array): Uint8Array {
 
 test("RetryInfo's delay, in milliseconds", () => {
   const type = "type.googleapis.com/google.rpc.RetryInfo";
-  const delay = (retryDelay: object): Uint8Array =>
-    detail(type, encode("RetryInfo", { retryDelay }));
+  const delay = (retryDelay: object): Uint8Array => detail(type, encode("RetryInfo", { retryDelay }));
   assert.equal(readRetryDelay(delay({ seconds: 3 })), 3000);
   assert.equal(readRetryDelay(delay({ seconds: 1, nanos: 500_000_000 })), 1500);
   assert.equal(readRetryDelay(delay({ nanos: 1_000_000 })), 1);

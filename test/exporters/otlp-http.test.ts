@@ -161,9 +161,7 @@ for (const status of [429, 502, 503, 504]) {
 }
 
 test("Retry-After beyond the transport's timeout is handed on", async () => {
-  const result = await answered((response) =>
-    response.writeHead(429, { "retry-after": "7" }).end()
-  );
+  const result = await answered((response) => response.writeHead(429, { "retry-after": "7" }).end());
   assert.equal(errorOf(result, "retryable").status, 429);
   assert.equal((result as { retryAfterMs: number }).retryAfterMs, 7000);
   assert.equal(receiver.requests.length, 1);

@@ -210,8 +210,7 @@ test("refusals that no request would escape are errors", async () => {
   assert.match(await against(status(405)), /no OTLP receiver at this path/);
   assert.match(await against(status(401)), /wants credentials.*HTTP 401/);
   assert.match(await against(status(403)), /does not accept the credentials/);
-  const redirect: HttpAnswer = (response) =>
-    response.writeHead(301, { location: "https://elsewhere/" }).end();
+  const redirect: HttpAnswer = (response) => response.writeHead(301, { location: "https://elsewhere/" }).end();
   assert.match(await against(redirect), /redirects.*https:\/\/elsewhere\//);
 });
 
@@ -224,8 +223,7 @@ test("plain HTTP where TLS is spoken", async () => {
 
 test("other errors are those of a collector that is there", async () => {
   for (const status of [400, 415, 429, 500, 503]) {
-    receiver.answer = (response) =>
-      response.writeHead(status, status === 503 ? { "retry-after": "60" } : {}).end();
+    receiver.answer = (response) => response.writeHead(status, status === 503 ? { "retry-after": "60" } : {}).end();
     assert.deepEqual(await probed(receiver.url), ["warn"]);
   }
 });

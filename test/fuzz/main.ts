@@ -53,9 +53,7 @@ function fail(number: number, payload: Uint8Array, error: unknown): never {
   const file = join(tmpdir(), `ktf-fuzz-${seed}-${number}.bin`);
   writeFileSync(file, payload);
   process.stderr.write(
-    `fuzz: seed ${seed}, case ${number}, payload in ${file}: ${
-      error instanceof Error ? error.stack : String(error)
-    }\n`,
+    `fuzz: seed ${seed}, case ${number}, payload in ${file}: ${error instanceof Error ? error.stack : String(error)}\n`,
   );
   process.exit(1);
 }

@@ -73,9 +73,7 @@ export function mutated(seeds: Seeds, random: Random): Uint8Array {
     }
     case 2: {
       const payload = random.pick(seeds.json);
-      return random.oneIn(2)
-        ? mutatedJson(payload, random)
-        : scrambled(payload, random.pick(seeds.json), random);
+      return random.oneIn(2) ? mutatedJson(payload, random) : scrambled(payload, random.pick(seeds.json), random);
     }
     default:
       return scrambled(random.pick(seeds.otlp), random.pick(seeds.otlp), random);

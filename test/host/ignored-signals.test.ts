@@ -4,8 +4,7 @@ import { isIgnored } from "../../src/host/ignored-signals.ts";
 
 test("a signal is ignored where its bit says so", () => {
   // As `nohup` leaves it, and SIGPIPE (13) as runtimes have it.
-  const status =
-    "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000014003\n";
+  const status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000014003\n";
   assert.equal(isIgnored("SIGHUP", status), true);
   assert.equal(isIgnored("SIGPIPE", status), true);
   for (const signal of ["SIGINT", "SIGTERM", "SIGUSR1", "SIGKILL"] as const) {

@@ -3,15 +3,7 @@
  * what it still may, one line of JSON, and waits for its standard input to end.
  * Arguments: a directory of root's, and the group to keep.
  */
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  readdirSync,
-  rmdirSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import process from "node:process";
 import { loadLibc } from "../../ffi/libc.ts";
@@ -69,9 +61,7 @@ const result = {
   owner: privileges.run(() => [statSync(file).uid, statSync(file).gid]),
   setuid: privileges.run(() => attempt(() => libc.setresuid(0, 0, 0))),
   setgroups: privileges.run(() => attempt(() => libc.setgroups([0]))),
-  chroot: privileges.run(() =>
-    attempt(() => libc.syscall("chroot", process.arch === "x64" ? 161 : 51, 0n, 0n, 0n))
-  ),
+  chroot: privileges.run(() => attempt(() => libc.syscall("chroot", process.arch === "x64" ? 161 : 51, 0n, 0n, 0n))),
 };
 process.stdout.write(`${JSON.stringify(result)}\n`);
 process.stdin.resume();

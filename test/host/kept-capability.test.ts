@@ -69,8 +69,7 @@ test(
 test("root's group is not kept", NEEDS_ROOT, async () => {
   await assert.rejects(openPrivileges("nobody", { directories: true, groups: [0] }), {
     name: "PrivilegeError",
-    message:
-      "root's group cannot be kept for sockets that are made later: give --socket-group another group",
+    message: "root's group cannot be kept for sockets that are made later: give --socket-group another group",
   });
 });
 

@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { test } from "node:test";
-import {
-  SECCOMP_ARCHITECTURES,
-  type SeccompArchitecture,
-  seccompProgram,
-  sockFprog,
-} from "../../src/host/seccomp.ts";
+import { SECCOMP_ARCHITECTURES, type SeccompArchitecture, seccompProgram, sockFprog } from "../../src/host/seccomp.ts";
 
 const ALLOW = 0x7fff_0000;
 const DENY = 0x0005_0000 | constants.errno.EPERM;

@@ -11,9 +11,7 @@ const BASE = "OTEL_EXPORTER_OTLP_ENDPOINT";
 function settings(name: string, url: string, protocol?: OtlpProtocol) {
   return otlpSettings(
     { value: endpoint(url), source: name === FLAG ? "flag" : "environment", name },
-    protocol === undefined
-      ? undefined
-      : { value: protocol, source: "flag", name: "--otlp-protocol" },
+    protocol === undefined ? undefined : { value: protocol, source: "flag", name: "--otlp-protocol" },
   );
 }
 

@@ -8,9 +8,7 @@ function fields(bytes: readonly number[]): string[] {
   const reader = new ProtobufReader(Uint8Array.from(bytes));
   const seen: string[] = [];
   while (reader.next()) {
-    const value = (reader.tag & 7) === 2
-      ? `${reader.start}..${reader.end}`
-      : `${reader.high}:${reader.low}`;
+    const value = (reader.tag & 7) === 2 ? `${reader.start}..${reader.end}` : `${reader.high}:${reader.low}`;
     seen.push(`${reader.tag}=${value} @${reader.fieldStart}..${reader.position}`);
   }
   return seen;

@@ -118,9 +118,7 @@ test("tags that are longer than they need be hide nothing", () => {
 });
 
 test("one resource in any order has one encoding", () => {
-  const attributes = ["", "a", "aa", "ab", "b", "z", "ä", "€", "𝄞"].map((key) =>
-    attribute(key, `value of ${key}`)
-  );
+  const attributes = ["", "a", "aa", "ab", "b", "z", "ä", "€", "𝄞"].map((key) => attribute(key, `value of ${key}`));
   const host: [string, string][] = [["service.name", "s"]];
   const forwards = overlayBytes(host, encode("ResourceSpans", guest(...attributes)));
   const backwards = overlayBytes(

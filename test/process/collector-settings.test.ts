@@ -10,15 +10,7 @@ import { Pipeline, startStub } from "./support/pipeline.ts";
 import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";
 import { test } from "./support/test.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
-import {
-  assertReceived,
-  hostAttributes,
-  plainFrames,
-  plainRecord,
-  spanSet,
-  spansOf,
-  taken,
-} from "./support/spans.ts";
+import { assertReceived, hostAttributes, plainFrames, plainRecord, spanSet, spansOf, taken } from "./support/spans.ts";
 
 test("the host's attributes are laid over what a guest says of itself", async () => {
   await using pipeline = await Pipeline.start([], {

@@ -4,12 +4,7 @@ import { createServer } from "node:net";
 import { listen } from "../exporters/support/http-receiver.ts";
 import { encodeBincode } from "../decode/support/bincode-encoder.ts";
 import { FIXTURES, frame } from "../decode/support/fixtures.ts";
-import {
-  type AttributeRecord,
-  type EventRecord,
-  type OtlpRecord,
-  sortedByKey,
-} from "../decode/support/span-record.ts";
+import { type AttributeRecord, type EventRecord, type OtlpRecord, sortedByKey } from "../decode/support/span-record.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { CLEAN, LOST, Running, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";

@@ -124,8 +124,7 @@ test("--dead-letter: one span that is refused costs only itself, and is kept", a
   await using pipeline = await Pipeline.start(["--dead-letter", file, "--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   const bad = spanId(37);
-  stub.answer = ({ spans }) =>
-    spans.some(({ spanId }) => spanId === bad) ? { kind: "status", status: 400 } : OK;
+  stub.answer = ({ spans }) => spans.some(({ spanId }) => spanId === bad) ? { kind: "status", status: 400 } : OK;
   await guestLife(sandbox.address, plainFrames(1, 100));
   await until(async () => (await forwarder.figures()).held === 0, "all are settled");
   assert.deepEqual(takenIds(stub), plainIds(1, 100).filter((id) => id !== bad));

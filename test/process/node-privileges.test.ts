@@ -142,8 +142,7 @@ test(
     node.add("good");
     await until(() => node.listens("good"), "a socket beside all that");
 
-    const problems = () =>
-      forwarder.recordsOf(/^sandbox .* cannot be listened for$/).map(({ msg }) => msg);
+    const problems = () => forwarder.recordsOf(/^sandbox .* cannot be listened for$/).map(({ msg }) => msg);
     await until(() => problems().length >= 4, "all four are refused");
     await guestLife(node.addressOf("good"), plainFrames(1, 1));
     await taken(stub, 1);

@@ -1,13 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-} from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { NOBODY } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
@@ -134,9 +126,7 @@ test("spool and dead letters are opened before, and the spool belongs to the use
   using sandbox = new Sandbox();
   await using stub = await startStub();
   stub.answer = ({ spans }) =>
-    spans.some(({ spanId }) => spanId === plainIds(2, 1)[0])
-      ? { kind: "status", status: 400 }
-      : { kind: "ok" };
+    spans.some(({ spanId }) => spanId === plainIds(2, 1)[0]) ? { kind: "status", status: 400 } : { kind: "ok" };
   // Nobody may neither look into this directory nor write to what is in it.
   const secret = sandbox.path("root-only");
   mkdirSync(secret, { mode: 0o700 });

@@ -1,27 +1,11 @@
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-} from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import process from "node:process";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { startStub } from "./support/pipeline.ts";
 import { CLEAN, NEEDS_ROOT, until } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
-import {
-  assertReceived,
-  plainFrames,
-  plainIds,
-  plainRecord,
-  spansOf,
-  taken,
-  takenIds,
-} from "./support/spans.ts";
+import { assertReceived, plainFrames, plainIds, plainRecord, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 /** A directory of sandboxes, as a runtime keeps one: only its owner may write to it. */

@@ -9,14 +9,7 @@ import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
 import { type RunOptions, runToEnd, until } from "./support/process.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
-import {
-  assertReceived,
-  ENCODINGS,
-  plainFrames,
-  spanSet,
-  spansOf,
-  taken,
-} from "./support/spans.ts";
+import { assertReceived, ENCODINGS, plainFrames, spanSet, spansOf, taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 const CALLER = {
@@ -297,9 +290,7 @@ function linked({ expected }: ReturnType<typeof spanSet>): typeof expected {
     attributes: [],
     droppedAttributesCount: 0,
   };
-  return expected.map((span) =>
-    span.parentSpanId === "" ? { ...span, links: [...span.links, link] } : span
-  );
+  return expected.map((span) => span.parentSpanId === "" ? { ...span, links: [...span.links, link] } : span);
 }
 
 for (const encoding of ENCODINGS) {

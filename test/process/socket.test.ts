@@ -28,9 +28,7 @@ function dump(sandbox: Sandbox, ...args: string[]): string[] {
 async function refused(args: readonly string[], reason: RegExp): Promise<void> {
   await using forwarder = new Forwarder(args);
   assert.deepEqual(await forwarder.exited, FAILED);
-  const line = forwarder.stderr.split("\n").find((line) =>
-    line.startsWith("kata-trace-forwarder:")
-  );
+  const line = forwarder.stderr.split("\n").find((line) => line.startsWith("kata-trace-forwarder:"));
   assert.match(line ?? "", reason);
 }
 

@@ -6,14 +6,7 @@ import { listen } from "../exporters/support/http-receiver.ts";
 import { CollectorStub } from "../support/collector-stub.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import {
-  assertOneLine,
-  CLEAN,
-  FAILED,
-  PACKAGE_VERSION,
-  Running,
-  until,
-} from "./support/process.ts";
+import { assertOneLine, CLEAN, FAILED, PACKAGE_VERSION, Running, until } from "./support/process.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { SlowReader } from "./support/slow-reader.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";

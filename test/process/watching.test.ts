@@ -14,9 +14,7 @@ import { test } from "./support/test.ts";
 function listeningPorts(pid: number): number[] {
   const LISTEN = "0A";
   const inodes = new Set(
-    readdirSync(`/proc/${pid}/fd`).map((fd) =>
-      /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1]
-    ),
+    readdirSync(`/proc/${pid}/fd`).map((fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1]),
   );
   return ["tcp", "tcp6"].flatMap((table) =>
     readFileSync(`/proc/${pid}/net/${table}`, "utf8").trim().split("\n").slice(1)

@@ -107,9 +107,7 @@ test("a frame over --max-frame-bytes is skipped, and takes no memory", async () 
   assert.equal(await forwarder.metric("spans_invalid_total", "too-large"), 2);
   assert.deepEqual(
     forwarder.recordsOf("invalid payload skipped").map(({ error }) => String(error)),
-    [length, limit + 1].map((bytes) =>
-      `frame of ${bytes} bytes is over --max-frame-bytes ${limit} at byte 0`
-    ),
+    [length, limit + 1].map((bytes) => `frame of ${bytes} bytes is over --max-frame-bytes ${limit} at byte 0`),
   );
 });
 

@@ -193,8 +193,7 @@ test("spans' bytes arrive as they were", () => {
   const batcher = new Batcher(
     { maxSpans: 2, maxBytes: 10_000, maxDelayMs: NEVER },
     new Metrics(),
-    (request) =>
-      sent.push(...decodeRequest(request).map(({ span }) => Buffer.from(span).toString("hex"))),
+    (request) => sent.push(...decodeRequest(request).map(({ span }) => Buffer.from(span).toString("hex"))),
   );
   const spans = payload([1, 2], { nameBytes: 3 });
   batcher.open(new NamedOverlay("a")).accept(spans);

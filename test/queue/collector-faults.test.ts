@@ -5,17 +5,7 @@ import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { Exporter } from "../../src/pipeline/exporter.ts";
 import { createHttpExporter } from "../../src/exporters/otlp-http.ts";
 import { type Answer, CollectorStub } from "../support/collector-stub.ts";
-import {
-  balance,
-  BALANCED,
-  MemoryLog,
-  payload,
-  range,
-  send,
-  setUp,
-  spanId,
-  until,
-} from "./support.ts";
+import { balance, BALANCED, MemoryLog, payload, range, send, setUp, spanId, until } from "./support.ts";
 
 /*
  * The exporter that is used in earnest, and a collector on a real socket that does everything wrong that one can do;
@@ -130,9 +120,7 @@ test(
   () =>
     withStub(async ({ stub, delivery, metrics }) => {
       stub.answer = ({ spans }) =>
-        spans.some((span) => span.spanId === spanId(33))
-          ? { kind: "status", status: 500 }
-          : { kind: "ok" };
+        spans.some((span) => span.spanId === spanId(33)) ? { kind: "status", status: 500 } : { kind: "ok" };
       send(metrics, delivery.open(GUEST), payload(range(1, 60)));
       assert.equal(await delivery.drain(20_000), 0);
       assert.deepEqual(taken(stub), range(1, 60).filter((number) => number !== 33));

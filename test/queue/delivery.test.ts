@@ -27,9 +27,7 @@ const MIB = 1024 * 1024;
 
 /** The numbers of the spans that were taken, each as often as it was. */
 function taken(exporter: FakeExporter): number[] {
-  const numbers = [...exporter.taken].flatMap(([id, times]) =>
-    Array<number>(times).fill(parseInt(id, 16))
-  );
+  const numbers = [...exporter.taken].flatMap(([id, times]) => Array<number>(times).fill(parseInt(id, 16)));
   return numbers.sort((a, b) => a - b);
 }
 
@@ -128,9 +126,7 @@ test("while the collector is away one request at a time tries, all is held, and 
 });
 
 test("Retry-After is a minimum", async () => {
-  const exporter = new FakeExporter((_, request) =>
-    request === 0 ? { ...AWAY, retryAfterMs: NEVER } : SUCCESS
-  );
+  const exporter = new FakeExporter((_, request) => request === 0 ? { ...AWAY, retryAfterMs: NEVER } : SUCCESS);
   const { delivery, metrics } = setUp({ retry: { initialMs: 1, maxMs: 1 } }, exporter);
   send(metrics, delivery.open(GUEST), payload([1]));
   await until(() => exporter.requests.length === 1);
@@ -484,9 +480,7 @@ test("a drain that finds the collector back delivers all", async () => {
 });
 
 test("a collector that hangs at the end costs what it has not answered for, and not more time", async () => {
-  const exporter = new FakeExporter((_, request) =>
-    request === 0 ? SUCCESS : new Promise(() => {})
-  );
+  const exporter = new FakeExporter((_, request) => request === 0 ? SUCCESS : new Promise(() => {}));
   const { delivery, metrics } = setUp({}, exporter);
   send(metrics, delivery.open(GUEST), payload(range(1, 25)));
   assert.equal(await delivery.drain(50), 15);

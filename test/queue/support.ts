@@ -217,9 +217,7 @@ export function childRequest(sequence: number): Uint8Array {
 
 /** Starts a script of this folder with the runtime that runs the tests. */
 export function startChild(script: string, ...args: string[]): ChildProcess {
-  const options = process.versions.bun === undefined
-    ? ["run", "--no-check", "--unstable-vsock", "--allow-all"]
-    : [];
+  const options = process.versions.bun === undefined ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : [];
   const path = fileURLToPath(new URL(script, import.meta.url));
   return spawn(process.execPath, [...options, path, ...args], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -31,15 +31,10 @@ test("every log record that the documentation names is one that the program writ
 });
 
 test("every error that the documentation names is one that the program ends with", () => {
-  const [, table = ""] =
-    /## It does not start\n([^]*?)\n## /.exec(page("docs/troubleshooting.md")) ?? [];
-  const messages = [...table.matchAll(/^\| `([^`]+)` \|/gm)].map(([, message]) =>
-    message as string
-  );
+  const [, table = ""] = /## It does not start\n([^]*?)\n## /.exec(page("docs/troubleshooting.md")) ?? [];
+  const messages = [...table.matchAll(/^\| `([^`]+)` \|/gm)].map(([, message]) => message as string);
   assert.ok(messages.length >= 6, `${messages}`);
-  const parts = messages.flatMap((message) => message.split("…")).map((part) =>
-    part.replace(/^[: ]+/, "").trim()
-  );
+  const parts = messages.flatMap((message) => message.split("…")).map((part) => part.replace(/^[: ]+/, "").trim());
   assert.deepEqual(parts.filter((part) => !SOURCE.replace(/\s+/g, " ").includes(part)), []);
 });
 
@@ -49,9 +44,7 @@ test("every metric that the documentation names is one that is served, with its 
     ...processFamilies(),
   ];
   const known = new Set(families.map(({ name }) => name));
-  const named = PAGES.flatMap((name) =>
-    page(name).match(/\b(kata_trace_forwarder|process)_[a-z_]+/g) ?? []
-  );
+  const named = PAGES.flatMap((name) => page(name).match(/\b(kata_trace_forwarder|process)_[a-z_]+/g) ?? []);
   assert.ok(named.length >= 20, `${named.length}`);
   assert.deepEqual(named.filter((name) => !known.has(name)), []);
 
@@ -60,9 +53,7 @@ test("every metric that the documentation names is one that is served, with its 
   );
   const troubleshooting = page("docs/troubleshooting.md");
   // In the tables' first column.
-  const told = [...troubleshooting.matchAll(/^\| `([a-z]+(?:-[a-z]+)+)` \|/gm)].map(([, name]) =>
-    name
-  );
+  const told = [...troubleshooting.matchAll(/^\| `([a-z]+(?:-[a-z]+)+)` \|/gm)].map(([, name]) => name);
   assert.ok(told.length >= 6, `${told}`);
   assert.deepEqual(told.filter((reason) => !reasons.includes(reason)), []);
 });

@@ -146,9 +146,7 @@ test("a guest's connection", async () => {
     ...counts,
     error: new Error("reset"),
   });
-  const [first, second, ...more] = (await finish()).filter(({ name }) =>
-    name === "guest connection"
-  );
+  const [first, second, ...more] = (await finish()).filter(({ name }) => name === "guest connection");
   assert.ok(first !== undefined && second !== undefined && more.length === 0);
   const counted = { "kata.spans": "3", "kata.bytes": "400", "kata.invalid": "1" };
   assert.deepEqual(first.attributes, {

@@ -172,9 +172,7 @@ function arrayItems(payload: BincodePayload, at: number, out: number): number {
       at += 8;
       output[out] = variant === I64 ? 1 + varint64Size(low, high) : 9;
       output[out + 1] = variant === I64 ? tag.ANY_VALUE_INT : tag.ANY_VALUE_DOUBLE;
-      out = variant === I64
-        ? payload.varint64(out + 2, low, high)
-        : payload.fixed64(out + 2, low, high);
+      out = variant === I64 ? payload.varint64(out + 2, low, high) : payload.fixed64(out + 2, low, high);
     }
   }
   payload.at = at;

@@ -207,9 +207,7 @@ function shortDouble(input: JsonInput, start: number): number {
     power += sign === MINUS ? -exponent : exponent;
   }
   if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) return Number(input.textSince(start));
-  const value = power < 0
-    ? mantissa / (POWERS_OF_TEN[-power] as number)
-    : mantissa * (POWERS_OF_TEN[power] as number);
+  const value = power < 0 ? mantissa / (POWERS_OF_TEN[-power] as number) : mantissa * (POWERS_OF_TEN[power] as number);
   return negative ? -value : value;
 }
 

@@ -68,9 +68,7 @@ function claim(opened: number, path: string, owner: Owner | undefined): void {
   if ((stat.mode & STICKY) !== 0) {
     throw new SpoolError(
       "failed",
-      `spool directory ${path} is everybody's: give one of its own, such as ${
-        join(path, "kata-spool")
-      }`,
+      `spool directory ${path} is everybody's: give one of its own, such as ${join(path, "kata-spool")}`,
     );
   }
   const mayChange = fs.readdirSync(`/proc/self/fd/${opened}`).length === 0;

@@ -11,9 +11,7 @@ export function sizeOf(path: string): number | undefined {
     const reason = describeError(cause);
     throw new SpoolError(
       "failed",
-      `spool directory ${
-        dirname(path)
-      } is out of reach for the user that the forwarder runs as: make each directory ` +
+      `spool directory ${dirname(path)} is out of reach for the user that the forwarder runs as: make each directory ` +
         `above it passable for that user (chmod o+x), or give another: ${reason}`,
       { cause },
     );

@@ -51,8 +51,7 @@ export function commitFrames(path: string, pageBytes: number): number[] {
 /** Whether the header's checksum holds. */
 function isSound(header: Buffer): boolean {
   const bigEndian = (header.readUInt32BE(0) & BIG_ENDIAN_BIT) !== 0;
-  const word = (at: number): number =>
-    bigEndian ? header.readUInt32BE(at) : header.readUInt32LE(at);
+  const word = (at: number): number => bigEndian ? header.readUInt32BE(at) : header.readUInt32LE(at);
   let [a, b] = [0, 0];
   for (let at = 0; at < CHECKSUM_AT; at += 8) {
     a = (a + word(at) + b) >>> 0;

@@ -145,9 +145,7 @@ export class SpoolWriter {
     let careful = this.#failure !== undefined;
     while (this.#pending.length > 0 || this.#deletes.length > 0) {
       // What has failed together may succeed one by one, and taking out may make room for putting in.
-      const group = careful && this.#deletes.length > 0
-        ? []
-        : this.#nextGroup(careful ? 1 : this.#spool.commitBytes);
+      const group = careful && this.#deletes.length > 0 ? [] : this.#nextGroup(careful ? 1 : this.#spool.commitBytes);
       try {
         this.#commitGroup(group);
         // It works again: each transaction waits for the disk, and there may be thousands of batches.

@@ -1,11 +1,6 @@
 import type { DescriptorBudget } from "./descriptor-budget.ts";
 import type { VsockAddress } from "./identity.ts";
-import {
-  ConnectionError,
-  type GuestConnection,
-  type GuestIdentity,
-  type GuestReceiver,
-} from "./listener.ts";
+import { ConnectionError, type GuestConnection, type GuestIdentity, type GuestReceiver } from "./listener.ts";
 import type { Stream, StreamHandlers, StreamServer } from "./stream-server.ts";
 
 /** What every listener is told beside where to listen. */

@@ -4,12 +4,7 @@ import { errnoName } from "../../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../../ffi/libc.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { sandboxIdentity } from "./identity.ts";
-import {
-  type GuestConnection,
-  type GuestReceiver,
-  type Listener,
-  ListenError,
-} from "./listener.ts";
+import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { MAX_PATH_BYTES } from "./sockaddr.ts";
 import { groupNumber, listenAt, socketAdvice, type SocketFile } from "./socket-file.ts";
 import { loadStreamServers } from "./stream-server.ts";

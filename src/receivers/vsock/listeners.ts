@@ -1,11 +1,6 @@
 import { loadLibc } from "../../../ffi/libc.ts";
 import type { ListenerOptions } from "./guest-server.ts";
-import {
-  type GuestConnection,
-  type GuestReceiver,
-  type Listener,
-  ListenError,
-} from "./listener.ts";
+import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
 /** A listener, and whether the others go on without it where the machine has nothing to listen at. */

@@ -1,12 +1,4 @@
-import {
-  chmodSync,
-  chownSync,
-  linkSync,
-  lstatSync,
-  type Stats,
-  statSync,
-  unlinkSync,
-} from "node:fs";
+import { chmodSync, chownSync, linkSync, lstatSync, type Stats, statSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
 import { errnoName, LibcError } from "../../../ffi/errors.ts";

@@ -161,8 +161,7 @@ class DenoStreamServer implements StreamServer {
 
 /** Deno's side of {@link StreamServers}; AF_VSOCK needs `--unstable-vsock`. */
 export const streamServers: StreamServers = {
-  unix: (path, handlers) =>
-    new DenoStreamServer(Deno.listen({ transport: "unix", path }), handlers),
+  unix: (path, handlers) => new DenoStreamServer(Deno.listen({ transport: "unix", path }), handlers),
   vsock: async ({ cid, port }, handlers) =>
     new DenoStreamServer(Deno.listen({ transport: "vsock", cid, port }), handlers),
 };

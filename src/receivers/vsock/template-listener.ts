@@ -6,12 +6,7 @@ import type { Directory } from "./directory.ts";
 import { type DirectoryEvent, DirectoryWatcher, type Watch } from "./directory-watcher.ts";
 import { FollowedDirectory } from "./followed-directory.ts";
 import type { GuestServer, ListenerOptions } from "./guest-server.ts";
-import {
-  type GuestConnection,
-  type GuestReceiver,
-  type Listener,
-  ListenError,
-} from "./listener.ts";
+import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { Sandbox, type SandboxContext } from "./sandbox.ts";
 import { groupNumber } from "./socket-file.ts";
 import { loadStreamServers } from "./stream-server.ts";

@@ -1,12 +1,7 @@
 import { errnoName } from "../../../ffi/errors.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { type VsockAddress, vsockIdentity } from "./identity.ts";
-import {
-  type GuestConnection,
-  type GuestReceiver,
-  type Listener,
-  ListenError,
-} from "./listener.ts";
+import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
 import { CID_ANY, loadStreamServers } from "./stream-server.ts";
 

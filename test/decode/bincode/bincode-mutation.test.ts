@@ -57,9 +57,7 @@ for (const name of FIXTURES) {
     const step = (payload: Uint8Array) => ALL || payload.length < 1_000 ? 1 : 37;
     let seed = 0;
     const values = (byte: number) =>
-      ALL
-        ? [byte ^ 1, byte ^ 0x80, 0, 0xff]
-        : [[byte ^ 1, byte ^ 0x80, 0, 0xff][seed++ & 3] as number];
+      ALL ? [byte ^ 1, byte ^ 0x80, 0, 0xff] : [[byte ^ 1, byte ^ 0x80, 0, 0xff][seed++ & 3] as number];
 
     test("every byte changed", () => {
       let taken = 0;
@@ -91,9 +89,7 @@ test("random spans with several things wrong at once", () => {
   const recorded = fixture("session-isolated").bincode;
   const counts = { taken: 0, refused: 0 };
   for (let i = 0; i < (ALL ? 200_000 : 8_000); i++) {
-    const payload = random.random.oneIn(2)
-      ? encodeBincode(random.span())
-      : random.random.pick(recorded);
+    const payload = random.random.oneIn(2) ? encodeBincode(random.span()) : random.random.pick(recorded);
     counts[check(scrambled(payload, random.random.pick(recorded), random.random))]++;
   }
   assert.ok(counts.taken > 100 && counts.refused > 100, JSON.stringify(counts));

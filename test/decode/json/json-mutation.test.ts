@@ -107,9 +107,7 @@ test("random spans with several things wrong at once", LIMIT, () => {
   const recorded = fixture("session-isolated").json;
   const counts = { taken: 0, refused: 0 };
   for (let i = 0; i < (ALL ? 200_000 : 6_000); i++) {
-    const payload = made.random.oneIn(2)
-      ? encodeJson(made.span(), { vary: made.random })
-      : made.random.pick(recorded);
+    const payload = made.random.oneIn(2) ? encodeJson(made.span(), { vary: made.random }) : made.random.pick(recorded);
     const wrong = made.random.oneIn(2)
       ? scrambled(payload, made.random.pick(recorded), made.random)
       : mutatedJson(payload, made.random);
@@ -145,8 +143,7 @@ describe("what a hostile guest makes large is read once", () => {
     "events whose members are in no order, in a queue that is in none, in a span that is in none",
     LIMIT,
     () => {
-      const event =
-        '{"dropped_attributes_count":1,"attributes":[{"value":{"I64":1},"key":"k"}],"timestamp":' +
+      const event = '{"dropped_attributes_count":1,"attributes":[{"value":{"I64":1},"key":"k"}],"timestamp":' +
         '{"nanos_since_epoch":1,"secs_since_epoch":2},"name":"e"}';
       const { events } = taken(
         `{"events":{"dropped_count":0,"queue":[${

@@ -30,9 +30,7 @@ function measure(name: string, payloads: readonly Uint8Array[]): void {
   const best = rounds[0] as number;
   const bytes = payloads.reduce((sum, { length }) => sum + length, 0) / payloads.length;
   console.log(
-    `${name}: ${payloads.length} payloads of ${bytes.toFixed(0)} bytes: ${
-      median.toFixed(0)
-    } ns/span ` +
+    `${name}: ${payloads.length} payloads of ${bytes.toFixed(0)} bytes: ${median.toFixed(0)} ns/span ` +
       `(best ${best.toFixed(0)}, ${(best / bytes).toFixed(2)} ns/byte), ` +
       `${(1e3 / median).toFixed(2)} million spans/s`,
   );

@@ -55,8 +55,7 @@ function encoded(text: Uint8Array, decoder: typeof decodeJson): [string, string]
   spans.clear();
   decoder(text, 0, text.length, spans);
   assert.equal(spans.count, 1);
-  const hex = (start: number, end: number) =>
-    Buffer.from(spans.writer.buffer.subarray(start, end)).toString("hex");
+  const hex = (start: number, end: number) => Buffer.from(spans.writer.buffer.subarray(start, end)).toString("hex");
   return [
     hex(spans.spanStart(0), spans.spanEnd(0)),
     hex(spans.resourceStart(0), spans.resourceEnd(0)),
@@ -299,8 +298,7 @@ describe("integers", () => {
   }
 
   test("u32 at its ends, and beyond", () => {
-    const events = (count: string) =>
-      span({ events: `{"queue":[],"max_len":0,"dropped_count":${count}}` });
+    const events = (count: string) => span({ events: `{"queue":[],"max_len":0,"dropped_count":${count}}` });
     assert.equal(decode(events("4294967295")).droppedEventsCount, 4_294_967_295);
     for (const count of ["4294967296", "10000000000", "-1", "1.0"]) {
       refuses(events(count), "invalid-value");
@@ -806,8 +804,7 @@ describe("attributes", () => {
 
   test("an event's may have one key twice", () => {
     const [event] = decode(span({
-      events:
-        '{"queue":[{"name":"e","timestamp":[0,0],"attributes":[{"value":{"I64":1},"key":"k"},["k",{"I64":2}]],' +
+      events: '{"queue":[{"name":"e","timestamp":[0,0],"attributes":[{"value":{"I64":1},"key":"k"},["k",{"I64":2}]],' +
         '"dropped_attributes_count":7}],"max_len":1,"dropped_count":0}',
     })).events;
     assert.deepEqual(event, {
@@ -843,10 +840,9 @@ describe("attributes", () => {
           const text = json({
             status_message: `"${message}"`,
             ...others,
-            attributes:
-              `{"max_len":1,"dropped_count":0,"evict_list":[],"map":{"a":{"Array":{"F64":[${
-                "0,".repeat(elements)
-              }0]}}}}`,
+            attributes: `{"max_len":1,"dropped_count":0,"evict_list":[],"map":{"a":{"Array":{"F64":[${
+              "0,".repeat(elements)
+            }0]}}}}`,
           });
           // A buffer that has not grown before.
           const fresh = new EncodedSpans();
@@ -862,8 +858,7 @@ describe("attributes", () => {
   );
 
   test("trace state", () => {
-    const state = (text: string) =>
-      decode(span({ span_context: CONTEXT.replace("null", text) })).traceState;
+    const state = (text: string) => decode(span({ span_context: CONTEXT.replace("null", text) })).traceState;
     assert.equal(state("[]"), "");
     assert.equal(state('[["a","b"],["c","d"]]'), "a=b,c=d");
     assert.equal(state('[ [ "" , "" ] ]'), "=");

@@ -40,9 +40,7 @@ function* plainFields(message: Uint8Array): Generator<{ number: number; bytes?: 
       const length = size < 0 ? Number(number()) : size;
       if (length > message.length - at) throw new Error("cut");
       at += length;
-      yield size < 0
-        ? { number: tag >>> 3, bytes: message.subarray(at - length, at) }
-        : { number: tag >>> 3 };
+      yield size < 0 ? { number: tag >>> 3, bytes: message.subarray(at - length, at) } : { number: tag >>> 3 };
     } else {
       number();
       yield { number: tag >>> 3 };
@@ -105,9 +103,7 @@ describe("mutations of OpenTelemetry's requests", () => {
   const records = (["random", "session-collated"] as const).flatMap((name) =>
     fixture(name).bincode.map((payload) => expressible(readBincode(payload).record))
   );
-  const payloads = records.filter((_, i) => ALL || i % 8 === 0).map((record) =>
-    serializeRecords([record])
-  );
+  const payloads = records.filter((_, i) => ALL || i % 8 === 0).map((record) => serializeRecords([record]));
   payloads.push(serializeRecords(records.slice(-5)));
   const step = (payload: Uint8Array) => ALL || payload.length < 600 ? 1 : 37;
 
@@ -148,8 +144,7 @@ describe("mutations of OpenTelemetry's requests", () => {
 test("what a hostile guest makes large is read once", LIMIT, () => {
   const ids = join(bytesField(1, new Uint8Array(16)), bytesField(2, new Uint8Array(8)));
   const span = bytesField(2, ids);
-  const many = (field: Uint8Array, count: number) =>
-    new Uint8Array(Buffer.alloc(field.length * count, field));
+  const many = (field: Uint8Array, count: number) => new Uint8Array(Buffer.alloc(field.length * count, field));
   // Empty attributes, spans with nothing but ids, resources without spans, and a resource that all of many spans share.
   assert.equal(
     check(bytesField(1, bytesField(2, bytesField(2, ids, many(bytesField(9), 500_000))))),

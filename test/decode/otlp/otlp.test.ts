@@ -39,8 +39,7 @@ function decode(payload: Uint8Array): Part[] {
   spans.clear();
   decodeOtlp(payload, 0, payload.length, spans);
   const { buffer } = spans.writer;
-  const hex = (start: number, end: number) =>
-    Buffer.from(buffer.subarray(start, end)).toString("hex");
+  const hex = (start: number, end: number) => Buffer.from(buffer.subarray(start, end)).toString("hex");
   return Array.from({ length: spans.count }, (_, i) => ({
     span: hex(spans.spanStart(i), spans.spanEnd(i)),
     scope: hex(spans.scopeStart(i), spans.scopeEnd(i)),
@@ -326,8 +325,7 @@ describe("every known field", () => {
   });
 
   test("that is an id has its size", () => {
-    const spanOf = (...fields: Uint8Array[]) =>
-      bytesField(1, bytesField(2, bytesField(2, ...fields)));
+    const spanOf = (...fields: Uint8Array[]) => bytesField(1, bytesField(2, bytesField(2, ...fields)));
     refuses(spanOf(TRACE_ID), "missing-field");
     refuses(spanOf(SPAN_ID), "missing-field");
     refuses(spanOf(), "missing-field");
@@ -424,8 +422,7 @@ describe("what is no request is refused", () => {
     refuses(bytesField(1, resource(65_537), bytesField(2, span)), "too-large", 0);
     // 256 times 64 KiB are 16 MiB, and no more is repeated.
     const spansOf = (count: number) => join(...Array.from({ length: count }, () => span));
-    const repeated = (count: number) =>
-      bytesField(1, resource(65_536), bytesField(2, spansOf(count)));
+    const repeated = (count: number) => bytesField(1, resource(65_536), bytesField(2, spansOf(count)));
     assert.equal(decode(repeated(256)).length, 256);
     refuses(repeated(257), "too-large");
   });

@@ -1,13 +1,7 @@
 import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { type Field, readFields } from "./protobuf-reader.ts";
 import { doubleRecord, sortedByKey } from "./span-record.ts";
-import type {
-  AttributeRecord,
-  EventRecord,
-  LinkRecord,
-  OtlpRecord,
-  ValueRecord,
-} from "./span-record.ts";
+import type { AttributeRecord, EventRecord, LinkRecord, OtlpRecord, ValueRecord } from "./span-record.ts";
 
 /**
  * How strictly to read:

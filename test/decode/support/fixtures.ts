@@ -21,8 +21,7 @@ export interface Fixture {
 
 /** Reads a recorded set. */
 export function fixture(name: FixtureName, folder: FixtureFolder = "fixtures"): Fixture {
-  const read = (file: string) =>
-    new Uint8Array(readFileSync(new URL(`../../${folder}/${file}`, import.meta.url)));
+  const read = (file: string) => new Uint8Array(readFileSync(new URL(`../../${folder}/${file}`, import.meta.url)));
   const bincodeStream = read(`${name}.bincode`);
   const jsonStream = read(`${name}.json-frames`);
   return {

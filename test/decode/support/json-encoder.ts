@@ -73,9 +73,7 @@ class JsonEncoder {
       ),
       status_code: this.#unit(STATUS_CODES[record.status.code] as string),
       status_message: this.#text(record.status.message),
-      resource: record.resource === null
-        ? "null"
-        : this.#struct({ attrs: this.#map(record.resource) }),
+      resource: record.resource === null ? "null" : this.#struct({ attrs: this.#map(record.resource) }),
     }, ["resource"]) + this.#space();
   }
 
@@ -125,9 +123,7 @@ class JsonEncoder {
 
   #attributes(attributes: readonly AttributeRecord[]): Json {
     return this.#list(
-      attributes.map(({ key, value }) =>
-        this.#struct({ key: this.#text(key), value: this.#value(value) })
-      ),
+      attributes.map(({ key, value }) => this.#struct({ key: this.#text(key), value: this.#value(value) })),
     );
   }
 

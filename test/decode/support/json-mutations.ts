@@ -147,9 +147,7 @@ export function mutatedJson(payload: Uint8Array, random: Random): Uint8Array {
 /** Replaces one of the values that a type can have by one of those that it can only just have, or not. */
 export function replacedValue(payload: Uint8Array, random: Random): Uint8Array {
   const tokens = Buffer.from(payload).toString("latin1").match(TOKENS) ?? [];
-  const values = tokens.flatMap((token, at) =>
-    /^[-\d"tfn]/.test(token) && tokens[at + 1] !== ":" ? [at] : []
-  );
+  const values = tokens.flatMap((token, at) => /^[-\d"tfn]/.test(token) && tokens[at + 1] !== ":" ? [at] : []);
   const at = random.pick(values);
   const kind = (text: string) => /^[-\d.]/.test(text) ? "number" : text[0];
   const alike = REPLACEMENTS.filter((text) => kind(text) === kind(tokens[at] as string));

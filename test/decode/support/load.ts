@@ -17,9 +17,7 @@ export function loadSpans(count: number): SpanRecord[] {
         {
           key: "req",
           value: {
-            stringValue: `StartContainerRequest { container_id: "${containerId}", seq: ${
-              random.below(100_000)
-            } }`,
+            stringValue: `StartContainerRequest { container_id: "${containerId}", seq: ${random.below(100_000)} }`,
           },
         },
         { key: "subsystem", value: { stringValue: "rpc" } },

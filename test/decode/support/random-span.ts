@@ -1,12 +1,6 @@
 import { Random } from "./random.ts";
 import { doubleRecord, sortedByKey } from "./span-record.ts";
-import type {
-  AttributeRecord,
-  EventRecord,
-  LinkRecord,
-  SpanRecord,
-  ValueRecord,
-} from "./span-record.ts";
+import type { AttributeRecord, EventRecord, LinkRecord, SpanRecord, ValueRecord } from "./span-record.ts";
 
 /** Keys that agents use, and keys that a host sets itself. */
 const KEYS = [

@@ -3,13 +3,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Collector, startCollector } from "../../collector/collector.ts";
 import type { Attributes, Value } from "../../collector/spans.ts";
-import {
-  type AgentSettings,
-  readSet,
-  recordRandom,
-  runAgent,
-  SESSION_SPANS,
-} from "../support/agent.ts";
+import { type AgentSettings, readSet, recordRandom, runAgent, SESSION_SPANS } from "../support/agent.ts";
 import { assertReceived } from "../support/compare.ts";
 import { Forwarder } from "../support/forwarder.ts";
 import { PATIENCE, program, Workshop } from "../support/programs.ts";

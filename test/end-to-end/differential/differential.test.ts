@@ -81,9 +81,7 @@ interface Counts {
 function compare(encoding: Encoding, payload: Uint8Array, verdict: Verdict, counts: Counts): void {
   const refusal = decode(encoding, payload);
   const shown = () =>
-    encoding === "json"
-      ? Buffer.from(payload).toString("latin1")
-      : Buffer.from(payload).toString("hex");
+    encoding === "json" ? Buffer.from(payload).toString("latin1") : Buffer.from(payload).toString("hex");
   const except = (why: string) => counts.exceptions[why] = (counts.exceptions[why] ?? 0) + 1;
   if ("error" in verdict) {
     if (refusal !== undefined) counts.refused++;
@@ -200,9 +198,7 @@ describe("bincode, as the crate reads it", () => {
   test("bytes changed, cut out, put in and repeated", LIMIT, () => {
     const made = new RandomSpans(7);
     const counts = check("bincode", CASES * 2, () => {
-      const payload = made.random.oneIn(4)
-        ? encodeBincode(made.span())
-        : made.random.pick(originals);
+      const payload = made.random.oneIn(4) ? encodeBincode(made.span()) : made.random.pick(originals);
       return scrambled(payload, made.random.pick(originals), made.random);
     });
     assert.ok(counts.taken > CASES / 20 && counts.refused > CASES / 4);

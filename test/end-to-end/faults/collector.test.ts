@@ -131,9 +131,7 @@ test("the collector answers 429 with Retry-After: no request comes earlier", asy
   const retryAfterS = 2;
   farEnd.requests.length = 0;
   farEnd.answer = () =>
-    farEnd.requests.length === 1
-      ? { kind: "status", status: 429, retryAfter: String(retryAfterS) }
-      : { kind: "ok" };
+    farEnd.requests.length === 1 ? { kind: "status", status: 429, retryAfter: String(retryAfterS) } : { kind: "ok" };
   await guestLife(sandbox.address, plainFrames(1, 1));
   await until(() => farEnd.requests.length === 1, "the first request");
   // What comes meanwhile waits as well.

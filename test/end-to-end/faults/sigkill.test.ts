@@ -95,8 +95,7 @@ test("SIGKILL at 100 random moments under load: what was written a second before
     await lane.end();
   }));
   const sum = (of: (lane: Lane) => number) => lanes.reduce((total, lane) => total + of(lane), 0);
-  const missing = (ids: readonly string[], { stage }: Lane) =>
-    ids.filter((id) => !stage.farEnd.arrivals.has(id));
+  const missing = (ids: readonly string[], { stage }: Lane) => ids.filter((id) => !stage.farEnd.arrivals.has(id));
   report("SIGKILL", {
     kills: KILLS,
     sent: sum(({ stage }) => stage.sent),

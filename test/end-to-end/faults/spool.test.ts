@@ -123,9 +123,7 @@ test("the spool's file is cut off: it is set aside, and what can be read is deli
   const messages = await deliverRest(stage);
   reportCut("spool cut off", size, stage, messages);
   assert.ok(messages.some((message) => message.includes("set aside")));
-  const aside = fs.readdirSync(stage.sandbox.path("spool")).filter((name) =>
-    name.endsWith(".damaged")
-  );
+  const aside = fs.readdirSync(stage.sandbox.path("spool")).filter((name) => name.endsWith(".damaged"));
   assert.equal(aside.length, 1);
 });
 

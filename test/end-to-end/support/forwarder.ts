@@ -60,8 +60,7 @@ export class Forwarder {
       ],
       environment: settings.environment ?? {},
       log,
-      ready: () =>
-        Promise.resolve(recordsOf(log).slice(before).some(({ msg }) => msg === "listening")),
+      ready: () => Promise.resolve(recordsOf(log).slice(before).some(({ msg }) => msg === "listening")),
     });
     return new Forwarder(`${socketPath}_${PORT}`, log, daemon);
   }

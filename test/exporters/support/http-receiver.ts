@@ -33,8 +33,7 @@ export class HttpReceiver {
   #port = 0;
 
   constructor(tls?: { key: string; cert: string; ca?: string; requestCert?: boolean }) {
-    const handle = (request: IncomingMessage, response: ServerResponse): void =>
-      this.#receive(request, response);
+    const handle = (request: IncomingMessage, response: ServerResponse): void => this.#receive(request, response);
     this.#scheme = tls === undefined ? "http" : "https";
     this.#server = tls === undefined ? createServer(handle) : createTlsServer(tls, handle);
     this.#server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {

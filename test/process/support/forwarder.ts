@@ -45,9 +45,7 @@ export class Forwarder extends Running {
 
   /** All records of a message, or of those that match. */
   recordsOf(message: string | RegExp): LogRecord[] {
-    return this.records.filter(({ msg }) =>
-      typeof message === "string" ? msg === message : message.test(msg)
-    );
+    return this.records.filter(({ msg }) => typeof message === "string" ? msg === message : message.test(msg));
   }
 
   /** Waits for a record of a message, for which `matches` holds. */

@@ -59,8 +59,7 @@ test("an empty directory that is everybody's is not taken over", () =>
       fs.chmodSync(path, mode);
       assert.throws(() => prepareSpoolDirectory(path, HEIR), {
         name: "SpoolError",
-        message:
-          `spool directory ${path} is everybody's: give one of its own, such as ${path}/kata-spool`,
+        message: `spool directory ${path} is everybody's: give one of its own, such as ${path}/kata-spool`,
       });
       assert.deepEqual(ownerOf(path), { ...ME, mode });
     }
@@ -84,9 +83,7 @@ test("a directory that holds anything is not given away, and not used while othe
 test("what cannot be a directory is said, with its path", () =>
   inTemporaryDirectory((parent) => {
     assert.throws(() => prepareSpoolDirectory(join(parent, "no", "spool")), {
-      message: `spool directory ${join(parent, "no", "spool")} cannot be made: ${
-        join(parent, "no")
-      } does not exist`,
+      message: `spool directory ${join(parent, "no", "spool")} cannot be made: ${join(parent, "no")} does not exist`,
     });
     fs.writeFileSync(join(parent, "file"), "");
     assert.throws(() => prepareSpoolDirectory(join(parent, "file")), {

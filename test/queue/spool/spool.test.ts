@@ -435,9 +435,7 @@ test("flipped bits anywhere: what comes out is what went in, and nothing is lost
     // Every page's first bytes, where its structure is, and places all over the file.
     const places = [
       ...range(0, 99),
-      ...range(0, pristine.length / 16_384 - 1).flatMap((page) =>
-        range(0, 4).map((byte) => page * 16_384 + byte)
-      ),
+      ...range(0, pristine.length / 16_384 - 1).flatMap((page) => range(0, 4).map((byte) => page * 16_384 + byte)),
       ...range(0, 99).map((i) => Math.floor(i * pristine.length / 100) + (i * 37) % 101),
     ];
     for (const place of places) {

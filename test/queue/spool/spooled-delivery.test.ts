@@ -166,9 +166,7 @@ test(
       }
       assert.equal(metrics.droppedTotal, 0);
       assert.equal(metrics.held, sent);
-      const bytes = fs.readdirSync(directory).map((name) =>
-        fs.statSync(join(directory, name)).size
-      );
+      const bytes = fs.readdirSync(directory).map((name) => fs.statSync(join(directory, name)).size);
       assert.ok(bytes.reduce((a, b) => a + b) <= SPOOL_MIN_BYTES, `${bytes}`);
       exporter.behaviour = () => SUCCESS;
       assert.equal(await delivery.drain(NEVER), 0);
@@ -266,9 +264,7 @@ test(
       await until(() => !delivery.full);
       assert.equal(spool.count, 4);
       assert.deepEqual(
-        log.records.filter(({ message }) => message.includes("spool")).map(({ message }) =>
-          message
-        ),
+        log.records.filter(({ message }) => message.includes("spool")).map(({ message }) => message),
         [
           "the spool cannot be used: new batches are in memory only, and tried again",
           "the spool can be used again",

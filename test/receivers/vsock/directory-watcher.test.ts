@@ -1,13 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -138,8 +130,7 @@ test("what is no directory, or is not there, cannot be watched", () => {
   using temporary = temporaryDirectory();
   using watching = new Watching();
   writeFileSync(join(temporary.path, "file"), "");
-  const watch = (name: string) => () =>
-    watching.watcher.watch(join(temporary.path, name), watching.onEvent);
+  const watch = (name: string) => () => watching.watcher.watch(join(temporary.path, name), watching.onEvent);
   assert.throws(watch("file"), { name: "LibcError", code: "ENOTDIR" });
   assert.throws(watch("nothing"), { name: "LibcError", code: "ENOENT" });
 });

@@ -3,11 +3,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { GuestServer, type Identify } from "../../../src/receivers/vsock/guest-server.ts";
 import type { GuestIdentity, GuestReceiver } from "../../../src/receivers/vsock/listener.ts";
-import {
-  loadStreamServers,
-  type Stream,
-  type StreamHandlers,
-} from "../../../src/receivers/vsock/stream-server.ts";
+import { loadStreamServers, type Stream, type StreamHandlers } from "../../../src/receivers/vsock/stream-server.ts";
 import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
 
 const IDENTITY: GuestIdentity = { peer: "vsock:3:1", attributes: new Map([["kata.vsock.cid", 3]]) };

@@ -7,8 +7,7 @@ import { parseQemuArguments, readQemuProcess, uptime } from "../../../src/receiv
 import { FakeProc, qemuArguments } from "./fake-proc.ts";
 
 const line = (words: readonly string[]): string => words.map((word) => `${word}\0`).join("");
-const replaced = (from: string, to: string): string[] =>
-  qemuArguments(7, "foo").map((word) => word.replace(from, to));
+const replaced = (from: string, to: string): string[] => qemuArguments(7, "foo").map((word) => word.replace(from, to));
 
 test("both runtimes' command lines name sandbox and CID", () => {
   const id = "41cb92475d2d2b8b93befe133d6df302c08482e3f4bd1eae219b46e580b673e9";

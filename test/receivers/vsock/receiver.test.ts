@@ -5,9 +5,7 @@ import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
 import { concatenate, fixture, frame } from "../../decode/support/fixtures.ts";
 import { FakeConnection, setUp } from "./support.ts";
 
-const [SPAN = new Uint8Array()] = fixture("session-isolated").expected.map((record) =>
-  frame(encodeBincode(record))
-);
+const [SPAN = new Uint8Array()] = fixture("session-isolated").expected.map((record) => frame(encodeBincode(record)));
 
 function spans(count: number): Uint8Array {
   return concatenate(Array<Uint8Array>(count).fill(SPAN));
@@ -123,9 +121,7 @@ function rubbish(count: number): Uint8Array {
 
 test("who sends rubbish faster than it is worth looking at is disconnected; nobody else is", () => {
   const { receiver, sink, metrics, log } = setUp();
-  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) =>
-    new FakeConnection(peer)
-  );
+  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) => new FakeConnection(peer));
   const [bad, good, other] = connections.map((connection) => receiver.accept(connection));
   const gone = () => connections.map(({ isDestroyed }) => isDestroyed);
   const most = { truncated: MAX_INVALID_AT_ONCE };
@@ -299,9 +295,7 @@ test("a guest that holds more than its budget is disconnected", () => {
 test("all connections of a guest share its budget, and the one that holds most is disconnected", () => {
   const { receiver, metrics } = setUp({ maxGuestBytes: 100_000 });
   const large = frame(new Uint8Array(90_000));
-  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) =>
-    new FakeConnection(peer)
-  );
+  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) => new FakeConnection(peer));
   const guests = connections.map((connection) => receiver.accept(connection));
   const destroyed = () => connections.map(({ isDestroyed }) => isDestroyed);
   guests[0]?.data(large.subarray(0, 60_000));

@@ -87,9 +87,7 @@ class Node implements AsyncDisposable {
 
   /** The problems that it told, without repetitions of their causes. */
   get told(): string[] {
-    return this.using.problems.map((problem) =>
-      typeof problem === "string" ? problem : problem.message
-    );
+    return this.using.problems.map((problem) => typeof problem === "string" ? problem : problem.message);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -294,8 +292,7 @@ test("a directory that everyone may write to is refused until it is not", async 
     "sandbox box cannot be listened for",
     `everyone may write to ${path}`,
   ]);
-  const answers = () =>
-    dial(node.path("box", SOCKET)).then((client) => client.destroy() && true, () => false);
+  const answers = () => dial(node.path("box", SOCKET)).then((client) => client.destroy() && true, () => false);
   // Who has found it before is taken in for a while.
   while (await answers()) await turns(1);
   chmodSync(path, 0o750);
@@ -315,8 +312,7 @@ test(
     assert.deepEqual(readdirSync(node.path("users")), [SOCKET]);
     assert.deepEqual(readdirSync(node.path("roots")), [SOCKET]);
     assert.deepEqual(readdirSync(node.path("foreign")), []);
-    const belongs =
-      "belongs to the user 4712, neither to root nor to the user that the forwarder runs as (4711)";
+    const belongs = "belongs to the user 4712, neither to root nor to the user that the forwarder runs as (4711)";
     assert.deepEqual(node.told, [
       "sandbox foreign cannot be listened for",
       `${node.path("foreign")} ${belongs}`,
@@ -505,8 +501,7 @@ test("a newer forwarder's socket is left to it", async () => {
 test("what prevents listening at all is an error, or is told where the listener is optional", async () => {
   await using file = new Node();
   writeFileSync(join(file.base, "vc"), "");
-  const message =
-    `cannot listen at ${file.listener.address}: cannot watch ${file.directory}: openat: ENOTDIR`;
+  const message = `cannot listen at ${file.listener.address}: cannot watch ${file.directory}: openat: ENOTDIR`;
   await assert.rejects(file.start(), { name: "ListenError", message });
   await using optional = new Node({ directory: file.directory, optional: true });
   await optional.start();

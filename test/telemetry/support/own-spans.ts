@@ -12,8 +12,7 @@ export interface OwnSpan {
   readonly start: bigint;
   readonly end: bigint;
   readonly attributes: Readonly<Record<string, string>>;
-  readonly events:
-    readonly (readonly [name: string, attributes: Readonly<Record<string, string>>])[];
+  readonly events: readonly (readonly [name: string, attributes: Readonly<Record<string, string>>])[];
   readonly links: readonly {
     readonly traceId: string;
     readonly spanId: string;
@@ -68,9 +67,7 @@ export function ownSpans(request: Uint8Array): OwnSpan[] {
         start: BigInt(span.startTimeUnixNano),
         end: BigInt(span.endTimeUnixNano),
         attributes: textsOf(span.attributes),
-        events: (span.events ?? []).map(({ name, attributes }) =>
-          [name, textsOf(attributes)] as const
-        ),
+        events: (span.events ?? []).map(({ name, attributes }) => [name, textsOf(attributes)] as const),
         links: (span.links ?? []).map(({ traceId, spanId, flags }) => ({ traceId, spanId, flags })),
         status: span.status?.code ?? 0,
         statusMessage: span.status?.message ?? "",

@@ -98,9 +98,7 @@ export class Stage implements AsyncDisposable {
 
   /** Ids of spans written whole that the collector has not. */
   missing(before = Infinity): string[] {
-    return this.guests.flatMap((guest) => guest.ids(before)).filter((id) =>
-      !this.farEnd.arrivals.has(id)
-    );
+    return this.guests.flatMap((guest) => guest.ids(before)).filter((id) => !this.farEnd.arrivals.has(id));
   }
 
   /** Waits until all that was written whole has arrived, and asserts that nothing else has. */
