@@ -1,7 +1,7 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
-import { decodeBincode } from "./bincode/bincode.ts";
-import { decodeJson } from "./json/json.ts";
-import { decodeOtlp } from "./otlp/otlp.ts";
+import { decodeBincode } from "./bincode/decoder.ts";
+import { decodeJson } from "./json/decoder.ts";
+import { decodeOtlp } from "./otlp/decoder.ts";
 import { WireError } from "./wire-error.ts";
 
 /** What a payload may be written in. */

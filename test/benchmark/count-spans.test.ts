@@ -5,7 +5,7 @@ import { spanSizes } from "../../scripts/benchmark/decode.ts";
 import { readFrames, stampEndTime } from "../../scripts/benchmark/frames.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
-import { decodeBincode } from "../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
 import { FRAME_HEADER_BYTES } from "../../src/decode/frame-reader.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 

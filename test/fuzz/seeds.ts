@@ -1,6 +1,6 @@
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
-import { decodeBincode } from "../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
 import { readBincode } from "../decode/support/bincode-reference.ts";
 import { fixture, FIXTURE_FOLDERS, FIXTURES, splitFrames } from "../decode/support/fixtures.ts";
 import { mutatedJson } from "../decode/support/json-mutations.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { decodeEncodedSpans } from "./decode-span.ts";
 import type { OtlpRecord, SpanRecord } from "./span-record.ts";

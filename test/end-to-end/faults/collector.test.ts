@@ -19,7 +19,7 @@ import { spooled, Stage } from "./support/stage.ts";
 const FAULT_MS = 3000;
 /** How long it is away in the test of a long outage, seconds; `KTF_FAULTS_AWAY=60` for the full minute. */
 const AWAY_S = fromEnvironment("KTF_FAULTS_AWAY", 15);
-/** Between tries are up to 30 s (src/delivery/backoff.ts); and as much again for a busy machine. */
+/** Between tries are up to 30 s (src/queue/backoff.ts); and as much again for a busy machine. */
 const LONGEST_WAIT_MS = 60_000;
 const CLEAN = { code: 0, signal: null };
 

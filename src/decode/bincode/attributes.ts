@@ -1,7 +1,7 @@
 import { varintSize } from "../../otlp/protobuf-writer.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
-import type { BincodePayload } from "./bincode-payload.ts";
+import type { BincodePayload } from "./payload.ts";
 
 // `Value` and `Array` of opentelemetry 0.14, in the order of their variants (2 is F64); `Array` ends before itself.
 const BOOL = 0;

@@ -1,8 +1,8 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
-import { attributeMap, attributes } from "./bincode-attributes.ts";
-import { BincodePayload } from "./bincode-payload.ts";
+import { attributeMap, attributes } from "./attributes.ts";
+import { BincodePayload } from "./payload.ts";
 
 /** `SpanKind` of opentelemetry 0.14, in the order of its variants: Client, Server, Producer, Consumer, Internal. */
 const KINDS = new Uint8Array([

@@ -1,7 +1,7 @@
-// Measures the bincode decoder alone, on one core: `bun test/wire/bincode.bench.ts [seconds]`.
+// Measures the bincode decoder alone, on one core: `bun test/decode/bincode/decoder.bench.ts [seconds]`.
 import process from "node:process";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { FrameReader } from "../../../src/decode/frame-reader.ts";
 import { concatenate, frame } from "../support/fixtures.ts";
 import { loadPayloads } from "../support/load.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
-import { decodeOtlp } from "../../../src/decode/otlp/otlp.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
+import { decodeOtlp } from "../../../src/decode/otlp/decoder.ts";
 import { type InvalidReason, WireError } from "../../../src/decode/wire-error.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { decodeResource, decodeSpan } from "../support/decode-span.ts";

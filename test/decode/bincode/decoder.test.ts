@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { AT, decode, patched, span, spans } from "../support/bincode-decode.ts";
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";

@@ -1,8 +1,8 @@
-// Measures the JSON decoder alone, on one core: `bun test/wire/json.bench.ts [FILE]`, a file of frames for its own payloads.
+// Measures the JSON decoder alone, on one core: `bun test/decode/json/decoder.bench.ts [FILE]`, a file of frames for its own payloads.
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeJson } from "../../../src/decode/json/json.ts";
+import { decodeJson } from "../../../src/decode/json/decoder.ts";
 import { fixture, splitFrames } from "../support/fixtures.ts";
 import { encodeJson } from "../support/json-encoder.ts";
 import { loadSpans } from "../support/load.ts";

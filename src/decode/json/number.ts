@@ -1,4 +1,4 @@
-import { isDigit, type JsonInput } from "./json-input.ts";
+import { isDigit, type JsonInput } from "./input.ts";
 
 /** Digits that 32 bits, and a step of {@link productHigh}, can take. */
 const CHUNK_DIGITS = 9;

@@ -1,6 +1,6 @@
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { type JsonInput, Literal } from "./json-input.ts";
-import { readString } from "./json-string.ts";
+import { type JsonInput, Literal } from "./input.ts";
+import { readString } from "./string.ts";
 
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;

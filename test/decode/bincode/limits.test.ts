@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { AT, decode, patched, refusal, span } from "../support/bincode-decode.ts";
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { decodeEncodedSpans } from "../support/decode-span.ts";

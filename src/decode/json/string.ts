@@ -1,5 +1,5 @@
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { hexDigit, type JsonInput } from "./json-input.ts";
+import { hexDigit, type JsonInput } from "./input.ts";
 import { invalidUtf8At } from "../utf8.ts";
 
 const QUOTE = 0x22;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
-import { decodeJson } from "../../../src/decode/json/json.ts";
+import { decodeJson } from "../../../src/decode/json/decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { decodeEncodedSpans } from "../support/decode-span.ts";
 import { fixture, FIXTURES } from "../support/fixtures.ts";

@@ -1,11 +1,11 @@
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
-import { type JsonInput, Literal } from "./json-input.ts";
-import { readDouble, readInt64 } from "./json-number.ts";
-import * as data from "./json-span-data.ts";
-import { readString } from "./json-string.ts";
-import type { StructReader } from "./json-struct.ts";
+import { type JsonInput, Literal } from "./input.ts";
+import { readDouble, readInt64 } from "./number.ts";
+import * as data from "./span-data.ts";
+import { readString } from "./string.ts";
+import type { StructReader } from "./struct.ts";
 
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;

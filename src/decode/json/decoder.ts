@@ -1,12 +1,12 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
-import { AttributeReader } from "./json-attributes.ts";
-import { JsonInput, Literal } from "./json-input.ts";
-import { readUint, readUint128, readUint64, setBillions } from "./json-number.ts";
-import * as data from "./json-span-data.ts";
-import { readString } from "./json-string.ts";
-import { StructReader } from "./json-struct.ts";
+import { AttributeReader } from "./attributes.ts";
+import { JsonInput, Literal } from "./input.ts";
+import { readUint, readUint128, readUint64, setBillions } from "./number.ts";
+import * as data from "./span-data.ts";
+import { readString } from "./string.ts";
+import { StructReader } from "./struct.ts";
 
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;

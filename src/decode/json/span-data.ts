@@ -1,4 +1,4 @@
-import { Names, Struct } from "./json-struct.ts";
+import { Names, Struct } from "./struct.ts";
 
 // The types of a span's JSON, as opentelemetry 0.14 declares them and serde derives their form. The order of members
 // and variants is that of their declaration.

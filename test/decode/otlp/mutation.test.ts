@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeOtlp } from "../../../src/decode/otlp/otlp.ts";
+import { decodeOtlp } from "../../../src/decode/otlp/decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { fixture } from "../support/fixtures.ts";

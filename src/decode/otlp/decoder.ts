@@ -12,7 +12,7 @@ import {
   REQUEST,
   RESOURCE_SPANS,
   VARINT,
-} from "./otlp-messages.ts";
+} from "./messages.ts";
 import { invalidUtf8At } from "../utf8.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
 

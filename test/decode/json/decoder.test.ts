@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { decodeBincode } from "../../../src/decode/bincode/bincode.ts";
-import { decodeJson } from "../../../src/decode/json/json.ts";
+import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
+import { decodeJson } from "../../../src/decode/json/decoder.ts";
 import { type InvalidReason, WireError } from "../../../src/decode/wire-error.ts";
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";
