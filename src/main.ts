@@ -6,7 +6,7 @@ import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./base/line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./base/log.ts";
 import { nonBlocking } from "./host/non-blocking.ts";
-import type { Settings } from "./options/settings.ts";
+import type { Settings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
 import { startNoLaterThreads } from "./host/later-threads.ts";
 import { connectServiceManager } from "./host/service-manager.ts";

@@ -10,7 +10,7 @@ import { startForwarder } from "../forwarder.ts";
 import { LineWriter } from "../base/line-writer.ts";
 import { createLogger, type Logger, type LogLevel, printable } from "../base/log.ts";
 import type { SpanRecord } from "../otlp/json-record.ts";
-import type { Settings } from "../options/settings.ts";
+import type { Settings } from "../pipeline/settings.ts";
 import { openPrivileges } from "../host/privileges.ts";
 import { VERSION } from "../base/version.ts";
 import { differences, type ExpectedSpan } from "./compare.ts";

@@ -1,6 +1,6 @@
 import { diag, DiagLogLevel } from "@opentelemetry/api";
 import { describeError, type Logger, type LogLevel, printable } from "../base/log.ts";
-import type { OtlpSettings } from "../options/settings.ts";
+import type { OtlpSettings } from "../pipeline/settings.ts";
 import type { Exporter, ExporterOptions } from "../pipeline/exporter.ts";
 import { checkEnvironment } from "./exporter-environment.ts";
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
-import type { OtlpSettings } from "../options/settings.ts";
+import type { OtlpSettings } from "../pipeline/settings.ts";
 import { ExporterSettingsError } from "../pipeline/exporter.ts";
 
 /** What `OTEL_EXPORTER_OTLP_COMPRESSION` may say to OpenTelemetry's packages. */

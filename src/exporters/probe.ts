@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import process from "node:process";
 import type { Logger } from "../base/log.ts";
-import type { OtlpProtocol, OtlpSettings } from "../options/settings.ts";
+import type { OtlpProtocol, OtlpSettings } from "../pipeline/settings.ts";
 import { type Exporter, ExportError } from "../pipeline/exporter.ts";
 
 /** A collector that cannot be reached, or that is none: the message names what, where and what to do. */

@@ -5,7 +5,8 @@ import { type Environment, resolveOptions } from "./resolve.ts";
 import type { Option } from "./option.ts";
 import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM } from "./table.ts";
 import { listed, oneOf, quoted, UsageError } from "./values.ts";
-import { type Settings, settingsFrom } from "./settings.ts";
+import type { Settings } from "../pipeline/settings.ts";
+import { settingsFrom } from "./settings.ts";
 import { COMMIT, VERSION } from "../base/version.ts";
 
 export { UsageError };

@@ -1,4 +1,4 @@
-import type { OtlpProtocol, OtlpSettings } from "./settings.ts";
+import type { OtlpProtocol, OtlpSettings } from "../pipeline/settings.ts";
 import { type Given } from "./resolve.ts";
 import { quoted, UsageError } from "./values.ts";
 

@@ -1,18 +1,8 @@
+import type { SocketTemplate } from "../pipeline/settings.ts";
 import { path, quoted, UsageError } from "./values.ts";
 
 /** What stands for a sandbox's ID in a template, as `kata-runtime env` prints it. */
 const ID = "{ID}";
-
-/** The sockets of all sandboxes: one directory a sandbox, named by its ID. */
-export interface SocketTemplate {
-  readonly kind: "template";
-  /** What stands above the sandboxes' directories, absolute. */
-  readonly directory: string;
-  /** The directories between a sandbox's and the socket, mostly none. */
-  readonly between: readonly string[];
-  /** The name of the VMM's socket. */
-  readonly name: string;
-}
 
 /** One socket, or with `{ID}` in its path those of all sandboxes. */
 export type SocketPath = SocketTemplate | { readonly kind: "path"; readonly path: string };

@@ -1,5 +1,5 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
-import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "./settings.ts";
+import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";

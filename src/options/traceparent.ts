@@ -1,14 +1,5 @@
+import type { TraceContext } from "../pipeline/trace-context.ts";
 import { quoted, UsageError } from "./values.ts";
-
-/** A place in a trace: what a span is linked to, or the parent of one. */
-export interface TraceContext {
-  /** 32 lower-case hexadecimal digits, not all zeros. */
-  readonly traceId: string;
-  /** 16 lower-case hexadecimal digits, not all zeros. */
-  readonly spanId: string;
-  /** 8 bits; the lowest says that the trace is sampled. */
-  readonly flags: number;
-}
 
 /** Version, trace id, parent id, flags, and what a later version may add. */
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
@@ -34,9 +25,4 @@ export function traceparent(value: string): TraceContext {
     );
   }
   return { traceId, spanId, flags: Number.parseInt(flags, 16) };
-}
-
-/** The other way round. */
-export function formatTraceparent({ traceId, spanId, flags }: TraceContext): string {
-  return `${SPECIFIED}-${traceId}-${spanId}-${flags.toString(16).padStart(2, "0")}`;
 }

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { GuestSink, SpanSink } from "../pipeline/sink.ts";
-import type { TraceContext } from "../options/traceparent.ts";
+import type { TraceContext } from "../pipeline/trace-context.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import { ProtobufWriter } from "../otlp/protobuf-writer.ts";

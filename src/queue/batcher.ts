@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
-import type { BatchSettings } from "../options/settings.ts";
+import type { BatchSettings } from "../pipeline/settings.ts";
 import type { GuestSink } from "../pipeline/sink.ts";
 
 /**

@@ -4,7 +4,7 @@ import type { Metrics } from "../pipeline/metrics.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
 import { hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
-import type { BatchSettings, QueueSettings } from "../options/settings.ts";
+import type { BatchSettings, QueueSettings } from "../pipeline/settings.ts";
 import type { RetrySettings } from "./backoff.ts";
 import { Batcher } from "./batcher.ts";
 import { BatchQueue } from "./queue.ts";

@@ -1,7 +1,7 @@
 import { freeBytes } from "../base/free-bytes.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
-import type { QueueSettings } from "../options/settings.ts";
+import type { QueueSettings } from "../pipeline/settings.ts";
 import { type Batch, BATCH_OVERHEAD_BYTES, LEAST_SPOOLED_BYTES, WaitingBatches } from "./batch.ts";
 import { Pace } from "./pace.ts";
 import { StateLog } from "../base/quiet-log.ts";

@@ -13,9 +13,9 @@ import {
 import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
 import { BasicTracerProvider, BatchSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { describeError, type Logger, printable } from "../base/log.ts";
-import { formatTraceparent, type TraceContext } from "../options/traceparent.ts";
+import { formatTraceparent, type TraceContext } from "../pipeline/trace-context.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
-import type { SelfTraceSettings } from "../options/settings.ts";
+import type { SelfTraceSettings } from "../pipeline/settings.ts";
 import { VERSION } from "../base/version.ts";
 import type {
   ConnectionSpan,

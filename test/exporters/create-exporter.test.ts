@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { OtlpProtocol } from "../../src/options/settings.ts";
+import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
 import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { ExporterSettingsError } from "../../src/pipeline/exporter.ts";
 import { CA, CLIENT, SERVER } from "./support/certificates.ts";

@@ -8,7 +8,7 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { describeError } from "../../src/base/log.ts";
 import { CollectorError, probe } from "../../src/exporters/probe.ts";
-import type { OtlpProtocol } from "../../src/options/settings.ts";
+import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
 import { CA, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { fail, GrpcReceiver } from "./support/grpc-receiver.ts";

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createExporter } from "../../src/exporters/create-exporter.ts";
 import type { ExportResult } from "../../src/pipeline/exporter.ts";
-import type { OtlpProtocol } from "../../src/options/settings.ts";
+import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
 import { CA, CLIENT, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { GrpcReceiver } from "./support/grpc-receiver.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { endpoint, otlpSettings } from "../../src/options/endpoint.ts";
-import type { OtlpProtocol } from "../../src/options/settings.ts";
+import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
 import { UsageError } from "../../src/options/values.ts";
 
 const FLAG = "--otlp-endpoint";

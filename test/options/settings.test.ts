@@ -5,7 +5,7 @@ import { parseCommandLine, UsageError } from "../../src/options/cli.ts";
 import { environmentNames, type Option } from "../../src/options/option.ts";
 import type { Environment } from "../../src/options/resolve.ts";
 import { DEMO_OPTIONS, OPTIONS } from "../../src/options/table.ts";
-import type { Settings } from "../../src/options/settings.ts";
+import type { Settings } from "../../src/pipeline/settings.ts";
 
 const MIB = 1024 ** 2;
 

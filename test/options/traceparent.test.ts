@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatTraceparent, traceparent } from "../../src/options/traceparent.ts";
+import { traceparent } from "../../src/options/traceparent.ts";
+import { formatTraceparent } from "../../src/pipeline/trace-context.ts";
 import { UsageError } from "../../src/options/values.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { Batcher, type Overlay } from "../../src/queue/batcher.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
-import type { BatchSettings } from "../../src/options/settings.ts";
+import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import { payload, range, resourceOf, spanId, until } from "./support.ts";
 

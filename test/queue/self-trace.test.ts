@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../src/queue/spool/spool-directory.ts";
 import { Spool } from "../../src/queue/spool/spool.ts";
-import { SPOOL_MIN_BYTES } from "../../src/options/settings.ts";
+import { SPOOL_MIN_BYTES } from "../../src/pipeline/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/pipeline/exporter.ts";
 import { type ExportOutcome, type ExportSpan, NO_SELF_TRACE, type SelfTrace } from "../../src/pipeline/self-trace.ts";
 import { decodeRequest } from "../support/collector-stub.ts";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "node:test";
-import { formatTraceparent } from "../../src/options/traceparent.ts";
+import { formatTraceparent } from "../../src/pipeline/trace-context.ts";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import type { SelfTrace } from "../../src/pipeline/self-trace.ts";
 import { openSelfTrace } from "../../src/telemetry/tracer.ts";
-import type { SelfTraceSettings } from "../../src/options/settings.ts";
+import type { SelfTraceSettings } from "../../src/pipeline/settings.ts";
 import { VERSION } from "../../src/base/version.ts";
 import { MemoryLog } from "../queue/support.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../../base/log.ts";
-import { SPOOL_MIN_BYTES } from "../../options/settings.ts";
+import { SPOOL_MIN_BYTES } from "../../pipeline/settings.ts";
 import { LEAST_SPOOLED_BYTES } from "../batch.ts";
 import {
   checkedRow,

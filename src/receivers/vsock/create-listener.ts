@@ -1,4 +1,4 @@
-import type { ListenSettings } from "../../options/settings.ts";
+import type { ListenSettings } from "../../pipeline/settings.ts";
 import type { ListenerOptions } from "./guest-server.ts";
 import { HybridListener } from "./hybrid-listener.ts";
 import type { Listener } from "./listener.ts";

@@ -2,7 +2,7 @@ import type { GuestConnection, GuestReceiver } from "./listener.ts";
 import { describeError, type Logger } from "../../base/log.ts";
 import { LONGEST_TIMER_MS } from "../../base/longest-timer.ts";
 import type { Metrics } from "../../pipeline/metrics.ts";
-import type { GuestLimits } from "../../options/settings.ts";
+import type { GuestLimits } from "../../pipeline/settings.ts";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import type { GuestSink } from "../../pipeline/sink.ts";
 import type { ConnectionSpan, SelfTrace } from "../../pipeline/self-trace.ts";

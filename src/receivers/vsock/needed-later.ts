@@ -1,5 +1,5 @@
 import { loadLibc } from "../../../ffi/libc.ts";
-import type { ListenSettings } from "../../options/settings.ts";
+import type { ListenSettings } from "../../pipeline/settings.ts";
 import { ListenError } from "./listener.ts";
 import { groupNumber } from "./socket-file.ts";
 

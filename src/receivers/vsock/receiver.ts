@@ -5,7 +5,7 @@ import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from
 import type { Metrics } from "../../pipeline/metrics.ts";
 import { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "../../pipeline/self-trace.ts";
-import type { GuestLimits } from "../../options/settings.ts";
+import type { GuestLimits } from "../../pipeline/settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { GuestAccount } from "../accounts/guest-account.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";

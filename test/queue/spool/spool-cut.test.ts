@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Spool } from "../../../src/queue/spool/spool.ts";
-import { SPOOL_MIN_BYTES } from "../../../src/options/settings.ts";
+import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { PAGE_BYTES } from "../../../src/queue/spool/spool-database.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { Spool } from "../../../src/queue/spool/spool.ts";
-import { SPOOL_MIN_BYTES } from "../../../src/options/settings.ts";
+import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import { MemoryLog, range, startChild, temporaryDirectory } from "../support.ts";

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { Spool } from "../../../src/queue/spool/spool.ts";
-import { SPOOL_MIN_BYTES } from "../../../src/options/settings.ts";
+import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
-import type { QueueSettings } from "../../../src/options/settings.ts";
+import type { QueueSettings } from "../../../src/pipeline/settings.ts";
 import {
   AWAY,
   balance,

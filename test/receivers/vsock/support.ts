@@ -3,7 +3,7 @@ import type { GuestConnection } from "../../../src/receivers/vsock/listener.ts";
 import { Metrics } from "../../../src/pipeline/metrics.ts";
 import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { Receiver } from "../../../src/receivers/vsock/receiver.ts";
-import type { GuestLimits } from "../../../src/options/settings.ts";
+import type { GuestLimits } from "../../../src/pipeline/settings.ts";
 import { recordingLogger } from "../../support/recording-logger.ts";
 
 /** A sink that keeps how many spans each guest has given it, and is full when it is told. */

@@ -1,0 +1,133 @@
+import type { LogFormat, LogLevel } from "../base/log.ts";
+import type { TraceContext } from "./trace-context.ts";
+
+/** The OTLP transports that are supported, by the names that `OTEL_EXPORTER_OTLP_PROTOCOL` uses. */
+export const OTLP_PROTOCOLS = ["grpc", "http/protobuf"] as const;
+export type OtlpProtocol = (typeof OTLP_PROTOCOLS)[number];
+
+/** What happens to a span that finds the queue full. */
+export const WHEN_FULL = ["pause", "drop-oldest"] as const;
+export type WhenFull = (typeof WHEN_FULL)[number];
+
+/** The least that makes a useful spool: several batches, and room for the write-ahead log. Bytes. */
+export const SPOOL_MIN_BYTES = 8 * 1024 * 1024;
+
+/** The sockets of all sandboxes: one directory a sandbox, named by its ID. */
+export interface SocketTemplate {
+  readonly kind: "template";
+  /** What stands above the sandboxes' directories, absolute. */
+  readonly directory: string;
+  /** The directories between a sandbox's and the socket, mostly none. */
+  readonly between: readonly string[];
+  /** The name of the VMM's socket. */
+  readonly name: string;
+}
+
+/** Where guests come in. */
+export type ListenSettings =
+  | {
+    readonly kind: "vsock";
+    /** The CID to bind; `any` is VMADDR_CID_ANY. */
+    readonly cid: number | "any";
+    readonly port: number;
+    /** That the kernel has no such thing is logged, and no error. */
+    readonly optional?: true;
+  }
+  | {
+    readonly kind: "hybrid";
+    /** The VMM's socket; the forwarder listens at `<socketPath>_<port>`. */
+    readonly socketPath: string;
+    readonly port: number;
+    /** Permission bits of the socket. */
+    readonly mode: number;
+    /** The socket's group, by name or number. */
+    readonly group?: string;
+  }
+  | SocketTemplate & {
+    readonly port: number;
+    /** Permission bits of each socket. */
+    readonly mode: number;
+    /** Each socket's group, by name or number. */
+    readonly group?: string;
+    /** Names in the directory that are no sandboxes' IDs: another template's sandboxes are below. */
+    readonly except?: readonly string[];
+    /** That the sandboxes' directory cannot be watched is logged, and no error. */
+    readonly optional?: true;
+  };
+
+/** The collector. Headers, timeout, compression and certificates are read from `OTEL_EXPORTER_OTLP_*` by OpenTelemetry's packages. */
+export interface OtlpSettings {
+  readonly protocol: OtlpProtocol;
+  /** Whole URL: for HTTP with its path (`/v1/traces`). */
+  readonly url: string;
+}
+
+/** When a batch is closed: whichever limit comes first. */
+export interface BatchSettings {
+  readonly maxSpans: number;
+  /** Encoded request size, bytes; below the 4 MiB that gRPC servers accept by default. */
+  readonly maxBytes: number;
+  /** How long a span waits at most, milliseconds. */
+  readonly maxDelayMs: number;
+}
+
+/** The bounded queue between guests and the collector. */
+export interface QueueSettings {
+  /** In memory, bytes of encoded requests. */
+  readonly maxBytes: number;
+  readonly whenFull: WhenFull;
+  /** Where batches are committed before they count as accepted; absent: memory only. */
+  readonly spool?: { readonly directory: string; readonly maxBytes: number };
+  /** Where spans given up are written, OTLP/JSON lines. */
+  readonly deadLetterFile?: string;
+}
+
+/** What one guest, and all of them together, may use. Times in milliseconds; 0 is off where a limit is optional. */
+export interface GuestLimits {
+  readonly maxFrameBytes: number;
+  /** A frame once begun must be whole within this. */
+  readonly frameTimeoutMs: number;
+  /** A guest that sends nothing for this long is disconnected; 0: never. */
+  readonly idleTimeoutMs: number;
+  /** Bytes of unfinished frames held for one guest. */
+  readonly maxGuestBytes: number;
+  /** The same for all guests together. */
+  readonly maxTotalGuestBytes: number;
+  readonly maxGuests: number;
+  /** Token bucket, for each guest; 0: off. */
+  readonly maxSpansPerSecond: number;
+}
+
+/** The forwarder's own spans. */
+export interface SelfTraceSettings {
+  /** The span of who started the forwarder: its own belong to the same trace. */
+  readonly parent?: TraceContext;
+  /** Why there is no parent though the environment names one. */
+  readonly parentProblem?: string;
+}
+
+/** Everything the forwarder is told, checked. Made once, never changed. */
+export interface Settings {
+  readonly listen: readonly [ListenSettings, ...ListenSettings[]];
+  readonly otlp: OtlpSettings;
+  /** `service.name` of everything forwarded. */
+  readonly traceName: string;
+  /** From `OTEL_RESOURCE_ATTRIBUTES`, without its `service.name`: that is settled in `traceName`. */
+  readonly resourceAttributes: ReadonlyMap<string, string>;
+  readonly waitForCollector: boolean;
+  readonly dumpOnly: boolean;
+  /** Whom to become when started as root. */
+  readonly user: string;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly batch: BatchSettings;
+  readonly queue: QueueSettings;
+  readonly limits: GuestLimits;
+  /** How long a stop may take before what is left is given up, milliseconds. */
+  readonly shutdownTimeoutMs: number;
+  /** Where Prometheus metrics are served; absent: nowhere. */
+  readonly metrics?: { readonly host: string; readonly port: number };
+  /** Absent: the forwarder has no spans of its own. */
+  readonly selfTrace?: SelfTraceSettings;
+  /** What agents' root spans get a link to; absent: none. */
+  readonly rootLink?: TraceContext;
+}
