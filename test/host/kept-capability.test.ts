@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { chmodSync } from "node:fs";
 import { once } from "node:events";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges } from "../../src/host/privileges.ts";
 import { temporaryDirectory } from "../receivers/vsock/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support/privileges.ts";
+import { asNobody, firstLine, NEEDS_ROOT, threadsOf } from "./support/privileges.ts";
+import { startChild } from "../support/child.ts";
 
-const CHILD = fileURLToPath(new URL("./kept-capability.child.ts", import.meta.url));
+const CHILD = new URL("./kept-capability.child.ts", import.meta.url);
 /** linux/capability.h */
 const CAP_DAC_OVERRIDE = 0b10n;
 /** A group that the user is not in by itself. */

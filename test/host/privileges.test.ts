@@ -4,13 +4,13 @@ import { chmodSync, chownSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges, PrivilegeError } from "../../src/host/privileges.ts";
 import { temporaryDirectory } from "../receivers/vsock/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, startChild, threadsOf } from "./support/privileges.ts";
+import { asNobody, firstLine, NEEDS_ROOT, threadsOf } from "./support/privileges.ts";
+import { startChild } from "../support/child.ts";
 
-const CHILD = fileURLToPath(new URL("./privileges.child.ts", import.meta.url));
+const CHILD = new URL("./privileges.child.ts", import.meta.url);
 
 test(
   "root becomes the user on every thread, for good, and goes on working",

@@ -1,10 +1,7 @@
 import { Buffer } from "node:buffer";
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
 import type { GuestSink } from "../../src/pipeline/sink.ts";
 import type { LogFields, Logger, LogLevel } from "../../src/base/log.ts";
@@ -213,13 +210,4 @@ export function setUp(
 /** The request that the child process puts in under a number: large and small ones, told apart by every byte. */
 export function childRequest(sequence: number): Uint8Array {
   return new Uint8Array(10 + (sequence * 7919) % 60_000).fill(sequence % 251);
-}
-
-/** Starts a script of this folder with the runtime that runs the tests. */
-export function startChild(script: string, ...args: string[]): ChildProcess {
-  const options = process.versions.bun === undefined ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : [];
-  const path = fileURLToPath(new URL(script, import.meta.url));
-  return spawn(process.execPath, [...options, path, ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
 }

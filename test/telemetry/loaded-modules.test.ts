@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { startChild } from "../queue/support.ts";
+import { startChild } from "../support/child.ts";
 import { HttpReceiver } from "../exporters/support/http-receiver.ts";
 
 /** What only self-tracing has a use for. */
@@ -23,7 +23,7 @@ async function loadedBy(...options: string[]): Promise<string[]> {
   try {
     const socket = join(directory, "clh.sock");
     const child = startChild(
-      "./loaded-modules.child.ts",
+      new URL("./loaded-modules.child.ts", import.meta.url),
       ...["--socket-path", socket, "--otlp-endpoint", receiver.url, ...options],
     );
     let output = "";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { parseThreadStatus, type ThreadStatus } from "../../../src/host/thread-status.ts";
@@ -8,12 +8,6 @@ export const isRoot: boolean = process.geteuid?.() === 0;
 export const NEEDS_ROOT: { readonly skip?: string } = isRoot
   ? {}
   : { skip: "needs root: it is about a process that is root and drops it" };
-
-/** Runs a file with the runtime that runs this. */
-export function startChild(file: string, ...args: string[]): ChildProcess {
-  const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--unstable-vsock", "--allow-all"];
-  return spawn(process.execPath, [...run, file, ...args], { stdio: ["pipe", "pipe", "pipe"] });
-}
 
 /** The first line that a process writes, as JSON; its standard error where there is none. */
 export async function firstLine(child: ChildProcess): Promise<Record<string, unknown>> {

@@ -8,7 +8,8 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
-import { MemoryLog, range, startChild, temporaryDirectory } from "../support.ts";
+import { MemoryLog, range, temporaryDirectory } from "../support.ts";
+import { startChild } from "../../support/child.ts";
 
 const MIB = 1024 * 1024;
 const MAX_BYTES = SPOOL_MIN_BYTES;
@@ -55,6 +56,8 @@ function bytesOnDisk(directory: string): number {
   return names.reduce((sum, name) => sum + fs.statSync(join(directory, name)).size, 0);
 }
 
+const CHILD = new URL("./spool-child.ts", import.meta.url);
+
 test("batches are there again after a restart, oldest first, whole and in number", () =>
   withSpool((directory, log) => {
     const first = Spool.open(directory, MAX_BYTES, log);
@@ -85,7 +88,7 @@ test("batches are there again after a restart, oldest first, whole and in number
 
 test("a spool has one user at a time, and the error says which", () =>
   withSpool(async (directory, log) => {
-    const child = startChild("spool-child.ts", "hold", directory);
+    const child = startChild(CHILD, "hold", directory);
     try {
       assert.equal(
         String((await once(child.stdout as NodeJS.ReadableStream, "data"))[0]),
@@ -399,7 +402,7 @@ test("a spool of another version is left alone", () =>
 
 test("a damaged write-ahead log is said, and kept", () =>
   withSpool(async (directory, log) => {
-    const child = startChild("spool-child.ts", "fill", directory);
+    const child = startChild(CHILD, "fill", directory);
     const committed = new Set<number>();
     for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
       for (const [, number] of String(chunk).matchAll(/\+(\d+)\b/g)) committed.add(Number(number));
@@ -479,7 +482,7 @@ test(
       let committed = new Set<number>();
       let mayBeGone = new Set<number>();
       for (let round = 0; round < 8; round++) {
-        const child = startChild("spool-child.ts", "fill", directory);
+        const child = startChild(CHILD, "fill", directory);
         let text = "";
         for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
           text += String(chunk);
