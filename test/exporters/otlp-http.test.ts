@@ -26,7 +26,7 @@ afterEach(async () => {
 });
 
 async function open(
-  variables: Record<string, string> = ONE_TRY,
+  variables: Record<string, string> = {},
   { url = receiver.url, concurrency = 4, onRetry = () => {} } = {},
 ): Promise<Exporter> {
   const exporter = await withEnvironment(
@@ -40,7 +40,7 @@ async function open(
 /** Sends one request that is answered so. */
 async function answered(answer: HttpAnswer): Promise<ExportResult> {
   receiver.answer = answer;
-  return (await open()).send(pattern(10));
+  return (await open(ONE_TRY)).send(pattern(10));
 }
 
 /** Writes what is no answer, or not a whole one, and ends the connection. */
@@ -97,7 +97,7 @@ test("a request that is answered before all of it was read is not released", asy
     });
   });
   const port = await listen(server);
-  const exporter = await open(ONE_TRY, { url: `http://127.0.0.1:${port}/v1/traces` });
+  const exporter = await open({}, { url: `http://127.0.0.1:${port}/v1/traces` });
   // More than the kernel holds of a connection that nobody reads.
   const body = new Uint8Array(64 * 1024 * 1024).fill(7);
   assert.deepEqual(await exporter.send(body), { kind: "success" });
@@ -231,7 +231,7 @@ test("an answer without end is cut off, and taken at its status", async () => {
 });
 
 test("a collector that is not there is retryable, and one that comes back is found", async () => {
-  const exporter = await open();
+  const exporter = await open(ONE_TRY);
   assert.equal((await exporter.send(pattern(1))).kind, "success");
   await receiver.close();
   const refused = errorOf(await exporter.send(pattern(2)), "retryable");
@@ -293,7 +293,7 @@ test("a deadline ends a request that the collector does not answer", async () =>
 });
 
 test("closing ends requests under way, and refuses new ones as retryable", async () => {
-  const exporter = await open({});
+  const exporter = await open();
   receiver.answer = () => {};
   const pending = exporter.send(pattern(9));
   while (receiver.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));

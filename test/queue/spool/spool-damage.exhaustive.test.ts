@@ -63,3 +63,60 @@ for (const bytes of [20_000, 66_000]) {
     }
   });
 }
+
+test("after a flipped bit anywhere, what can be read is what was written, and a loss is logged", () => {
+  const { path, remove } = temporaryDirectory();
+  try {
+    const directory = prepareSpoolDirectory(join(path, "spool"));
+    const request = (sequence: number) => new Uint8Array(sequence <= 30 ? 20_000 : 100).fill(sequence);
+    const batch = (sequence: number) => ({ sequence, spans: sequence % 7 + 1, request: request(sequence) });
+    const spool = Spool.open(directory, SPOOL_MIN_BYTES, new MemoryLog());
+    spool.commit(range(1, 30).map(batch), []);
+    spool.commit(range(31, 60).map(batch), range(5, 15));
+    spool.close();
+    const file = join(directory, "spool.db");
+    const pristine = fs.readFileSync(file);
+    const expected = [...range(1, 4), ...range(16, 60)];
+    let harmless = 0;
+    // Every page's first bytes, where its structure is, and places all over the file.
+    const places = [
+      ...range(0, 99),
+      ...range(0, pristine.length / PAGE_BYTES - 1).flatMap((page) =>
+        range(0, 4).map((byte) => page * PAGE_BYTES + byte)
+      ),
+      ...range(0, 99).map((i) => Math.floor(i * pristine.length / 100) + (i * 37) % 101),
+    ];
+    for (const place of places) {
+      const flipped = Buffer.from(pristine);
+      flipped[place] = (flipped[place] as number) ^ (1 << place % 8);
+      for (const name of fs.readdirSync(directory)) fs.rmSync(join(directory, name));
+      fs.writeFileSync(file, flipped);
+      const log = new MemoryLog();
+      let damaged: Spool;
+      try {
+        damaged = Spool.open(directory, SPOOL_MIN_BYTES, log);
+      } catch (error) {
+        assert.ok(error instanceof SpoolError, `byte ${place}: ${String(error)}`);
+        continue;
+      }
+      let reportedLosses = log.records.length;
+      const found: number[] = [];
+      for (const { sequence } of damaged.backlog) {
+        const read = damaged.read(sequence);
+        if (read === undefined) reportedLosses++;
+        else {
+          found.push(sequence);
+          assert.deepEqual(read, request(sequence), `byte ${place}: batch ${sequence}`);
+        }
+      }
+      if (reportedLosses === 0) {
+        harmless++;
+        assert.deepEqual(found, expected, `byte ${place}`);
+      }
+      damaged.close();
+    }
+    assert.ok(harmless > 0 && harmless < places.length / 2, `${harmless} of ${places.length}`);
+  } finally {
+    remove();
+  }
+});
