@@ -24,7 +24,7 @@ export class LibcError extends Error {
   }
 }
 
-/** The C library could not be opened, under any name it goes by. */
+/** The C library could not be found or opened; the message says why and what to do. */
 export class LibraryError extends Error {
   override readonly name = "LibraryError";
 }

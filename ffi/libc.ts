@@ -1,33 +1,7 @@
-import process from "node:process";
-import { LibcError, LibraryError } from "./errors.ts";
-import { type Declarations, type ForeignFunctions, loadForeignFunctions, type NativeFunctions } from "./library.ts";
-
-const DECLARATIONS = {
-  __errno_location: { parameters: [], result: "u64" },
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  listen: { parameters: ["i32", "i32"], result: "i32" },
-  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  send: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
-  fcntl: { parameters: ["i32", "i32", "i64"], result: "i32" },
-  close: { parameters: ["i32"], result: "i32" },
-  openat: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-  read: { parameters: ["i32", "buffer", "u64"], result: "i64" },
-  inotify_init1: { parameters: ["i32"], result: "i32" },
-  inotify_add_watch: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  inotify_rm_watch: { parameters: ["i32", "i32"], result: "i32" },
-  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
-  setgroups: { parameters: ["u64", "buffer"], result: "i32" },
-  setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" },
-  setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" },
-  capset: { parameters: ["buffer", "buffer"], result: "i32" },
-  execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
-  getpwnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
-  getpwuid_r: { parameters: ["u32", "buffer", "buffer", "u64", "buffer"], result: "i32" },
-  getgrnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
-  syscall: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
-} as const satisfies Declarations;
+import { LibcError } from "./errors.ts";
+import { DECLARATIONS } from "./declarations.ts";
+import { openCLibrary } from "./open-library.ts";
+import { type ForeignFunctions, loadForeignFunctions, type NativeFunctions } from "./library.ts";
 
 /** fcntl(2): duplicate a descriptor, close-on-exec. */
 const F_DUPFD_CLOEXEC = 1030;
@@ -69,7 +43,7 @@ export class Libc {
 
   constructor(ffi: ForeignFunctions) {
     this.#ffi = ffi;
-    this.#c = openAny(ffi, libcNames(), DECLARATIONS);
+    this.#c = openCLibrary(ffi, DECLARATIONS);
     this.#errno = new Int32Array(ffi.view(this.#c.__errno_location(), 4));
   }
 
@@ -103,6 +77,31 @@ export class Libc {
     return Number(this.#check("send", this.#c.send(fd, bytes, BigInt(bytes.length), flags)));
   }
 
+  /** Sends the message that a `struct msghdr` describes; gives how many bytes of data it took. */
+  sendmsg(fd: number, header: Uint8Array, flags: number): number {
+    return Number(this.#check("sendmsg", this.#c.sendmsg(fd, header, flags)));
+  }
+
+  /** Receives a message into what a `struct msghdr` describes; gives how many bytes of data it got. */
+  recvmsg(fd: number, header: Uint8Array, flags: number): number {
+    return Number(this.#check("recvmsg", this.#c.recvmsg(fd, header, flags)));
+  }
+
+  /** Two sockets that are connected to each other. */
+  socketpair(domain: number, type: number, protocol: number): readonly [number, number] {
+    const pair = new Int32Array(2);
+    this.#check("socketpair", this.#c.socketpair(domain, type, protocol, new Uint8Array(pair.buffer)));
+    return [pair[0] as number, pair[1] as number];
+  }
+
+  /** A socket's option, of at most `size` bytes. */
+  getsockopt(fd: number, level: number, option: number, size: number): Uint8Array<ArrayBuffer> {
+    const value = new Uint8Array(size);
+    const length = new Uint32Array([size]);
+    this.#check("getsockopt", this.#c.getsockopt(fd, level, option, value, new Uint8Array(length.buffer)));
+    return value.subarray(0, length[0]);
+  }
+
   /** The peer's `struct sockaddr_*`. */
   getpeername(fd: number): Uint8Array {
     const address = new Uint8Array(SOCKADDR_STORAGE_BYTES);
@@ -128,6 +127,11 @@ export class Libc {
   /** openat(2) of something that is there: nothing is created. */
   openAt(directory: number, path: string, flags: number): number {
     return this.#check("openat", this.#c.openat(directory, cString(path), flags));
+  }
+
+  /** A file without a name that lives in memory for as long as somebody has it open; memfd_create(2). */
+  memfdCreate(name: string, flags: number): number {
+    return this.#check("memfd_create", this.#c.memfd_create(cString(name), flags));
   }
 
   /** Reads into a buffer; gives how many bytes it got. */
@@ -255,31 +259,6 @@ export function openLibc(ffi: ForeignFunctions): Libc {
 /** The C library, opened at the first call. Rejects with {@link LibraryError}. */
 export async function loadLibc(): Promise<Libc> {
   return opened ?? openLibc(await loadForeignFunctions());
-}
-
-/** What the C library is called: by glibc, by musl (whose linker also takes the first for itself), by Alpine. */
-export function libcNames(architecture: string = process.arch): readonly string[] {
-  const machine = architecture === "arm64" ? "aarch64" : "x86_64";
-  return ["libc.so.6", `libc.musl-${machine}.so.1`, `ld-musl-${machine}.so.1`];
-}
-
-/** Opens the first library that there is. Throws {@link LibraryError} with what each name came to. */
-export function openAny<const D extends Declarations>(
-  ffi: ForeignFunctions,
-  names: readonly string[],
-  declarations: D,
-): NativeFunctions<D> {
-  const failures: unknown[] = [];
-  for (const name of names) {
-    try {
-      return ffi.open(name, declarations);
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  throw new LibraryError(`cannot open the C library as any of ${names.join(", ")}`, {
-    cause: new AggregateError(failures, failures.map(String).join("; ")),
-  });
 }
 
 function cString(text: string): Uint8Array<ArrayBuffer> {

@@ -6,14 +6,12 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { errnoName, LibcError, LibraryError } from "../../ffi/errors.ts";
-import { libcNames, loadLibc, openAny, openLibc } from "../../ffi/libc.ts";
+import { errnoName, LibcError } from "../../ffi/errors.ts";
+import { loadLibc, openLibc } from "../../ffi/libc.ts";
 import { loadForeignFunctions } from "../../ffi/library.ts";
 
 /** socket(2), x86_64 and aarch64 alike. */
 const AF_UNIX = 1, AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000;
-
-const CLOSE = { parameters: ["i32"], result: "i32" } as const;
 
 const libc = await loadLibc();
 
@@ -131,33 +129,6 @@ test("a pointer inside a structure reaches the buffer it points to", async () =>
   const address = libc.addressOf(buffer);
   assert.deepEqual([...new Uint8Array(ffi.view(address + 8n, 4))], [1, 2, 3, 4]);
   assert.equal(libc.addressOf(buffer.subarray(8)), address + 8n);
-});
-
-test("no C library under any name is an error that lists the names and keeps the reasons", async () => {
-  const ffi = await loadForeignFunctions();
-  assert.throws(
-    () => openAny(ffi, ["libnone.so.1", "libnone.so.2"], { close: CLOSE }),
-    (error) => {
-      assert(error instanceof LibraryError);
-      assert.equal(
-        error.message,
-        "cannot open the C library as any of libnone.so.1, libnone.so.2",
-      );
-      assert(error.cause instanceof AggregateError);
-      assert.equal(error.cause.errors.length, 2);
-      assert.match(error.cause.message, /libnone\.so\.2/);
-      return true;
-    },
-  );
-});
-
-test("the names of the C library follow the architecture", () => {
-  assert.deepEqual(libcNames("arm64"), [
-    "libc.so.6",
-    "libc.musl-aarch64.so.1",
-    "ld-musl-aarch64.so.1",
-  ]);
-  assert.equal(libcNames("x64")[1], "libc.musl-x86_64.so.1");
 });
 
 test("the library is opened once", async () => {

@@ -1,12 +1,13 @@
 import { errnoName, LibcError } from "../../../ffi/errors.ts";
-import { libcNames, loadLibc, openAny } from "../../../ffi/libc.ts";
+import { loadLibc } from "../../../ffi/libc.ts";
+import { openCLibrary } from "../../../ffi/open-library.ts";
 import { loadForeignFunctions } from "../../../ffi/library.ts";
 
 /** socket(2), recv(2) */
 const AF_UNIX = 1, SOCK_DGRAM = 2, SOCK_CLOEXEC = 0o2000000, MSG_DONTWAIT = 0x40;
 
 const libc = await loadLibc();
-const extra = openAny(await loadForeignFunctions(), libcNames(), {
+const extra = openCLibrary(await loadForeignFunctions(), {
   recv: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
 });
 
