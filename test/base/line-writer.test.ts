@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { LineWriter } from "../../src/base/line-writer.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 function failure(code: string): Error {
   return Object.assign(new Error(code), { code });
@@ -83,12 +83,9 @@ function runtimeArguments(file: string): string[] {
 const MODULE = new URL("../../src/base/line-writer.ts", import.meta.url).href;
 
 async function withDirectory(body: (directory: string) => Promise<void>): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), "line-writer-"));
-  try {
-    await body(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
+  await body(directory);
 }
 
 test("a non-blocking pipe that is full is waited for: nothing is cut", () =>

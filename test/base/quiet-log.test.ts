@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EventLog, StateLog } from "../../src/base/quiet-log.ts";
-import { until } from "../queue/support.ts";
+import { until } from "../support/until.ts";
 
 /** Longer than any test. */
 const NEVER = 1_000_000;

@@ -4,12 +4,12 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomInt } from "node:crypto";
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { connect, createServer, type Server } from "node:net";
+import { connect } from "node:net";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePorts } from "../support/ports.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 90_000;
@@ -143,32 +143,6 @@ export async function onFreePorts<T>(
       if (attempt === 3 || !String(error).includes("address already in use")) throw error;
     }
   }
-}
-
-/**
- * Ports of 127.0.0.1 that nothing listens on. Taken from below the range that
- * the system gives to outgoing connections: a port from that range could be
- * taken by a client, or a client reach itself on it, while a server restarts.
- */
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const held = new Map<number, Server>();
-  while (held.size < count) {
-    const port = randomInt(20_000, 32_000);
-    const server = await listen(port);
-    if (server !== undefined) held.set(port, server);
-  }
-  for (const server of held.values()) {
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  }
-  return [...held.keys()];
-}
-
-function listen(port: number): Promise<Server | undefined> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(undefined));
-    server.listen(port, "127.0.0.1", () => resolve(server));
-  });
 }
 
 /** Whether something accepts TCP connections on this port of 127.0.0.1. */

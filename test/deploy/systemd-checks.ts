@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import http from "node:http";
 import net from "node:net";
 import process from "node:process";
+import { until } from "../support/until.ts";
 
 const SERVICE = "kata-trace-forwarder.service";
 const ENVIRONMENT = "/etc/default/kata-trace-forwarder";
@@ -29,13 +30,13 @@ function journal(): string {
 async function metrics(): Promise<string> {
   return await (await fetch("http://127.0.0.1:9464/metrics")).text();
 }
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 400; tries++) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+async function eventually(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  try {
+    await until(condition, what);
+  } catch (error) {
+    console.log(await metrics());
+    throw error;
   }
-  console.log(await metrics());
-  assert.fail(`20 s have not been enough until ${what}`);
 }
 async function metric(name: string): Promise<number> {
   return Number(
@@ -110,20 +111,20 @@ const steps: readonly [string, () => Promise<void>][] = [
         ].join("\n"),
       );
       run("systemctl", "start", SERVICE);
-      await until("it listens in the sandbox's directory", () => existsSync(`${SOCKET}_10240`));
+      await eventually("it listens in the sandbox's directory", () => existsSync(`${SOCKET}_10240`));
       await replay();
-      await until("every span is in the spool", async () => await metric("spans_held") === SPANS);
+      await eventually("every span is in the spool", async () => await metric("spans_held") === SPANS);
       assert.equal(await metric("spans_received_total"), SPANS);
     },
   ],
   ["killed by the watchdog when it hangs, it comes back with its spool", async () => {
     const pid = property("MainPID");
     process.kill(Number(pid), "SIGSTOP");
-    await until("the watchdog has bitten", () => property("NRestarts") === "1");
-    await until("it is back", () => property("ActiveState") === "active");
+    await eventually("the watchdog has bitten", () => property("NRestarts") === "1");
+    await eventually("it is back", () => property("ActiveState") === "active");
     assert.notEqual(property("MainPID"), pid);
     assert.match(run("journalctl", "--unit", SERVICE, "--no-pager"), /Watchdog timeout/);
-    await until("the spool is read", async () => await metric("spans_recovered_total") === SPANS);
+    await eventually("the spool is read", async () => await metric("spans_recovered_total") === SPANS);
   }],
   ["the spool is delivered once the collector is there", async () => {
     let requests = 0;
@@ -135,7 +136,7 @@ const steps: readonly [string, () => Promise<void>][] = [
       });
     });
     await new Promise<void>((resolve) => collector.listen(4318, "127.0.0.1", resolve));
-    await until("it is empty", async () => await metric("spans_forwarded_total") === SPANS);
+    await eventually("it is empty", async () => await metric("spans_forwarded_total") === SPANS);
     assert.ok(requests > 0);
     collector.close();
     collector.closeAllConnections();

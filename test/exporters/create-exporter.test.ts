@@ -5,7 +5,7 @@ import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { ExporterSettingsError } from "../../src/pipeline/exporter.ts";
 import { CA, CLIENT, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
-import { recordingLogger } from "../support/recording-logger.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 
 const PROTOCOLS: readonly OtlpProtocol[] = ["grpc", "http/protobuf"];
 const HTTPS = "https://localhost:4318/v1/traces";
@@ -17,7 +17,7 @@ async function create(
   url: string,
   variables: Record<string, string>,
 ): Promise<string[]> {
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   const endpoint = protocol === "grpc" ? new URL(url).origin : url;
   const exporter = await withEnvironment(
     variables,
@@ -159,7 +159,7 @@ for (const protocol of PROTOCOLS) {
 }
 
 test("what the packages say while they export goes to the log for debugging, without the request", async () => {
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   const exporter = await withEnvironment(
     { TIMEOUT: "200" },
     () => createExporter({ protocol: "http/protobuf", url: "http://127.0.0.1:9/v1/traces" }, log),
@@ -177,7 +177,7 @@ test("what the packages say while they export goes to the log for debugging, wit
 test("the number of requests at once can be said", async () => {
   const exporter = await createExporter(
     { protocol: "http/protobuf", url: HTTP },
-    recordingLogger(),
+    new RecordingLogger(),
     { concurrency: 2 },
   );
   assert.equal(exporter.concurrency, 2);

@@ -5,15 +5,14 @@ import { test } from "node:test";
 import { DeadLetterFile } from "../../src/exporters/dead-letter.ts";
 import { deadLetterLine } from "../../src/exporters/dead-letter-line.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
-import { MemoryLog, payload, resourceOf, spanId, temporaryDirectory } from "../queue/support.ts";
+import { payload, resourceOf } from "../queue/support.ts";
+import { spanId } from "../support/numbers.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 function inTemporaryDirectory(run: (directory: string) => void): void {
-  const { path, remove } = temporaryDirectory();
-  try {
-    run(path);
-  } finally {
-    remove();
-  }
+  using temporary = temporaryDirectory();
+  run(temporary.path);
 }
 
 const TEXT = new TextEncoder();
@@ -63,7 +62,7 @@ test("a negative zero stays one", () => {
 test("lines are appended to a file of 0600", () =>
   inTemporaryDirectory((directory) => {
     const path = join(directory, "dead.jsonl");
-    const log = new MemoryLog();
+    const log = new RecordingLogger();
     for (const word of ["one", "two"]) {
       const file = DeadLetterFile.open(path);
       assert.equal(file.path, path);
@@ -80,7 +79,7 @@ test("lines are appended to a file of 0600", () =>
 test("the file is bounded, its failures are logged once, and it goes on when there is room", () =>
   inTemporaryDirectory((directory) => {
     const path = join(directory, "dead.jsonl");
-    const log = new MemoryLog();
+    const log = new RecordingLogger();
     const file = DeadLetterFile.open(path, 10);
     const writer = file.writer(asText, log);
     for (const word of ["12345", "6789", "6789", "abc", "x"]) writer.write(TEXT.encode(word));
@@ -98,7 +97,7 @@ test("the file is bounded, its failures are logged once, and it goes on when the
 
 test("a request that cannot be shown is no end of the process", () =>
   inTemporaryDirectory((directory) => {
-    const log = new MemoryLog();
+    const log = new RecordingLogger();
     const file = DeadLetterFile.open(join(directory, "dead.jsonl"));
     file.writer(deadLetterLine, log).write(Uint8Array.of(0x0a, 0x05, 1));
     assert.equal(log.find("cannot write").length, 1);

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DumpSink } from "../../src/exporters/dump-sink.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
-import { payload, range, resourceOf, send, spanId } from "../queue/support.ts";
+import { payload, resourceOf, send } from "../queue/support.ts";
+import { range, spanId } from "../support/numbers.ts";
 
 /** A sink whose reader takes what there is when it is told to. */
 function setUp(takes = true) {

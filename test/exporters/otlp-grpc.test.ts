@@ -8,7 +8,7 @@ import { createGrpcExporter } from "../../src/exporters/otlp-grpc.ts";
 import { withEnvironment } from "./support/environment.ts";
 import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, fail, type GrpcAnswer, GrpcReceiver } from "./support/grpc-receiver.ts";
-import { listen } from "./support/http-receiver.ts";
+import { listen } from "../support/ports.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
 let receiver: GrpcReceiver;

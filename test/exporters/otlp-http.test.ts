@@ -6,7 +6,8 @@ import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import { createHttpExporter, parseRetryAfter } from "../../src/exporters/otlp-http.ts";
 import { withEnvironment } from "./support/environment.ts";
 import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
-import { type HttpAnswer, HttpReceiver, listen } from "./support/http-receiver.ts";
+import { type HttpAnswer, HttpReceiver } from "./support/http-receiver.ts";
+import { listen } from "../support/ports.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
 /** Shorter than the transport's first wait between tries, 0.8 s at least: a request is tried once. */

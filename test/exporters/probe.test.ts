@@ -12,8 +12,9 @@ import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
 import { CA, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { fail, GrpcReceiver } from "./support/grpc-receiver.ts";
-import { type HttpAnswer, HttpReceiver, listen } from "./support/http-receiver.ts";
-import { recordingLogger } from "../support/recording-logger.ts";
+import { type HttpAnswer, HttpReceiver } from "./support/http-receiver.ts";
+import { freePort, listen } from "../support/ports.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 
 let receiver: HttpReceiver;
 
@@ -30,7 +31,7 @@ async function probed(
   protocol: OtlpProtocol = "http/protobuf",
   variables: Readonly<Record<string, string>> = {},
 ): Promise<string[]> {
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   await withEnvironment({ HEADERS: "key=value", ...variables }, async () => {
     const exporter = await createExporter({ protocol, url }, log);
     try {
@@ -190,13 +191,6 @@ test("nobody there: the error says where, why and what to do", async () => {
   );
   assert.match(await failure("http://collector.invalid:4318/"), /no collector at .*ENOTFOUND/);
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** What a probe of a receiver says that answers so. */
 function against(answer: HttpAnswer): Promise<string> {

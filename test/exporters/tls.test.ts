@@ -11,7 +11,7 @@ import { CA, CLIENT, EXPIRED, SERVER } from "./support/certificates.ts";
 import { withEnvironment, withFiles } from "./support/environment.ts";
 import { GrpcReceiver } from "./support/grpc-receiver.ts";
 import { HttpReceiver } from "./support/http-receiver.ts";
-import { recordingLogger } from "../support/recording-logger.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 
 const BODY = Uint8Array.from({ length: 100_000 }, (_, i) => i * 31 + (i >> 8));
 
@@ -56,7 +56,7 @@ function sent(
   return withFiles(files as Record<string, string>, async (paths) => {
     const exporter = await withEnvironment(
       { ...paths, TIMEOUT: "700" },
-      () => createExporter({ protocol, url }, recordingLogger()),
+      () => createExporter({ protocol, url }, new RecordingLogger()),
     );
     // As when privileges have been dropped: what is needed of them has been read.
     for (const path of Object.values(paths)) rmSync(path);

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { errnoName, LibcError } from "../../ffi/errors.ts";
 import { loadLibc, openLibc } from "../../ffi/libc.ts";
 import { loadForeignFunctions } from "../../ffi/library.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 /** socket(2), x86_64 and aarch64 alike. */
 const AF_UNIX = 1, AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000;
@@ -142,11 +142,11 @@ test("a process becomes another program, with the arguments and the environment 
     const libc = await loadLibc();
     console.log(process.pid);
     libc.execve("/bin/sh", ["sh", "-c", "echo $$ \\"$A\\" $B \\"$1\\"", "x", "é y"], ["A=1  2"]);`;
-  const file = join(mkdtempSync(join(tmpdir(), "kata-libc-")), "script.ts");
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "script.ts");
   writeFileSync(file, script);
   const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--allow-all"];
   const { stdout, stderr } = spawnSync(process.execPath, [...run, file], { encoding: "utf8" });
-  rmSync(dirname(file), { recursive: true });
   const [before, after] = stdout.split("\n");
   assert.equal(after, `${before} 1  2 é y`, stderr);
 });

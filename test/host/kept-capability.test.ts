@@ -4,8 +4,9 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges } from "../../src/host/privileges.ts";
-import { temporaryDirectory } from "../receivers/vsock/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, threadsOf } from "./support/privileges.ts";
+import { NEEDS_ROOT } from "../support/root.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { asNobody, firstLine, threadsOf } from "./support/privileges.ts";
 import { startChild } from "../support/child.ts";
 
 const CHILD = new URL("./kept-capability.child.ts", import.meta.url);

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { nonBlocking } from "../../src/host/non-blocking.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 /** A descriptor's flags (proc_pid_fdinfo(5)). */
 function flags(fd: number): number {
@@ -13,43 +13,37 @@ function flags(fd: number): number {
 }
 
 test("a pipe gets a descriptor that does not wait, and keeps its own flags", () => {
-  const directory = mkdtempSync(join(tmpdir(), "ktf-non-blocking-"));
-  try {
-    const path = join(directory, "pipe");
-    execFileSync("mkfifo", [path]);
-    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const writer = openSync(path, constants.O_WRONLY);
-    const fd = nonBlocking(writer);
-    assert.notEqual(fd, writer);
-    assert.equal(flags(fd) & constants.O_NONBLOCK, constants.O_NONBLOCK);
-    assert.equal(flags(writer) & constants.O_NONBLOCK, 0);
-    writeSync(fd, "the same pipe");
-    const buffer = new Uint8Array(100);
-    const length = readSync(reader, buffer);
-    assert.equal(new TextDecoder().decode(buffer.subarray(0, length)), "the same pipe");
-    // Full: it says so instead of waiting.
-    assert.throws(() => {
-      for (;;) writeSync(fd, new Uint8Array(4096));
-    }, { code: "EAGAIN" });
-    for (const each of [fd, writer, reader]) closeSync(each);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
+  const path = join(directory, "pipe");
+  execFileSync("mkfifo", [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY);
+  const fd = nonBlocking(writer);
+  assert.notEqual(fd, writer);
+  assert.equal(flags(fd) & constants.O_NONBLOCK, constants.O_NONBLOCK);
+  assert.equal(flags(writer) & constants.O_NONBLOCK, 0);
+  writeSync(fd, "the same pipe");
+  const buffer = new Uint8Array(100);
+  const length = readSync(reader, buffer);
+  assert.equal(new TextDecoder().decode(buffer.subarray(0, length)), "the same pipe");
+  // Full: it says so instead of waiting.
+  assert.throws(() => {
+    for (;;) writeSync(fd, new Uint8Array(4096));
+  }, { code: "EAGAIN" });
+  for (const each of [fd, writer, reader]) closeSync(each);
 });
 
 test("a file stays as it is: what others write to it is not written over", () => {
-  const directory = mkdtempSync(join(tmpdir(), "ktf-non-blocking-"));
-  try {
-    const path = join(directory, "file");
-    const file = openSync(path, "w");
-    writeSync(file, "before ");
-    assert.equal(nonBlocking(file), file);
-    writeSync(nonBlocking(file), "after");
-    assert.equal(readFileSync(path, "utf8"), "before after");
-    closeSync(file);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
+  const path = join(directory, "file");
+  const file = openSync(path, "w");
+  writeSync(file, "before ");
+  assert.equal(nonBlocking(file), file);
+  writeSync(nonBlocking(file), "after");
+  assert.equal(readFileSync(path, "utf8"), "before after");
+  closeSync(file);
 });
 
 test("a descriptor that is closed is given back: writing will tell", () => {

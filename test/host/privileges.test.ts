@@ -6,8 +6,9 @@ import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import { openPrivileges, PrivilegeError } from "../../src/host/privileges.ts";
-import { temporaryDirectory } from "../receivers/vsock/guests.ts";
-import { asNobody, firstLine, NEEDS_ROOT, threadsOf } from "./support/privileges.ts";
+import { NEEDS_ROOT } from "../support/root.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { asNobody, firstLine, threadsOf } from "./support/privileges.ts";
 import { startChild } from "../support/child.ts";
 
 const CHILD = new URL("./privileges.child.ts", import.meta.url);

@@ -1,21 +1,21 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, unlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { describeError } from "../../src/base/log.ts";
 import { connectServiceManager } from "../../src/host/service-manager.ts";
 import { openDescriptors } from "../receivers/vsock/guests.ts";
-import { type RecordingLogger, recordingLogger } from "../support/recording-logger.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 import { NotifyReceiver } from "./support/notify-receiver.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 /** Messages of what was logged, each with its error. */
 function messages({ records }: RecordingLogger): string[] {
   return records.map(({ message, fields }) => `${message} (${describeError(fields?.["error"])})`);
 }
 
-const quiet = recordingLogger();
+const quiet = new RecordingLogger();
 
 /** An abstract name that no one else has. */
 function abstractName(): string {
@@ -60,7 +60,8 @@ test("readiness, status and stop are told as sd_notify(3) says", async () => {
 });
 
 test("a socket with a path is reached, also after the path has become unreachable", async () => {
-  const directory = mkdtempSync(join(tmpdir(), "kata-notify-"));
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
   const path = join(directory, "notify");
   const receiver = new NotifyReceiver(path);
   try {
@@ -71,7 +72,6 @@ test("a socket with a path is reached, also after the path has become unreachabl
     manager.close();
   } finally {
     receiver.close();
-    rmSync(directory, { recursive: true });
   }
 });
 
@@ -143,7 +143,7 @@ test("a manager that is behind delays no one, and gets what matters later", asyn
 test("a manager that goes away is logged once and then left alone", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
   receiver.close();
   manager.ready("up");
@@ -176,7 +176,7 @@ test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves 
   ];
   const before = openDescriptors();
   for (const [name, reason] of wrong) {
-    const log = recordingLogger();
+    const log = new RecordingLogger();
     const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, log);
     manager.ready("up");
     manager.stopping("stopping", 1000);

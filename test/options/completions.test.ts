@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { COMPLETION_SHELLS, completionScript } from "../../src/options/completions.ts";
 import type { Option } from "../../src/options/option.ts";
 import { DEMO_OPTIONS, OPTIONS } from "../../src/options/table.ts";
 import { LOG_LEVELS } from "../../src/base/log.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const FLAGS = (Object.values(OPTIONS) as Option[]).flatMap((option) => option.flag ?? []);
 
@@ -57,16 +57,13 @@ test("bash: the values of a flag, in either way of writing it", () => {
 });
 
 test("bash: files and directories, with blanks in their names", () => {
-  const directory = mkdtempSync(join(tmpdir(), "completions-"));
-  try {
-    mkdirSync(join(directory, "one dir"));
-    writeFileSync(join(directory, "one file"), "");
-    assert.deepEqual(complete(["--spool-dir", "one"], directory), ["one dir"]);
-    assert.deepEqual(complete(["--dead-letter", "one"], directory).sort(), ["one dir", "one file"]);
-    assert.deepEqual(complete(["--dead-letter", "one f"], directory), ["one file"]);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
+  mkdirSync(join(directory, "one dir"));
+  writeFileSync(join(directory, "one file"), "");
+  assert.deepEqual(complete(["--spool-dir", "one"], directory), ["one dir"]);
+  assert.deepEqual(complete(["--dead-letter", "one"], directory).sort(), ["one dir", "one file"]);
+  assert.deepEqual(complete(["--dead-letter", "one f"], directory), ["one file"]);
 });
 
 test("bash: a command has its own words, and a value is no command", () => {

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { connect, createServer } from "node:net";
 import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
-import { listen } from "../exporters/support/http-receiver.ts";
+import { listen } from "../support/ports.ts";
+import { until } from "../support/until.ts";
 import { CollectorStub, decodeRequest, type ReceivedSpan } from "../support/collector-stub.ts";
 import { encodeBincode } from "../decode/support/bincode-encoder.ts";
 import { frame } from "../decode/support/fixtures.ts";
 import { Forwarder, fromEnvironment, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import { assertOneLine, CLEAN, FAILED, until } from "./support/process.ts";
+import { assertOneLine, CLEAN, FAILED } from "./support/process.ts";
 import { test } from "./support/test.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { assertReceived, hostAttributes, plainFrames, plainRecord, spanSet, spansOf, taken } from "./support/spans.ts";

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
-import { listen } from "../exporters/support/http-receiver.ts";
+import { listen } from "../support/ports.ts";
+import { until } from "../support/until.ts";
 import { encodeBincode } from "../decode/support/bincode-encoder.ts";
 import { FIXTURES, frame } from "../decode/support/fixtures.ts";
 import { type AttributeRecord, type EventRecord, type OtlpRecord, sortedByKey } from "../decode/support/span-record.ts";
 import { startForwarder } from "./support/forwarder.ts";
-import { CLEAN, LOST, Running, until } from "./support/process.ts";
+import { CLEAN, LOST, Running } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { SlowReader } from "./support/slow-reader.ts";
 import {

@@ -4,7 +4,8 @@ import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
 import { FIXTURES } from "../decode/support/fixtures.ts";
 import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { CLEAN, until } from "./support/process.ts";
+import { CLEAN } from "./support/process.ts";
+import { until } from "../support/until.ts";
 import { test } from "./support/test.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import {

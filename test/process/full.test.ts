@@ -3,9 +3,11 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Forwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { CLEAN, IMPATIENT, until } from "./support/process.ts";
+import { CLEAN, IMPATIENT } from "./support/process.ts";
+import { spanId } from "../support/numbers.ts";
+import { until } from "../support/until.ts";
 import { Guest, guestLife } from "./support/sandbox.ts";
-import { plainFrames, plainIds, spanId, taken, takenIds } from "./support/spans.ts";
+import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 const AWAY = { kind: "status", status: 503 } as const;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pipeline } from "./support/pipeline.ts";
-import { CLEAN, until } from "./support/process.ts";
+import { CLEAN } from "./support/process.ts";
+import { until } from "../support/until.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";

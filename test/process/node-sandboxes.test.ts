@@ -4,9 +4,11 @@ import { decodeResource } from "../decode/support/decode-span.ts";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { descriptorsOf, Node, residentMiB } from "./support/node.ts";
 import { startStub } from "./support/pipeline.ts";
-import { CLEAN, until } from "./support/process.ts";
+import { CLEAN } from "./support/process.ts";
+import { spanId } from "../support/numbers.ts";
+import { until } from "../support/until.ts";
 import { guestLife } from "./support/sandbox.ts";
-import { plainFrames, plainIds, spanId, spansOf, taken, takenIds } from "./support/spans.ts";
+import { plainFrames, plainIds, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 /** How soon after its sandbox's directory a guest comes here: none boots as fast. Milliseconds. */

@@ -3,7 +3,9 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync,
 import process from "node:process";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { startStub } from "./support/pipeline.ts";
-import { CLEAN, NEEDS_ROOT, until } from "./support/process.ts";
+import { CLEAN } from "./support/process.ts";
+import { NEEDS_ROOT } from "../support/root.ts";
+import { until } from "../support/until.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { assertReceived, plainFrames, plainIds, plainRecord, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";

@@ -2,22 +2,15 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { listen } from "../exporters/support/http-receiver.ts";
-import { CollectorStub } from "../support/collector-stub.ts";
+import { freePort, listen } from "../support/ports.ts";
+import { until } from "../support/until.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
-import { assertOneLine, CLEAN, FAILED, PACKAGE_VERSION, Running, until } from "./support/process.ts";
+import { assertOneLine, CLEAN, FAILED, PACKAGE_VERSION, Running } from "./support/process.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { SlowReader } from "./support/slow-reader.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
-
-/** A port where nobody listens: one that was free just now. */
-async function freePort(): Promise<number> {
-  const stub = await CollectorStub.start();
-  await stub.stop();
-  return stub.port;
-}
 
 test("the first record is announce, with the keys that scripts read", async () => {
   await using pipeline = await Pipeline.start();

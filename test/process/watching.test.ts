@@ -5,9 +5,11 @@ import { concatenate, frame } from "../decode/support/fixtures.ts";
 import type { Answer } from "../support/collector-stub.ts";
 import type { Figures } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { CLEAN, until } from "./support/process.ts";
+import { CLEAN } from "./support/process.ts";
+import { spanId } from "../support/numbers.ts";
+import { until } from "../support/until.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
-import { plainFrames, spanId, taken } from "./support/spans.ts";
+import { plainFrames, taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 /** The ports at which a process listens over TCP (proc_pid_net(5)). */

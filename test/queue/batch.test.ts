@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Batch, WaitingBatches } from "../../src/queue/batch.ts";
-import { range } from "./support.ts";
+import { range } from "../support/numbers.ts";
 
 function batch(sequence: number): Batch {
   return { sequence, size: 1, spans: 1, request: undefined, spooled: false, settled: false };

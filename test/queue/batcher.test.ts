@@ -5,7 +5,9 @@ import { Batcher, type Overlay } from "../../src/queue/batcher.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
-import { payload, range, resourceOf, spanId, until } from "./support.ts";
+import { payload, resourceOf } from "./support.ts";
+import { range, spanId } from "../support/numbers.ts";
+import { until } from "../support/until.ts";
 
 const NEVER = 1_000_000;
 

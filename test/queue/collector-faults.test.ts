@@ -5,7 +5,10 @@ import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { Exporter } from "../../src/pipeline/exporter.ts";
 import { createHttpExporter } from "../../src/exporters/otlp-http.ts";
 import { type Answer, CollectorStub } from "../support/collector-stub.ts";
-import { balance, BALANCED, MemoryLog, payload, range, send, setUp, spanId, until } from "./support.ts";
+import { balance, BALANCED, payload, send, setUp } from "./support.ts";
+import { range, spanId } from "../support/numbers.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
+import { until } from "../support/until.ts";
 
 /*
  * The exporter that is used in earnest, and a collector on a real socket that does everything wrong that one can do;
@@ -30,7 +33,7 @@ interface Set {
   readonly stub: CollectorStub;
   readonly delivery: Delivery;
   readonly metrics: Metrics;
-  readonly log: MemoryLog;
+  readonly log: RecordingLogger;
 }
 
 /** A delivery to a stub. Both are gone afterwards, and the books must have balanced. */

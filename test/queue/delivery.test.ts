@@ -11,15 +11,14 @@ import {
   type Behaviour,
   FakeExporter,
   payload,
-  range,
   REFUSED,
   resourceOf,
   send,
   setUp,
-  spanId,
   SUCCESS,
-  until,
 } from "./support.ts";
+import { range, spanId } from "../support/numbers.ts";
+import { until } from "../support/until.ts";
 
 const GUEST = new Map([["kata.sandbox.id", "box"]]);
 const NEVER = 1_000_000;

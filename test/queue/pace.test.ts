@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AHEAD_BYTES, Pace } from "../../src/queue/pace.ts";
-import { until } from "./support.ts";
+import { until } from "../support/until.ts";
 
 const NEVER = 1_000_000;
 

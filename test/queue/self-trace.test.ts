@@ -7,20 +7,11 @@ import { SPOOL_MIN_BYTES } from "../../src/pipeline/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/pipeline/exporter.ts";
 import { type ExportOutcome, type ExportSpan, NO_SELF_TRACE, type SelfTrace } from "../../src/pipeline/self-trace.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
-import {
-  AWAY,
-  BAD_SPAN,
-  FakeExporter,
-  MemoryLog,
-  payload,
-  range,
-  REFUSED,
-  send,
-  setUp,
-  spanId,
-  temporaryDirectory,
-  until,
-} from "./support.ts";
+import { AWAY, BAD_SPAN, FakeExporter, payload, REFUSED, send, setUp } from "./support.ts";
+import { range, spanId } from "../support/numbers.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 
 /** An export's span that keeps what it is told. */
 class RecordingSpan implements ExportSpan {
@@ -161,22 +152,18 @@ test("a batch that is lost at the end, tried before or under way", async () => {
 });
 
 test("a batch that stays in the spool ends as that, and begins anew in the next process", async () => {
-  const { path, remove } = temporaryDirectory();
-  const directory = prepareSpoolDirectory(join(path, "spool"));
-  try {
-    for (const answer of [AWAY, { kind: "success" } as const]) {
-      const { spans, trace } = traced();
-      const exporter = new TracedExporter(() => answer, 1);
-      const spool = Spool.open(directory, SPOOL_MIN_BYTES, new MemoryLog());
-      const { delivery, metrics } = setUp({ trace, spool }, exporter);
-      if (answer === AWAY) send(metrics, delivery.open(new Map()), payload(range(1, 10)));
-      await until(() => spans.length === 1 && exporter.traces.length > 0);
-      assert.equal(await delivery.drain(10_000), 0);
-      assert.equal(spans[0]?.said.at(-1), answer === AWAY ? "end spooled" : "end undefined");
-      assert.deepEqual(spans[0]?.ids, range(1, 10).map(spanId));
-    }
-  } finally {
-    remove();
+  using temporary = temporaryDirectory();
+  const directory = prepareSpoolDirectory(join(temporary.path, "spool"));
+  for (const answer of [AWAY, { kind: "success" } as const]) {
+    const { spans, trace } = traced();
+    const exporter = new TracedExporter(() => answer, 1);
+    const spool = Spool.open(directory, SPOOL_MIN_BYTES, new RecordingLogger());
+    const { delivery, metrics } = setUp({ trace, spool }, exporter);
+    if (answer === AWAY) send(metrics, delivery.open(new Map()), payload(range(1, 10)));
+    await until(() => spans.length === 1 && exporter.traces.length > 0);
+    assert.equal(await delivery.drain(10_000), 0);
+    assert.equal(spans[0]?.said.at(-1), answer === AWAY ? "end spooled" : "end undefined");
+    assert.deepEqual(spans[0]?.ids, range(1, 10).map(spanId));
   }
 });
 

@@ -1,42 +1,12 @@
 import { Buffer } from "node:buffer";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
 import type { GuestSink } from "../../src/pipeline/sink.ts";
-import type { LogFields, Logger, LogLevel } from "../../src/base/log.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
-
-/** A log that tests can read. */
-export class MemoryLog implements Logger {
-  readonly records: { level: LogLevel; message: string; fields: LogFields }[] = [];
-
-  log(level: LogLevel, message: string, fields: LogFields = {}): void {
-    this.records.push({ level, message, fields });
-  }
-  debug(message: string, fields?: LogFields): void {
-    this.log("debug", message, fields);
-  }
-  info(message: string, fields?: LogFields): void {
-    this.log("info", message, fields);
-  }
-  warn(message: string, fields?: LogFields): void {
-    this.log("warn", message, fields);
-  }
-  error(message: string, fields?: LogFields): void {
-    this.log("error", message, fields);
-  }
-  of(): Logger {
-    return this;
-  }
-  /** The records whose message has a text in it. */
-  find(text: string): { level: LogLevel; message: string; fields: LogFields }[] {
-    return this.records.filter(({ message }) => message.includes(text));
-  }
-}
+import { spanId } from "../support/numbers.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 
 /** What a fake exporter is to answer to a request with these spans, its n-th from 0. */
 export type Behaviour = (
@@ -94,11 +64,6 @@ export class FakeExporter implements Exporter {
   }
 }
 
-/** A span's id from a number, as the stub and the fake exporter show it. */
-export function spanId(number: number): string {
-  return number.toString(16).padStart(16, "0");
-}
-
 const UTF8 = new TextEncoder();
 
 function field(tag: number, content: Uint8Array): Uint8Array {
@@ -151,11 +116,6 @@ export function payload(
   return spans;
 }
 
-/** Numbers from `first` to `last`. */
-export function range(first: number, last: number): number[] {
-  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-}
-
 /** A guest that counts what it sends as received, as the receiver does. */
 export function send(metrics: Metrics, guest: GuestSink, spans: EncodedSpans): void {
   metrics.received += spans.count;
@@ -172,27 +132,13 @@ export function balance(metrics: Metrics, delivery: Delivery): Record<string, nu
 }
 export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 };
 
-/** Waits until a condition holds; gives up after so long that the test would fail anyway. */
-export async function until(condition: () => boolean, what = condition.toString()): Promise<void> {
-  for (const deadline = Date.now() + 30_000; !condition();) {
-    if (Date.now() > deadline) throw new Error(`never happened: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-/** A new temporary directory, removed by the function that comes with it. */
-export function temporaryDirectory(): { path: string; remove: () => void } {
-  const path = mkdtempSync(join(tmpdir(), "ktf-delivery-"));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
-}
-
 /** A delivery with a fake exporter and quick retries. */
 export function setUp(
   options: Partial<DeliveryOptions> = {},
   exporter: FakeExporter = new FakeExporter(),
-): { delivery: Delivery; exporter: FakeExporter; metrics: Metrics; log: MemoryLog } {
+): { delivery: Delivery; exporter: FakeExporter; metrics: Metrics; log: RecordingLogger } {
   const metrics = new Metrics();
-  const log = new MemoryLog();
+  const log = new RecordingLogger();
   const delivery = new Delivery({
     exporter,
     batch: { maxSpans: 10, maxBytes: 1024 * 1024, maxDelayMs: 5 },

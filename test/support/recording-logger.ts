@@ -1,24 +1,37 @@
 import type { LogFields, Logger, LogLevel } from "../../src/base/log.ts";
 
-/** A log whose records can be looked at. */
-export interface RecordingLogger extends Logger {
-  readonly records: readonly { level: LogLevel; message: string; fields: LogFields | undefined }[];
+/** One record as it was logged. */
+export interface LoggedRecord {
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: LogFields;
 }
 
-/** A log that keeps its records, those of all subsystems. */
-export function recordingLogger(): RecordingLogger {
-  const records: { level: LogLevel; message: string; fields: LogFields | undefined }[] = [];
-  const log = (level: LogLevel, message: string, fields?: LogFields): void => {
-    records.push({ level, message, fields });
-  };
-  const logger: RecordingLogger = {
-    records,
-    log,
-    debug: (message, fields) => log("debug", message, fields),
-    info: (message, fields) => log("info", message, fields),
-    warn: (message, fields) => log("warn", message, fields),
-    error: (message, fields) => log("error", message, fields),
-    of: () => logger,
-  };
-  return logger;
+/** A log that keeps the records of all subsystems for a test to look at. */
+export class RecordingLogger implements Logger {
+  readonly records: LoggedRecord[] = [];
+
+  log(level: LogLevel, message: string, fields: LogFields = {}): void {
+    this.records.push({ level, message, fields });
+  }
+  debug(message: string, fields?: LogFields): void {
+    this.log("debug", message, fields);
+  }
+  info(message: string, fields?: LogFields): void {
+    this.log("info", message, fields);
+  }
+  warn(message: string, fields?: LogFields): void {
+    this.log("warn", message, fields);
+  }
+  error(message: string, fields?: LogFields): void {
+    this.log("error", message, fields);
+  }
+  of(): Logger {
+    return this;
+  }
+
+  /** The records whose message contains `text`. */
+  find(text: string): LoggedRecord[] {
+    return this.records.filter(({ message }) => message.includes(text));
+  }
 }

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { startChild } from "../support/child.ts";
 import { HttpReceiver } from "../exporters/support/http-receiver.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 /** What only self-tracing has a use for. */
 const SDK = [
@@ -18,7 +18,8 @@ const SDK = [
 async function loadedBy(...options: string[]): Promise<string[]> {
   const receiver = new HttpReceiver();
   await receiver.listen();
-  const directory = mkdtempSync(join(tmpdir(), "ktf-self-trace-"));
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
   chmodSync(directory, 0o777);
   try {
     const socket = join(directory, "clh.sock");
@@ -32,7 +33,6 @@ async function loadedBy(...options: string[]): Promise<string[]> {
     return JSON.parse(output) as string[];
   } finally {
     await receiver.close();
-    rmSync(directory, { recursive: true });
   }
 }
 

@@ -15,7 +15,7 @@ import {
 } from "../../src/telemetry/metrics-server.ts";
 import { stuckDelivery } from "../../src/telemetry/metrics-readiness.ts";
 import { VERSION } from "../../src/base/version.ts";
-import { recordingLogger } from "../support/recording-logger.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 import { readExposition } from "./support/exposition.ts";
 
 const CAPACITIES: Capacities = { queueBytes: 1000, spoolBytes: 2000, guests: 7 };
@@ -26,7 +26,7 @@ function sources(overrides: Partial<MetricsSources> = {}): MetricsSources {
     metrics: new Metrics(),
     capacities: CAPACITIES,
     notReady: () => undefined,
-    log: recordingLogger(),
+    log: new RecordingLogger(),
     ...overrides,
   };
 }
@@ -334,7 +334,7 @@ test("idle connections lock no scraper out", async () => {
 });
 
 test("a request that fails inside costs that request, and is logged", async () => {
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   const failing = sources({
     log,
     notReady: () => {

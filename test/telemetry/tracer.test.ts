@@ -7,7 +7,7 @@ import type { SelfTrace } from "../../src/pipeline/self-trace.ts";
 import { openSelfTrace } from "../../src/telemetry/tracer.ts";
 import type { SelfTraceSettings } from "../../src/pipeline/settings.ts";
 import { VERSION } from "../../src/base/version.ts";
-import { MemoryLog } from "../queue/support.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 import { withVariables } from "./support/environment.ts";
 import { type OwnSpan, ownSpans } from "./support/own-spans.ts";
@@ -41,7 +41,7 @@ class RecordingExporter implements Exporter {
 interface SetUp {
   readonly trace: SelfTrace;
   readonly exporter: RecordingExporter;
-  readonly log: MemoryLog;
+  readonly log: RecordingLogger;
   /** Ends the trace, and all its spans by their names in the order they ended. */
   readonly finish: () => Promise<OwnSpan[]>;
 }
@@ -51,7 +51,7 @@ function setUp(
   resourceAttributes: ReadonlyMap<string, string> = new Map(),
 ): SetUp {
   const exporter = new RecordingExporter();
-  const log = new MemoryLog();
+  const log = new RecordingLogger();
   const trace = openSelfTrace({ settings, resourceAttributes, exporter, log, began: Date.now() });
   const finish = async (): Promise<OwnSpan[]> => {
     await trace.stop(10_000);

@@ -3,7 +3,7 @@ import { copyFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { makeCertificates } from "../../collector/certificates.ts";
 import { type Collector, type CollectorTls, startCollector } from "../../collector/collector.ts";
-import { freePorts } from "../../collector/daemon.ts";
+import { freePorts } from "../../support/ports.ts";
 import { runAgent, SESSION_SPANS } from "../support/agent.ts";
 import { assertReceived } from "../support/compare.ts";
 import { Forwarder } from "../support/forwarder.ts";

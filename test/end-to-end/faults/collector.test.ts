@@ -6,7 +6,7 @@ import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Answer } from "../../support/collector-stub.ts";
 import { eventually } from "../../collector/daemon.ts";
 import { CA, EXPIRED, SERVER } from "../../exporters/support/certificates.ts";
-import { until } from "../../process/support/process.ts";
+import { until } from "../../support/until.ts";
 import { guestLife, Sandbox } from "../../process/support/sandbox.ts";
 import { plainFrames, plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Forwarder } from "../../process/support/forwarder.ts";
-import { until } from "../../process/support/process.ts";
-import { spanId } from "../../process/support/spans.ts";
+import { spanId } from "../../support/numbers.ts";
+import { until } from "../../support/until.ts";
 import { test } from "../../process/support/test.ts";
 import { assertEquation } from "./support/equation.ts";
 import type { Done } from "./support/hostile.ts";

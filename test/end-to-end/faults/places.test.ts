@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync } from "node:fs";
 import { startForwarder } from "../../process/support/forwarder.ts";
-import { until } from "../../process/support/process.ts";
+import { until } from "../../support/until.ts";
 import { Guest, Sandbox } from "../../process/support/sandbox.ts";
 import { test } from "../../process/support/test.ts";
 import { assertEquation } from "./support/equation.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startCollector } from "../../collector/collector.ts";
-import { until } from "../../process/support/process.ts";
+import { until } from "../../support/until.ts";
 import { test } from "../../process/support/test.ts";
 import { program, Workshop } from "../support/programs.ts";
 import { assertEquation } from "./support/equation.ts";

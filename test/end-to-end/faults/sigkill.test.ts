@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Answer } from "../../support/collector-stub.ts";
-import { until } from "../../process/support/process.ts";
+import { until } from "../../support/until.ts";
 import { plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
 import { Random } from "../../decode/support/random.ts";

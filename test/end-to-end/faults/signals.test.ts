@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "../../process/support/process.ts";
+import { spanId } from "../../support/numbers.ts";
+import { until } from "../../support/until.ts";
 import { Guest } from "../../process/support/sandbox.ts";
-import { plainFrames, spanId } from "../../process/support/spans.ts";
+import { plainFrames } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
 import { assertEquation } from "./support/equation.ts";
 import { report } from "./support/report.ts";

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "../../process/support/process.ts";
+import { until } from "../../support/until.ts";
 import { guestLife, Sandbox } from "../../process/support/sandbox.ts";
 import { plainFrames, plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";

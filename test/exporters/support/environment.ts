@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 /**
  * Runs `body` with just these `OTEL_*` variables, `OTEL_EXPORTER_OTLP_` put before each name, and puts the environment
@@ -33,14 +33,11 @@ export async function withFiles<Name extends string, T>(
   files: Readonly<Record<Name, string>>,
   body: (paths: Readonly<Record<Name, string>>) => Promise<T>,
 ): Promise<T> {
-  const directory = mkdtempSync(join(tmpdir(), "kata-trace-forwarder-test-"));
-  try {
-    const paths: Partial<Record<Name, string>> = {};
-    for (const name of Object.keys(files) as Name[]) {
-      writeFileSync(paths[name] = join(directory, name), files[name]);
-    }
-    return await body(paths as Record<Name, string>);
-  } finally {
-    rmSync(directory, { recursive: true });
+  using temporary = temporaryDirectory();
+  const directory = temporary.path;
+  const paths: Partial<Record<Name, string>> = {};
+  for (const name of Object.keys(files) as Name[]) {
+    writeFileSync(paths[name] = join(directory, name), files[name]);
   }
+  return await body(paths as Record<Name, string>);
 }

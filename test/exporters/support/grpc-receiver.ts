@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js";
 import { connect, createServer, type Socket } from "node:net";
-import { listen } from "./http-receiver.ts";
+import { listen } from "../../support/ports.ts";
 
 /** A call as it came in. */
 export interface GrpcCall {

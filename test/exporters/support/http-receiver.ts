@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Server as NetServer, Socket } from "node:net";
+import type { Socket } from "node:net";
 import { gunzipSync } from "node:zlib";
+import { listen } from "../../support/ports.ts";
 
 /** A request as it came in. */
 export interface HttpRequest {
@@ -73,12 +74,4 @@ export class HttpReceiver {
       this.answer(response, received);
     });
   }
-}
-
-/** Listens on a loopback port, a free one for 0, and says which. */
-export function listen(server: NetServer, port = 0): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
-  });
 }

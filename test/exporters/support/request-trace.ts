@@ -1,4 +1,5 @@
 import type { RequestTrace } from "../../../src/pipeline/exporter.ts";
+import { spanId } from "../../support/numbers.ts";
 
 /** A trace that counts how often its request went out. */
 export class CountingTrace implements RequestTrace {
@@ -6,8 +7,7 @@ export class CountingTrace implements RequestTrace {
   tries = 0;
 
   constructor(number: number) {
-    const spanId = number.toString(16).padStart(16, "0");
-    this.traceparent = `00-0af7651916cd43dd8448eb211c80319c-${spanId}-01`;
+    this.traceparent = `00-0af7651916cd43dd8448eb211c80319c-${spanId(number)}-01`;
   }
 
   tried(): void {

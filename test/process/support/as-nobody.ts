@@ -1,5 +1,6 @@
 import { chmodSync, copyFileSync } from "node:fs";
-import { EXECUTABLE, IS_ROOT, type RunOptions } from "./process.ts";
+import { EXECUTABLE, type RunOptions } from "./process.ts";
+import { IS_ROOT } from "../../support/root.ts";
 import type { Sandbox } from "./sandbox.ts";
 
 /** The user and group that Linux gives to who has none (user_namespaces(7), `overflowuid`). */

@@ -1,6 +1,7 @@
 import { readExposition, type ReadFamily } from "../../telemetry/support/exposition.ts";
 import type { Sandbox } from "./sandbox.ts";
-import { type Exit, Running, type RunOptions, until } from "./process.ts";
+import { type Exit, Running, type RunOptions } from "./process.ts";
+import { until } from "../../support/until.ts";
 
 /** One record of the log. */
 export interface LogRecord {

@@ -2,28 +2,17 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { until } from "../../support/until.ts";
 
 /** The executable under test: what `scripts/build` makes, or what `KTF_EXECUTABLE` names. */
 export const EXECUTABLE: string = process.env["KTF_EXECUTABLE"] ??
   fileURLToPath(new URL("../../../dist/kata-trace-forwarder", import.meta.url));
 
-export const IS_ROOT: boolean = process.geteuid?.() === 0;
-
-/** For tests that only root can do. */
-export const NEEDS_ROOT: { skip?: string } = IS_ROOT
-  ? {}
-  : { skip: "needs root: it is about a process that is root and drops it" };
-
 /** The release, as package.json has it. */
 export const PACKAGE_VERSION: string = (JSON.parse(
   readFileSync(new URL("../../../package.json", import.meta.url), "utf8"),
 ) as { readonly version: string }).version;
-
-/** Long enough for the busiest machine; only what would hang runs into it. Milliseconds. */
-const PATIENCE_MS = 30_000;
-const POLL_MS = 5;
 
 /** How a process ended. */
 export interface Exit {
@@ -35,15 +24,6 @@ export interface Exit {
 export const CLEAN: Exit = { code: 0, signal: null };
 export const FAILED: Exit = { code: 1, signal: null };
 export const LOST: Exit = { code: 2, signal: null };
-
-/** Resolves once `condition` holds. Rejects after a long time, saying what did not happen. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string) {
-  const deadline = Date.now() + PATIENCE_MS;
-  while (!await condition()) {
-    if (Date.now() > deadline) throw new Error(`did not happen: ${what}`);
-    await sleep(POLL_MS);
-  }
-}
 
 /** Asserts that a failed start has said why: one line on standard error that begins with the program's name. */
 export function assertOneLine(stderr: string, reason: RegExp): void {

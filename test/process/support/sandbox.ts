@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "./process.ts";
+import { until } from "../../support/until.ts";
 
 /** The port that agents connect to. */
 const PORT = 10240;

@@ -14,7 +14,8 @@ import {
   sortedByKey,
   type SpanRecord,
 } from "../../decode/support/span-record.ts";
-import { until } from "./process.ts";
+import { spanId } from "../../support/numbers.ts";
+import { until } from "../../support/until.ts";
 
 /** How a set's payloads are written. */
 export const ENCODINGS = ["bincode", "json", "otlp"] as const;
@@ -127,11 +128,6 @@ export function spansOf(stub: CollectorStub): ReceivedSpan[] {
 /** Waits until a stub has taken so many different spans. */
 export async function taken(stub: CollectorStub, count: number): Promise<void> {
   await until(() => stub.taken.size >= count, `${stub.taken.size} of ${count} spans arrive`);
-}
-
-/** Span ids from a number, 16 digits. */
-export function spanId(number: number): string {
-  return number.toString(16).padStart(16, "0");
 }
 
 /** A span with an id from a number; `bytes` long at least. */

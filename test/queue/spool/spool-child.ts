@@ -4,10 +4,11 @@
 import { writeSync } from "node:fs";
 import process from "node:process";
 import { Spool } from "../../../src/queue/spool/spool.ts";
-import { childRequest, MemoryLog } from "../support.ts";
+import { childRequest } from "../support.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
 
 const [mode, directory = ""] = process.argv.slice(2);
-const spool = Spool.open(directory, 64 * 1024 * 1024, new MemoryLog());
+const spool = Spool.open(directory, 64 * 1024 * 1024, new RecordingLogger());
 
 function say(text: string): void {
   writeSync(1, `${text}\n`);

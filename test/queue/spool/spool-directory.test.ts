@@ -4,15 +4,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
-import { temporaryDirectory } from "../support.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 function inTemporaryDirectory(run: (parent: string) => void): void {
-  const { path, remove } = temporaryDirectory();
-  try {
-    run(path);
-  } finally {
-    remove();
-  }
+  using temporary = temporaryDirectory();
+  run(temporary.path);
 }
 
 const ME = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };

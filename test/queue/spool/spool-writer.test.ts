@@ -6,7 +6,9 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import { SpoolWriter } from "../../../src/queue/spool/spool-writer.ts";
-import { MemoryLog, range, temporaryDirectory } from "../support.ts";
+import { range } from "../../support/numbers.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const MIB = 1024 * 1024;
 
@@ -16,8 +18,8 @@ function batch(sequence: number): Batch {
 }
 
 test("after a failure one batch is tried first, and when that works the others together", () => {
-  const { path, remove } = temporaryDirectory();
-  const spool = Spool.open(prepareSpoolDirectory(join(path, "spool")), 64 * MIB, new MemoryLog());
+  using temporary = temporaryDirectory();
+  const spool = Spool.open(prepareSpoolDirectory(join(temporary.path, "spool")), 64 * MIB, new RecordingLogger());
   let failing = true;
   const transactions: number[] = [];
   const commit = spool.commit.bind(spool);
@@ -27,7 +29,7 @@ test("after a failure one batch is tried first, and when that works the others t
     commit(inserts, deletes);
   };
   const committed: number[] = [];
-  const log = new MemoryLog();
+  const log = new RecordingLogger();
   const writer = new SpoolWriter({
     spool,
     log,
@@ -51,6 +53,5 @@ test("after a failure one batch is tried first, and when that works the others t
   } finally {
     writer.close();
     spool.close();
-    remove();
   }
 });

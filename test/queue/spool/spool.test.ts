@@ -8,7 +8,9 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
-import { MemoryLog, range, temporaryDirectory } from "../support.ts";
+import { range } from "../../support/numbers.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { startChild } from "../../support/child.ts";
 
 const MIB = 1024 * 1024;
@@ -16,14 +18,10 @@ const MAX_BYTES = SPOOL_MIN_BYTES;
 
 /** A spool's directory of its own for a test. */
 async function withSpool(
-  run: (directory: string, log: MemoryLog) => void | Promise<void>,
+  run: (directory: string, log: RecordingLogger) => void | Promise<void>,
 ): Promise<void> {
-  const { path, remove } = temporaryDirectory();
-  try {
-    await run(prepareSpoolDirectory(join(path, "spool")), new MemoryLog());
-  } finally {
-    remove();
-  }
+  using temporary = temporaryDirectory();
+  await run(prepareSpoolDirectory(join(temporary.path, "spool")), new RecordingLogger());
 }
 
 function request(sequence: number, bytes = 20_000): Uint8Array {
@@ -292,7 +290,7 @@ test("saving that was cut short is done again, and saves nothing twice", () =>
     spool.close();
     // As it is when the process is killed after it has saved one batch of three.
     fs.renameSync(join(directory, "spool.db"), join(directory, "spool.db.damaged"));
-    const fresh = new MemoryLog();
+    const fresh = new RecordingLogger();
     const half = Spool.open(directory, MAX_BYTES, fresh);
     assert.deepEqual(half.backlog.map(({ sequence }) => sequence), [1, 2, 3]);
     half.close();
@@ -314,7 +312,7 @@ test("an empty file where there should be a database is said", () =>
 /** The files as a process leaves them that is killed: five batches are in the write-ahead log only. */
 function leaveLog(directory: string): string {
   const live = prepareSpoolDirectory(`${directory}-live`);
-  const spool = Spool.open(live, MAX_BYTES, new MemoryLog());
+  const spool = Spool.open(live, MAX_BYTES, new RecordingLogger());
   put(spool, ...range(1, 5));
   fs.cpSync(live, directory, { recursive: true });
   spool.close();
@@ -358,12 +356,12 @@ test("a crash while a damaged file is moved away hides nothing: the next start g
 test("a file that is damaged while another still waits to be saved from costs neither its batches", () =>
   withSpool((directory, log) => {
     const path = join(directory, "spool.db");
-    const first = Spool.open(directory, MAX_BYTES, new MemoryLog());
+    const first = Spool.open(directory, MAX_BYTES, new RecordingLogger());
     put(first, ...range(1, 5));
     first.close();
     // As a kill leaves it that comes while the first is saved from.
     fs.renameSync(path, `${path}.damaged`);
-    const next = Spool.open(prepareSpoolDirectory(`${directory}-next`), MAX_BYTES, new MemoryLog());
+    const next = Spool.open(prepareSpoolDirectory(`${directory}-next`), MAX_BYTES, new RecordingLogger());
     put(next, ...range(6, 9));
     next.close();
     const damaged = fs.readFileSync(join(`${directory}-next`, "spool.db"));

@@ -7,21 +7,11 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import type { QueueSettings } from "../../../src/pipeline/settings.ts";
-import {
-  AWAY,
-  balance,
-  BALANCED,
-  FakeExporter,
-  MemoryLog,
-  payload,
-  range,
-  send,
-  setUp,
-  spanId,
-  SUCCESS,
-  temporaryDirectory,
-  until,
-} from "../support.ts";
+import { AWAY, balance, BALANCED, FakeExporter, payload, send, setUp, SUCCESS } from "../support.ts";
+import { range, spanId } from "../../support/numbers.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
+import { until } from "../../support/until.ts";
 
 const GUEST = new Map([["kata.sandbox.id", "box"]]);
 const NEVER = 1_000_000;
@@ -33,13 +23,9 @@ const SLOW = { timeout: 60_000 };
 async function withSpool(
   run: (open: () => Spool, directory: string) => Promise<void>,
 ): Promise<void> {
-  const { path, remove } = temporaryDirectory();
-  const directory = prepareSpoolDirectory(join(path, "spool"));
-  try {
-    await run(() => Spool.open(directory, SPOOL_MIN_BYTES, new MemoryLog()), directory);
-  } finally {
-    remove();
-  }
+  using temporary = temporaryDirectory();
+  const directory = prepareSpoolDirectory(join(temporary.path, "spool"));
+  await run(() => Spool.open(directory, SPOOL_MIN_BYTES, new RecordingLogger()), directory);
 }
 
 function queue(whenFull: QueueSettings["whenFull"], maxBytes = MIB): QueueSettings {

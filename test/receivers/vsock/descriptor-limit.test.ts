@@ -6,7 +6,8 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { dial, send, temporaryDirectory, turns } from "./guests.ts";
+import { dial, send, turns } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const CHILD = fileURLToPath(new URL("./descriptor-limit.child.ts", import.meta.url));
 const RUN = "Bun" in globalThis ? [] : ["run", "--no-check", "--unstable-vsock", "--allow-all"];

@@ -5,7 +5,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../../ffi/libc.ts";
 import { type DirectoryEvent, DirectoryWatcher } from "../../../src/receivers/vsock/directory-watcher.ts";
-import { inotifies, temporaryDirectory, turns } from "./guests.ts";
+import { inotifies, turns } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const libc = await loadLibc();
 

@@ -15,8 +15,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../../ffi/libc.ts";
 import { Directory } from "../../../src/receivers/vsock/directory.ts";
-import { NEEDS_ROOT } from "../../host/support/privileges.ts";
-import { temporaryDirectory } from "./guests.ts";
+import { NEEDS_ROOT } from "../../support/root.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const libc = await loadLibc();
 const USER = process.geteuid?.() ?? 0;

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { temporaryDirectory } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 /** One process of a {@link FakeProc}. */
 export interface FakeProcess {

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { GuestServer, type Identify } from "../../../src/receivers/vsock/guest-server.ts";
 import type { GuestIdentity, GuestReceiver } from "../../../src/receivers/vsock/listener.ts";
 import { loadStreamServers, type Stream, type StreamHandlers } from "../../../src/receivers/vsock/stream-server.ts";
-import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
+import { bytesOf, dial, Guests, options, send, turns } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const IDENTITY: GuestIdentity = { peer: "vsock:3:1", attributes: new Map([["kata.vsock.cid", 3]]) };
 const BYTES = new TextEncoder().encode("span");

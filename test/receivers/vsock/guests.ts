@@ -1,7 +1,5 @@
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { DescriptorBudget } from "../../../src/receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "../../../src/receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver } from "../../../src/receivers/vsock/listener.ts";
@@ -66,12 +64,6 @@ export class Guests {
 /** Everything that a guest has sent. */
 export function bytesOf(guest: SeenGuest | undefined): string {
   return Buffer.concat(guest?.chunks ?? []).toString("latin1");
-}
-
-/** A directory that is removed afterwards. */
-export function temporaryDirectory(): { readonly path: string } & Disposable {
-  const path = mkdtempSync(join(tmpdir(), "kata-listen-"));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
 /** Options whose problems are kept. */

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { createListener } from "../../../src/receivers/vsock/create-listener.ts";
 import { HybridListener } from "../../../src/receivers/vsock/hybrid-listener.ts";
-import { bytesOf, dial, Guests, options, send, temporaryDirectory, turns } from "./guests.ts";
+import { bytesOf, dial, Guests, options, send, turns } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const PORT = 10240;
 const MODE = 0o660;
@@ -180,7 +181,7 @@ test("a receiver that throws ends its own guest, with the error as cause", async
   await guests.until(() => guests.ended === 1);
   const error = guests.seen[0]?.ends[0];
   assert.equal(error?.name, "ConnectionError");
-  assert.match(error?.message ?? "", /^the connection of kata-listen-\S+ broke: fault$/);
+  assert.match(error?.message ?? "", /^the connection of ktf-test-\S+ broke: fault$/);
   assert.equal(error?.cause, fault);
   good.end("good");
   await guests.until(() => guests.ended === 2);

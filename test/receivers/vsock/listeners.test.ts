@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { createListener } from "../../../src/receivers/vsock/create-listener.ts";
 import { type Listener, ListenError } from "../../../src/receivers/vsock/listener.ts";
 import { Listeners } from "../../../src/receivers/vsock/listeners.ts";
-import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts";
+import { bytesOf, dial, Guests, options } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 /** A listener that keeps what is asked of it, in a list that several may share. */
 class FakeListener implements Listener {

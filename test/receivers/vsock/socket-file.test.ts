@@ -20,7 +20,8 @@ import { ListenError } from "../../../src/receivers/vsock/listener.ts";
 import { O_DIRECTORY, O_NOFOLLOW } from "../../../src/receivers/vsock/open-flags.ts";
 import { AF_UNIX, unixSockaddr } from "../../../src/receivers/vsock/sockaddr.ts";
 import { bindAt } from "../../../src/receivers/vsock/socket-file.ts";
-import { bytesOf, dial, Guests, options, temporaryDirectory } from "./guests.ts";
+import { bytesOf, dial, Guests, options } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000;
 const libc = await loadLibc();

@@ -3,7 +3,8 @@ import { linkSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadStreamServers, type StreamServer } from "../../../src/receivers/vsock/stream-server.ts";
-import { dial, openDescriptors, temporaryDirectory, turns } from "./guests.ts";
+import { dial, openDescriptors, turns } from "./guests.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 /** Waits until so many files are open: runtimes close them in their own time. */
 async function filesBecome(expected: number): Promise<void> {

@@ -4,7 +4,7 @@ import { Metrics } from "../../../src/pipeline/metrics.ts";
 import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { Receiver } from "../../../src/receivers/vsock/receiver.ts";
 import type { GuestLimits } from "../../../src/pipeline/settings.ts";
-import { recordingLogger } from "../../support/recording-logger.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
 
 /** A sink that keeps how many spans each guest has given it, and is full when it is told. */
 export class FakeSink implements SpanSink {
@@ -82,7 +82,7 @@ export class TestReceiver extends Receiver {
 export function setUp(limits: Partial<GuestLimits> = {}) {
   const sink = new FakeSink();
   const metrics = new Metrics();
-  const log = recordingLogger();
+  const log = new RecordingLogger();
   const receiver = new TestReceiver(sink, { ...LIMITS, ...limits }, metrics, log);
   const messages = () => log.records.map(({ message }) => message);
   return { sink, metrics, log, receiver, messages };

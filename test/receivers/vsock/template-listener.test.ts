@@ -19,18 +19,9 @@ import { test } from "node:test";
 import type { ListenerOptions } from "../../../src/receivers/vsock/guest-server.ts";
 import { HybridListener } from "../../../src/receivers/vsock/hybrid-listener.ts";
 import { TemplateListener, type TemplateSettings } from "../../../src/receivers/vsock/template-listener.ts";
-import { NEEDS_ROOT } from "../../host/support/privileges.ts";
-import {
-  bytesOf,
-  dial,
-  Guests,
-  inotifies,
-  openDescriptors,
-  options,
-  send,
-  temporaryDirectory,
-  turns,
-} from "./guests.ts";
+import { NEEDS_ROOT } from "../../support/root.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
+import { bytesOf, dial, Guests, inotifies, openDescriptors, options, send, turns } from "./guests.ts";
 
 const SOCKET = "vm.sock_7";
 

@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { freePorts } from "../../../collector/daemon.ts";
+import { freePorts } from "../../../support/ports.ts";
 import { type Answer, CollectorStub, type StubRequest } from "../../../support/collector-stub.ts";
 
 /** When a span came, and how often. */

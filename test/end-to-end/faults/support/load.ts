@@ -1,7 +1,8 @@
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Guest } from "../../../process/support/sandbox.ts";
-import { plainFrames, spanId } from "../../../process/support/spans.ts";
+import { plainFrames } from "../../../process/support/spans.ts";
+import { spanId } from "../../../support/numbers.ts";
 
 /** How a guest sends. */
 export interface Pace {

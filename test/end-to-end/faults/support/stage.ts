@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Forwarder, startForwarder } from "../../../process/support/forwarder.ts";
-import { type RunOptions, until } from "../../../process/support/process.ts";
+import { type RunOptions } from "../../../process/support/process.ts";
+import { until } from "../../../support/until.ts";
 import { Sandbox } from "../../../process/support/sandbox.ts";
 import { Equation } from "./equation.ts";
 import { FarEnd } from "./far-end.ts";

@@ -1,0 +1,8 @@
+import process from "node:process";
+
+export const IS_ROOT: boolean = process.geteuid?.() === 0;
+
+/** For tests that only root can run. */
+export const NEEDS_ROOT: { readonly skip?: string } = IS_ROOT
+  ? {}
+  : { skip: "needs root, because it tests a process that starts as root" };
