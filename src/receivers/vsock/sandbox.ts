@@ -58,8 +58,8 @@ export class Sandbox {
     this.#onChange = onChange;
   }
 
-  /** Whether no event will tell when {@link update} may have another outcome. */
-  get isToBeWatched(): boolean {
+  /** Whether {@link update} must be called now and then, because no event reports that its outcome may have changed. */
+  get needsPolling(): boolean {
     return this.#isUnwatched || this.#problem !== undefined;
   }
 

@@ -105,7 +105,14 @@ test("nobody waits longer than patience allows, nor after the stop", async () =>
   for (let pid = 100; pid < 200; pid++) proc.add(pid, { arguments: ["sleep", "1"] });
   proc.add(20, { arguments: qemuArguments(7, "foo") });
   let now = 0;
-  const slow = { proc: proc.path, now: () => now += 5 };
+  // Every process takes a turn of the event loop, and longer than the shortest timer can be late by.
+  const slow = {
+    proc: proc.path,
+    now: () => {
+      for (const until = performance.now() + 0.1; performance.now() < until;);
+      return now += 5;
+    },
+  };
   const impatient = new SandboxFinder(() => {}, { ...slow, patienceMs: 0 });
   assert.equal(await impatient.find(7), undefined);
   const stopped = new SandboxFinder(() => {}, slow);
