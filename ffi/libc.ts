@@ -102,11 +102,20 @@ export class Libc {
     return value.subarray(0, length[0]);
   }
 
+  /** The socket's own `struct sockaddr_*`. */
+  getsockname(fd: number): Uint8Array {
+    return this.#address("getsockname", (address, length) => this.#c.getsockname(fd, address, length));
+  }
+
   /** The peer's `struct sockaddr_*`. */
   getpeername(fd: number): Uint8Array {
+    return this.#address("getpeername", (address, length) => this.#c.getpeername(fd, address, length));
+  }
+
+  #address(call: string, ask: (address: Uint8Array, length: Uint8Array) => number): Uint8Array {
     const address = new Uint8Array(SOCKADDR_STORAGE_BYTES);
     const length = new Uint32Array([address.length]);
-    this.#check("getpeername", this.#c.getpeername(fd, address, new Uint8Array(length.buffer)));
+    this.#check(call, ask(address, new Uint8Array(length.buffer)));
     return address.subarray(0, length[0]);
   }
 

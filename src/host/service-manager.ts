@@ -1,4 +1,5 @@
 import process from "node:process";
+import { sendDescriptors } from "../../ffi/descriptor-passing.ts";
 import { errnoName } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { Logger } from "../base/log.ts";
@@ -15,16 +16,29 @@ export interface ServiceManager {
   status(status: string): void;
   /** The stop has begun. The manager is asked for `timeoutMs` more, whatever time it gives a stop on its own. */
   stopping(status: string, timeoutMs: number): void;
+  /**
+   * How many descriptors the manager keeps for this process, past its end; 0: none (`FileDescriptorStoreMax=`). They come
+   * back at the next start; see `inheritDescriptors`.
+   */
+  readonly descriptorPlaces: number;
+  /**
+   * Has the manager keep a duplicate of a descriptor under a name, which {@link isDescriptorName} must hold for. The
+   * descriptor must stay open until {@link removeDescriptor} or {@link flushed}.
+   */
+  storeDescriptor(name: string, descriptor: number): void;
+  /** Has the manager close what it keeps under a name. */
+  removeDescriptor(name: string): void;
+  /** Resolves with true once all is told, or with false where that takes longer than `timeoutMs`. */
+  flushed(timeoutMs: number): Promise<boolean>;
   /** Closes the socket; nothing is told any more. */
   close(): void;
 }
 
-/** socket(2), unix(7), send(2): x86_64 and aarch64 alike. */
+/** socket(2), unix(7), sendmsg(2): x86_64 and aarch64 alike. */
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
 /** Where `sun_path` begins in `struct sockaddr_un`, and how long it is. */
 const SUN_PATH_OFFSET = 2;
 const SUN_PATH_BYTES = 108;
@@ -33,18 +47,30 @@ const SUN_PATH_BYTES = 108;
 const STATUS = "STATUS=";
 
 /** Until a message is tried again that found the manager's queue full, milliseconds. */
-const RETRY_MS = 100;
+const RETRY_MS = 20;
 /** Asked for beyond the drain's own time: what comes after it is quick, milliseconds. */
 const STOP_MARGIN_MS = 5000;
 
 const SILENT: ServiceManager = {
+  descriptorPlaces: 0,
   ready: () => {},
   status: () => {},
   stopping: () => {},
+  storeDescriptor: () => {},
+  removeDescriptor: () => {},
+  flushed: () => Promise.resolve(true),
   close: () => {},
 };
 
-/** The variables by which a service manager says how it is reached. */
+/** A descriptor's name as systemd takes it (`fdname_is_valid`): printable ASCII without a colon, at most 255 bytes. */
+const DESCRIPTOR_NAME = /^[ -9;-~]{1,255}$/;
+
+/** Whether the manager takes a name for a descriptor. */
+export function isDescriptorName(name: string): boolean {
+  return DESCRIPTOR_NAME.test(name);
+}
+
+/** The variables by which a service manager says how it is reached, and what it does for the process. */
 type NotifyVariables = Readonly<Record<string, string | undefined>>;
 
 /**
@@ -80,7 +106,12 @@ export async function connectServiceManager(
     libc.close(socket);
     return cannot(error as Error);
   }
-  return new NotifySocket(libc, socket, log, watchdogMs(environment, pid));
+  return new NotifySocket(libc, socket, log, watchdogMs(environment, pid), descriptorPlaces(environment));
+}
+
+/** `FDSTORE` is set by systemd 254 and later; for earlier ones the unit does so itself. */
+function descriptorPlaces({ FDSTORE: places }: NotifyVariables): number {
+  return places !== undefined && /^\d{1,9}$/.test(places) ? Number(places) : 0;
 }
 
 /** The `struct sockaddr_un` of a path, or of an abstract name, which is written with `@` for its leading zero. */
@@ -105,17 +136,34 @@ function watchdogMs(environment: NotifyVariables, pid: number): number | undefin
   return microseconds > 0 ? microseconds / 1000 / 2 : undefined;
 }
 
+/** One message to the manager. */
+interface Message {
+  readonly text: string;
+  /** The name of the descriptor that it is about. */
+  readonly name?: string;
+  /** What goes with it. */
+  readonly descriptor?: number;
+}
+
 class NotifySocket implements ServiceManager {
+  readonly descriptorPlaces: number;
   readonly #libc: Libc;
   readonly #log: Logger;
   readonly #watchdogMs: number | undefined;
   #socket: number | undefined;
-  /** Messages that found the manager's queue full, oldest first: at most one status besides the two that matter. */
-  #waiting: string[] = [];
+  /** Messages that found the manager's queue full, oldest first: at most one status besides those that matter. */
+  #waiting: Message[] = [];
   #retry: ReturnType<typeof setTimeout> | undefined;
   #watchdog: ReturnType<typeof setInterval> | undefined;
 
-  constructor(libc: Libc, socket: number, log: Logger, watchdogMs: number | undefined) {
+  constructor(
+    libc: Libc,
+    socket: number,
+    log: Logger,
+    watchdogMs: number | undefined,
+    descriptorPlaces: number,
+  ) {
+    this.descriptorPlaces = descriptorPlaces;
     this.#libc = libc;
     this.#socket = socket;
     this.#log = log;
@@ -131,13 +179,33 @@ class NotifySocket implements ServiceManager {
 
   status(status: string): void {
     // One that still waits is out of date.
-    this.#waiting = this.#waiting.filter((message) => !message.startsWith(STATUS));
+    this.#waiting = this.#waiting.filter(({ text }) => !text.startsWith(STATUS));
     this.#tell([statusLine(status)]);
   }
 
   stopping(status: string, timeoutMs: number): void {
     const microseconds = Math.ceil((timeoutMs + STOP_MARGIN_MS) * 1000);
     this.#tell(["STOPPING=1", statusLine(status), `EXTEND_TIMEOUT_USEC=${microseconds}`]);
+  }
+
+  storeDescriptor(name: string, descriptor: number): void {
+    // FDPOLL=0: what a guest wrote before it left is still to be read, so the manager must not close it for that.
+    this.#tell(["FDSTORE=1", `FDNAME=${name}`, "FDPOLL=0"], { name, descriptor });
+  }
+
+  removeDescriptor(name: string): void {
+    const waiting = this.#waiting.length;
+    this.#waiting = this.#waiting.filter((message) => message.name !== name);
+    // What the manager was never told of needs no removal, and its descriptor may be another file's by now.
+    if (this.#waiting.length === waiting) this.#tell(["FDSTOREREMOVE=1", `FDNAME=${name}`], { name });
+  }
+
+  async flushed(timeoutMs: number): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
+    while (this.#waiting.length > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+    return this.#waiting.length === 0;
   }
 
   close(): void {
@@ -153,9 +221,9 @@ class NotifySocket implements ServiceManager {
     if (this.#waiting.length === 0) this.#tell(["WATCHDOG=1"]);
   }
 
-  #tell(assignments: readonly string[]): void {
+  #tell(assignments: readonly string[], about: Omit<Message, "text"> = {}): void {
     if (this.#socket === undefined) return;
-    this.#waiting.push(assignments.join("\n"));
+    this.#waiting.push({ text: assignments.join("\n"), ...about });
     if (this.#retry === undefined) this.#flush(this.#socket);
   }
 
@@ -164,7 +232,7 @@ class NotifySocket implements ServiceManager {
     this.#retry = undefined;
     for (let message; (message = this.#waiting[0]) !== undefined; this.#waiting.shift()) {
       try {
-        this.#libc.send(socket, new TextEncoder().encode(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+        this.#send(socket, message);
       } catch (error) {
         if (errnoName(error) === "EAGAIN") {
           this.#retry = setTimeout(() => this.#flush(socket), RETRY_MS);
@@ -176,6 +244,11 @@ class NotifySocket implements ServiceManager {
         return;
       }
     }
+  }
+
+  #send(socket: number, { text, descriptor }: Message): void {
+    const descriptors = descriptor === undefined ? [] : [descriptor];
+    sendDescriptors(this.#libc, socket, new TextEncoder().encode(text), descriptors, MSG_DONTWAIT);
   }
 }
 

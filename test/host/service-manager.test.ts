@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { unlinkSync } from "node:fs";
+import { statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { loadLibc } from "../../ffi/libc.ts";
 import { describeError } from "../../src/base/log.ts";
-import { connectServiceManager } from "../../src/host/service-manager.ts";
+import { connectServiceManager, isDescriptorName } from "../../src/host/service-manager.ts";
 import { openDescriptors } from "../receivers/vsock/guests.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { NotifyReceiver } from "./support/notify-receiver.ts";
@@ -15,6 +16,7 @@ function messages({ records }: RecordingLogger): string[] {
   return records.map(({ message, fields }) => `${message} (${describeError(fields?.["error"])})`);
 }
 
+const libc = await loadLibc();
 const quiet = new RecordingLogger();
 
 /** An abstract name that no one else has. */
@@ -150,7 +152,7 @@ test("a manager that goes away is logged once and then left alone", async () => 
   manager.status("again");
   manager.stopping("stopping", 1000);
   assert.deepEqual(messages(log), [
-    "service manager cannot be reached any more (send: ECONNREFUSED)",
+    "service manager cannot be reached any more (sendmsg: ECONNREFUSED)",
   ]);
 });
 
@@ -186,4 +188,63 @@ test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves 
     ]);
   }
   assert.equal(openDescriptors(), before);
+});
+
+test("descriptors are stored and removed under their names", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name, FDSTORE: "512" }, quiet);
+  assert.equal(manager.descriptorPlaces, 512);
+  const file = libc.memfdCreate("x", 0);
+  manager.storeDescriptor("guest|1", file);
+  manager.removeDescriptor("guest|0");
+  const messages = receiver.messages();
+  assert.deepEqual(messages.map(({ bytes }) => new TextDecoder().decode(bytes)), [
+    "FDSTORE=1\nFDNAME=guest|1\nFDPOLL=0",
+    "FDSTOREREMOVE=1\nFDNAME=guest|0",
+  ]);
+  const [stored = assert.fail("no descriptor"), ...others] = messages.flatMap(({ descriptors }) => descriptors);
+  assert.deepEqual(others, []);
+  assert.equal(statSync(`/proc/self/fd/${stored}`).ino, statSync(`/proc/self/fd/${file}`).ino);
+  assert.equal(await manager.flushed(0), true);
+  for (const fd of [stored, file]) libc.close(fd);
+  manager.close();
+  receiver.close();
+});
+
+test("a descriptor that is gone before the manager took it is never sent, nor its removal", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  const manager = await connectServiceManager({ NOTIFY_SOCKET: name, FDSTORE: "1" }, quiet);
+  const [early, late] = [libc.memfdCreate("early", 0), libc.memfdCreate("late", 0)];
+  const filled = receiver.fill(socketAddress(name));
+  manager.storeDescriptor("early", early);
+  manager.storeDescriptor("late", late);
+  manager.removeDescriptor("early");
+  libc.close(early);
+  assert.equal(await manager.flushed(30), false);
+  assert.equal(receiver.read().length, filled);
+  const messages = await readUntil(receiver, (all) => all.length > 0);
+  assert.deepEqual(messages, ["FDSTORE=1\nFDNAME=late\nFDPOLL=0"]);
+  assert.equal(await manager.flushed(1000), true);
+  libc.close(late);
+  manager.close();
+  receiver.close();
+});
+
+test("a manager that keeps nothing says so by not saying how much", async () => {
+  const name = abstractName();
+  const receiver = new NotifyReceiver(name);
+  for (const places of [undefined, "", "many", "-1", "0"]) {
+    const environment = { NOTIFY_SOCKET: name, ...(places !== undefined && { FDSTORE: places }) };
+    const manager = await connectServiceManager(environment, quiet);
+    assert.equal(manager.descriptorPlaces, 0);
+    manager.close();
+  }
+  receiver.close();
+});
+
+test("descriptors' names are what systemd takes", () => {
+  for (const name of ["a", "guest|k3.1|v|3|1026", "l/run/vc", "x".repeat(255)]) assert.ok(isDescriptorName(name), name);
+  for (const name of ["", "a:b", "a\nb", "é", "x".repeat(256), "\x7f"]) assert.ok(!isDescriptorName(name), name);
 });

@@ -21,6 +21,9 @@ type BunListen = (
   options: ({ unix: string } | { fd: number }) & { socket: Bun.SocketHandler<BunStream> },
 ) => BunListener;
 const bunListen = Bun.listen as unknown as BunListen;
+/** Likewise a connected one. */
+type BunConnect = (options: { fd: number; socket: Bun.SocketHandler<BunStream> }) => Promise<BunSocket>;
+const bunConnect = Bun.connect as unknown as BunConnect;
 
 /**
  * A connection. `Bun.listen` and not `node:net`: a paused socket then leaves everything in the kernel, where
@@ -34,6 +37,10 @@ class BunStream implements Stream {
 
   constructor(socket: BunSocket) {
     this.#socket = socket;
+  }
+
+  get descriptor(): number {
+    return this.#socket.fd;
   }
 
   pause(): void {
@@ -61,11 +68,40 @@ class BunStream implements Stream {
   }
 }
 
+/** Who has connected, where the kernel tells by an address. */
+type PeerOf = (socket: BunSocket) => VsockAddress | undefined;
+
+/** What Bun calls for connections. */
+function socketEvents(handlers: StreamHandlers, peerOf: PeerOf): Bun.SocketHandler<BunStream> {
+  return {
+    open: (opened) => {
+      const socket = opened as BunSocket;
+      const peer = peerOf(socket);
+      const stream = new BunStream(socket);
+      socket.data = stream;
+      stream.receiver = handlers.accept(stream, peer);
+    },
+    data: (socket, chunk) => {
+      socket.data.data(chunk);
+      // Bun makes an array for each read, of up to 512 KiB, and it was the receiver's only so long.
+      freeBytes(chunk);
+    },
+    close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
+    // Bun brings exceptions of the handlers here: one guest's failure ends that guest alone.
+    error: (socket, error) => {
+      const stream = socket.data as BunStream | undefined;
+      if (stream?.receiver === undefined) handlers.problem("a connection could not be accepted", error);
+      else stream.error ??= error;
+      socket.terminate();
+    },
+  };
+}
+
 /** A listening socket that Bun accepts from. */
 class BunStreamServer implements StreamServer {
   readonly #handlers: StreamHandlers;
   readonly #libc: () => Libc;
-  readonly #peer: (socket: BunSocket) => VsockAddress | undefined;
+  readonly #events: Bun.SocketHandler<BunStream>;
   /** Absent while paused. */
   #listener: BunListener | undefined;
   /**
@@ -79,12 +115,12 @@ class BunStreamServer implements StreamServer {
   constructor(
     handlers: StreamHandlers,
     libc: () => Libc,
-    peer: (socket: BunSocket) => VsockAddress | undefined,
+    peerOf: PeerOf,
     from: { unix: string } | { bound: number },
   ) {
     this.#handlers = handlers;
     this.#libc = libc;
-    this.#peer = peer;
+    this.#events = socketEvents(handlers, peerOf);
     if ("unix" in from) this.#listener = bunListen({ unix: from.unix, socket: this.#events });
     else this.#held = from.bound;
     try {
@@ -95,35 +131,6 @@ class BunStreamServer implements StreamServer {
       this.#closeHeld();
       throw error;
     }
-  }
-
-  readonly #events: Bun.SocketHandler<BunStream> = {
-    open: (socket) => this.#open(socket as BunSocket),
-    data: (socket, chunk) => {
-      socket.data.data(chunk);
-      // Bun makes an array for each read, of up to 512 KiB, and it was the receiver's only so long.
-      freeBytes(chunk);
-    },
-    close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
-    error: (socket, error) => this.#failed(socket as BunSocket, error),
-  };
-
-  #open(socket: BunSocket): void {
-    const peer = this.#peer(socket);
-    const stream = new BunStream(socket);
-    socket.data = stream;
-    stream.receiver = this.#handlers.accept(stream, peer);
-  }
-
-  /** Bun brings exceptions of the handlers here: one guest's failure ends that guest alone. */
-  #failed(socket: BunSocket, error: Error): void {
-    const stream = socket.data as BunStream | undefined;
-    if (stream?.receiver === undefined) {
-      this.#handlers.problem("a connection could not be accepted", error);
-    } else {
-      stream.error ??= error;
-    }
-    socket.terminate();
   }
 
   /** Gives the held descriptor to a listener of Bun's; on failure it is held as before. */
@@ -141,6 +148,10 @@ class BunStreamServer implements StreamServer {
   #closeHeld(): void {
     if (this.#held !== undefined) this.#libc().close(this.#held);
     this.#held = undefined;
+  }
+
+  get descriptor(): number | undefined {
+    return this.#listener?.fd ?? this.#held;
   }
 
   pause(): void {
@@ -182,9 +193,12 @@ class BunStreamServer implements StreamServer {
 /** libc, opened when it is first needed. */
 const libc = () => openLibc(foreignFunctions);
 
+const noPeer: PeerOf = () => undefined;
+const vsockPeer: PeerOf = (socket) => readVsockSockaddr(libc().getpeername(socket.fd));
+
 /** Bun's side of {@link StreamServers}. */
 export const streamServers: StreamServers = {
-  unix: (path, handlers) => new BunStreamServer(handlers, libc, () => undefined, { unix: path }),
+  unix: (path, handlers) => new BunStreamServer(handlers, libc, noPeer, { unix: path }),
   async vsock(address, handlers) {
     const bound = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     try {
@@ -194,7 +208,34 @@ export const streamServers: StreamServers = {
       libc().close(bound);
       throw error;
     }
-    const peer = (socket: BunSocket) => readVsockSockaddr(libc().getpeername(socket.fd));
-    return new BunStreamServer(handlers, libc, peer, { bound });
+    return new BunStreamServer(handlers, libc, vsockPeer, { bound });
+  },
+  adoption: {
+    listener: (bound, handlers) => new BunStreamServer(handlers, libc, peerOfSocket(bound), { bound }),
+    async connection(fd, handlers) {
+      const events = socketEvents(handlers, peerOfSocket(fd));
+      let isOpen = false;
+      const open: typeof events.open = (socket) => {
+        isOpen = true;
+        return events.open?.(socket);
+      };
+      try {
+        await bunConnect({ fd, socket: { ...events, open } });
+      } catch (error) {
+        if (!isOpen) libc().close(fd);
+        throw error;
+      }
+    },
   },
 };
+
+/** How the peers of a socket are known that another process has opened. Closes what is not a socket, and throws. */
+function peerOfSocket(fd: number): PeerOf {
+  try {
+    const family = new DataView(libc().getsockname(fd).slice().buffer).getUint16(0, true);
+    return family === AF_VSOCK ? vsockPeer : noPeer;
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
+}

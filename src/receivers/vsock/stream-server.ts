@@ -7,6 +7,8 @@ export interface Stream {
   pause(): void;
   resume(): void;
   destroy(): void;
+  /** The connection's descriptor, as long as it is open; absent under a runtime that does not tell. */
+  readonly descriptor?: number | undefined;
 }
 
 /** What a stream server calls. */
@@ -19,6 +21,8 @@ export interface StreamHandlers {
 
 /** A listening socket that accepts connections, and can leave them waiting in the kernel's backlog. */
 export interface StreamServer {
+  /** The listening socket's descriptor at the moment; absent under a runtime that does not tell. */
+  readonly descriptor?: number | undefined;
   /** Accepts no more; who connects waits in the backlog. Reading goes on. */
   pause(): void;
   /** Accepts again. False where that failed (said through `problem`); it may be tried again. */
@@ -33,6 +37,16 @@ export interface StreamServers {
   unix(path: string, handlers: StreamHandlers): StreamServer;
   /** Binds and listens at an AF_VSOCK address. */
   vsock(address: VsockAddress, handlers: StreamHandlers): Promise<StreamServer>;
+  /** Goes on with descriptors that another process has opened; absent under a runtime that cannot (Deno). */
+  readonly adoption?: Adoption;
+}
+
+/** Goes on with what another process has opened. The descriptors are the callee's from then on, also if it throws. */
+export interface Adoption {
+  /** Accepts from a listening socket. */
+  listener(descriptor: number, handlers: StreamHandlers): StreamServer;
+  /** Reads from a connection. `accept` is called for it before this resolves, unless this rejects. */
+  connection(descriptor: number, handlers: StreamHandlers): Promise<void>;
 }
 
 let loaded: StreamServers | undefined;

@@ -1,16 +1,11 @@
+import { type DescriptorMessage, receiveDescriptors } from "../../../ffi/descriptor-passing.ts";
 import { errnoName, LibcError } from "../../../ffi/errors.ts";
 import { loadLibc } from "../../../ffi/libc.ts";
-import { openCLibrary } from "../../../ffi/open-library.ts";
-import { loadForeignFunctions } from "../../../ffi/library.ts";
 
 /** socket(2), recv(2) */
 const AF_UNIX = 1, SOCK_DGRAM = 2, SOCK_CLOEXEC = 0o2000000, MSG_DONTWAIT = 0x40;
 
 const libc = await loadLibc();
-const extra = openCLibrary(await loadForeignFunctions(), {
-  recv: { parameters: ["i32", "buffer", "u64", "i32"], result: "i64" },
-});
-
 /** A service manager's end of `NOTIFY_SOCKET`. */
 export class NotifyReceiver {
   readonly #socket: number;
@@ -27,12 +22,19 @@ export class NotifyReceiver {
 
   /** What has come so far and was not read yet. */
   read(): string[] {
-    const messages: string[] = [];
-    const buffer = new Uint8Array(4096);
+    return this.messages().map(({ bytes }) => new TextDecoder().decode(bytes));
+  }
+
+  /** The same with the descriptors that came with it, which are the caller's. */
+  messages(): DescriptorMessage[] {
+    const messages: DescriptorMessage[] = [];
     for (;;) {
-      const length = Number(extra.recv(this.#socket, buffer, BigInt(buffer.length), MSG_DONTWAIT));
-      if (length < 0) return messages;
-      messages.push(new TextDecoder().decode(buffer.subarray(0, length)));
+      try {
+        messages.push(receiveDescriptors(libc, this.#socket, 4096, 8, MSG_DONTWAIT));
+      } catch (error) {
+        if (errnoName(error) === "EAGAIN") return messages;
+        throw error;
+      }
     }
   }
 
