@@ -1,3 +1,4 @@
+import { ENCODINGS } from "./decode/payload-decoder.ts";
 import { DeadLetterFile } from "./exporters/dead-letter.ts";
 import { deadLetterLine } from "./exporters/dead-letter-line.ts";
 import { Delivery } from "./queue/delivery.ts";
@@ -18,7 +19,7 @@ import { Receiver } from "./receivers/vsock/receiver.ts";
 import { RootLinks } from "./processors/root-links.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
 import type { Settings } from "./pipeline/settings.ts";
-import { type Capacities, figures } from "./telemetry/metrics-families.ts";
+import { figures } from "./telemetry/metrics-families.ts";
 import type { MetricsServer } from "./telemetry/metrics-server.ts";
 import { openPrivileges, type Privileges } from "./host/privileges.ts";
 
@@ -84,6 +85,9 @@ async function start(
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
+  // Their series are there from the start, although they are opened later.
+  metrics.receiver("vsock", ENCODINGS);
+  metrics.destination(settings.dumpOnly ? "dump" : "collector");
   const trace = await prepareSelfTrace(settings, log);
   undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(settings.user, await neededLater(settings.listen));
@@ -148,7 +152,7 @@ interface Parts {
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log } = parts;
-  const logFigures = (): void => log.info("figures", figures(metrics, capacities(settings)));
+  const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
 
   async function stop(): Promise<number> {
     setNotReady("stopping");
@@ -209,7 +213,7 @@ async function prepareDelivery(
 ): Promise<() => SpanSink> {
   const { queue, otlp, batch, traceName, resourceAttributes } = settings;
   const exporter = await createExporter(otlp, log.of("otlp"), {
-    onRetry: () => metrics.exportRetries++,
+    onRetry: () => metrics.destination("collector").exportRetries++,
   });
   undo.push(() => exporter.close());
   const deadLetterFile = queue.deadLetterFile === undefined ? undefined : DeadLetterFile.open(queue.deadLetterFile);
@@ -265,18 +269,10 @@ async function startMetrics(
   const { startMetricsServer } = await import("./telemetry/metrics-server.ts");
   const server = await startMetricsServer(settings.metrics, {
     metrics,
-    capacities: capacities(settings),
+    capacities: { guests: settings.limits.maxGuests },
     notReady,
     log: log.of("metrics"),
   });
   log.info("serving metrics", { address: server.address });
   return server;
-}
-
-function capacities({ queue, limits }: Settings): Capacities {
-  return {
-    queueBytes: queue.maxBytes,
-    ...(queue.spool && { spoolBytes: queue.spool.maxBytes }),
-    guests: limits.maxGuests,
-  };
 }

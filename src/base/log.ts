@@ -193,6 +193,8 @@ export interface RateLimit {
 
 /** A logger that says the same only so often. */
 export interface RateLimitedLogger extends Logger {
+  /** A logger whose records are limited together under this key, instead of the one that their fields give. */
+  keyed(key: string): Logger;
   /** Writes what was held back, at the end. */
   flush(): void;
 }
@@ -216,9 +218,10 @@ export function rateLimited(logger: Logger, limit: RateLimit = {}): RateLimitedL
     states.delete(key);
     if (state !== undefined && state.suppressed > 0) state.last();
   }
-  function wrap(inner: Logger, subsystem: string): RateLimitedLogger {
+  function wrap(inner: Logger, subsystem: string, ownKey?: string): RateLimitedLogger {
     function log(level: LogLevel, message: string, fields: LogFields = {}): void {
-      const wanted = `${subsystem}\n${level}\n${keyOf(message, fields)}`;
+      const same = ownKey === undefined ? keyOf(message, fields) : `${message}\n${ownKey}`;
+      const wanted = `${subsystem}\n${level}\n${same}`;
       const key = states.has(wanted) || states.size < MOST_KEYS ? wanted : "";
       let state = states.get(key);
       if (state === undefined) {
@@ -240,7 +243,8 @@ export function rateLimited(logger: Logger, limit: RateLimit = {}): RateLimitedL
       info: (message, fields) => log("info", message, fields),
       warn: (message, fields) => log("warn", message, fields),
       error: (message, fields) => log("error", message, fields),
-      of: (other) => wrap(inner.of(other), other),
+      of: (other) => wrap(inner.of(other), other, ownKey),
+      keyed: (key) => wrap(inner, subsystem, key),
       flush: () => [...states.keys()].forEach(end),
     };
   }

@@ -5,7 +5,8 @@ import { decodeOtlp } from "./otlp/decoder.ts";
 import { WireError } from "./wire-error.ts";
 
 /** What a payload may be written in. */
-export type Encoding = "bincode" | "json" | "otlp";
+export const ENCODINGS = ["bincode", "json", "otlp"] as const;
+export type Encoding = (typeof ENCODINGS)[number];
 
 /** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
 const OTLP_FIRST_BYTE = 0x0a;

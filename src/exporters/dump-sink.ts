@@ -1,8 +1,11 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { type SpanRecord, spanToRecord } from "../otlp/json-record.ts";
-import { type HostAttributes, hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
-import type { Metrics } from "../pipeline/metrics.ts";
-import type { GuestSink, SpanSink } from "../pipeline/sink.ts";
+import type { ResourceOverlay } from "../otlp/resource.ts";
+import type { DestinationMetrics, Metrics } from "../pipeline/metrics.ts";
+import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
+import type { Source } from "../pipeline/source.ts";
+import { type HostResource, overlayFor } from "../pipeline/source-overlay.ts";
+import { Subscribers } from "../pipeline/subscribers.ts";
 
 /** Where the dump's text goes. */
 export interface DumpWriter {
@@ -13,13 +16,10 @@ export interface DumpWriter {
 }
 
 /** What the dump needs of the process around it. */
-export interface DumpOptions {
+export interface DumpOptions extends HostResource {
   /** Makes the record of one span, its newline included. */
   readonly format: (record: SpanRecord) => string;
   readonly output: DumpWriter;
-  readonly traceName: string;
-  /** What the host adds to each resource beside the guest's identity. */
-  readonly resourceAttributes: ReadonlyMap<string, string>;
   readonly metrics: Metrics;
 }
 
@@ -28,8 +28,9 @@ export interface DumpOptions {
  * guests are not read.
  */
 export class DumpSink implements SpanSink {
-  onChange: () => void = () => {};
   readonly #options: DumpOptions;
+  readonly #metrics: DestinationMetrics;
+  readonly #subscribers = new Subscribers<[account?: string]>();
   /** Spans whose text the reader may not have yet. */
   #held = 0;
   #full = false;
@@ -37,20 +38,29 @@ export class DumpSink implements SpanSink {
 
   constructor(options: DumpOptions) {
     this.#options = options;
+    this.#metrics = options.metrics.destination("dump");
     options.output.onTaken = () => this.#taken();
   }
 
-  get full(): boolean {
-    return this.#full;
-  }
-  get paused(): boolean {
+  /** All sources wait together: the text is written in the order in which spans come, so nobody has a part of its own. */
+  isPaused(_account: string): boolean {
     return this.#full;
   }
 
-  open(identity: HostAttributes): GuestSink {
-    const { traceName, resourceAttributes } = this.#options;
-    const overlay = new ResourceOverlay(hostAttributes(traceName, resourceAttributes, identity));
-    return { accept: (spans) => this.#show(spans, overlay), close: () => {} };
+  /** What is shown is held by the output, which bounds it, so nothing has to be dropped for what is read on. */
+  readOn(): void {}
+
+  subscribe(onChange: (account?: string) => void): () => void {
+    return this.#subscribers.add(onChange);
+  }
+
+  open(source: Source): SourceSink {
+    const overlay = overlayFor(source, this.#options);
+    return {
+      accept: (spans) => this.#show(spans, overlay),
+      settled: () => Promise.resolve(),
+      close: () => {},
+    };
   }
 
   async drain(timeoutMs: number): Promise<number> {
@@ -69,13 +79,13 @@ export class DumpSink implements SpanSink {
   abort(): Promise<number> {
     const lost = this.#held;
     this.#release();
-    if (lost > 0) this.#options.metrics.drop("shutdown", lost);
+    if (lost > 0) this.#metrics.drop("shutdown", lost);
     this.#finished();
     return Promise.resolve(lost);
   }
 
   #show(spans: EncodedSpans, overlay: ResourceOverlay): void {
-    const { format, output, metrics } = this.#options;
+    const { format, output } = this.#options;
     const { buffer } = spans.writer;
     let text = "";
     for (let i = 0; i < spans.count; i++) {
@@ -88,27 +98,27 @@ export class DumpSink implements SpanSink {
       text += format(record);
     }
     this.#held += spans.count;
-    metrics.heldQueued += spans.count;
+    this.#metrics.heldQueued += spans.count;
     output.write(text);
     this.#setFull(this.#held > 0);
   }
 
   #taken(): void {
-    this.#options.metrics.forwarded += this.#held;
+    this.#metrics.forwarded += this.#held;
     this.#release();
     this.#setFull(false);
     this.#finished();
   }
 
   #release(): void {
-    this.#options.metrics.heldQueued -= this.#held;
+    this.#metrics.heldQueued -= this.#held;
     this.#held = 0;
   }
 
   #setFull(full: boolean): void {
     if (full === this.#full) return;
     this.#full = full;
-    if (full) this.#options.metrics.backpressurePauses++;
-    this.onChange();
+    if (full) this.#metrics.backpressurePauses++;
+    this.#subscribers.notify();
   }
 }

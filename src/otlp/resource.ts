@@ -13,41 +13,27 @@ import {
 /** Attributes by key: a string becomes a `stringValue`, a number (a safe integer) an `intValue`. */
 export type HostAttributes = ReadonlyMap<string, string | number>;
 
-/** The resource attribute that names a service (OpenTelemetry semantic conventions). */
-const SERVICE_NAME = "service.name";
+/** What the host has to say about the resources of one source. No key is in both maps. */
+export interface OverlayRules {
+  /** Attributes that every resource gets, in place of whatever the source says under the same keys. */
+  readonly forced: HostAttributes;
+  /** Attributes that a resource gets where it has none under the same key. */
+  readonly completing?: HostAttributes;
+  /**
+   * Attributes whose keys begin with this are taken from the source, even where the host has nothing to say under the same
+   * key: beside the host's word about a source, the rest must not be the source's own.
+   */
+  readonly reservedPrefix?: string;
+}
 
 /**
- * The keys that say who a guest is. They are taken from a guest's resource even where the host sets only one of
- * them: beside the host's word for a guest, the other must not be the guest's own.
- */
-const IDENTITY_KEYS = ["kata.vsock.cid", "kata.sandbox.id"] as const;
-
-/**
- * Guests' attributes are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real resources
+ * Attributes of a source are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real resources
  * have a dozen, and sorting takes more than linear time.
  */
 const SORTED_ATTRIBUTES = 128;
 
 const UTF8 = new TextEncoder();
-
-/**
- * All that the host says of a guest's resource, in the order it is written: `service.name`, the attributes from
- * `OTEL_RESOURCE_ATTRIBUTES`, the guest's identity. Where two have one key the later wins, except that the trace name
- * is always `service.name`.
- */
-export function hostAttributes(
-  traceName: string,
-  resourceAttributes: ReadonlyMap<string, string>,
-  identity: HostAttributes,
-): Map<string, string | number> {
-  const all = new Map<string, string | number>([[SERVICE_NAME, traceName]]);
-  for (const [key, value] of resourceAttributes) if (key !== SERVICE_NAME) all.set(key, value);
-  for (const [key, value] of identity) {
-    all.delete(key);
-    all.set(key, value);
-  }
-  return all;
-}
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** Used by one call at a time, and each cleared by the next. */
 const SCRATCH = {
@@ -57,43 +43,59 @@ const SCRATCH = {
   otherOfHeader: new ProtobufWriter(),
 };
 
-/** Where a guest's attribute lies: its whole `attributes` field, and its key. */
-interface GuestAttribute {
+/** Where an attribute of the source lies: its whole `attributes` field, and its key. */
+interface SourceAttribute {
   readonly start: number;
   readonly end: number;
   readonly keyStart: number;
   readonly keyEnd: number;
 }
 
+/** A key that the host has something to say under. */
+interface HostKey {
+  readonly key: Uint8Array;
+  /** The whole `attributes` field to write where the source has none under this key; absent where the host's is forced. */
+  readonly completing: Uint8Array | undefined;
+  /** Whether the resource at hand has it. */
+  isThere: boolean;
+}
+
 /**
- * Lays the host's attributes over guests' resources: the host's word replaces the guest's for the same key.
+ * Lays the host's attributes over the resources of one source: see {@link OverlayRules}.
  *
- * The outcome is canonical, so that one resource has one encoding: the guest's attributes sorted by their keys' bytes,
- * then the host's in their own order, then the resource's other fields, then those of `ResourceSpans`.
+ * The outcome is canonical, so that one resource has one encoding: the source's attributes sorted by their keys' bytes,
+ * then the host's in their own order, completing ones first, then the resource's other fields, then those of
+ * `ResourceSpans`.
  */
 export class ResourceOverlay {
-  readonly #hostKeys: readonly Uint8Array[];
-  readonly #hostFields: Uint8Array;
+  readonly #hostKeys: readonly HostKey[];
+  /** The `attributes` fields that each resource gets. */
+  readonly #forcedFields: Uint8Array;
+  readonly #reservedPrefix: Uint8Array;
   /** Where {@link #readKey} found a key. */
   #keyStart = 0;
   #keyEnd = 0;
 
-  /** @param host what the host says, as {@link hostAttributes} makes it. */
-  constructor(host: HostAttributes) {
-    this.#hostKeys = [...new Set([...host.keys(), ...IDENTITY_KEYS])].map((key) => UTF8.encode(key));
-    this.#hostFields = encodeAttributes(host);
+  constructor({ forced, completing = new Map(), reservedPrefix }: OverlayRules) {
+    this.#hostKeys = [
+      ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
+      ...[...forced.keys()].map((key) => hostKey(key)),
+    ];
+    this.#forcedFields = encodeAttributes(forced);
+    this.#reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
   }
 
   /**
-   * @param header the fields of `ResourceSpans` but for `scope_spans`, as the guest wrote them; empty for none.
+   * @param header the fields of `ResourceSpans` but for `scope_spans`, as the source wrote them; empty for none.
    * @returns the same with the host's attributes, in an array of its own. Fields that are no attributes are kept.
    * Throws `ProtobufError` on bytes that are no such fields.
    */
   apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
     // One by one while they are few enough to be sorted; all of them are in `written`, as they came.
-    const attributes: GuestAttribute[] = [];
+    const attributes: SourceAttribute[] = [];
     const { written, otherOfResource, otherOfHeader } = SCRATCH;
     for (const writer of Object.values(SCRATCH)) writer.clear();
+    for (const hostKey of this.#hostKeys) hostKey.isThere = false;
     const fields = new ProtobufReader(header);
     const resource = new ProtobufReader(header);
     const keyValue = new ProtobufReader(header);
@@ -111,7 +113,8 @@ export class ResourceOverlay {
           continue;
         }
         keyValue.reset(resource.start, resource.end);
-        if (this.#readKey(keyValue)) continue;
+        this.#readKey(keyValue);
+        if (this.#isOverruled(header)) continue;
         append(written, header, start, end);
         if (attributes.length > SORTED_ATTRIBUTES) continue;
         attributes.push({ start, end, keyStart: this.#keyStart, keyEnd: this.#keyEnd });
@@ -122,7 +125,10 @@ export class ResourceOverlay {
       attributes.sort((a, b) => compareKeys(header, a, b));
       for (const { start, end } of attributes) append(written, header, start, end);
     }
-    written.bytes(this.#hostFields);
+    for (const { completing, isThere } of this.#hostKeys) {
+      if (completing !== undefined && !isThere) written.bytes(completing);
+    }
+    written.bytes(this.#forcedFields);
     append(written, otherOfResource.buffer, 0, otherOfResource.position);
 
     const length = written.position;
@@ -133,28 +139,38 @@ export class ResourceOverlay {
     return outcome;
   }
 
-  /** Reads the key of a `KeyValue`; true if it is one of the host's. Given more than once the last counts, as decoders have it. */
-  #readKey(keyValue: ProtobufReader): boolean {
+  /** Reads the key of a `KeyValue`. Given more than once the last counts, as decoders have it. */
+  #readKey(keyValue: ProtobufReader): void {
     this.#keyStart = this.#keyEnd = 0;
     while (keyValue.next()) {
       if (keyValue.tag !== KEY_VALUE_KEY) continue;
       this.#keyStart = keyValue.start;
       this.#keyEnd = keyValue.end;
     }
-    return this.#isHostKey(keyValue.buffer);
   }
 
-  #isHostKey(buffer: Uint8Array): boolean {
+  /** Whether the attribute whose key was read last is not the source's to say; notes where it is one that need not be added. */
+  #isOverruled(buffer: Uint8Array): boolean {
     const start = this.#keyStart;
     const length = this.#keyEnd - start;
-    for (const key of this.#hostKeys) {
-      if (key.length !== length) continue;
-      let i = 0;
-      while (i < length && key[i] === buffer[start + i]) i++;
-      if (i === length) return true;
+    const prefix = this.#reservedPrefix;
+    if (prefix.length > 0 && prefix.length <= length && isAt(prefix, buffer, start)) return true;
+    for (const hostKey of this.#hostKeys) {
+      if (hostKey.key.length !== length || !isAt(hostKey.key, buffer, start)) continue;
+      hostKey.isThere = true;
+      return hostKey.completing === undefined;
     }
     return false;
   }
+}
+
+function hostKey(key: string, completing?: Uint8Array): HostKey {
+  return { key: UTF8.encode(key), completing, isThere: false };
+}
+
+function isAt(bytes: Uint8Array, buffer: Uint8Array, start: number): boolean {
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== buffer[start + i]) return false;
+  return true;
 }
 
 /** Appends `buffer[start … end)`, without a view of it: there may be a million of them. */
@@ -164,7 +180,7 @@ function append(writer: ProtobufWriter, buffer: Uint8Array, start: number, end: 
   writer.position += end - start;
 }
 
-function compareKeys(buffer: Uint8Array, a: GuestAttribute, b: GuestAttribute): number {
+function compareKeys(buffer: Uint8Array, a: SourceAttribute, b: SourceAttribute): number {
   const lengthA = a.keyEnd - a.keyStart;
   const lengthB = b.keyEnd - b.keyStart;
   const common = Math.min(lengthA, lengthB);

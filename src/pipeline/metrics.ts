@@ -3,12 +3,13 @@ import type { InvalidReason } from "../decode/wire-error.ts";
 /**
  * Why a span that was read is not delivered.
  *
- * - `queue-full`: the oldest made room for the newest (`--when-full drop-oldest`);
+ * - `queue-full`: the oldest made room for the newest (`--when-full drop-oldest`, or a source that is never paused);
+ * - `paused-too-long`: the oldest made room for the newest of the same guest, which could not be paused any longer;
  * - `rejected`: the collector refused it for good;
  * - `shutdown`: still waiting when the process ended, and no spool to stay in;
  * - `spool-corrupt`: what the spool gave back is not what was put in.
  */
-export type DropReason = "queue-full" | "rejected" | "shutdown" | "spool-corrupt";
+export type DropReason = "queue-full" | "paused-too-long" | "rejected" | "shutdown" | "spool-corrupt";
 
 /** Why a guest was disconnected, or not taken in. */
 export type DisconnectReason =
@@ -63,42 +64,52 @@ export class Histogram {
   }
 }
 
-/**
- * The process's counters: plain numbers, so that counting costs nothing on the span path.
- *
- * At each moment received = forwarded + dropped + invalid + held, where an invalid payload counts as one received.
- * Each of the five is counted where it happens and none is worked out from the others, so the equation can fail, and
- * a test can find out: `received` where a guest is read, just before its spans are handed to delivery, `invalid` there
- * too, the rest by delivery.
- */
-export class Metrics {
-  /** Spans read from guests, payloads that were none, and `recovered`. */
+/** What one receiver has taken in: plain numbers, so that counting costs nothing on the span path. */
+export class ReceiverMetrics {
+  /** The value of the label `receiver`. */
+  readonly name: string;
+  /** The encodings that its payloads may have, which are the values of the label `encoding`. */
+  readonly encodings: readonly string[];
+  /** Spans that came in, and payloads that were none. */
   received = 0;
-  /** Of those received, how many an earlier process had received and left in the spool. */
-  recovered = 0;
-  /** Spans that the collector (or the dump) has taken. */
-  forwarded = 0;
-  readonly dropped: { [reason in DropReason]?: number } = {};
-  readonly invalid: { [reason in InvalidReason]?: number } = {};
-  /** Spans in the batch that is still open. */
-  heldOpen = 0;
-  /** Spans in closed batches, in memory, in the spool or on their way. */
-  heldQueued = 0;
-
   receivedBytes = 0;
-  /** Bytes of the requests that the collector has taken. */
-  exportedBytes = 0;
-  guestsConnected = 0;
-  guestsAccepted = 0;
-  readonly disconnected: { [reason in DisconnectReason]?: number } = {};
-  /** How often a guest was paused for `--max-spans-per-second`. */
-  rateLimitPauses = 0;
-  /** How often all guests were paused because delivery was full. */
-  backpressurePauses = 0;
-  /** How often all guests were paused for a collector that takes requests, but more slowly than guests send. */
-  pacePauses = 0;
+  readonly invalid: { [reason in InvalidReason]?: number } = {};
   /** Payloads by encoding. */
   readonly payloads: { [encoding: string]: number } = {};
+
+  constructor(name: string, encodings: readonly string[]) {
+    this.name = name;
+    this.encodings = encodings;
+  }
+
+  /** Counts a payload that is not a span, which counts as one received. */
+  invalidate(reason: InvalidReason): void {
+    this.received++;
+    this.invalid[reason] = (this.invalid[reason] ?? 0) + 1;
+  }
+
+  get invalidTotal(): number {
+    return total(this.invalid);
+  }
+}
+
+/** What became of the spans at one destination. */
+export class DestinationMetrics {
+  /** The value of the label `destination`. */
+  readonly name: string;
+  /** Spans that an earlier process had received and left in this destination's spool. */
+  recovered = 0;
+  /** Spans that the destination (the collector, the dump) has taken. */
+  forwarded = 0;
+  readonly dropped: { [reason in DropReason]?: number } = {};
+  /** Spans in closed chunks, in memory, in the spool or on their way. */
+  heldQueued = 0;
+  /** Bytes of the requests that the destination has taken. */
+  exportedBytes = 0;
+  /** How often sources were paused because the queue was full. */
+  backpressurePauses = 0;
+  /** How often sources were paused for a destination that takes requests, but more slowly than they send. */
+  pacePauses = 0;
 
   /** Requests that will be tried again. */
   exportRetries = 0;
@@ -110,40 +121,95 @@ export class Metrics {
   lastSuccess = 0;
   /** The same as monotonic milliseconds, 0 at the process's start. */
   lastSuccessAt = 0;
-  /** How full delivery is, 1 being full: of the queue in memory, or with a spool of the disk. */
+  /** How full the queue is, 1 being full: in memory, or with a spool on the disk. */
   deliveryFill = 0;
-  /** What the requests held in memory take, waiting or on their way, bytes. */
+  /** What the spans held in memory take, waiting or on their way, bytes. */
   queueBytes = 0;
-  /** Batches waiting or on their way, in memory or in the spool. */
+  /** What they may take. */
+  queueCapacityBytes = 0;
+  /** Chunks waiting or on their way, in memory or in the spool. */
   queueBatches = 0;
-  /** What the spool's batches take on disk, bytes. */
+  /** What the spool's chunks take on disk, bytes. */
   spoolBytes = 0;
+  /** What they may take; 0 where there is no spool. */
+  spoolCapacityBytes = 0;
   spoolBatches = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
 
   drop(reason: DropReason, spans: number): void {
     this.dropped[reason] = (this.dropped[reason] ?? 0) + spans;
   }
 
-  invalidate(reason: InvalidReason): void {
-    this.received++;
-    this.invalid[reason] = (this.invalid[reason] ?? 0) + 1;
+  get droppedTotal(): number {
+    return total(this.dropped);
+  }
+}
+
+/**
+ * The process's counters.
+ *
+ * At each moment received + recovered = forwarded + dropped + invalid + held holds for each destination, where an
+ * invalid payload counts as one received. Each of these is counted where it happens and none is worked out from the
+ * others, so the equation can fail, and a test can find out: `received` where a receiver reads, just before its spans
+ * are handed to delivery, `invalid` there too, `heldOpen` where chunks are built, the rest by the destination.
+ */
+export class Metrics {
+  readonly receivers = new Map<string, ReceiverMetrics>();
+  readonly destinations = new Map<string, DestinationMetrics>();
+  /** Spans in chunks that are still open, which no destination has yet. */
+  heldOpen = 0;
+
+  guestsConnected = 0;
+  guestsAccepted = 0;
+  readonly disconnected: { [reason in DisconnectReason]?: number } = {};
+  /** How often a guest was paused for `--max-spans-per-second`. */
+  rateLimitPauses = 0;
+
+  /**
+   * The counters of a receiver, made where there are none yet. To be called when the receiver is made, so that its
+   * series are there from the start.
+   *
+   * @param encodings that its payloads may have; only the first call for a name needs them.
+   */
+  receiver(name: string, encodings: readonly string[] = []): ReceiverMetrics {
+    let receiver = this.receivers.get(name);
+    if (receiver === undefined) this.receivers.set(name, receiver = new ReceiverMetrics(name, encodings));
+    return receiver;
+  }
+
+  /** The counters of a destination, made where there are none yet. */
+  destination(name: string): DestinationMetrics {
+    let destination = this.destinations.get(name);
+    if (destination === undefined) this.destinations.set(name, destination = new DestinationMetrics(name));
+    return destination;
   }
 
   disconnect(reason: DisconnectReason): void {
     this.disconnected[reason] = (this.disconnected[reason] ?? 0) + 1;
   }
 
-  get droppedTotal(): number {
-    return total(this.dropped);
+  /** Spans, and payloads that were none, of all receivers. */
+  get received(): number {
+    let sum = 0;
+    for (const { received } of this.receivers.values()) sum += received;
+    return sum;
   }
 
   get invalidTotal(): number {
-    return total(this.invalid);
+    let sum = 0;
+    for (const { invalidTotal } of this.receivers.values()) sum += invalidTotal;
+    return sum;
   }
 
-  /** Spans that are neither delivered nor given up: in a batch, in the queue, in the spool or on their way. */
-  get held(): number {
-    return this.heldOpen + this.heldQueued;
+  /**
+   * Spans that are neither delivered to a destination nor given up there: in an open chunk, in the queue, in the spool
+   * or on their way.
+   */
+  held(destination: DestinationMetrics): number {
+    return this.heldOpen + destination.heldQueued;
   }
 }
 

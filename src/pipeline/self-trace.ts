@@ -1,5 +1,5 @@
-import type { GuestIdentity } from "../receivers/vsock/listener.ts";
 import type { RequestTrace } from "./exporter.ts";
+import type { Source } from "./source.ts";
 
 /** What became of a batch. */
 export type ExportOutcome =
@@ -28,7 +28,7 @@ export interface ExportSpan extends RequestTrace {
 
 /** What a guest's connection was, when it ends. */
 export interface ConnectionSummary {
-  readonly identity: GuestIdentity;
+  readonly source: Source;
   readonly spans: number;
   readonly bytes: number;
   readonly invalid: number;

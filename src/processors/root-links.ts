@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
-import type { GuestSink, SpanSink } from "../pipeline/sink.ts";
+import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
+import type { Source } from "../pipeline/source.ts";
 import type { TraceContext } from "../pipeline/trace-context.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
@@ -28,28 +29,28 @@ export class RootLinks implements SpanSink {
     this.#link = encodeLink(context);
   }
 
-  get paused(): boolean {
-    return this.#sink.paused;
-  }
-  get full(): boolean {
-    return this.#sink.full;
-  }
-  get onChange(): () => void {
-    return this.#sink.onChange;
-  }
-  set onChange(onChange: () => void) {
-    this.#sink.onChange = onChange;
-  }
-
-  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink {
-    const guest = this.#sink.open(hostAttributes);
+  open(source: Source): SourceSink {
+    const sink = this.#sink.open(source);
     return {
       accept: (spans) => {
         linkRoots(spans, this.#link);
-        guest.accept(spans);
+        sink.accept(spans);
       },
-      close: () => guest.close(),
+      settled: () => sink.settled(),
+      close: () => sink.close(),
     };
+  }
+
+  isPaused(account: string): boolean {
+    return this.#sink.isPaused(account);
+  }
+
+  readOn(account: string): void {
+    this.#sink.readOn(account);
+  }
+
+  subscribe(onChange: (account?: string) => void): () => void {
+    return this.#sink.subscribe(onChange);
   }
 
   drain(timeoutMs: number): Promise<number> {

@@ -3,7 +3,7 @@ import type { Metrics } from "../pipeline/metrics.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
-import type { GuestSink } from "../pipeline/sink.ts";
+import type { SourceSink } from "../pipeline/sink.ts";
 
 /**
  * The largest resource that is remembered for a guest, bytes: real ones have a few hundred, and a thousand guests
@@ -43,8 +43,8 @@ export class Batcher {
     this.#closed = closed;
   }
 
-  /** A way in for a guest. */
-  open(overlay: Overlay): GuestSink {
+  /** A way in for a source. */
+  open(overlay: Overlay): Pick<SourceSink, "accept" | "close"> {
     return new GuestBatcher(this, overlay);
   }
 
@@ -95,7 +95,7 @@ export class Batcher {
 }
 
 /** One guest's spans on their way into the open batch. Remembers its last resource, which is nearly always its only one. */
-class GuestBatcher implements GuestSink {
+class GuestBatcher implements Pick<SourceSink, "accept" | "close"> {
   readonly #batcher: Batcher;
   readonly #overlay: Overlay;
   /** The resource as the guest wrote it last, and with the host's attributes. */

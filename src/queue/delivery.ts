@@ -2,25 +2,23 @@ import { performance } from "node:perf_hooks";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
-import { hostAttributes, ResourceOverlay } from "../otlp/resource.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
 import type { BatchSettings, QueueSettings } from "../pipeline/settings.ts";
 import type { RetrySettings } from "./backoff.ts";
 import { Batcher } from "./batcher.ts";
 import { BatchQueue } from "./queue.ts";
 import { Sender } from "./sender.ts";
-import type { GuestSink, SpanSink } from "../pipeline/sink.ts";
+import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
+import type { Source } from "../pipeline/source.ts";
+import { type HostResource, overlayFor } from "../pipeline/source-overlay.ts";
+import { Subscribers } from "../pipeline/subscribers.ts";
 import type { Spool } from "./spool/spool.ts";
 
 /** What delivery needs of the rooms around it. */
-export interface DeliveryOptions {
+export interface DeliveryOptions extends HostResource {
   readonly exporter: Exporter;
   readonly batch: BatchSettings;
   readonly queue: QueueSettings;
-  /** `service.name` of everything. */
-  readonly traceName: string;
-  /** What the host adds to each resource beside the guest's identity. */
-  readonly resourceAttributes: ReadonlyMap<string, string>;
   /** Opened by `Spool.open`; closed here. */
   readonly spool?: Spool | undefined;
   /** Takes requests that are given up: see `DeadLetterFile.writer`. */
@@ -41,7 +39,7 @@ export interface DeliveryOptions {
  * the process was killed, so a span can arrive twice; its trace id and span id are then the same both times.
  */
 export class Delivery implements SpanSink {
-  onChange: () => void = () => {};
+  readonly #subscribers = new Subscribers<[account?: string]>();
   readonly #options: DeliveryOptions;
   readonly #batcher: Batcher;
   readonly #queue: BatchQueue;
@@ -51,19 +49,20 @@ export class Delivery implements SpanSink {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    const { metrics, log, spool, exporter, deadLetter, retry, trace } = options;
+    const { log, spool, exporter, deadLetter, retry, trace } = options;
+    const metrics = options.metrics.destination("collector");
     this.#queue = new BatchQueue({
       settings: options.queue,
       spool,
       metrics,
       log,
-      onPausedChange: () => this.onChange(),
+      onPausedChange: () => this.#subscribers.notify(),
       onReady: () => this.#sender.pump(),
     });
     this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry, trace });
     this.#batcher = new Batcher(
       options.batch,
-      metrics,
+      options.metrics,
       (request, spans) => {
         if (this.#lost === undefined) this.#queue.push(request, spans);
         else metrics.drop("shutdown", spans);
@@ -72,20 +71,32 @@ export class Delivery implements SpanSink {
     this.#sender.pump();
   }
 
-  get paused(): boolean {
+  isPaused(_account: string): boolean {
     return this.#queue.paused;
   }
-  get full(): boolean {
-    return this.#queue.full;
+
+  readOn(): void {}
+
+  subscribe(onChange: (account?: string) => void): () => void {
+    return this.#subscribers.add(onChange);
   }
 
-  open(identity: ReadonlyMap<string, string | number>): GuestSink {
-    const { traceName, resourceAttributes } = this.#options;
-    const host = hostAttributes(traceName, resourceAttributes, identity);
-    return this.#batcher.open(new ResourceOverlay(host));
+  open(source: Source): SourceSink {
+    const batcher = this.#batcher.open(overlayFor(source, this.#options));
+    return {
+      accept: (spans) => batcher.accept(spans),
+      settled: () => {
+        if (this.#options.spool !== undefined) {
+          this.#batcher.flush();
+          this.#queue.commit();
+        }
+        return Promise.resolve();
+      },
+      close: () => batcher.close(),
+    };
   }
 
-  /** Counts the spans that are held, one batch at a time: what `Metrics.held` must be. */
+  /** Counts the spans that are held, one batch at a time: what `Metrics.held` must say. */
   countHeld(): number {
     return this.#batcher.builder.spans + this.#queue.countSpans();
   }

@@ -1,6 +1,6 @@
 import { freeBytes } from "../base/free-bytes.ts";
 import type { Logger } from "../base/log.ts";
-import type { Metrics } from "../pipeline/metrics.ts";
+import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import type { QueueSettings } from "../pipeline/settings.ts";
 import { type Batch, BATCH_OVERHEAD_BYTES, LEAST_SPOOLED_BYTES, WaitingBatches } from "./batch.ts";
 import { Pace } from "./pace.ts";
@@ -16,7 +16,7 @@ export interface QueueOptions {
   readonly settings: QueueSettings;
   /** Absent: memory only. */
   readonly spool?: Spool | undefined;
-  readonly metrics: Metrics;
+  readonly metrics: DestinationMetrics;
   readonly log: Logger;
   /** `paused` has changed. */
   readonly onPausedChange: () => void;
@@ -50,7 +50,9 @@ export class BatchQueue {
 
   constructor(options: QueueOptions) {
     this.#options = options;
-    const { spool, log } = options;
+    const { spool, log, metrics, settings } = options;
+    metrics.queueCapacityBytes = settings.maxBytes;
+    metrics.spoolCapacityBytes = spool === undefined ? 0 : settings.spool?.maxBytes ?? 0;
     this.#pauseLog = new StateLog({
       begun: () => log.warn("queue full: guests are not read until there is room", this.#fill()),
       ended: (seconds, times) => log.info("queue has room: guests are read again", { seconds, times }),
@@ -83,10 +85,6 @@ export class BatchQueue {
   /** True while guests must not be read. */
   get paused(): boolean {
     return this.#paused;
-  }
-  /** True while that is because there is no room. */
-  get full(): boolean {
-    return this.#full;
   }
   /** How many batches wait or are under way. */
   get length(): number {
@@ -204,7 +202,6 @@ export class BatchQueue {
       });
       spans += found.spans;
     }
-    metrics.received += spans;
     metrics.recovered += spans;
     metrics.heldQueued += spans;
     if (spans > 0) {

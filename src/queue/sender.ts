@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { describeError, type Logger } from "../base/log.ts";
-import type { Metrics } from "../pipeline/metrics.ts";
+import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
 import { countSpans, halve } from "../otlp/request.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
@@ -12,7 +12,7 @@ import { EventLog, StateLog } from "../base/quiet-log.ts";
 /** What the sender needs of the rooms around it. */
 export interface SenderOptions {
   readonly exporter: Exporter;
-  readonly metrics: Metrics;
+  readonly metrics: DestinationMetrics;
   readonly log: Logger;
   /** Takes requests whose spans are given up, where anybody wants them. */
   readonly deadLetter?: { write(request: Uint8Array): void } | undefined;

@@ -1,16 +1,17 @@
 import type { LogFields } from "../base/log.ts";
-import type { DisconnectReason, DropReason, Metrics } from "../pipeline/metrics.ts";
+import type {
+  DestinationMetrics,
+  DisconnectReason,
+  DropReason,
+  Metrics,
+  ReceiverMetrics,
+} from "../pipeline/metrics.ts";
 import { COMMIT, VERSION } from "../base/version.ts";
-import type { Encoding } from "../decode/payload-decoder.ts";
 import type { InvalidReason } from "../decode/wire-error.ts";
-import type { Family, Sample } from "./metrics-text.ts";
+import type { Family, Labels, Sample } from "./metrics-text.ts";
 
-/** What the fill of a queue is measured against. */
+/** What the settings allow. */
 export interface Capacities {
-  /** `--queue-bytes`. */
-  readonly queueBytes: number;
-  /** `--spool-bytes`; absent where there is no spool. */
-  readonly spoolBytes?: number;
   /** `--max-guests`. */
   readonly guests: number;
 }
@@ -19,6 +20,7 @@ export interface Capacities {
 // appears with its first event misses that event. The types make a missing word an error.
 const DROP_REASONS = words<DropReason>({
   "queue-full": 0,
+  "paused-too-long": 0,
   rejected: 0,
   shutdown: 0,
   "spool-corrupt": 0,
@@ -44,7 +46,6 @@ const INVALID_REASONS = words<InvalidReason>({
   "too-large": 0,
   "unknown-encoding": 0,
 });
-const ENCODINGS = words<Encoding>({ bincode: 0, json: 0, otlp: 0 });
 
 function words<Word extends string>(all: Readonly<Record<Word, 0>>): readonly Word[] {
   return Object.keys(all) as Word[];
@@ -52,6 +53,11 @@ function words<Word extends string>(all: Readonly<Record<Word, 0>>): readonly Wo
 
 /** The namespace of the forwarder's own metrics. */
 const PREFIX = "kata_trace_forwarder_";
+/**
+ * The `receiver` of spans that an earlier process had received. Only a destination with a spool has them: the equation
+ * of one without leaves them out.
+ */
+const SPOOL_RECEIVER = "spool";
 
 /**
  * The forwarder's metrics, one family each. Names and units follow
@@ -59,145 +65,181 @@ const PREFIX = "kata_trace_forwarder_";
  */
 export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Family[] {
   return [
-    counter("spans_received_total", "Spans read from guests, valid or not.", metrics.received),
-    counter("spans_forwarded_total", "Spans that the collector accepted.", metrics.forwarded),
-    labelled(
-      "spans_dropped_total",
-      "Spans that were read and given up.",
-      "reason",
-      DROP_REASONS,
-      metrics.dropped,
-    ),
-    labelled(
-      "spans_invalid_total",
-      "Payloads of guests that are no span.",
-      "reason",
-      INVALID_REASONS,
-      metrics.invalid,
-    ),
-    gauge(
-      "spans_held",
-      "Spans in a batch, in the queue, in the spool or on their way.",
-      metrics.held,
-    ),
-    counter(
-      "spans_recovered_total",
-      "Of the spans received, those an earlier process left in the spool.",
-      metrics.recovered,
-    ),
-    labelled("payloads_total", "Payloads by encoding.", "encoding", ENCODINGS, metrics.payloads),
-    counter("received_bytes_total", "Bytes read from guests.", metrics.receivedBytes),
-    counter(
-      "exported_bytes_total",
-      "Bytes of the export requests that the collector accepted, before compression.",
-      metrics.exportedBytes,
-    ),
+    ...receiverFamilies([...metrics.receivers.values()], [...metrics.destinations.values()]),
+    ...deliveryFamilies(metrics, [...metrics.destinations.values()]),
 
-    gauge("guests", "Guests connected.", metrics.guestsConnected),
-    gauge("guests_limit", "Guests that may be connected at once.", capacities.guests),
-    counter("guests_accepted_total", "Guests that were taken in.", metrics.guestsAccepted),
-    labelled(
+    counterOf("guests_accepted_total", "Guests that were taken in.", [{ value: metrics.guestsAccepted }]),
+    gaugeOf("guests", "Guests connected.", [{ value: metrics.guestsConnected }]),
+    gaugeOf("guests_limit", "Guests that may be connected at once.", [{ value: capacities.guests }]),
+    counterOf(
       "guests_disconnected_total",
       "Guests that were disconnected or refused for a limit.",
-      "reason",
-      DISCONNECT_REASONS,
-      metrics.disconnected,
+      labelled({}, "reason", DISCONNECT_REASONS, metrics.disconnected),
     ),
-    counter(
+    counterOf(
       "rate_limit_pauses_total",
       "Times that a guest was paused for its span rate.",
-      metrics.rateLimitPauses,
+      [{ value: metrics.rateLimitPauses }],
     ),
-    counter(
-      "backpressure_pauses_total",
-      "Times that all guests were paused because delivery was full.",
-      metrics.backpressurePauses,
+    gaugeOf(
+      "build_info",
+      "Always 1; what was built is in the labels.",
+      [{ labels: { version: VERSION, commit: COMMIT }, value: 1 }],
     ),
-    counter(
-      "pace_pauses_total",
-      "Times that all guests were paused for the collector to keep up.",
-      metrics.pacePauses,
-    ),
+  ];
+}
 
-    gauge("queue_bytes", "Export requests held in memory.", metrics.queueBytes),
-    gauge("queue_capacity_bytes", "What the queue in memory may hold.", capacities.queueBytes),
-    gauge("queue_batches", "Batches waiting or on their way.", metrics.queueBatches),
-    gauge(
-      "delivery_fill_ratio",
-      "How full delivery is, 1 being full: of the queue in memory, or with a spool of the disk.",
-      metrics.deliveryFill,
+function receiverFamilies(
+  receivers: readonly ReceiverMetrics[],
+  destinations: readonly DestinationMetrics[],
+): Family[] {
+  const each = (value: (receiver: ReceiverMetrics) => number): Sample[] =>
+    receivers.map((receiver) => ({ labels: { receiver: receiver.name }, value: value(receiver) }));
+  const recovered = destinations.reduce((sum, destination) => sum + destination.recovered, 0);
+  return [
+    counterOf(
+      "spans_received_total",
+      "Spans that came in, valid or not; from the spool: those that an earlier process had received.",
+      [
+        ...each(({ received }) => received),
+        { labels: { receiver: SPOOL_RECEIVER }, value: recovered },
+      ],
     ),
-    gauge("spool_bytes", "What the spool's batches take on disk.", metrics.spoolBytes),
-    gauge(
+    counterOf(
+      "spans_invalid_total",
+      "Payloads that are not spans.",
+      receivers.flatMap(({ name, invalid }) => labelled({ receiver: name }, "reason", INVALID_REASONS, invalid)),
+    ),
+    counterOf(
+      "payloads_total",
+      "Payloads by encoding.",
+      receivers.flatMap(({ name, encodings, payloads }) =>
+        labelled({ receiver: name }, "encoding", encodings, payloads)
+      ),
+    ),
+    counterOf("received_bytes_total", "Bytes that came in.", each(({ receivedBytes }) => receivedBytes)),
+  ];
+}
+
+function deliveryFamilies(metrics: Metrics, destinations: readonly DestinationMetrics[]): Family[] {
+  const each = (value: (destination: DestinationMetrics) => number): Sample[] =>
+    destinations.map((destination) => ({ labels: { destination: destination.name }, value: value(destination) }));
+  return [
+    counterOf("spans_forwarded_total", "Spans that the destination accepted.", each(({ forwarded }) => forwarded)),
+    counterOf(
+      "spans_dropped_total",
+      "Spans that were received and given up.",
+      destinations.flatMap(({ name, dropped }) => labelled({ destination: name }, "reason", DROP_REASONS, dropped)),
+    ),
+    gaugeOf(
+      "spans_held",
+      "Spans in a batch, in the queue, in the spool or on their way.",
+      each((destination) => metrics.held(destination)),
+    ),
+    counterOf(
+      "spans_recovered_total",
+      "Of the spans received, those an earlier process left in the spool.",
+      each(({ recovered }) => recovered),
+    ),
+    counterOf(
+      "exported_bytes_total",
+      "Bytes of the export requests that the destination accepted, before compression.",
+      each(({ exportedBytes }) => exportedBytes),
+    ),
+    counterOf(
+      "backpressure_pauses_total",
+      "Times that sources were paused because the queue was full.",
+      each(({ backpressurePauses }) => backpressurePauses),
+    ),
+    counterOf(
+      "pace_pauses_total",
+      "Times that sources were paused for the destination to keep up.",
+      each(({ pacePauses }) => pacePauses),
+    ),
+    gaugeOf("queue_bytes", "What is held in memory.", each(({ queueBytes }) => queueBytes)),
+    gaugeOf(
+      "queue_capacity_bytes",
+      "What the queue in memory may hold.",
+      each(({ queueCapacityBytes }) => queueCapacityBytes),
+    ),
+    gaugeOf("queue_batches", "Batches waiting or on their way.", each(({ queueBatches }) => queueBatches)),
+    gaugeOf(
+      "delivery_fill_ratio",
+      "How full the queue is, 1 being full: in memory, or with a spool on the disk.",
+      each(({ deliveryFill }) => deliveryFill),
+    ),
+    gaugeOf("spool_bytes", "What the spool's batches take on disk.", each(({ spoolBytes }) => spoolBytes)),
+    gaugeOf(
       "spool_capacity_bytes",
       "What the spool may hold; 0 where there is none.",
-      capacities.spoolBytes ?? 0,
+      each(({ spoolCapacityBytes }) => spoolCapacityBytes),
     ),
-    gauge("spool_batches", "Batches in the spool.", metrics.spoolBatches),
-
+    gaugeOf("spool_batches", "Batches in the spool.", each(({ spoolBatches }) => spoolBatches)),
     {
       name: `${PREFIX}export_duration_seconds`,
       help: "Time from an export request's start to its answer, whatever the answer.",
       type: "histogram",
-      histogram: metrics.exportDuration,
+      histograms: destinations.map(({ name, exportDuration }) => ({
+        labels: { destination: name },
+        histogram: exportDuration,
+      })),
     },
-    counter("export_retries_total", "Requests that are tried again.", metrics.exportRetries),
-    counter("export_failures_total", "Requests that failed.", metrics.exportFailures),
-    gauge(
+    counterOf("export_retries_total", "Requests that are tried again.", each(({ exportRetries }) => exportRetries)),
+    counterOf("export_failures_total", "Requests that failed.", each(({ exportFailures }) => exportFailures)),
+    gaugeOf(
       "last_success_timestamp_seconds",
-      "Unix time when the collector last accepted a request; 0 before the first.",
-      metrics.lastSuccess / 1000,
+      "Unix time when the destination last accepted a request; 0 before the first.",
+      each(({ lastSuccess }) => lastSuccess / 1000),
     ),
-    {
-      name: `${PREFIX}build_info`,
-      help: "Always 1; what was built is in the labels.",
-      type: "gauge",
-      samples: [{ labels: { version: VERSION, commit: COMMIT }, value: 1 }],
-    },
   ];
 }
 
 /**
- * The same figures for a log record (SIGUSR1): keys are the metrics' names without what they have in common, a label's
- * value after a full stop; series with a label that are still 0 are left out.
+ * The same figures for a log record (SIGUSR1): keys are the metrics' names without what they have in common, the values
+ * of labels after full stops. Receivers are added up, and the first destination, mostly the only one, is not named;
+ * series with a label that are still 0 are left out.
  */
 export function figures(metrics: Metrics, capacities: Capacities): LogFields {
   const fields: Record<string, number> = {};
+  const [first] = metrics.destinations.keys();
+  const keyOf = (name: string, { receiver: _, destination, ...others }: Labels): string => {
+    const shown = [...(destination === first ? [] : [destination]), ...Object.values(others)];
+    return [name.slice(PREFIX.length).replace(/_total$/, ""), ...shown].filter((part) => part !== undefined).join(".");
+  };
   for (const family of forwarderFamilies(metrics, capacities)) {
-    const key = family.name.slice(PREFIX.length).replace(/_total$/, "");
-    if (key === "build_info") continue; // Every record has the version already.
+    if (family.name === `${PREFIX}build_info`) continue; // Every record has the version already.
     if (family.type === "histogram") {
-      fields[`${key}.count`] = family.histogram.count;
-      fields[`${key}.sum`] = family.histogram.sum;
+      for (const { labels, histogram } of family.histograms) {
+        const key = keyOf(family.name, labels);
+        fields[`${key}.count`] = histogram.count;
+        fields[`${key}.sum`] = histogram.sum;
+      }
       continue;
     }
-    for (const { labels, value } of family.samples) {
-      const [label] = Object.values(labels ?? {});
-      if (label === undefined) fields[key] = value;
-      else if (value !== 0) fields[`${key}.${label}`] = value;
+    for (const { labels = {}, value } of family.samples) {
+      const { receiver: _, destination: __, ...others } = labels;
+      if (value === 0 && Object.keys(others).length > 0) continue;
+      const key = keyOf(family.name, labels);
+      fields[key] = (fields[key] ?? 0) + value;
     }
   }
   return fields;
 }
 
-function counter(name: string, help: string, value: number): Family {
-  return { name: PREFIX + name, help, type: "counter", samples: [{ value }] };
+function counterOf(name: string, help: string, samples: readonly Sample[]): Family {
+  return { name: PREFIX + name, help, type: "counter", samples };
 }
 
-function gauge(name: string, help: string, value: number): Family {
-  return { name: PREFIX + name, help, type: "gauge", samples: [{ value }] };
+function gaugeOf(name: string, help: string, samples: readonly Sample[]): Family {
+  return { name: PREFIX + name, help, type: "gauge", samples };
 }
 
+/** A series for each value that a label may take, beside the labels that all of them have. */
 function labelled(
-  name: string,
-  help: string,
+  common: Labels,
   label: string,
   values: readonly string[],
   counts: { readonly [value: string]: number | undefined },
-): Family {
-  const samples: Sample[] = values.map((value) => ({
-    labels: { [label]: value },
-    value: counts[value] ?? 0,
-  }));
-  return { name: PREFIX + name, help, type: "counter", samples };
+): Sample[] {
+  return values.map((value) => ({ labels: { ...common, [label]: value }, value: counts[value] ?? 0 }));
 }

@@ -105,7 +105,7 @@ function answer(request: IncomingMessage, response: ServerResponse, sources: Met
         break;
       case "/readyz": {
         const reason = sources.notReady() ??
-          stuckDelivery(sources.metrics, sources.capacities);
+          stuckDelivery(sources.metrics);
         reply(reason === undefined ? 200 : 503, `${reason ?? "ready"}\n`);
         break;
       }

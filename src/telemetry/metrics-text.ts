@@ -1,9 +1,12 @@
 import type { Histogram } from "../pipeline/metrics.ts";
 
+/** Label names and values. */
+export type Labels = Readonly<Record<string, string>>;
+
 /** What one time series of a family is worth at the moment. */
 export interface Sample {
-  /** Label names and values; absent: none. */
-  readonly labels?: Readonly<Record<string, string>>;
+  /** Absent: none. */
+  readonly labels?: Labels;
   readonly value: number;
 }
 
@@ -19,7 +22,7 @@ export type Family =
     readonly name: string;
     readonly help: string;
     readonly type: "histogram";
-    readonly histogram: Histogram;
+    readonly histograms: readonly { readonly labels: Labels; readonly histogram: Histogram }[];
   };
 
 /** The `Content-Type` of {@link exposition}. */
@@ -37,9 +40,11 @@ export function exposition(families: readonly Family[]): string {
   let text = "";
   for (const family of families) {
     const { name, type } = family;
+    // There is nothing to label yet.
+    if ((family.type === "histogram" ? family.histograms : family.samples).length === 0) continue;
     text += `# HELP ${name} ${escapeHelp(family.help)}\n# TYPE ${name} ${type}\n`;
     if (family.type === "histogram") {
-      text += histogramLines(name, family.histogram);
+      for (const { labels, histogram } of family.histograms) text += histogramLines(name, labels, histogram);
     } else {
       for (const { labels, value } of family.samples) text += line(name, labels, value);
     }
@@ -48,19 +53,19 @@ export function exposition(families: readonly Family[]): string {
 }
 
 /** Buckets are cumulative here, and the last one, `+Inf`, counts everything. */
-function histogramLines(name: string, histogram: Histogram): string {
+function histogramLines(name: string, labels: Labels, histogram: Histogram): string {
   let text = "";
   let below = 0;
   for (const [index, bound] of histogram.bounds.entries()) {
     below += histogram.counts[index] as number;
-    text += line(`${name}_bucket`, { le: number(bound) }, below);
+    text += line(`${name}_bucket`, { ...labels, le: number(bound) }, below);
   }
-  text += line(`${name}_bucket`, { le: "+Inf" }, histogram.count);
-  text += line(`${name}_sum`, undefined, histogram.sum);
-  return text + line(`${name}_count`, undefined, histogram.count);
+  text += line(`${name}_bucket`, { ...labels, le: "+Inf" }, histogram.count);
+  text += line(`${name}_sum`, labels, histogram.sum);
+  return text + line(`${name}_count`, labels, histogram.count);
 }
 
-function line(name: string, labels: Sample["labels"], value: number): string {
+function line(name: string, labels: Labels | undefined, value: number): string {
   const pairs = Object.entries(labels ?? {}).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
   return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${number(value)}\n`;
 }

@@ -174,10 +174,10 @@ class SdkConnectionSpan implements ConnectionSpan {
     this.#span = span;
   }
 
-  end({ identity, spans, bytes, invalid, error }: ConnectionSummary): void {
+  end({ source, spans, bytes, invalid, error }: ConnectionSummary): void {
     this.#span.setAttributes({
-      ...Object.fromEntries(identity.attributes),
-      "kata.peer": identity.peer,
+      ...Object.fromEntries(source.attributes),
+      "kata.peer": source.name,
       "kata.spans": spans,
       "kata.bytes": bytes,
       "kata.invalid": invalid,

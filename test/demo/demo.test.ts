@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 import { runDemo, type StartForwarder } from "../../src/demo/demo.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
-import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
-import { sandboxIdentity } from "../../src/receivers/vsock/identity.ts";
+import { overlayFor } from "../../src/pipeline/source-overlay.ts";
+import { socketSource } from "../../src/receivers/vsock/identity.ts";
 import { FrameReader } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 
@@ -27,12 +27,10 @@ function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForw
   return async ({ listen: [listen], otlp, traceName }) => {
     assert.ok(listen.kind === "hybrid");
     seen.directory = dirname(listen.socketPath);
-    const attributes = hostAttributes(
-      faults.traceName ?? traceName,
-      new Map(),
-      sandboxIdentity(listen.socketPath).attributes,
-    );
-    const overlay = new ResourceOverlay(attributes);
+    const overlay = overlayFor(socketSource(listen.socketPath), {
+      traceName: faults.traceName ?? traceName,
+      resourceAttributes: new Map(),
+    });
     const builder = new RequestBuilder();
     const spans = new EncodedSpans();
     const decoder = new PayloadDecoder();

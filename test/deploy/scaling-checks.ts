@@ -85,7 +85,8 @@ function startForwarder(): Promise<Daemon> {
 
 async function metric(name: string): Promise<number> {
   const text = await (await fetch(`http://${METRICS}/metrics`)).text();
-  return Number(new RegExp(`^kata_trace_forwarder_${name} (\\S+)$`, "m").exec(text)?.[1]);
+  const samples = [...text.matchAll(new RegExp(`^kata_trace_forwarder_${name}(?:\\{.*\\})? (\\S+)$`, "gm"))];
+  return samples.reduce((sum, [, value]) => sum + Number(value), samples.length === 0 ? NaN : 0);
 }
 
 function fileOf(address: string): string {

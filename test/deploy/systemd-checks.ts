@@ -39,9 +39,9 @@ async function eventually(what: string, condition: () => boolean | Promise<boole
   }
 }
 async function metric(name: string): Promise<number> {
-  return Number(
-    new RegExp(`^kata_trace_forwarder_${name} (\\S+)$`, "m").exec(await metrics())?.[1],
-  );
+  const text = await metrics();
+  const samples = [...text.matchAll(new RegExp(`^kata_trace_forwarder_${name}(?:\\{.*\\})? (\\S+)$`, "gm"))];
+  return samples.reduce((sum, [, value]) => sum + Number(value), samples.length === 0 ? NaN : 0);
 }
 
 /** Writes what a recorded agent wrote to the socket, as a VMM does for its guest. */

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DumpSink } from "../../src/exporters/dump-sink.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
-import { payload, resourceOf, send } from "../queue/support.ts";
+import type { SourceSink } from "../../src/pipeline/sink.ts";
+import type { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { guestSource, payload, resourceOf } from "../queue/support.ts";
 import { range, spanId } from "../support/numbers.ts";
 
 /** A sink whose reader takes what there is when it is told to. */
@@ -25,14 +27,20 @@ function setUp(takes = true) {
     metrics,
   });
   const changes: boolean[] = [];
-  sink.onChange = () => changes.push(sink.paused);
-  const guest = sink.open(new Map([["kata.sandbox.id", "s"]]));
+  sink.subscribe(() => changes.push(sink.isPaused("s")));
+  const guest = sink.open(guestSource("s", new Map([["kata.sandbox.id", "s"]])));
   return { sink, metrics, output, texts, changes, guest };
 }
 
 /** received, forwarded, dropped, held. */
 function counts(metrics: Metrics): number[] {
-  return [metrics.received, metrics.forwarded, metrics.droppedTotal, metrics.held];
+  const dump = metrics.destination("dump");
+  return [metrics.received, dump.forwarded, dump.droppedTotal, metrics.held(dump)];
+}
+
+function send(metrics: Metrics, source: SourceSink, spans: EncodedSpans): void {
+  metrics.receiver("test").received += spans.count;
+  source.accept(spans);
 }
 
 test("each span is shown with its resource, overlaid by the host's, and counts as forwarded", async () => {
@@ -54,11 +62,11 @@ test("while the reader is behind, guests are paused, and what it has not is held
   send(metrics, guest, payload(range(1, 5)));
   send(metrics, guest, payload(range(6, 7)));
   assert.deepEqual(counts(metrics), [7, 0, 0, 7]);
-  assert.deepEqual([changes, sink.paused, sink.full], [[true], true, true]);
+  assert.deepEqual([changes, sink.isPaused("s")], [[true], true]);
   output.onTaken();
   assert.deepEqual(counts(metrics), [7, 7, 0, 0]);
-  assert.deepEqual([changes, sink.paused, sink.full], [[true, false], false, false]);
-  assert.equal(metrics.backpressurePauses, 1);
+  assert.deepEqual([changes, sink.isPaused("s")], [[true, false], false]);
+  assert.equal(metrics.destination("dump").backpressurePauses, 1);
 });
 
 test("drain waits for the reader, as long as it may", async () => {
@@ -72,7 +80,7 @@ test("drain waits for the reader, as long as it may", async () => {
   send(vain.metrics, vain.guest, payload(range(1, 3)));
   assert.equal(await vain.sink.drain(10), 3);
   assert.deepEqual(counts(vain.metrics), [3, 0, 3, 0]);
-  assert.deepEqual(vain.metrics.dropped, { shutdown: 3 });
+  assert.deepEqual(vain.metrics.destination("dump").dropped, { shutdown: 3 });
 });
 
 test("abort gives up what the reader has not, and ends a drain that waits for it", async () => {

@@ -2,7 +2,7 @@ import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { jsonLine } from "../../src/otlp/record-text.ts";
 import { countSpans, halve, RequestBuilder } from "../../src/otlp/request.ts";
-import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
+import { ResourceOverlay } from "../../src/otlp/resource.ts";
 import { FrameReader } from "../../src/decode/frame-reader.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
@@ -23,9 +23,10 @@ export type Outcome = Encoding | "refused" | "oversized";
 export class Checker {
   readonly #good: Uint8Array;
   readonly #spans = new EncodedSpans();
-  readonly #overlay = new ResourceOverlay(
-    hostAttributes("fuzz", new Map([["k", "v"]]), new Map([["kata.vsock.cid", 3]])),
-  );
+  readonly #overlay = new ResourceOverlay({
+    forced: new Map<string, string | number>([["service.name", "fuzz"], ["k", "v"], ["kata.vsock.cid", 3]]),
+    reservedPrefix: "kata.",
+  });
   readonly #builder = new RequestBuilder();
 
   /** @param good a payload that is a span. */

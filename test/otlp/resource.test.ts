@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ProtobufError } from "../../src/otlp/protobuf-reader.ts";
-import { hostAttributes, ResourceOverlay } from "../../src/otlp/resource.ts";
+import { ResourceOverlay } from "../../src/otlp/resource.ts";
 import { attribute } from "./support/encoded.ts";
 import { decode, encode, type PlainMessage } from "./support/otlp-proto.ts";
 
@@ -10,7 +10,7 @@ function overlay(host: [string, string | number][], header: PlainMessage): Plain
 }
 
 function overlayBytes(host: [string, string | number][], header: Uint8Array): Uint8Array {
-  return new ResourceOverlay(new Map(host)).apply(header);
+  return new ResourceOverlay({ forced: new Map(host), reservedPrefix: "kata." }).apply(header);
 }
 
 /** `key=value` of each attribute, in order. */
@@ -54,21 +54,33 @@ test("the host's word replaces the guest's", () => {
   );
 });
 
-test("a guest says neither of the two identities, whichever the host sets", () => {
+test("a guest says nothing under the reserved prefix, whatever the host sets there", () => {
   const claims = guest(
     attribute("kata.sandbox.id", "forged"),
     { key: "kata.vsock.cid", value: { intValue: 7 } },
-    attribute("kata.other", "kept"),
+    attribute("kata.", "forged"),
+    attribute("kata", "own"),
+    attribute("katana.x", "own"),
+    attribute("kata.x", "forged"),
   );
-  assert.deepEqual(pairs(overlay([["kata.vsock.cid", 3]], claims)), [
-    "kata.other=kept",
-    "kata.vsock.cid=3",
-  ]);
-  assert.deepEqual(pairs(overlay([["kata.sandbox.id", "foo"]], claims)), [
-    "kata.other=kept",
-    "kata.sandbox.id=foo",
-  ]);
-  assert.deepEqual(pairs(overlay([], claims)), ["kata.other=kept"]);
+  const own = ["kata=own", "katana.x=own"];
+  assert.deepEqual(pairs(overlay([["kata.vsock.cid", 3]], claims)), [...own, "kata.vsock.cid=3"]);
+  assert.deepEqual(pairs(overlay([["kata.sandbox.id", "foo"]], claims)), [...own, "kata.sandbox.id=foo"]);
+  assert.deepEqual(pairs(overlay([], claims)), own);
+});
+
+test("completing attributes are added where there are none, and forced ones replace", () => {
+  const laid = new ResourceOverlay({
+    forced: new Map([["kata.sandbox.id", "foo"]]),
+    completing: new Map([["service.name", "kata-agent"], ["region", "eu"], ["zone", "a"]]),
+  });
+  const complete = (...attributes: PlainMessage[]): string[] =>
+    pairs(decode("ResourceSpans", laid.apply(encode("ResourceSpans", guest(...attributes)))));
+  const own = [attribute("service.name", "kata"), attribute("zone", ""), attribute("kata.sandbox.id", "another")];
+  assert.deepEqual(complete(...own), ["service.name=kata", "zone=", "region=eu", "kata.sandbox.id=foo"]);
+  // One resource after another: what one has, the next may lack.
+  assert.deepEqual(complete(), ["service.name=kata-agent", "region=eu", "zone=a", "kata.sandbox.id=foo"]);
+  assert.deepEqual(complete(...own), ["service.name=kata", "zone=", "region=eu", "kata.sandbox.id=foo"]);
 });
 
 test("a key that comes twice in one attribute counts as its last, as decoders have it", () => {
@@ -175,7 +187,7 @@ test("values of every type pass", () => {
 });
 
 test("the same bytes come out each time, in an array of their own", () => {
-  const laid = new ResourceOverlay(new Map([["service.name", "s"]]));
+  const laid = new ResourceOverlay({ forced: new Map([["service.name", "s"]]) });
   const header = encode("ResourceSpans", guest(attribute("a", "x".repeat(200))));
   const first = laid.apply(header);
   const copy = first.slice();
@@ -189,24 +201,6 @@ test("the same bytes come out each time, in an array of their own", () => {
 
 test("bytes that are no resource are an error", () => {
   assert.throws(() => overlayBytes([], Uint8Array.of(0x0a, 3, 0x0a, 9, 0)), ProtobufError);
-});
-
-test("the host says the service's name, then the configured attributes, then who the guest is", () => {
-  const configured = new Map([
-    ["deployment.environment.name", "test"],
-    ["service.name", "not this"],
-    ["kata.vsock.cid", "not this either"],
-    ["region", "eu"],
-  ]);
-  assert.deepEqual(
-    [...hostAttributes("kata-agent", configured, new Map([["kata.vsock.cid", 3]]))],
-    [
-      ["service.name", "kata-agent"],
-      ["deployment.environment.name", "test"],
-      ["region", "eu"],
-      ["kata.vsock.cid", 3],
-    ],
-  );
 });
 
 test("many attributes, among them the host's keys, leave the others in their order", () => {

@@ -73,7 +73,7 @@ test("metrics: what went through, by encoding, in bytes, in time", async () => {
   const metrics = await forwarder.metrics();
   const duration = metrics.get("kata_trace_forwarder_export_duration_seconds");
   assert.equal(
-    duration?.series.get("kata_trace_forwarder_export_duration_seconds_count"),
+    duration?.series.get('kata_trace_forwarder_export_duration_seconds_count{destination="collector"}'),
     requests.length,
   );
   const last = await forwarder.metric("last_success_timestamp_seconds");

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
-import type { GuestSink, SpanSink } from "../../src/pipeline/sink.ts";
+import type { SourceSink, SpanSink } from "../../src/pipeline/sink.ts";
+import type { Source } from "../../src/pipeline/source.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RootLinks } from "../../src/processors/root-links.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
@@ -41,20 +42,35 @@ function slices(spans: EncodedSpans): Taken[] {
   }));
 }
 
+const SOURCE: Source = { kind: "guest", name: "box", account: "box", attributes: new Map() };
+
 class RecordingSink implements SpanSink {
   paused = false;
-  full = false;
-  onChange = (): void => {};
-  readonly opened: ReadonlyMap<string, string | number>[] = [];
+  readonly opened: Source[] = [];
+  readonly subscribers = new Set<(account?: string) => void>();
   readonly calls: string[] = [];
   taken: Taken[] = [];
 
-  open(hostAttributes: ReadonlyMap<string, string | number>): GuestSink {
-    this.opened.push(hostAttributes);
+  open(source: Source): SourceSink {
+    this.opened.push(source);
     return {
       accept: (spans) => this.taken = slices(spans),
+      settled: () => {
+        this.calls.push("settled");
+        return Promise.resolve();
+      },
       close: () => this.calls.push("close"),
     };
+  }
+  isPaused(account: string): boolean {
+    return this.paused && account === "box";
+  }
+  readOn(account: string): void {
+    this.calls.push(`readOn ${account}`);
+  }
+  subscribe(onChange: (account?: string) => void): () => void {
+    this.subscribers.add(onChange);
+    return () => void this.subscribers.delete(onChange);
   }
   drain(timeoutMs: number): Promise<number> {
     this.calls.push(`drain ${timeoutMs}`);
@@ -70,7 +86,7 @@ class RecordingSink implements SpanSink {
 function through(spans: EncodedSpans): [Taken[], Taken[]] {
   const sink = new RecordingSink();
   const before = slices(spans);
-  new RootLinks(sink, CONTEXT).open(new Map()).accept(spans);
+  new RootLinks(sink, CONTEXT).open(SOURCE).accept(spans);
   return [before, sink.taken];
 }
 
@@ -158,21 +174,21 @@ test("a parent is found wherever it stands in the span", () => {
 test("everything else is the sink's behind it", async () => {
   const sink = new RecordingSink();
   const links = new RootLinks(sink, CONTEXT);
-  let changes = 0;
-  links.onChange = () => changes++;
-  sink.onChange();
-  links.onChange();
-  assert.equal(changes, 2);
-  assert.equal(links.full, false);
-  sink.full = true;
-  assert.equal(links.full, true);
-  assert.equal(links.paused, false);
+  const changes: (string | undefined)[] = [];
+  const unsubscribe = links.subscribe((account) => changes.push(account));
+  for (const onChange of sink.subscribers) onChange("box");
+  assert.deepEqual(changes, ["box"]);
+  unsubscribe();
+  assert.equal(sink.subscribers.size, 0);
+  assert.equal(links.isPaused("box"), false);
   sink.paused = true;
-  assert.equal(links.paused, true);
-  const attributes = new Map([["a", 1]]);
-  links.open(attributes).close();
-  assert.deepEqual(sink.opened, [attributes]);
+  assert.deepEqual([links.isPaused("box"), links.isPaused("another")], [true, false]);
+  links.readOn("box");
+  const opened = links.open(SOURCE);
+  await opened.settled();
+  opened.close();
+  assert.deepEqual(sink.opened, [SOURCE]);
   assert.equal(await links.drain(5), 1);
   assert.equal(await links.abort(), 2);
-  assert.deepEqual(sink.calls, ["close", "drain 5", "abort"]);
+  assert.deepEqual(sink.calls, ["readOn box", "settled", "close", "drain 5", "abort"]);
 });

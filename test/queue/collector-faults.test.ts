@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
-import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { Exporter } from "../../src/pipeline/exporter.ts";
 import { createHttpExporter } from "../../src/exporters/otlp-http.ts";
 import { type Answer, CollectorStub } from "../support/collector-stub.ts";
-import { balance, BALANCED, payload, send, setUp } from "./support.ts";
+import { balance, BALANCED, guestSource, payload, send, setUp, TestMetrics } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { until } from "../support/until.ts";
@@ -15,7 +14,7 @@ import { until } from "../support/until.ts";
  * spans are counted one by one at the far end.
  */
 
-const GUEST = new Map([["kata.vsock.cid", 3]]);
+const GUEST = guestSource("vsock:3", new Map([["kata.vsock.cid", 3]]));
 const SLOW = { timeout: 60_000 };
 /** A request's, milliseconds: short, so that a collector that hangs is not waited for long. */
 const TIMEOUT_MS = 250;
@@ -32,7 +31,7 @@ async function exporterFor(url: string): Promise<Exporter> {
 interface Set {
   readonly stub: CollectorStub;
   readonly delivery: Delivery;
-  readonly metrics: Metrics;
+  readonly metrics: TestMetrics;
   readonly log: RecordingLogger;
 }
 
@@ -71,10 +70,10 @@ test(
       assert.equal(await delivery.drain(20_000), 0);
       assert.deepEqual(taken(stub), range(1, 200));
       assert.equal(twice(stub), 0);
-      assert.equal(metrics.forwarded, 200);
-      assert.equal(metrics.exportFailures, 0);
-      assert.equal(metrics.exportedBytes, stub.requests.reduce((sum, { bytes }) => sum + bytes, 0));
-      assert.equal(metrics.exportDuration.count, stub.requests.length);
+      assert.equal(metrics.collector.forwarded, 200);
+      assert.equal(metrics.collector.exportFailures, 0);
+      assert.equal(metrics.collector.exportedBytes, stub.requests.reduce((sum, { bytes }) => sum + bytes, 0));
+      assert.equal(metrics.collector.exportDuration.count, stub.requests.length);
     }),
 );
 
@@ -103,11 +102,11 @@ for (const [name, answer, mayRepeat] of PASSING) {
       withStub(async ({ stub, delivery, metrics, log }) => {
         stub.script.push(answer, answer, { kind: "ok" }, answer);
         send(metrics, delivery.open(GUEST), payload(range(1, 60)));
-        await until(() => metrics.held === 0);
+        await until(() => metrics.heldNow === 0);
         assert.equal(stub.script.length, 0);
         assert.deepEqual(taken(stub), range(1, 60));
-        assert.equal(metrics.forwarded, 60);
-        assert.deepEqual(metrics.dropped, {});
+        assert.equal(metrics.collector.forwarded, 60);
+        assert.deepEqual(metrics.collector.dropped, {});
         assert.equal(twice(stub) > 0, mayRepeat);
         // Each outage that is said is over.
         const began = log.find("collector unreachable").length;
@@ -128,7 +127,7 @@ test(
       assert.equal(await delivery.drain(20_000), 0);
       assert.deepEqual(taken(stub), range(1, 60).filter((number) => number !== 33));
       assert.equal(twice(stub), 0);
-      assert.deepEqual(metrics.dropped, { rejected: 1 });
+      assert.deepEqual(metrics.collector.dropped, { rejected: 1 });
     }),
 );
 
@@ -141,7 +140,7 @@ test(
       send(metrics, delivery.open(GUEST), payload(range(1, 60), { nameBytes: 100 }));
       assert.equal(await delivery.drain(20_000), 0);
       assert.deepEqual(taken(stub), range(1, 60));
-      assert.deepEqual(metrics.dropped, {});
+      assert.deepEqual(metrics.collector.dropped, {});
     }),
 );
 
@@ -154,7 +153,7 @@ test(
       send(metrics, delivery.open(GUEST), payload(range(1, 60)));
       assert.equal(await delivery.drain(20_000), 0);
       assert.equal(stub.requests.length, 6);
-      assert.deepEqual(metrics.dropped, { rejected: 60 });
+      assert.deepEqual(metrics.collector.dropped, { rejected: 60 });
       assert.equal(log.find("refuses all requests").length, 1);
       assert.match(String(log.find("refuses all")[0]?.fields["error"]), /401/);
     }),
@@ -169,8 +168,8 @@ test(
       send(metrics, delivery.open(GUEST), payload(range(1, 20)));
       assert.equal(await delivery.drain(20_000), 0);
       assert.equal(stub.requests.length, 2);
-      assert.equal(metrics.forwarded, 16);
-      assert.deepEqual(metrics.dropped, { rejected: 4 });
+      assert.equal(metrics.collector.forwarded, 16);
+      assert.deepEqual(metrics.collector.dropped, { rejected: 4 });
       assert.equal(log.find("but for some spans")[0]?.fields["message"], "four are bad");
     }),
 );
@@ -187,24 +186,24 @@ test(
     const guest = delivery.open(GUEST);
     send(metrics, guest, payload(range(1, 30)));
     await until(() => log.find("collector unreachable").length === 1);
-    assert.equal(metrics.held, 30);
+    assert.equal(metrics.heldNow, 30);
 
     const second = await CollectorStub.start(port);
-    await until(() => metrics.forwarded === 30);
-    const failures = metrics.exportFailures;
+    await until(() => metrics.collector.forwarded === 30);
+    const failures = metrics.collector.exportFailures;
     for (const number of range(31, 100)) {
       send(metrics, guest, payload([number]));
       if (number === 60) await second.stop();
       if (number % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
     }
-    await until(() => metrics.exportFailures > failures);
+    await until(() => metrics.collector.exportFailures > failures);
     assert.deepEqual(balance(metrics, delivery), BALANCED);
     const third = await CollectorStub.start(port);
     assert.equal(await delivery.drain(20_000), 0);
     await third.stop();
     const all = new Set([...second.taken.keys(), ...third.taken.keys()]);
     assert.deepEqual([...all].sort(), range(1, 100).map(spanId));
-    assert.equal(metrics.forwarded, 100);
+    assert.equal(metrics.collector.forwarded, 100);
     assert.deepEqual(balance(metrics, delivery), BALANCED);
   },
 );

@@ -7,7 +7,7 @@ import { SPOOL_MIN_BYTES } from "../../src/pipeline/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/pipeline/exporter.ts";
 import { type ExportOutcome, type ExportSpan, NO_SELF_TRACE, type SelfTrace } from "../../src/pipeline/self-trace.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
-import { AWAY, BAD_SPAN, FakeExporter, payload, REFUSED, send, setUp } from "./support.ts";
+import { AWAY, BAD_SPAN, FakeExporter, guestSource, payload, REFUSED, send, setUp } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -68,8 +68,8 @@ test("a batch has one span from its first request to its end, however often it i
   const { spans, trace } = traced();
   const exporter = new TracedExporter((_, request) => request < 3 ? AWAY : { kind: "success" }, 1);
   const { delivery, metrics } = setUp({ trace }, exporter);
-  send(metrics, delivery.open(new Map()), payload(range(1, 10)));
-  await until(() => metrics.forwarded === 10);
+  send(metrics, delivery.open(guestSource("box")), payload(range(1, 10)));
+  await until(() => metrics.collector.forwarded === 10);
   assert.deepEqual(spans.map(({ said }) => said), [[
     ...Array<string>(3).fill("failed: connection refused"),
     "end undefined",
@@ -83,8 +83,8 @@ test("each batch has its own", async () => {
   const { spans, trace } = traced();
   const exporter = new TracedExporter();
   const { delivery, metrics } = setUp({ trace }, exporter);
-  send(metrics, delivery.open(new Map()), payload(range(1, 30)));
-  await until(() => metrics.forwarded === 30);
+  send(metrics, delivery.open(guestSource("box")), payload(range(1, 30)));
+  await until(() => metrics.collector.forwarded === 30);
   assert.deepEqual(exporter.traces.toSorted(), ["trace 0", "trace 1", "trace 2"]);
   assert.deepEqual(spans.map(({ said }) => said), Array(3).fill(["end undefined"]));
   await delivery.abort();
@@ -104,8 +104,8 @@ test("spans that the collector refuses: by themselves, all, and without saying w
     1,
   );
   const { delivery, metrics } = setUp({ trace }, exporter);
-  send(metrics, delivery.open(new Map()), payload(range(1, 30)));
-  await until(() => metrics.held === 0);
+  send(metrics, delivery.open(guestSource("box")), payload(range(1, 30)));
+  await until(() => metrics.heldNow === 0);
   assert.deepEqual(spans.map(({ said }) => said), [
     ["refused 4: some", "end undefined"],
     ["refused 1: 400 bad span", "end undefined"],
@@ -124,11 +124,11 @@ test("a batch that is dropped, and those that the end finds: their spans end too
     queue: { maxBytes: 2000, whenFull: "drop-oldest" },
     retry: { initialMs: 60_000, maxMs: 60_000 },
   }, exporter);
-  const guest = delivery.open(new Map());
+  const guest = delivery.open(guestSource("box"));
   send(metrics, guest, payload(range(1, 10)));
   await until(() => spans[0]?.said.length === 1);
   send(metrics, guest, payload(range(11, 100)));
-  await until(() => (metrics.dropped["queue-full"] ?? 0) > 0);
+  await until(() => (metrics.collector.dropped["queue-full"] ?? 0) > 0);
   assert.deepEqual(spans.map(({ said }) => said), [[
     "failed: connection refused",
     "end dropped",
@@ -143,7 +143,7 @@ test("a batch that is lost at the end, tried before or under way", async () => {
     const { spans, trace } = traced();
     const exporter = new TracedExporter(behaviour, 1);
     const { delivery, metrics } = setUp({ trace }, exporter);
-    send(metrics, delivery.open(new Map()), payload(range(1, 10)));
+    send(metrics, delivery.open(guestSource("box")), payload(range(1, 10)));
     await until(() => exporter.traces.length > 0);
     assert.equal(await delivery.abort(), 10);
     assert.equal(spans[0]?.said.at(-1), "end lost");
@@ -159,7 +159,7 @@ test("a batch that stays in the spool ends as that, and begins anew in the next 
     const exporter = new TracedExporter(() => answer, 1);
     const spool = Spool.open(directory, SPOOL_MIN_BYTES, new RecordingLogger());
     const { delivery, metrics } = setUp({ trace, spool }, exporter);
-    if (answer === AWAY) send(metrics, delivery.open(new Map()), payload(range(1, 10)));
+    if (answer === AWAY) send(metrics, delivery.open(guestSource("box")), payload(range(1, 10)));
     await until(() => spans.length === 1 && exporter.traces.length > 0);
     assert.equal(await delivery.drain(10_000), 0);
     assert.equal(spans[0]?.said.at(-1), answer === AWAY ? "end spooled" : "end undefined");
@@ -171,8 +171,8 @@ test("without self-tracing requests carry nothing", async () => {
   for (const options of [{}, { trace: NO_SELF_TRACE }]) {
     const exporter = new TracedExporter();
     const { delivery, metrics } = setUp(options, exporter);
-    send(metrics, delivery.open(new Map()), payload(range(1, 10)));
-    await until(() => metrics.forwarded === 10);
+    send(metrics, delivery.open(guestSource("box")), payload(range(1, 10)));
+    await until(() => metrics.collector.forwarded === 10);
     assert.deepEqual(exporter.traces, [undefined]);
     await delivery.abort();
   }

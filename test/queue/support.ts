@@ -1,7 +1,8 @@
 import { Buffer } from "node:buffer";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
-import type { GuestSink } from "../../src/pipeline/sink.ts";
-import { Metrics } from "../../src/pipeline/metrics.ts";
+import type { SourceSink } from "../../src/pipeline/sink.ts";
+import type { Source } from "../../src/pipeline/source.ts";
+import { type DestinationMetrics, Metrics, type ReceiverMetrics } from "../../src/pipeline/metrics.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
@@ -116,18 +117,33 @@ export function payload(
   return spans;
 }
 
-/** A guest that counts what it sends as received, as the receiver does. */
-export function send(metrics: Metrics, guest: GuestSink, spans: EncodedSpans): void {
-  metrics.received += spans.count;
-  guest.accept(spans);
+/** The counters of a delivery to one collector, whose spans come from one receiver. */
+export class TestMetrics extends Metrics {
+  readonly sources: ReceiverMetrics = this.receiver("test");
+  readonly collector: DestinationMetrics = this.destination("collector");
+
+  get heldNow(): number {
+    return this.held(this.collector);
+  }
+}
+
+/** A guest with an account of its own. */
+export function guestSource(name: string, attributes: Source["attributes"] = new Map()): Source {
+  return { kind: "guest", name, account: name, attributes };
+}
+
+/** A source whose spans are counted as received, as a receiver does. */
+export function send(metrics: TestMetrics, source: SourceSink, spans: EncodedSpans): void {
+  metrics.sources.received += spans.count;
+  source.accept(spans);
 }
 
 /** Whether at this moment every span received is accounted for, and those held are there one by one. */
-export function balance(metrics: Metrics, delivery: Delivery): Record<string, number> {
+export function balance(metrics: TestMetrics, delivery: Delivery): Record<string, number> {
   return {
-    unaccounted: metrics.received -
-      (metrics.forwarded + metrics.droppedTotal + metrics.invalidTotal + metrics.held),
-    uncounted: metrics.held - delivery.countHeld(),
+    unaccounted: metrics.received + metrics.collector.recovered -
+      (metrics.collector.forwarded + metrics.collector.droppedTotal + metrics.invalidTotal + metrics.heldNow),
+    uncounted: metrics.heldNow - delivery.countHeld(),
   };
 }
 export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 };
@@ -136,8 +152,8 @@ export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 }
 export function setUp(
   options: Partial<DeliveryOptions> = {},
   exporter: FakeExporter = new FakeExporter(),
-): { delivery: Delivery; exporter: FakeExporter; metrics: Metrics; log: RecordingLogger } {
-  const metrics = new Metrics();
+): { delivery: Delivery; exporter: FakeExporter; metrics: TestMetrics; log: RecordingLogger } {
+  const metrics = new TestMetrics();
   const log = new RecordingLogger();
   const delivery = new Delivery({
     exporter,

@@ -18,12 +18,12 @@ import { VERSION } from "../../src/base/version.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { readExposition } from "./support/exposition.ts";
 
-const CAPACITIES: Capacities = { queueBytes: 1000, spoolBytes: 2000, guests: 7 };
+const CAPACITIES: Capacities = { guests: 7 };
 const NAME = "kata_trace_forwarder";
 
 function sources(overrides: Partial<MetricsSources> = {}): MetricsSources {
   return {
-    metrics: new Metrics(),
+    metrics: idle(),
     capacities: CAPACITIES,
     notReady: () => undefined,
     log: new RecordingLogger(),
@@ -78,37 +78,49 @@ function raw(server: MetricsServer, text: string): Promise<string> {
   });
 }
 
+/** A process whose series are all there. */
+function idle(): Metrics {
+  const metrics = new Metrics();
+  metrics.receiver("vsock", ["bincode", "json", "otlp"]);
+  metrics.destination("collector");
+  return metrics;
+}
+
 /** A process that has seen some of everything. */
 function busy(): Metrics {
-  const metrics = new Metrics();
-  metrics.received = 95;
-  metrics.forwarded = 60;
+  const metrics = idle();
+  const vsock = metrics.receiver("vsock");
+  vsock.received = 87;
+  for (let i = 0; i < 5; i++) vsock.invalidate(i < 3 ? "truncated" : "too-deep");
+  vsock.receivedBytes = 64_000;
+  vsock.payloads["bincode"] = 70;
+  vsock.payloads["json"] = 25;
+  const collector = metrics.destination("collector");
+  collector.forwarded = 60;
   metrics.heldOpen = 4;
-  metrics.heldQueued = 16;
-  metrics.drop("queue-full", 10);
-  metrics.drop("rejected", 5);
-  for (let i = 0; i < 5; i++) metrics.invalidate(i < 3 ? "truncated" : "too-deep");
-  metrics.recovered = 8;
-  metrics.receivedBytes = 64_000;
-  metrics.exportedBytes = 32_000;
+  collector.heldQueued = 16;
+  collector.drop("queue-full", 10);
+  collector.drop("rejected", 5);
+  collector.recovered = 8;
+  collector.exportedBytes = 32_000;
   metrics.guestsConnected = 2;
   metrics.guestsAccepted = 9;
   metrics.disconnect("max-guests");
   metrics.rateLimitPauses = 11;
-  metrics.backpressurePauses = 12;
-  metrics.pacePauses = 14;
-  metrics.payloads["bincode"] = 70;
-  metrics.payloads["json"] = 25;
-  metrics.exportRetries = 3;
-  metrics.exportFailures = 4;
-  metrics.exportDuration.observe(0.02);
-  metrics.exportDuration.observe(20);
-  metrics.lastSuccess = 1_700_000_000_500;
-  metrics.queueBytes = 500;
-  metrics.queueBatches = 6;
-  metrics.deliveryFill = 0.75;
-  metrics.spoolBytes = 1500;
-  metrics.spoolBatches = 5;
+  collector.backpressurePauses = 12;
+  collector.pacePauses = 14;
+  collector.exportRetries = 3;
+  collector.exportFailures = 4;
+  collector.exportDuration.observe(0.02);
+  collector.exportDuration.observe(20);
+  collector.lastSuccess = 1_700_000_000_500;
+  collector.queueBytes = 500;
+  collector.queueCapacityBytes = 1000;
+  collector.queueBatches = 6;
+  collector.deliveryFill = 0.75;
+  collector.spoolBytes = 1500;
+  collector.spoolCapacityBytes = 2000;
+  collector.spoolBatches = 5;
   return metrics;
 }
 
@@ -124,43 +136,45 @@ test("/metrics shows every counter, by name and unit", async () => {
         if (id.startsWith(`${NAME}_`) && value !== 0) shown[id.slice(NAME.length + 1)] = value;
       }
     }
+    const to = '{destination="collector"}';
     const slow = [0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
     assert.deepEqual(shown, {
-      spans_received_total: 100,
-      spans_forwarded_total: 60,
-      'spans_dropped_total{reason="queue-full"}': 10,
-      'spans_dropped_total{reason="rejected"}': 5,
-      'spans_invalid_total{reason="truncated"}': 3,
-      'spans_invalid_total{reason="too-deep"}': 2,
-      spans_held: 20,
-      spans_recovered_total: 8,
-      'payloads_total{encoding="bincode"}': 70,
-      'payloads_total{encoding="json"}': 25,
-      received_bytes_total: 64_000,
-      exported_bytes_total: 32_000,
+      'spans_received_total{receiver="vsock"}': 92,
+      'spans_received_total{receiver="spool"}': 8,
+      [`spans_forwarded_total${to}`]: 60,
+      'spans_dropped_total{destination="collector",reason="queue-full"}': 10,
+      'spans_dropped_total{destination="collector",reason="rejected"}': 5,
+      'spans_invalid_total{receiver="vsock",reason="truncated"}': 3,
+      'spans_invalid_total{receiver="vsock",reason="too-deep"}': 2,
+      [`spans_held${to}`]: 20,
+      [`spans_recovered_total${to}`]: 8,
+      'payloads_total{receiver="vsock",encoding="bincode"}': 70,
+      'payloads_total{receiver="vsock",encoding="json"}': 25,
+      'received_bytes_total{receiver="vsock"}': 64_000,
+      [`exported_bytes_total${to}`]: 32_000,
       guests: 2,
       guests_limit: 7,
       guests_accepted_total: 9,
       'guests_disconnected_total{reason="max-guests"}': 1,
       rate_limit_pauses_total: 11,
-      backpressure_pauses_total: 12,
-      pace_pauses_total: 14,
-      queue_bytes: 500,
-      queue_capacity_bytes: 1000,
-      queue_batches: 6,
-      delivery_fill_ratio: 0.75,
-      spool_bytes: 1500,
-      spool_capacity_bytes: 2000,
-      spool_batches: 5,
+      [`backpressure_pauses_total${to}`]: 12,
+      [`pace_pauses_total${to}`]: 14,
+      [`queue_bytes${to}`]: 500,
+      [`queue_capacity_bytes${to}`]: 1000,
+      [`queue_batches${to}`]: 6,
+      [`delivery_fill_ratio${to}`]: 0.75,
+      [`spool_bytes${to}`]: 1500,
+      [`spool_capacity_bytes${to}`]: 2000,
+      [`spool_batches${to}`]: 5,
       ...Object.fromEntries(
-        slow.map((bound) => [`export_duration_seconds_bucket{le="${bound}"}`, 1]),
+        slow.map((bound) => [`export_duration_seconds_bucket{destination="collector",le="${bound}"}`, 1]),
       ),
-      'export_duration_seconds_bucket{le="+Inf"}': 2,
-      export_duration_seconds_sum: 20.02,
-      export_duration_seconds_count: 2,
-      export_retries_total: 3,
-      export_failures_total: 4,
-      last_success_timestamp_seconds: 1_700_000_000.5,
+      'export_duration_seconds_bucket{destination="collector",le="+Inf"}': 2,
+      [`export_duration_seconds_sum${to}`]: 20.02,
+      [`export_duration_seconds_count${to}`]: 2,
+      [`export_retries_total${to}`]: 3,
+      [`export_failures_total${to}`]: 4,
+      [`last_success_timestamp_seconds${to}`]: 1_700_000_000.5,
       [`build_info{version="${VERSION}",commit="source"}`]: 1,
     });
     const kinds = Object.fromEntries([...families.values()].map(({ name, type }) => [name, type]));
@@ -176,12 +190,13 @@ test("every reason is there from the start, with 0", async () => {
     const values = (name: string): Record<string, number> =>
       Object.fromEntries(
         [...families.get(`${NAME}_${name}`)?.series ?? []].map(([id, value]) => [
-          /"(.*)"/.exec(id)?.[1] ?? "",
+          /"([^"]*)"\}$/.exec(id)?.[1] ?? "",
           value,
         ]),
       );
     assert.deepEqual(values("spans_dropped_total"), {
       "queue-full": 0,
+      "paused-too-long": 0,
       rejected: 0,
       shutdown: 0,
       "spool-corrupt": 0,
@@ -232,33 +247,34 @@ test("/healthz says ok, /readyz the reason why not", async () => {
 });
 
 test("/readyz says that delivery is stuck: full, and nothing taken for half a minute", async () => {
-  const metrics = new Metrics();
+  const metrics = idle();
+  const collector = metrics.destination("collector");
+  collector.spoolCapacityBytes = 2000;
   await serving(sources({ metrics }), async (server) => {
-    metrics.lastSuccessAt = performance.now() - 45_500;
-    metrics.deliveryFill = 0.89;
+    collector.lastSuccessAt = performance.now() - 45_500;
+    collector.deliveryFill = 0.89;
     assert.equal((await request(server, "/readyz")).status, 200);
-    metrics.deliveryFill = 0.9;
+    collector.deliveryFill = 0.9;
     const stuck = await request(server, "/readyz");
     assert.equal(stuck.status, 503);
     assert.match(
       stuck.body,
       /^delivery is stuck: the spool is full, and the collector has taken nothing for 4[5-9] s\n$/,
     );
-    metrics.lastSuccessAt = performance.now();
+    collector.lastSuccessAt = performance.now();
     assert.equal((await request(server, "/readyz")).status, 200);
     // It is no reason to be restarted: what is held would be lost.
-    metrics.lastSuccessAt = -60_000;
+    collector.lastSuccessAt = -60_000;
     assert.equal((await request(server, "/healthz")).status, 200);
   });
 });
 
 test("before the first success it counts from the process's start", () => {
   const metrics = new Metrics();
-  const capacities = { queueBytes: 1000, guests: 7 };
-  metrics.deliveryFill = 1;
-  assert.equal(stuckDelivery(metrics, capacities, 29_999), undefined);
+  metrics.destination("collector").deliveryFill = 1;
+  assert.equal(stuckDelivery(metrics, 29_999), undefined);
   assert.equal(
-    stuckDelivery(metrics, capacities, 30_000),
+    stuckDelivery(metrics, 30_000),
     "delivery is stuck: the queue is full, and the collector has taken nothing for 30 s",
   );
 });

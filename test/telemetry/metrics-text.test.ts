@@ -47,12 +47,17 @@ test("help and label values are escaped, infinities spelled as Prometheus spells
 test("a histogram is cumulative and ends with +Inf", () => {
   const histogram = new Histogram([0.25, 1]);
   for (const value of [0.25, 0.5, 0.75, 8]) histogram.observe(value);
-  const text = exposition([{ name: "h_seconds", help: "Of h.", type: "histogram", histogram }]);
+  const text = exposition([{
+    name: "h_seconds",
+    help: "Of h.",
+    type: "histogram",
+    histograms: [{ labels: { of: "x" }, histogram }],
+  }]);
   assert.equal(
     text,
     "# HELP h_seconds Of h.\n# TYPE h_seconds histogram\n" +
-      'h_seconds_bucket{le="0.25"} 1\nh_seconds_bucket{le="1"} 3\nh_seconds_bucket{le="+Inf"} 4\n' +
-      "h_seconds_sum 9.5\nh_seconds_count 4\n",
+      'h_seconds_bucket{of="x",le="0.25"} 1\nh_seconds_bucket{of="x",le="1"} 3\n' +
+      'h_seconds_bucket{of="x",le="+Inf"} 4\nh_seconds_sum{of="x"} 9.5\nh_seconds_count{of="x"} 4\n',
   );
 });
 

@@ -138,11 +138,11 @@ test("a guest's connection", async () => {
   const broken = trace.connection();
   const counts = { spans: 3, bytes: 400, invalid: 1 };
   whole?.end({
-    identity: { peer: "vsock:3:1026", attributes: new Map([["kata.vsock.cid", 3]]) },
+    source: { kind: "guest", name: "vsock:3:1026", account: "vsock:3", attributes: new Map([["kata.vsock.cid", 3]]) },
     ...counts,
   });
   broken?.end({
-    identity: { peer: "foo", attributes: new Map([["kata.sandbox.id", "foo"]]) },
+    source: { kind: "guest", name: "foo", account: "foo", attributes: new Map([["kata.sandbox.id", "foo"]]) },
     ...counts,
     error: new Error("reset"),
   });
@@ -248,7 +248,7 @@ test("a caller's trace: everything belongs to it", async () => {
   const exporting = trace.exporting(requestOf(1), 1);
   exporting?.end();
   trace.connection()?.end({
-    identity: { peer: "p", attributes: new Map() },
+    source: { kind: "guest", name: "p", account: "p", attributes: new Map() },
     spans: 0,
     bytes: 0,
     invalid: 0,

@@ -1,6 +1,7 @@
+import type { Source } from "../../pipeline/source.ts";
 import type { DescriptorBudget } from "./descriptor-budget.ts";
 import type { VsockAddress } from "./identity.ts";
-import { ConnectionError, type GuestConnection, type GuestIdentity, type GuestReceiver } from "./listener.ts";
+import { ConnectionError, type GuestConnection, type GuestReceiver } from "./listener.ts";
 import type { Stream, StreamHandlers, StreamServer } from "./stream-server.ts";
 
 /** What every listener is told beside where to listen. */
@@ -20,7 +21,7 @@ export interface ListenerOptions {
 /** Who a peer is; later where that takes time: until then it is not read. */
 export type Identify = (
   peer: VsockAddress | undefined,
-) => GuestIdentity | Promise<GuestIdentity>;
+) => Source | Promise<Source>;
 
 /** Guests made out of the connections of one stream server. */
 export class GuestServer {
@@ -61,11 +62,9 @@ export class GuestServer {
     peer: VsockAddress | undefined,
     accept: (connection: GuestConnection) => GuestReceiver,
   ): GuestReceiver {
-    const identity = this.#identify(peer);
+    const source = this.#identify(peer);
     const { budget } = this.#options;
-    const guest = identity instanceof Promise
-      ? this.#hold(stream, identity, accept)
-      : receive(stream, identity, accept);
+    const guest = source instanceof Promise ? this.#hold(stream, source, accept) : receive(stream, source, accept);
     budget.take();
     return {
       data: (chunk) => guest.data(chunk),
@@ -79,13 +78,13 @@ export class GuestServer {
   /** A guest that is not read until it is known who it is: its first span already bears the whole identity. */
   #hold(
     stream: Stream,
-    identity: Promise<GuestIdentity>,
+    source: Promise<Source>,
     accept: (connection: GuestConnection) => GuestReceiver,
   ): GuestReceiver {
     let guest: GuestReceiver | undefined;
     let isEnded = false;
     stream.pause();
-    identity.then((known) => {
+    source.then((known) => {
       // Broken before a byte of it was read.
       if (isEnded) return;
       // Unless whoever takes it in wants it otherwise.
@@ -122,18 +121,18 @@ export class GuestServer {
 
 function receive(
   stream: Stream,
-  identity: GuestIdentity,
+  source: Source,
   accept: (connection: GuestConnection) => GuestReceiver,
 ): GuestReceiver {
   const receiver = accept({
-    identity,
+    source,
     pause: () => stream.pause(),
     resume: () => stream.resume(),
     destroy: () => stream.destroy(),
   });
   return {
     data: (chunk) => receiver.data(chunk),
-    end: (error) => receiver.end(error && new ConnectionError(identity.peer, error)),
+    end: (error) => receiver.end(error && new ConnectionError(source.name, error)),
   };
 }
 

@@ -1,11 +1,12 @@
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
 import { describeError, type Logger } from "../../base/log.ts";
 import { LONGEST_TIMER_MS } from "../../base/longest-timer.ts";
-import type { Metrics } from "../../pipeline/metrics.ts";
+import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
-import type { GuestSink } from "../../pipeline/sink.ts";
+import type { SourceSink } from "../../pipeline/sink.ts";
 import type { ConnectionSpan, SelfTrace } from "../../pipeline/self-trace.ts";
+import type { Source } from "../../pipeline/source.ts";
 import { FrameReader } from "../../decode/frame-reader.ts";
 import { PayloadDecoder } from "../../decode/payload-decoder.ts";
 import { WireError } from "../../decode/wire-error.ts";
@@ -18,6 +19,8 @@ type PauseReason = "delivery" | "rate" | "stop";
 export interface GuestOwner {
   readonly limits: GuestLimits;
   readonly metrics: Metrics;
+  /** What has come in over vsock, of all guests. */
+  readonly received: ReceiverMetrics;
   /** One for all guests: a payload is decoded and handed on before the next is looked at. */
   readonly spans: EncodedSpans;
   readonly trace: SelfTrace;
@@ -34,7 +37,7 @@ export class Guest implements GuestReceiver {
   readonly account: GuestAccount;
   readonly #connection: GuestConnection;
   readonly #owner: GuestOwner;
-  readonly #sink: GuestSink;
+  readonly #sink: SourceSink;
   readonly #log: Logger;
   readonly #frames: FrameReader;
   readonly #decoder = new PayloadDecoder();
@@ -58,7 +61,7 @@ export class Guest implements GuestReceiver {
   constructor(
     connection: GuestConnection,
     account: GuestAccount,
-    sink: GuestSink,
+    sink: SourceSink,
     owner: GuestOwner,
     log: Logger,
   ) {
@@ -77,8 +80,8 @@ export class Guest implements GuestReceiver {
     this.#limitRate(0, this.#owner.now());
   }
 
-  get peer(): string {
-    return this.#connection.identity.peer;
+  get source(): Source {
+    return this.#connection.source;
   }
   /** Bytes held of a frame that is not whole yet. */
   get heldBytes(): number {
@@ -107,7 +110,7 @@ export class Guest implements GuestReceiver {
     const framesBefore = this.#frames.framesBegun;
     this.#lastData = now;
     this.#bytes += chunk.length;
-    this.#owner.metrics.receivedBytes += chunk.length;
+    this.#owner.received.receivedBytes += chunk.length;
     try {
       this.#frames.push(chunk);
     } catch (error) {
@@ -125,14 +128,14 @@ export class Guest implements GuestReceiver {
   payload(buffer: Uint8Array, start: number, end: number): void {
     // It was disconnected for what came earlier in the chunk.
     if (this.#ended) return;
-    const { spans, metrics } = this.#owner;
+    const { spans, received } = this.#owner;
     spans.clear();
     try {
       const seen = this.#decoder.seen.size;
       const encoding = this.#decoder.decode(buffer, start, end, spans);
-      metrics.payloads[encoding] = (metrics.payloads[encoding] ?? 0) + 1;
+      received.payloads[encoding] = (received.payloads[encoding] ?? 0) + 1;
       if (this.#decoder.seen.size !== seen) {
-        this.#log.info("guest's encoding", { guest: this.peer, encoding });
+        this.#log.info("guest's encoding", { guest: this.source.name, encoding });
       }
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
@@ -140,7 +143,7 @@ export class Guest implements GuestReceiver {
       return;
     }
     this.#spans += spans.count;
-    metrics.received += spans.count;
+    received.received += spans.count;
     this.#sink.accept(spans);
   }
 
@@ -178,9 +181,9 @@ export class Guest implements GuestReceiver {
     this.#sink.close();
     this.#owner.gone(this);
     const counts = { spans: this.#spans, bytes: this.#bytes, invalid: this.#invalid };
-    this.#trace?.end({ identity: this.#connection.identity, ...counts, error });
+    this.#trace?.end({ source: this.source, ...counts, error });
     this.#log.info("guest gone", {
-      guest: this.peer,
+      guest: this.source.name,
       ...counts,
       error: error === undefined ? undefined : describeError(error),
     });
@@ -213,7 +216,7 @@ export class Guest implements GuestReceiver {
   /** Ends the connection for a limit that the guest went over. */
   disconnect(why: string): void {
     if (this.#ended) return;
-    this.#log.warn("guest disconnected", { guest: this.peer, reason: why });
+    this.#log.warn("guest disconnected", { guest: this.source.name, reason: why });
     this.close();
   }
 
@@ -249,7 +252,7 @@ export class Guest implements GuestReceiver {
   #fail(error: unknown): void {
     const stack = error instanceof Error ? error.stack : undefined;
     this.#log.error("internal error while a guest was read: it is disconnected", {
-      guest: this.peer,
+      guest: this.source.name,
       error: stack ?? describeError(error),
     });
     this.close();
@@ -271,7 +274,7 @@ export class Guest implements GuestReceiver {
     if (!this.#spanRateReported) {
       this.#spanRateReported = true;
       this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
-        guest: this.peer,
+        guest: this.source.name,
         limit: limits.maxSpansPerSecond,
       });
     }
@@ -282,9 +285,9 @@ export class Guest implements GuestReceiver {
 
   #reportInvalid(error: WireError): void {
     this.#invalid++;
-    this.#owner.metrics.invalidate(error.reason);
+    this.#owner.received.invalidate(error.reason);
     this.#log.warn("invalid payload skipped", {
-      guest: this.peer,
+      guest: this.source.name,
       reason: error.reason,
       offset: error.offset,
       error: error.message,

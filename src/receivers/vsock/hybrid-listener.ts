@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { errnoName } from "../../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../../ffi/libc.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
-import { sandboxIdentity } from "./identity.ts";
+import { socketSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { MAX_PATH_BYTES } from "./sockaddr.ts";
 import { groupNumber, listenAt, socketAdvice, type SocketFile } from "./socket-file.ts";
@@ -45,8 +45,8 @@ export class HybridListener implements Listener {
     this.#temporary = `${socketPath}~${settings.port}`;
     this.#settings = settings;
     this.#options = options;
-    const identity = sandboxIdentity(socketPath);
-    this.#guests = new GuestServer(options, () => identity);
+    const source = socketSource(socketPath);
+    this.#guests = new GuestServer(options, () => source);
   }
 
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {

@@ -1,5 +1,5 @@
 import { basename, dirname } from "node:path";
-import type { GuestIdentity } from "./listener.ts";
+import type { Source } from "../../pipeline/source.ts";
 
 /** The address of one end of an AF_VSOCK stream; vsock(7). */
 export interface VsockAddress {
@@ -33,19 +33,24 @@ export function sandboxId(socketPath: string): string {
   return basename(dirname(socketPath)) || "/";
 }
 
-/** A guest that came over AF_VSOCK, and its sandbox where that is known. */
-export function vsockIdentity(peer: VsockAddress, sandbox?: string): GuestIdentity {
+/** A guest that came over AF_VSOCK, and its sandbox where that is known. Its CID is its account, from whatever port. */
+export function vsockSource(peer: VsockAddress, sandbox?: string): Source {
   const attributes = new Map<string, string | number>([["kata.vsock.cid", peer.cid]]);
   if (sandbox !== undefined) attributes.set("kata.sandbox.id", sandbox);
-  return { peer: `vsock:${peer.cid}:${peer.port}`, attributes };
+  return { kind: "guest", name: `vsock:${peer.cid}:${peer.port}`, account: `vsock:${peer.cid}`, attributes };
 }
 
-/** A guest whose VMM connected to the socket beside `socketPath`. */
-export function sandboxIdentity(socketPath: string): GuestIdentity {
-  return sandboxGuest(sandboxId(socketPath));
+/** The guest whose VMM connects to the socket beside `socketPath` (absolute, normalised). */
+export function socketSource(socketPath: string): Source {
+  return sandboxSource(sandboxId(socketPath), socketPath);
 }
 
-/** A guest of a sandbox. */
-export function sandboxGuest(id: string): GuestIdentity {
-  return { peer: id, attributes: new Map([["kata.sandbox.id", id]]) };
+/**
+ * The guest of a sandbox.
+ *
+ * @param path of its VMM's socket or of its directory, which no other sandbox has: its account. IDs alone would not do,
+ * because sandboxes in different directories may have the same.
+ */
+export function sandboxSource(id: string, path: string): Source {
+  return { kind: "guest", name: id, account: `hybrid:${path}`, attributes: new Map([["kata.sandbox.id", id]]) };
 }

@@ -1,14 +1,8 @@
-/** Who a guest is, in the host's own words: nothing here comes from the guest. */
-export interface GuestIdentity {
-  /** For log lines: `vsock:3:1026`, or the sandbox's ID. */
-  readonly peer: string;
-  /** What the host adds to each of the guest's resources: `kata.vsock.cid`, `kata.sandbox.id` or both. */
-  readonly attributes: ReadonlyMap<string, string | number>;
-}
+import type { Source } from "../../pipeline/source.ts";
 
 /** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
 export interface GuestConnection {
-  readonly identity: GuestIdentity;
+  readonly source: Source;
   /**
    * Stops reading: what the guest writes waits in the kernel, and then in the guest. Of a connection that breaks, what
    * the kernel held of it still comes.

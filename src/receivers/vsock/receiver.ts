@@ -1,8 +1,9 @@
 import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
-import { type LogFields, type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
-import type { Metrics } from "../../pipeline/metrics.ts";
+import { type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
+import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
+import { ENCODINGS } from "../../decode/payload-decoder.ts";
 import { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "../../pipeline/self-trace.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
@@ -13,26 +14,17 @@ import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
 
-/** Whose connection it is, whatever port that comes from. */
-function ownerOf(peer: string): string {
-  return peer.replace(/:\d+$/, "");
-}
-
-/** One guest's records are limited together. */
-function messageAndGuest(message: string, fields: LogFields): string {
-  return `${message}\n${ownerOf(String(fields["guest"]))}`;
-}
-
 /** All guests: accepts them within the host's limits, pauses them while delivery says so, reads them out at the end. */
 export class Receiver implements GuestOwner {
   readonly limits: GuestLimits;
   readonly metrics: Metrics;
+  readonly received: ReceiverMetrics;
   readonly spans = new EncodedSpans();
   readonly trace: SelfTrace;
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
-  /** What each guest uses, by {@link ownerOf}. */
+  /** What each guest uses, by its source's account. */
   readonly #accounts = new Map<string, GuestAccount>();
   #heldBytes = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -50,28 +42,30 @@ export class Receiver implements GuestOwner {
     this.#sink = sink;
     this.limits = limits;
     this.metrics = metrics;
+    this.received = metrics.receiver("vsock", ENCODINGS);
     this.trace = trace;
-    this.#log = rateLimited(log, { key: messageAndGuest });
-    sink.onChange = () => this.#applyBackpressure();
+    this.#log = rateLimited(log);
+    sink.subscribe((account) => this.#applyBackpressure(account));
   }
 
   readonly now = (): number => performance.now();
 
   /** Takes a guest in. */
   accept(connection: GuestConnection): GuestReceiver {
-    const { identity } = connection;
-    if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(identity.peer)) {
+    const { source } = connection;
+    if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(source.account)) {
       return this.#refuse(connection);
     }
-    const account = this.#account(identity.peer);
-    const sink = this.#sink.open(identity.attributes);
-    const guest = new Guest(connection, account, sink, this, this.#log);
+    const account = this.#account(source.account);
+    // One guest's records are limited together, whatever its connections are called.
+    const log = this.#log.keyed(source.account);
+    const guest = new Guest(connection, account, this.#sink.open(source), this, log);
     this.#guests.add(guest);
     account.connections++;
     this.metrics.guestsAccepted++;
     this.metrics.guestsConnected = this.#guests.size;
-    this.#log.info("guest connected", { guest: identity.peer, guests: this.#guests.size });
-    if (this.#sink.paused) guest.pause("delivery");
+    log.info("guest connected", { guest: source.name, guests: this.#guests.size });
+    if (this.#sink.isPaused(source.account)) guest.pause("delivery");
     guest.begin();
     if (this.#timer === undefined) {
       this.#ticked = this.now();
@@ -121,7 +115,7 @@ export class Receiver implements GuestOwner {
   gone(guest: Guest): void {
     if (!this.#guests.delete(guest)) return;
     guest.account.connections--;
-    if (guest.account.connections === 0) this.#forgetUnused(guest.peer, guest.account);
+    if (guest.account.connections === 0) this.#forgetUnused(guest.source.account, guest.account);
     this.metrics.guestsConnected = this.#guests.size;
     if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
     if (this.#guests.size === 0) {
@@ -159,23 +153,19 @@ export class Receiver implements GuestOwner {
     this.#log.flush();
   }
 
-  #account(peer: string): GuestAccount {
-    const owner = ownerOf(peer);
-    let account = this.#accounts.get(owner);
+  #account(key: string): GuestAccount {
+    let account = this.#accounts.get(key);
     if (account === undefined) {
       account = new GuestAccount(this.limits.maxSpansPerSecond, this.now());
-      this.#accounts.set(owner, account);
+      this.#accounts.set(key, account);
     }
     return account;
   }
 
   /** An account without connections goes, but not before its rates allow as much as a new one's. */
-  #forgetUnused(peer: string, account: GuestAccount): void {
+  #forgetUnused(key: string, account: GuestAccount): void {
     account.whenRested(this.now(), () => {
-      const owner = ownerOf(peer);
-      if (account.connections === 0 && this.#accounts.get(owner) === account) {
-        this.#accounts.delete(owner);
-      }
+      if (account.connections === 0 && this.#accounts.get(key) === account) this.#accounts.delete(key);
     });
   }
 
@@ -193,8 +183,8 @@ export class Receiver implements GuestOwner {
    * Takes a place from whoever has most, so that nobody keeps others out by connecting often: the connection that has
    * been silent for longest. False where nobody has clearly more than the one who comes.
    */
-  #makePlace(peer: string): boolean {
-    let most = (this.#accounts.get(ownerOf(peer))?.connections ?? 0) + 1;
+  #makePlace(key: string): boolean {
+    let most = (this.#accounts.get(key)?.connections ?? 0) + 1;
     let largest: GuestAccount | undefined;
     for (const account of this.#accounts.values()) {
       if (account.connections > most) [largest, most] = [account, account.connections];
@@ -217,7 +207,7 @@ export class Receiver implements GuestOwner {
     if (!this.#refusing) {
       this.#refusing = true;
       this.#log.warn("guest refused: too many guests; more refusals are counted, not logged", {
-        guest: connection.identity.peer,
+        guest: connection.source.name,
         limit: this.limits.maxGuests,
       });
     }
@@ -225,9 +215,12 @@ export class Receiver implements GuestOwner {
     return { data: () => {}, end: () => {} };
   }
 
-  #applyBackpressure(): void {
+  /** @param changed the only account that may be paused or read again; absent: any may. */
+  #applyBackpressure(changed?: string): void {
     for (const guest of this.#guests) {
-      if (this.#sink.paused) guest.pause("delivery");
+      const { account } = guest.source;
+      if (changed !== undefined && account !== changed) continue;
+      if (this.#sink.isPaused(account)) guest.pause("delivery");
       else guest.resume("delivery");
     }
   }

@@ -4,7 +4,7 @@ import type { Libc } from "../../../ffi/libc.ts";
 import { Directory } from "./directory.ts";
 import type { Watch } from "./directory-watcher.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
-import { sandboxGuest } from "./identity.ts";
+import { sandboxSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, ListenError } from "./listener.ts";
 import { listenAt, type SocketAccess, type SocketFile } from "./socket-file.ts";
 import type { StreamServers } from "./stream-server.ts";
@@ -140,7 +140,8 @@ export class Sandbox {
     // Somebody may have removed the socket, and nobody would find it again.
     if (current === directory.identity && own?.isAt(`${directory.path}/${socket}`)) return;
     this.#stop();
-    const guests = new GuestServer(options, () => sandboxGuest(this.id));
+    const source = sandboxSource(this.id, directory.shownChild(socket));
+    const guests = new GuestServer(options, () => source);
     const handlers = guests.handlers(accept);
     const { server, file } = listenAt(
       {

@@ -1,6 +1,6 @@
 import { errnoName } from "../../../ffi/errors.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
-import { type VsockAddress, vsockIdentity } from "./identity.ts";
+import { type VsockAddress, vsockSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
 import { CID_ANY, loadStreamServers } from "./stream-server.ts";
@@ -31,8 +31,8 @@ export class VsockListener implements Listener {
     this.#guests = new GuestServer(options, (peer) => {
       // Without the host's own word on who it is, a guest could pass for another.
       if (peer === undefined) throw new Error("the peer's CID is unknown");
-      if (peer.cid <= CID_HOST) return vsockIdentity(peer);
-      return this.#finder.find(peer.cid).then((sandbox) => vsockIdentity(peer, sandbox));
+      if (peer.cid <= CID_HOST) return vsockSource(peer);
+      return this.#finder.find(peer.cid).then((sandbox) => vsockSource(peer, sandbox));
     });
   }
 

@@ -7,13 +7,13 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import type { QueueSettings } from "../../../src/pipeline/settings.ts";
-import { AWAY, balance, BALANCED, FakeExporter, payload, send, setUp, SUCCESS } from "../support.ts";
+import { AWAY, balance, BALANCED, FakeExporter, guestSource, payload, send, setUp, SUCCESS } from "../support.ts";
 import { range, spanId } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { until } from "../../support/until.ts";
 
-const GUEST = new Map([["kata.sandbox.id", "box"]]);
+const GUEST = guestSource("box", new Map([["kata.sandbox.id", "box"]]));
 const NEVER = 1_000_000;
 const MIB = 1024 * 1024;
 const PATIENT = { initialMs: NEVER, maxMs: NEVER };
@@ -47,13 +47,13 @@ test("batches are in the spool until the collector has them", () =>
     );
     send(metrics, delivery.open(GUEST), payload(range(1, 45)));
     await until(() => spool.count === 5);
-    assert.equal(metrics.spoolBatches, 5);
-    assert.ok(metrics.spoolBytes > 0);
+    assert.equal(metrics.collector.spoolBatches, 5);
+    assert.ok(metrics.collector.spoolBytes > 0);
     assert.deepEqual(balance(metrics, delivery), BALANCED);
     release();
     await until(() => spool.count === 0);
-    assert.equal(metrics.forwarded, 45);
-    assert.equal(metrics.spoolBatches, 0);
+    assert.equal(metrics.collector.forwarded, 45);
+    assert.equal(metrics.collector.spoolBatches, 0);
     assert.equal(await delivery.drain(NEVER), 0);
     assert.deepEqual(taken(exporter), range(1, 45));
     assert.deepEqual(balance(metrics, delivery), BALANCED);
@@ -66,20 +66,19 @@ test("what was not delivered is, after a restart, oldest first, beside what is n
     await until(() => first.exporter.requests.length > 0);
     // Its last five are still in an open batch.
     assert.equal(await first.delivery.drain(NEVER), 0);
-    assert.equal(first.metrics.held, 95);
-    assert.deepEqual(first.metrics.dropped, {});
+    assert.equal(first.metrics.heldNow, 95);
+    assert.deepEqual(first.metrics.collector.dropped, {});
     assert.deepEqual(balance(first.metrics, first.delivery), BALANCED);
     assert.equal(first.log.find("stay in the spool")[0]?.fields["spans"], 95);
 
     const second = setUp({ spool: open() }, new FakeExporter(() => SUCCESS, 1));
-    assert.equal(second.metrics.received, 95);
-    assert.equal(second.metrics.recovered, 95);
-    assert.equal(second.metrics.held, 95);
+    assert.equal(second.metrics.collector.recovered, 95);
+    assert.equal(second.metrics.heldNow, 95);
     assert.deepEqual(balance(second.metrics, second.delivery), BALANCED);
     send(second.metrics, second.delivery.open(GUEST), payload(range(96, 105)));
     assert.equal(await second.delivery.drain(NEVER), 0);
     assert.deepEqual(second.exporter.requests.flat(), range(1, 105).map(spanId));
-    assert.equal(second.metrics.forwarded, 105);
+    assert.equal(second.metrics.collector.forwarded, 105);
     assert.deepEqual(balance(second.metrics, second.delivery), BALANCED);
     assert.equal(second.log.find("earlier run")[0]?.fields["batches"], 10);
 
@@ -116,15 +115,15 @@ test(
         if (first % 100 === 1) await new Promise((resolve) => setImmediate(resolve));
       }
       await until(() => spool.count === 100);
-      assert.equal(delivery.full, false);
-      assert.ok(metrics.queueBytes <= 50_000, `${metrics.queueBytes} bytes`);
+      assert.equal(delivery.isPaused("box"), false);
+      assert.ok(metrics.collector.queueBytes <= 50_000, `${metrics.collector.queueBytes} bytes`);
       // The memory is nearly used up, the disk is not.
-      assert.ok(metrics.queueBytes > 35_000, `${metrics.queueBytes} bytes`);
-      assert.ok(metrics.deliveryFill < 0.5, `${metrics.deliveryFill}`);
+      assert.ok(metrics.collector.queueBytes > 35_000, `${metrics.collector.queueBytes} bytes`);
+      assert.ok(metrics.collector.deliveryFill < 0.5, `${metrics.collector.deliveryFill}`);
       exporter.behaviour = () => SUCCESS;
       assert.equal(await delivery.drain(NEVER), 0);
       assert.deepEqual(taken(exporter), range(1, 1000));
-      assert.equal(metrics.queueBytes, 0);
+      assert.equal(metrics.collector.queueBytes, 0);
       assert.deepEqual(balance(metrics, delivery), BALANCED);
     }),
 );
@@ -141,7 +140,7 @@ test(
       );
       const guest = delivery.open(GUEST);
       let sent = 0;
-      while (!delivery.full) {
+      while (!delivery.isPaused("box")) {
         send(metrics, guest, payload(range(sent + 1, sent + 10), { nameBytes: 10_000 }));
         sent += 10;
         await new Promise((resolve) => setImmediate(resolve));
@@ -150,13 +149,13 @@ test(
         send(metrics, guest, payload(range(sent + 1, sent + 10), { nameBytes: 10_000 }));
         sent += 10;
       }
-      assert.equal(metrics.droppedTotal, 0);
-      assert.equal(metrics.held, sent);
+      assert.equal(metrics.collector.droppedTotal, 0);
+      assert.equal(metrics.heldNow, sent);
       const bytes = fs.readdirSync(directory).map((name) => fs.statSync(join(directory, name)).size);
       assert.ok(bytes.reduce((a, b) => a + b) <= SPOOL_MIN_BYTES, `${bytes}`);
       exporter.behaviour = () => SUCCESS;
       assert.equal(await delivery.drain(NEVER), 0);
-      assert.equal(delivery.full, false);
+      assert.equal(delivery.isPaused("box"), false);
       assert.deepEqual(taken(exporter), range(1, sent));
       assert.equal(log.find("queue full: guests are not read").length, 1);
       assert.deepEqual(balance(metrics, delivery), BALANCED);
@@ -173,7 +172,7 @@ test("many small batches fill a spool by their number", SLOW, () =>
     }, new FakeExporter(() => AWAY));
     const guest = delivery.open(GUEST);
     let sent = 0;
-    while (!delivery.full) {
+    while (!delivery.isPaused("box")) {
       send(metrics, guest, payload(range(sent + 1, sent + 50)));
       sent += 50;
       await new Promise((resolve) => setImmediate(resolve));
@@ -203,9 +202,9 @@ test(
         await new Promise((resolve) => setImmediate(resolve));
         assert.deepEqual(balance(metrics, delivery), BALANCED);
       }
-      assert.equal(delivery.full, false);
+      assert.equal(delivery.isPaused("box"), false);
       assert.ok(spool.usedBytes <= spool.limitBytes, `${spool.usedBytes} bytes`);
-      const dropped = metrics.dropped["queue-full"] as number;
+      const dropped = metrics.collector.dropped["queue-full"] as number;
       assert.ok(dropped > 500 && dropped < 1000, `${dropped} dropped`);
       exporter.behaviour = () => SUCCESS;
       assert.equal(await delivery.drain(NEVER), 0);
@@ -240,14 +239,14 @@ test(
       await until(() => spool.count === 1);
       const emptyDisk = fillDisk(spool);
       send(metrics, guest, payload(range(11, 30)));
-      await until(() => delivery.full);
+      await until(() => delivery.isPaused("box"));
       send(metrics, guest, payload(range(31, 40)));
-      assert.equal(metrics.held, 40);
+      assert.equal(metrics.heldNow, 40);
       assert.equal(spool.count, 1);
       await until(() => log.find("spool cannot be used").length > 0);
       emptyDisk();
       // The next try is one second away.
-      await until(() => !delivery.full);
+      await until(() => !delivery.isPaused("box"));
       assert.equal(spool.count, 4);
       assert.deepEqual(
         log.records.filter(({ message }) => message.includes("spool")).map(({ message }) => message),
@@ -257,7 +256,7 @@ test(
         ],
       );
       assert.equal(await delivery.drain(NEVER), 0);
-      assert.equal(metrics.held, 40);
+      assert.equal(metrics.heldNow, 40);
       exporter.behaviour = () => SUCCESS;
       const next = setUp({ spool: open() }, exporter);
       await next.delivery.drain(NEVER);
@@ -273,7 +272,7 @@ test("a full disk does not stop what can be sent, and what was sent is never put
     const guest = delivery.open(GUEST);
     for (const first of [1, 11, 21]) {
       send(metrics, guest, payload(range(first, first + 9)));
-      await until(() => metrics.held === 0 && !delivery.full);
+      await until(() => metrics.heldNow === 0 && !delivery.isPaused("box"));
     }
     assert.deepEqual(taken(exporter), range(1, 30));
     emptyDisk();
@@ -282,7 +281,7 @@ test("a full disk does not stop what can be sent, and what was sent is never put
     await until(() => spool.count === 1);
     exporter.behaviour = () => SUCCESS;
     assert.equal(await delivery.drain(NEVER), 0);
-    assert.equal(metrics.forwarded, 35);
+    assert.equal(metrics.collector.forwarded, 35);
     assert.equal(open().count, 0);
   }));
 
@@ -299,8 +298,8 @@ test("a full disk at the end: what is in memory only is lost, and said", () =>
     fillDisk(spool);
     send(metrics, guest, payload(range(11, 30)));
     assert.equal(await delivery.drain(50), 20);
-    assert.deepEqual(metrics.dropped, { shutdown: 20 });
-    assert.equal(metrics.held, 10);
+    assert.deepEqual(metrics.collector.dropped, { shutdown: 20 });
+    assert.equal(metrics.heldNow, 10);
     assert.equal(log.find("spans are lost")[0]?.fields["spans"], 20);
     assert.equal(log.find("stay in the spool")[0]?.fields["spans"], 10);
     assert.deepEqual(balance(metrics, delivery), BALANCED);
@@ -322,9 +321,9 @@ test("drop-oldest on a full disk keeps memory bounded and the newest spans", () 
       send(metrics, guest, payload([number], { nameBytes: 100 }));
     }
     await new Promise((resolve) => setTimeout(resolve, 10));
-    assert.ok(metrics.queueBytes <= 21_000, `${metrics.queueBytes} bytes`);
-    assert.ok((metrics.dropped["queue-full"] ?? 0) > 700);
-    assert.equal(delivery.full, false);
+    assert.ok(metrics.collector.queueBytes <= 21_000, `${metrics.collector.queueBytes} bytes`);
+    assert.ok((metrics.collector.dropped["queue-full"] ?? 0) > 700);
+    assert.equal(delivery.isPaused("box"), false);
     assert.deepEqual(balance(metrics, delivery), BALANCED);
     await delivery.abort();
   }));
@@ -341,10 +340,10 @@ test("a batch that the spool gives back damaged is dropped, counted and logged; 
     fs.writeFileSync(path, file);
 
     const { delivery, exporter, metrics, log } = setUp({ spool: open() });
-    assert.equal(metrics.received, 30);
+    assert.equal(metrics.collector.recovered, 30);
     assert.equal(await delivery.drain(NEVER), 0);
     assert.deepEqual(taken(exporter), [...range(1, 10), ...range(21, 30)]);
-    assert.deepEqual(metrics.dropped, { "spool-corrupt": 10 });
+    assert.deepEqual(metrics.collector.dropped, { "spool-corrupt": 10 });
     assert.deepEqual(balance(metrics, delivery), BALANCED);
     assert.equal(log.find("damaged")[0]?.fields["spans"], 10);
   }));
@@ -368,7 +367,7 @@ test(
       const { delivery, exporter, metrics, log } = setUp({ spool });
       assert.equal(await delivery.drain(NEVER), 0);
       assert.deepEqual(taken(exporter), range(1, 30));
-      assert.equal(metrics.forwarded, 30);
+      assert.equal(metrics.collector.forwarded, 30);
       assert.equal(log.find("spool cannot be used").length, 1);
     }),
 );

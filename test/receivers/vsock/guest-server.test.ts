@@ -2,12 +2,18 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { GuestServer, type Identify } from "../../../src/receivers/vsock/guest-server.ts";
-import type { GuestIdentity, GuestReceiver } from "../../../src/receivers/vsock/listener.ts";
+import type { Source } from "../../../src/pipeline/source.ts";
+import type { GuestReceiver } from "../../../src/receivers/vsock/listener.ts";
 import { loadStreamServers, type Stream, type StreamHandlers } from "../../../src/receivers/vsock/stream-server.ts";
 import { bytesOf, dial, Guests, options, send, turns } from "./guests.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
-const IDENTITY: GuestIdentity = { peer: "vsock:3:1", attributes: new Map([["kata.vsock.cid", 3]]) };
+const SOURCE: Source = {
+  kind: "guest",
+  name: "vsock:3:1",
+  account: "vsock:3",
+  attributes: new Map([["kata.vsock.cid", 3]]),
+};
 const BYTES = new TextEncoder().encode("span");
 
 /** A stream that keeps what is done to it. */
@@ -45,14 +51,14 @@ function serve(identify: Identify) {
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("who is known at once is read at once", () => {
-  const { guests, stream, handlers } = serve(() => IDENTITY);
+  const { guests, stream, handlers } = serve(() => SOURCE);
   stream.connect(handlers);
-  assert.equal(guests.seen[0]?.connection.identity, IDENTITY);
+  assert.equal(guests.seen[0]?.connection.source, SOURCE);
   assert.deepEqual(stream.calls, []);
 });
 
 test("who is known later is not read before", async () => {
-  const known = Promise.withResolvers<GuestIdentity>();
+  const known = Promise.withResolvers<Source>();
   const { using, guests, stream, handlers } = serve(() => known.promise);
   stream.connect(handlers);
   await settled();
@@ -61,10 +67,10 @@ test("who is known later is not read before", async () => {
   // It has its descriptor already.
   assert.equal(using.budget.used, 1);
   assert.throws(() => stream.receiver?.data(BYTES), /a paused guest was read/);
-  known.resolve(IDENTITY);
+  known.resolve(SOURCE);
   await settled();
   assert.deepEqual(stream.calls, ["pause", "resume"]);
-  assert.equal(guests.seen[0]?.connection.identity, IDENTITY);
+  assert.equal(guests.seen[0]?.connection.source, SOURCE);
   stream.receiver?.data(BYTES);
   stream.receiver?.end(new Error("reset"));
   assert.equal(bytesOf(guests.seen[0]), "span");
@@ -74,7 +80,7 @@ test("who is known later is not read before", async () => {
 });
 
 test("who is paused as it is taken in stays so until it is resumed", async () => {
-  const { guests, stream, handlers } = serve(() => Promise.resolve(IDENTITY));
+  const { guests, stream, handlers } = serve(() => Promise.resolve(SOURCE));
   guests.onAccept = ({ connection }) => connection.pause();
   stream.connect(handlers);
   await settled();
@@ -84,11 +90,11 @@ test("who is paused as it is taken in stays so until it is resumed", async () =>
 });
 
 test("who is gone before it is known is never taken in", async () => {
-  const known = Promise.withResolvers<GuestIdentity>();
+  const known = Promise.withResolvers<Source>();
   const { using, guests, stream, handlers } = serve(() => known.promise);
   stream.connect(handlers);
   stream.receiver?.end(new Error("reset"));
-  known.resolve(IDENTITY);
+  known.resolve(SOURCE);
   await settled();
   assert.equal(guests.seen.length, 0);
   assert.equal(using.budget.used, 0);
@@ -96,7 +102,7 @@ test("who is gone before it is known is never taken in", async () => {
 });
 
 test("who is refused as it is taken in is ended once, and not resumed", async () => {
-  const { using, guests, stream, handlers } = serve(() => Promise.resolve(IDENTITY));
+  const { using, guests, stream, handlers } = serve(() => Promise.resolve(SOURCE));
   guests.onAccept = ({ connection }) => connection.destroy();
   stream.connect(handlers);
   await settled();
@@ -107,7 +113,7 @@ test("who is refused as it is taken in is ended once, and not resumed", async ()
 
 test("a failure to take one in, or to tell who it is, ends that one", async () => {
   for (
-    const identify of [() => Promise.reject(new Error("fault")), () => Promise.resolve(IDENTITY)]
+    const identify of [() => Promise.reject(new Error("fault")), () => Promise.resolve(SOURCE)]
   ) {
     const { using, guests, stream, handlers } = serve(identify);
     guests.onAccept = () => {
@@ -125,7 +131,7 @@ test("a failure to take one in, or to tell who it is, ends that one", async () =
 test("what a guest wrote before it was known comes after, also of one that has gone meanwhile", async () => {
   using directory = temporaryDirectory();
   const path = join(directory.path, "socket");
-  const known = Promise.withResolvers<GuestIdentity>();
+  const known = Promise.withResolvers<Source>();
   const using = options();
   const guests = new Guests();
   const server = new GuestServer(using, () => known.promise);
@@ -138,7 +144,7 @@ test("what a guest wrote before it was known comes after, also of one that has g
   await turns();
   assert.equal(guests.seen.length, 0);
   assert.equal(using.budget.used, 3);
-  known.resolve(IDENTITY);
+  known.resolve(SOURCE);
   await guests.until(() => guests.ended === 1 && guests.seen.length === 2);
   await send(staying, "ing");
   staying.end();
@@ -152,7 +158,7 @@ test("what a guest wrote before it was known comes after, also of one that has g
 test("one that is refused when it is known at last, over a real socket", async () => {
   using directory = temporaryDirectory();
   const path = join(directory.path, "socket");
-  const known = Promise.withResolvers<GuestIdentity>();
+  const known = Promise.withResolvers<Source>();
   const using = options();
   const guests = new Guests();
   guests.onAccept = ({ connection }) => connection.destroy();
@@ -163,7 +169,7 @@ test("one that is refused when it is known at last, over a real socket", async (
   client.resume();
   await send(client, "x");
   await turns(2);
-  known.resolve(IDENTITY);
+  known.resolve(SOURCE);
   await guests.until(() => guests.ended === 1);
   assert.deepEqual(guests.seen.map(({ ends }) => ends), [[undefined]]);
   assert.equal(bytesOf(guests.seen[0]), "");

@@ -31,8 +31,8 @@ test("guests come in, each with its own bytes and the sandbox's identity", async
   assert.deepEqual(guests.seen.map(bytesOf), ["one!", "two?"]);
   assert.deepEqual(guests.seen.map((guest) => guest.ends), [[undefined], [undefined]]);
   const id = directory.path.split("/").at(-1);
-  assert.equal(guests.seen[0]?.connection.identity.peer, id);
-  assert.deepEqual([...guests.seen[0]?.connection.identity.attributes ?? []], [[
+  assert.equal(guests.seen[0]?.connection.source.name, id);
+  assert.deepEqual([...guests.seen[0]?.connection.source.attributes ?? []], [[
     "kata.sandbox.id",
     id,
   ]]);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { socketSource } from "../../../src/receivers/vsock/identity.ts";
 import { MAX_INVALID_AT_ONCE } from "../../../src/receivers/accounts/guest-account.ts";
 import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
 import { concatenate, fixture, frame } from "../../decode/support/fixtures.ts";
@@ -12,13 +13,13 @@ function spans(count: number): Uint8Array {
 }
 
 test("spans are counted and handed on; garbage is counted, logged and skipped", () => {
-  const { receiver, sink, metrics, log } = setUp();
+  const { receiver, sink, metrics, vsock, log } = setUp();
   const guest = receiver.accept(new FakeConnection("vsock:3:1026"));
   guest.data(concatenate([spans(2), frame(new Uint8Array(200).fill(0xee)), spans(1)]));
   assert.deepEqual(sink.accepted, [3]);
   assert.equal(metrics.received, 4);
-  assert.deepEqual(metrics.invalid, { "invalid-tag": 1 });
-  assert.deepEqual(metrics.payloads, { bincode: 3 });
+  assert.deepEqual(vsock.invalid, { "invalid-tag": 1 });
+  assert.deepEqual(vsock.payloads, { bincode: 3 });
   const { level, fields } = log.records.find(({ message }) => message.startsWith("invalid")) ??
     assert.fail("nothing is logged");
   assert.equal(level, "warn");
@@ -37,12 +38,12 @@ test("the end of a stream inside a frame is one invalid payload, but not of one 
       [SPAN, {}],
     ] as const
   ) {
-    const { receiver, sink, metrics } = setUp();
+    const { receiver, sink, metrics, vsock } = setUp();
     const guest = receiver.accept(new FakeConnection());
     guest.data(bytes);
     guest.end();
     guest.end();
-    assert.deepEqual(metrics.invalid, invalid);
+    assert.deepEqual(vsock.invalid, invalid);
     assert.deepEqual(sink.closed, [0]);
     assert.equal(metrics.guestsConnected, 0);
   }
@@ -120,18 +121,18 @@ function rubbish(count: number): Uint8Array {
 }
 
 test("who sends rubbish faster than it is worth looking at is disconnected; nobody else is", () => {
-  const { receiver, sink, metrics, log } = setUp();
+  const { receiver, sink, metrics, vsock, log } = setUp();
   const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((peer) => new FakeConnection(peer));
   const [bad, good, other] = connections.map((connection) => receiver.accept(connection));
   const gone = () => connections.map(({ isDestroyed }) => isDestroyed);
   const most = { truncated: MAX_INVALID_AT_ONCE };
 
   bad?.data(concatenate([spans(1), rubbish(MAX_INVALID_AT_ONCE)]));
-  assert.deepEqual([gone(), metrics.invalid], [[false, false, false], most]);
+  assert.deepEqual([gone(), vsock.invalid], [[false, false, false], most]);
   // Of what comes in one chunk no more is looked at than that; what came before stays.
   most.truncated++;
   bad?.data(concatenate([spans(2), rubbish(1000), spans(5), frame(new Uint8Array(9_000_000))]));
-  assert.deepEqual([gone(), metrics.invalid], [[true, false, false], most]);
+  assert.deepEqual([gone(), vsock.invalid], [[true, false, false], most]);
   assert.deepEqual(metrics.disconnected, { "invalid-rate": 1 });
   const told = log.records.filter(({ message }) => message === "guest disconnected");
   assert.deepEqual(told.map(({ fields }) => [fields?.["guest"], fields?.["reason"]]), [
@@ -212,7 +213,7 @@ function checkTimeouts(guest: unknown, now: number): void {
 }
 
 test("a frame has --frame-timeout from its first byte to its last, however its bytes come", () => {
-  const { receiver, metrics } = setUp({ frameTimeoutMs: 1000 });
+  const { receiver, metrics, vsock } = setUp({ frameTimeoutMs: 1000 });
   const connection = new FakeConnection();
   const guest = receiver.accept(connection);
   guest.data(SPAN.subarray(0, 1));
@@ -226,7 +227,7 @@ test("a frame has --frame-timeout from its first byte to its last, however its b
   checkTimeouts(guest, receiver.time);
   assert.equal(connection.isDestroyed, true);
   assert.deepEqual(metrics.disconnected, { "frame-timeout": 1 });
-  assert.deepEqual(metrics.invalid, { truncated: 1 });
+  assert.deepEqual(vsock.invalid, { truncated: 1 });
 });
 
 test("frames that are whole in time keep a guest, though it is always inside of one", () => {
@@ -305,6 +306,44 @@ test("all connections of a guest share its budget, and the one that holds most i
   guests[1]?.data(large.subarray(20_000, 50_000));
   assert.deepEqual(destroyed(), [true, false, false]);
   assert.deepEqual(metrics.disconnected, { "guest-bytes": 1 });
+});
+
+test("sandboxes whose directories differ after a colon are two guests: neither pays for the other's bytes", () => {
+  const { receiver, metrics, log } = setUp({ maxGuestBytes: 100_000, maxSpansPerSecond: 2 });
+  const connections = ["/run/vc/vm/box:1/clh.sock", "/run/vc/vm/box:2/clh.sock"]
+    .map((path) => new FakeConnection(socketSource(path)));
+  const [first, second] = connections.map((connection) => receiver.accept(connection));
+  const large = frame(new Uint8Array(90_000));
+  first?.data(large.subarray(0, 60_000));
+  second?.data(large.subarray(0, 60_000));
+  assert.deepEqual(connections.map(({ isDestroyed }) => isDestroyed), [false, false]);
+  assert.deepEqual(metrics.disconnected, {});
+  first?.data(concatenate([large.subarray(60_000), spans(3)]));
+  assert.deepEqual(connections.map(({ isPaused }) => isPaused), [true, false], "nor for the other's rate");
+  // Each has its own lines, which the other cannot use up.
+  for (let i = 0; i < 10; i++) first?.data(RUBBISH);
+  second?.data(concatenate([large.subarray(60_000), RUBBISH]));
+  const told = log.records.filter(({ message }) => message === "invalid payload skipped");
+  assert.deepEqual(new Set(told.map(({ fields }) => fields?.["guest"])), new Set(["box:1", "box:2"]));
+  receiver.close();
+});
+
+test("a paused account pauses its own connections, those that come meanwhile too, and nobody else's", () => {
+  const { receiver, sink } = setUp();
+  const connections = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((name) => new FakeConnection(name));
+  for (const connection of connections) receiver.accept(connection);
+  const paused = () => connections.map(({ isPaused }) => isPaused);
+  sink.setAccountPaused("vsock:3", true);
+  assert.deepEqual(paused(), [true, true, false]);
+  for (const name of ["vsock:3:3", "vsock:4:2"]) {
+    const connection = new FakeConnection(name);
+    connections.push(connection);
+    receiver.accept(connection);
+  }
+  assert.deepEqual(paused(), [true, true, false, true, false]);
+  sink.setAccountPaused("vsock:3", false);
+  assert.deepEqual(paused(), [false, false, false, false, false]);
+  receiver.close();
 });
 
 test("all connections of a guest share its rate, also those that it makes anew", () => {

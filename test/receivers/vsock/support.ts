@@ -1,5 +1,7 @@
-import type { GuestSink, SpanSink } from "../../../src/pipeline/sink.ts";
+import type { SourceSink, SpanSink } from "../../../src/pipeline/sink.ts";
+import type { Source } from "../../../src/pipeline/source.ts";
 import type { GuestConnection } from "../../../src/receivers/vsock/listener.ts";
+import { Subscribers } from "../../../src/pipeline/subscribers.ts";
 import { Metrics } from "../../../src/pipeline/metrics.ts";
 import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { Receiver } from "../../../src/receivers/vsock/receiver.ts";
@@ -8,29 +10,49 @@ import { RecordingLogger } from "../../support/recording-logger.ts";
 
 /** A sink that keeps how many spans each guest has given it, and is full when it is told. */
 export class FakeSink implements SpanSink {
-  full = false;
+  /** Whether all accounts are paused. */
   paused = false;
-  onChange: () => void = () => {};
+  /** The accounts that are paused by themselves. */
+  readonly pausedAccounts = new Set<string>();
+  readonly #subscribers = new Subscribers<[account?: string]>();
   /** Spans of each guest, in the order in which they came. */
   readonly accepted: number[] = [];
   readonly closed: number[] = [];
   /** Called within each `accept`. */
   onAccept: () => void = () => {};
 
-  open(): GuestSink {
+  open(): SourceSink {
     const guest = this.accepted.push(0) - 1;
     return {
       accept: (spans: EncodedSpans) => {
         this.accepted[guest] = (this.accepted[guest] ?? 0) + spans.count;
         this.onAccept();
       },
+      settled: () => Promise.resolve(),
       close: () => this.closed.push(guest),
     };
   }
 
   setPaused(paused: boolean): void {
-    this.paused = this.full = paused;
-    this.onChange();
+    this.paused = paused;
+    this.#subscribers.notify();
+  }
+
+  /** Pauses one account, or ends its pause. */
+  setAccountPaused(account: string, paused: boolean): void {
+    if (paused) this.pausedAccounts.add(account);
+    else this.pausedAccounts.delete(account);
+    this.#subscribers.notify(account);
+  }
+
+  isPaused(account: string): boolean {
+    return this.paused || this.pausedAccounts.has(account);
+  }
+
+  readOn(): void {}
+
+  subscribe(onChange: (account?: string) => void): () => void {
+    return this.#subscribers.add(onChange);
   }
 
   drain(): Promise<number> {
@@ -43,12 +65,15 @@ export class FakeSink implements SpanSink {
 
 /** A connection that keeps what is done to it. */
 export class FakeConnection implements GuestConnection {
-  readonly identity;
+  readonly source: Source;
   isPaused = false;
   isDestroyed = false;
 
-  constructor(peer = "sandbox") {
-    this.identity = { peer, attributes: new Map<string, string>() };
+  /** @param source its name is enough: its account is then what stands before the second colon, a CID's of `vsock:3:1`. */
+  constructor(source: string | Source = "sandbox") {
+    this.source = typeof source === "string"
+      ? { kind: "guest", name: source, account: source.split(":", 2).join(":"), attributes: new Map() }
+      : source;
   }
 
   pause(): void {
@@ -85,5 +110,5 @@ export function setUp(limits: Partial<GuestLimits> = {}) {
   const log = new RecordingLogger();
   const receiver = new TestReceiver(sink, { ...LIMITS, ...limits }, metrics, log);
   const messages = () => log.records.map(({ message }) => message);
-  return { sink, metrics, log, receiver, messages };
+  return { sink, metrics, vsock: metrics.receiver("vsock"), log, receiver, messages };
 }

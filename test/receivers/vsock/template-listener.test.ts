@@ -121,13 +121,13 @@ test("sandboxes that are there at the start, and each that comes, with its own i
   await say(node.path("first", SOCKET), "1");
   await node.guests.until(() => node.guests.ended === 2);
   const seen = node.guests.seen.map((guest) => [
-    guest.connection.identity.peer,
-    ...guest.connection.identity.attributes.values(),
+    guest.connection.source.name,
+    ...guest.connection.source.attributes.values(),
     bytesOf(guest),
   ]);
   assert.deepEqual(seen.sort(), [["first", "first", "1"], ["third", "third", "3"]]);
   assert.deepEqual(
-    [...node.guests.seen[0]?.connection.identity.attributes.keys() ?? []],
+    [...node.guests.seen[0]?.connection.source.attributes.keys() ?? []],
     ["kata.sandbox.id"],
   );
   assert.deepEqual(node.told, []);
@@ -160,7 +160,7 @@ test("directories between come later, go and come again", async () => {
   await say(await node.listens("box", "root", "run"), "again");
   await node.guests.until(() => node.guests.ended === 1);
   assert.equal(bytesOf(node.guests.seen[0]), "again");
-  assert.equal(node.guests.seen[0]?.connection.identity.peer, "box");
+  assert.equal(node.guests.seen[0]?.connection.source.name, "box");
   assert.deepEqual(node.told, []);
 });
 
@@ -230,7 +230,7 @@ test("the sandboxes' directory comes late, step by step, goes and comes again", 
   node.make("four");
   await say(await node.listens("four"), "4");
   await node.guests.until(() => node.guests.ended === 1);
-  assert.equal(node.guests.seen[0]?.connection.identity.peer, "four");
+  assert.equal(node.guests.seen[0]?.connection.source.name, "four");
   assert.deepEqual(node.told, []);
 });
 
@@ -449,7 +449,7 @@ test("five hundred sandboxes at once, and none is left of them", async () => {
     await Promise.all(ids.map((id) => say(node.path(id, "root", SOCKET), id)));
     await node.guests.until(() => node.guests.ended === 500);
     assert.deepEqual(
-      node.guests.seen.map((guest) => [guest.connection.identity.peer, bytesOf(guest)]).sort(),
+      node.guests.seen.map((guest) => [guest.connection.source.name, bytesOf(guest)]).sort(),
       ids.map((id) => [id, id]).sort(),
     );
     rmSync(node.directory, { recursive: true });

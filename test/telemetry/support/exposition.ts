@@ -70,17 +70,23 @@ function check({ name, type, series }: ReadFamily): void {
     throw new Error(`${name} is a ${type}: only counters end in _total`);
   }
   if (type !== "histogram") return;
-  let last = -1;
-  let lastBound = -Infinity;
+  // One histogram for each set of the other labels.
+  const last = new Map<string, { bound: number; count: number }>();
   for (const [id, value] of series) {
-    const bound = /_bucket\{le="(.+)"\}$/.exec(id)?.[1];
-    if (bound === undefined) continue;
-    if (readNumber(bound) <= lastBound || value < last) {
-      throw new Error(`${id} is not cumulative`);
-    }
-    [lastBound, last] = [readNumber(bound), value];
+    const [, labels, text] = /_bucket\{(.*?),?le="([^"]+)"\}$/.exec(id) ?? [];
+    if (labels === undefined || text === undefined) continue;
+    const bound = readNumber(text);
+    const before = last.get(labels) ?? { bound: -Infinity, count: -1 };
+    if (bound <= before.bound || value < before.count) throw new Error(`${id} is not cumulative`);
+    last.set(labels, { bound, count: value });
   }
-  if (lastBound !== Infinity) throw new Error(`${name} has no bucket for +Inf`);
-  if (series.get(`${name}_count`) !== last) throw new Error(`${name}_count is not its +Inf bucket`);
-  if (!series.has(`${name}_sum`)) throw new Error(`${name} has no sum`);
+  if (last.size === 0) throw new Error(`${name} has no bucket`);
+  for (const [labels, { bound, count }] of last) {
+    const suffix = labels === "" ? "" : `{${labels}}`;
+    if (bound !== Infinity) throw new Error(`${name}${suffix} has no bucket for +Inf`);
+    if (series.get(`${name}_count${suffix}`) !== count) {
+      throw new Error(`${name}_count${suffix} is not its +Inf bucket`);
+    }
+    if (!series.has(`${name}_sum${suffix}`)) throw new Error(`${name}${suffix} has no sum`);
+  }
 }
