@@ -119,31 +119,33 @@ export class ProtobufWriter {
   }
 
   /**
-   * Begins a field of wire type 2 inside another message: writes the tag and leaves one byte for the length.
-   * Returns where its content begins, for {@link closeMessage}.
+   * Begins a field of wire type 2 inside another message: writes the tag and leaves room for the length, one byte
+   * unless the caller expects a long one. Returns where its content begins, for {@link closeMessage}.
    */
-  openMessage(tag: number): number {
-    this.reserve(2);
+  openMessage(tag: number, lengthBytes = 1): number {
+    this.reserve(1 + lengthBytes);
     this.buffer[this.position] = tag;
-    this.position += 2;
+    this.position += 1 + lengthBytes;
     return this.position;
   }
 
   /**
-   * Ends the field that {@link openMessage} began: writes its length, and moves its content where that takes more than
-   * a byte. Returns by how many bytes the content moved up.
+   * Ends the field that {@link openMessage} began with the same `lengthBytes`: writes its length, and moves its content
+   * where that takes more or fewer bytes. Returns by how many bytes the content moved up.
    */
-  closeMessage(contentStart: number): number {
+  closeMessage(contentStart: number, lengthBytes = 1): number {
     const length = this.position - contentStart;
-    if (length < 0x80) {
+    if (length < 0x80 && lengthBytes === 1) {
       this.buffer[contentStart - 1] = length;
       return 0;
     }
-    const moved = varintSize(length) - 1;
-    this.reserve(moved);
-    this.buffer.copyWithin(contentStart + moved, contentStart, this.position);
-    this.position += moved;
-    this.#putVarint(contentStart - 1, length);
+    const moved = varintSize(length) - lengthBytes;
+    if (moved !== 0) {
+      this.reserve(moved);
+      this.buffer.copyWithin(contentStart + moved, contentStart, this.position);
+      this.position += moved;
+    }
+    this.#putVarint(contentStart - lengthBytes, length);
     return moved;
   }
 

@@ -158,18 +158,18 @@ describe("an encoding is told apart", () => {
       name: "",
       parentSpanId: "",
       resource: null,
-      spanId: "0".repeat(16),
+      spanId: "1".padStart(16, "0"),
       startTimeUnixNano: "0",
       status: { code: 0, message: "" },
       traceFlags: 0,
-      traceId: "0".repeat(32),
+      traceId: "1".padStart(32, "0"),
       traceState: "",
     };
     for (const encoding of ENCODINGS) {
       assert.equal(decode(new PayloadDecoder(), encode[encoding](smallest)), encoding);
       assert.deepEqual(decodeEncodedSpans(spans), [asOtlp(smallest)]);
     }
-    const array = '[[0,0,0,false,null],0,"Internal","",[0,0],[0,0],[{},[],0,0],[null,0,0],[null,0,0],"Unset","",null]';
+    const array = '[[1,1,0,false,null],0,"Internal","",[0,0],[0,0],[{},[],0,0],[null,0,0],[null,0,0],"Unset","",null]';
     assert.equal(decode(new PayloadDecoder(), new TextEncoder().encode(array)), "json");
     assert.deepEqual(decodeEncodedSpans(spans), [asOtlp(smallest)]);
   });

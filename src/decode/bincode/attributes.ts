@@ -85,7 +85,7 @@ function attribute(
     low = source.getInt32(at, true);
     high = source.getInt32(at + 4, true);
     at += 8;
-    size = variant === I64 ? 1 + varint64Size(low, high) : 9;
+    size = variant === I64 ? 1 + varint64Size(low, high) : payload.doubleSize(low, high);
   }
 
   const keySize = length === 0 ? 0 : 1 + varintSize(length) + length;
@@ -110,8 +110,7 @@ function attribute(
     output[out] = tag.ANY_VALUE_INT;
     out = payload.varint64(out + 1, low, high);
   } else {
-    output[out] = tag.ANY_VALUE_DOUBLE;
-    out = payload.fixed64(out + 1, low, high);
+    out = payload.double(out, low, high);
   }
   payload.at = at;
   return out;
@@ -170,9 +169,14 @@ function arrayItems(payload: BincodePayload, at: number, out: number): number {
       const low = source.getInt32(at, true);
       const high = source.getInt32(at + 4, true);
       at += 8;
-      output[out] = variant === I64 ? 1 + varint64Size(low, high) : 9;
-      output[out + 1] = variant === I64 ? tag.ANY_VALUE_INT : tag.ANY_VALUE_DOUBLE;
-      out = variant === I64 ? payload.varint64(out + 2, low, high) : payload.fixed64(out + 2, low, high);
+      if (variant === I64) {
+        output[out] = 1 + varint64Size(low, high);
+        output[out + 1] = tag.ANY_VALUE_INT;
+        out = payload.varint64(out + 2, low, high);
+      } else {
+        output[out] = payload.doubleSize(low, high);
+        out = payload.double(out + 1, low, high);
+      }
     }
   }
   payload.at = at;

@@ -1,6 +1,7 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
+import { checkGrowth, checkId } from "../canonical.ts";
 import { attributeMap, attributes } from "./attributes.ts";
 import { BincodePayload } from "./payload.ts";
 
@@ -27,8 +28,8 @@ const payload = new BincodePayload();
  * Turns `buffer[start … end)`, a `SpanData` of the Rust crate opentelemetry 0.14 in bincode 1.3 with its defaults, into
  * one span of `spans`, in one pass and in time linear in its length.
  *
- * It takes what the crates take, with two limits: no byte may follow the span, and times must fit 64 bits of
- * nanoseconds. Of what it reads, OTLP has no place for three things: the eviction list, the maximum numbers of
+ * It takes what the crates take, with these limits: no byte may follow the span, times must fit 64 bits of nanoseconds,
+ * and what comes of it is as `canonical.ts` says, so the span's IDs must not be 0. Of what it reads, OTLP has no place for three things: the eviction list, the maximum numbers of
  * attributes, events and links, and the span's own `is_remote` (of a span's `flags`, bits 8 and 9 say whether its
  * parent is remote, which an agent does not tell; so they stay 0). All are checked all the same.
  *
@@ -53,6 +54,7 @@ export function decodeBincode(
   if (writer.buffer !== payload.output || writer.position > writer.buffer.length) {
     throw new Error("a span grew more than MOST_GROWTH allows");
   }
+  checkGrowth(writer.position - spanStart, end - start);
   spans.add(spanStart, spanEnd, spanEnd, spanEnd, resourceStart, writer.position);
 }
 
@@ -63,6 +65,7 @@ export function decodeBincode(
 function span(writer: ProtobufWriter, at: number, out: number): number {
   const { output } = payload;
   out = spanContext(writer, at, out);
+  checkIds(at, payload.at);
   const flags = payload.contextFlags & TRACE_FLAGS;
   at = payload.at;
   out = parentSpanId(at, out);
@@ -128,6 +131,16 @@ function spanContext(writer: ProtobufWriter, at: number, out: number): number {
   if (payload.flag(at + 25, "is_remote") !== 0) payload.contextFlags |= tag.FLAGS_IS_REMOTE;
   payload.at = at + 27;
   return payload.flag(at + 26, "trace state") === 0 ? out : traceState(writer, at + 27, out);
+}
+
+/** Refuses a span whose trace ID or span ID is 0; a link may have such. The IDs are at `at`, their context ends at `end`. */
+function checkIds(at: number, end: number): void {
+  const { source } = payload;
+  const bits = (from: number) => source.getInt32(from, true) | source.getInt32(from + 4, true);
+  // Only behind the context is it clear that this is bincode at all.
+  const offset = end - payload.start;
+  checkId(bits(at) | bits(at + 8), "trace ID", offset);
+  checkId(bits(at + 16), "span ID", offset);
 }
 
 /** `k=v,k=v`, as the header that W3C Trace Context calls `tracestate`. */

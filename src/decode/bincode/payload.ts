@@ -1,5 +1,7 @@
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { ANY_VALUE_DOUBLE, ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
+import { isNonFinite, nonFiniteText } from "../canonical.ts";
 import { invalidUtf8At } from "../utf8.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
 
@@ -11,7 +13,7 @@ const NOT_ASCII = 0x80808080;
 
 /**
  * The most bytes that a byte of a payload can become: an array's bool takes one byte there, and four as a value of an
- * `ArrayValue`. Every other piece grows less: an array's i64 from 8 bytes to 13, its string by 4 bytes at most, an
+ * `ArrayValue`. Every other piece grows less: an array's i64 or f64 from 8 bytes to 13, its string by 4 bytes at most, an
  * attribute with a string likewise, a count from 4 to 6, a link from 39 to 45.
  */
 const MOST_GROWTH = 4;
@@ -143,6 +145,25 @@ export class BincodePayload {
     this.target.setInt32(out, low, true);
     this.target.setInt32(out + 4, high, true);
     return out + 8;
+  }
+
+  /** How many bytes {@link double} writes. */
+  doubleSize(low: number, high: number): number {
+    return isNonFinite(high) ? 2 + nonFiniteText(low, high).length : 9;
+  }
+
+  /** Writes the content of an `AnyValue` that is the double of these 64 bits. */
+  double(out: number, low: number, high: number): number {
+    const { output } = this;
+    if (!isNonFinite(high)) {
+      output[out] = ANY_VALUE_DOUBLE;
+      return this.fixed64(out + 1, low, high);
+    }
+    const text = nonFiniteText(low, high);
+    output[out] = ANY_VALUE_STRING;
+    output[out + 1] = text.length;
+    output.set(text, out + 2);
+    return out + 2 + text.length;
   }
 
   /** Turns a count, u32, into a varint field; 0 into none. */

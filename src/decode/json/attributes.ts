@@ -1,6 +1,7 @@
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
+import { NAN_TEXT } from "../canonical.ts";
 import { type JsonInput, Literal } from "./input.ts";
 import { readDouble, readInt64 } from "./number.ts";
 import * as data from "./span-data.ts";
@@ -141,9 +142,15 @@ export class AttributeReader {
         output.varint64(input.low, input.high);
         break;
       case data.F64:
+        if (input.skipNull()) {
+          const content = output.openMessage(tag.ANY_VALUE_STRING);
+          output.bytes(NAN_TEXT);
+          output.closeMessage(content);
+          break;
+        }
         output.byte(tag.ANY_VALUE_DOUBLE);
         output.reserve(8);
-        output.view.setFloat64(output.position, input.skipNull() ? NaN : readDouble(input), true);
+        output.view.setFloat64(output.position, readDouble(input), true);
         output.position += 8;
         break;
       default: {

@@ -1,6 +1,7 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
+import { checkGrowth, checkId } from "../canonical.ts";
 import { AttributeReader } from "./attributes.ts";
 import { JsonInput, Literal } from "./input.ts";
 import { readUint, readUint128, readUint64, setBillions } from "./number.ts";
@@ -36,7 +37,8 @@ const SPAN_KINDS = [
  * Turns the JSON form of opentelemetry 0.14's `SpanData` into OTLP.
  *
  * It accepts what serde_json accepts for that type and reads it the same way, but for this:
- * - a `null` for a double, which serde_json writes for what is not finite and then refuses, is NaN;
+ * - a `null` for a double, which serde_json writes for what is not finite and then refuses, is the string "NaN";
+ * - a trace ID or span ID of 0 is refused, but for a link's;
  * - times that do not fit OTLP's 64 bits of nanoseconds are refused (`time-out-of-range`);
  * - a member that nobody reads may nest 128 deep and no deeper (`too-deep`).
  */
@@ -59,6 +61,7 @@ class JsonDecoder {
     structs.enter(data.SPAN_STRUCT);
     structs.member(data.SPAN_CONTEXT);
     const flags = this.#spanContext() & MAX_U8;
+    this.#checkIds(span);
     structs.member(data.SPAN_PARENT_SPAN_ID);
     this.#parent();
     const kind = input.matches(USUAL_KIND) ? tag.KIND_INTERNAL : this.#kind();
@@ -89,6 +92,7 @@ class JsonDecoder {
     if (input.at !== input.end) {
       throw input.error("trailing-bytes", `${input.end - input.at} bytes after the span`);
     }
+    checkGrowth(output.position - spanStart, end - start);
     spans.add(spanStart, spanEnd, spanEnd, spanEnd, resourceStart, output.position);
   }
 
@@ -116,6 +120,15 @@ class JsonDecoder {
     this.#traceState();
     structs.leave(data.CONTEXT_STRUCT);
     return flags;
+  }
+
+  /** Refuses a span whose trace ID or span ID is 0; a link may have such. `at` is where they have been written. */
+  #checkIds(at: number): void {
+    const { view } = this.#output;
+    const bits = (from: number) => view.getInt32(from) | view.getInt32(from + 4);
+    const offset = this.#input.at;
+    checkId(bits(at + 2) | bits(at + 10), "trace ID", offset);
+    checkId(bits(at + 20), "span ID", offset);
   }
 
   /** Writes the input's 64-bit number as a span's id. */

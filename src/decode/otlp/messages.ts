@@ -4,27 +4,75 @@ export const FIXED64 = 1;
 export const LENGTH_DELIMITED = 2;
 export const FIXED32 = 5;
 
+/** What a field holds. */
+export const MESSAGE = 0;
+export const TEXT = 1;
+export const BYTES = 2;
+/** Bytes, exactly `size` of them or none. */
+export const ID = 3;
+/** A varint that is 0 or 1. */
+export const BOOL = 4;
+/** A varint below `size`. What is not is unknown, and means the same as 0. */
+export const ENUM = 5;
+export const UINT32 = 6;
+export const INT64 = 7;
+/** A fixed64 that is an integer. */
+export const TIME = 8;
+export const DOUBLE = 9;
+export const FLAGS = 10;
+export type Kind =
+  | typeof MESSAGE
+  | typeof TEXT
+  | typeof BYTES
+  | typeof ID
+  | typeof BOOL
+  | typeof ENUM
+  | typeof UINT32
+  | typeof INT64
+  | typeof TIME
+  | typeof DOUBLE
+  | typeof FLAGS;
+
+/** Each kind's wire type. */
+const WIRE_TYPES = [
+  LENGTH_DELIMITED,
+  LENGTH_DELIMITED,
+  LENGTH_DELIMITED,
+  LENGTH_DELIMITED,
+  VARINT,
+  VARINT,
+  VARINT,
+  VARINT,
+  FIXED64,
+  FIXED64,
+  FIXED32,
+] as const;
+
 /** A field of a message. */
 export interface Field {
+  readonly kind: Kind;
   readonly wireType: number;
-  /** Of wire type 2: what its bytes are. Without a message and no text they may be anything. */
+  /** The type of a {@link MESSAGE}. */
   readonly message: Message | undefined;
-  readonly isText: boolean;
-  /** A bit for each field that may come once; the members of a oneof share one. 0: the field may be repeated. */
-  readonly once: number;
-  /** How many bytes an id has; 0: it is no id. */
+  /** Of an {@link ID}, how many bytes it has; of an {@link ENUM}, the first number that means nothing. */
   readonly size: number;
+  /** An ID that must have a bit set. */
+  readonly nonZero: boolean;
+  /** The field's own bit; the members of a oneof share one. */
+  readonly bit: number;
+  /** The same bit, if the field may come only once; 0 if it may be repeated. */
+  readonly once: number;
 }
 
 /** A field as it is declared below. */
 interface Declaration {
-  readonly wireType?: number;
+  readonly kind: Kind;
   readonly message?: Message;
-  readonly isText?: boolean;
+  readonly size?: number;
+  readonly nonZero?: boolean;
+  readonly required?: boolean;
   readonly repeated?: boolean;
   readonly oneof?: boolean;
-  readonly size?: number;
-  readonly required?: boolean;
 }
 
 /** A message type: what its known fields have to look like. */
@@ -32,7 +80,7 @@ export class Message {
   readonly name: string;
   /** By field number. */
   fields: readonly (Field | undefined)[] = [];
-  /** The `once` bits of the fields that have to be there. */
+  /** The bits of the fields that have to be there. */
   required = 0;
 
   constructor(name: string, fields?: Readonly<Record<number, Declaration>>) {
@@ -44,16 +92,18 @@ export class Message {
   define(declarations: Readonly<Record<number, Declaration>>): void {
     const fields: (Field | undefined)[] = [];
     for (const [number, declaration] of Object.entries(declarations)) {
-      const { wireType, message, isText, repeated, oneof, size, required } = declaration;
+      const { kind, message, size, nonZero, required, repeated, oneof } = declaration;
       // No field has number 0, so that a oneof may have its bit; no message here has two oneofs.
-      const once = repeated ? 0 : oneof ? 1 : 1 << Number(number);
-      if (required) this.required |= once;
+      const bit = oneof ? 1 : 1 << Number(number);
+      if (required) this.required |= bit;
       fields[Number(number)] = {
-        wireType: wireType ?? LENGTH_DELIMITED,
+        kind,
+        wireType: WIRE_TYPES[kind],
         message,
-        isText: isText ?? false,
-        once,
         size: size ?? 0,
+        nonZero: nonZero ?? false,
+        bit,
+        once: repeated ? 0 : bit,
       };
     }
     // An array without holes: every number up to the highest is there.
@@ -61,83 +111,86 @@ export class Message {
   }
 }
 
-const number: Declaration = { wireType: VARINT };
-const fixed32: Declaration = { wireType: FIXED32 };
-const fixed64: Declaration = { wireType: FIXED64 };
-const text: Declaration = { isText: true };
-const texts: Declaration = { isText: true, repeated: true };
-const one = (message: Message): Declaration => ({ message });
-const many = (message: Message): Declaration => ({ message, repeated: true });
+const text: Declaration = { kind: TEXT };
+const bytes: Declaration = { kind: BYTES };
+const bool: Declaration = { kind: BOOL };
+const count: Declaration = { kind: UINT32 };
+const int64: Declaration = { kind: INT64 };
+const time: Declaration = { kind: TIME };
+const double: Declaration = { kind: DOUBLE };
+const flags: Declaration = { kind: FLAGS };
+const enumeration = (size: number): Declaration => ({ kind: ENUM, size });
+const one = (message: Message): Declaration => ({ kind: MESSAGE, message });
+const many = (message: Message): Declaration => ({ kind: MESSAGE, message, repeated: true });
+/** A repeated field that must not be empty, because a message without it costs work and says nothing. */
+const some = (message: Message): Declaration => ({ ...many(message), required: true });
 const oneof = (declaration: Declaration): Declaration => ({ ...declaration, oneof: true });
 
 // opentelemetry/proto/common/v1/common.proto
 
-/** The one message that nests without a bound of its own. */
-export const ANY_VALUE = new Message("AnyValue");
-/** `key_strindex`, and below `string_value_strindex`, are of profiles only, but every decoder knows them. */
-const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE), 3: number });
+/** `string_value_strindex`, 8, has a meaning in profiles alone, so it is an unknown field here. */
+const ANY_VALUE = new Message("AnyValue");
+/** `key_strindex`, 3, likewise. */
+const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE) });
 const ARRAY_VALUE = new Message("ArrayValue", { 1: many(ANY_VALUE) });
 const KEY_VALUE_LIST = new Message("KeyValueList", { 1: many(KEY_VALUE) });
 ANY_VALUE.define({
   1: oneof(text),
-  2: oneof(number),
-  3: oneof(number),
-  4: oneof(fixed64),
+  2: oneof(bool),
+  3: oneof(int64),
+  4: oneof(double),
   5: oneof(one(ARRAY_VALUE)),
   6: oneof(one(KEY_VALUE_LIST)),
-  7: oneof({}),
-  8: oneof(number),
+  7: oneof(bytes),
 });
-const SCOPE = new Message("InstrumentationScope", {
+const SCOPE = new Message("InstrumentationScope", { 1: text, 2: text, 3: many(KEY_VALUE), 4: count });
+const ENTITY_REF = new Message("EntityRef", {
   1: text,
   2: text,
-  3: many(KEY_VALUE),
-  4: number,
+  3: { ...text, repeated: true },
+  4: { ...text, repeated: true },
 });
-const ENTITY_REF = new Message("EntityRef", { 1: text, 2: text, 3: texts, 4: texts });
 
 // opentelemetry/proto/resource/v1/resource.proto
 
-const RESOURCE = new Message("Resource", { 1: many(KEY_VALUE), 2: number, 3: many(ENTITY_REF) });
+const RESOURCE = new Message("Resource", { 1: many(KEY_VALUE), 2: count, 3: many(ENTITY_REF) });
 
 // opentelemetry/proto/trace/v1/trace.proto
 
-const EVENT = new Message("Event", { 1: fixed64, 2: text, 3: many(KEY_VALUE), 4: number });
+const EVENT = new Message("Event", { 1: time, 2: text, 3: many(KEY_VALUE), 4: count });
+/** The specification lets a link have IDs of zeros, as long as it has attributes or a trace state. */
 const LINK = new Message("Link", {
-  1: { size: 16, required: true },
-  2: { size: 8, required: true },
+  1: { kind: ID, size: 16, required: true },
+  2: { kind: ID, size: 8, required: true },
   3: text,
   4: many(KEY_VALUE),
-  5: number,
-  6: fixed32,
+  5: count,
+  6: flags,
 });
-const STATUS = new Message("Status", { 2: text, 3: number });
+const STATUS = new Message("Status", { 2: text, 3: enumeration(3) });
 const SPAN = new Message("Span", {
-  1: { size: 16, required: true },
-  2: { size: 8, required: true },
+  1: { kind: ID, size: 16, nonZero: true, required: true },
+  2: { kind: ID, size: 8, nonZero: true, required: true },
   3: text,
-  // Empty where there is no parent.
-  4: { size: 8 },
+  // Empty, or of zeros, where there is no parent.
+  4: { kind: ID, size: 8 },
   5: text,
-  6: number,
-  7: fixed64,
-  8: fixed64,
+  6: enumeration(6),
+  7: time,
+  8: time,
   9: many(KEY_VALUE),
-  10: number,
+  10: count,
   11: many(EVENT),
-  12: number,
+  12: count,
   13: many(LINK),
-  14: number,
+  14: count,
   15: one(STATUS),
-  16: fixed32,
+  16: flags,
 });
-const SCOPE_SPANS = new Message("ScopeSpans", { 1: one(SCOPE), 2: many(SPAN), 3: text });
-export const RESOURCE_SPANS = new Message("ResourceSpans", {
-  1: one(RESOURCE),
-  2: many(SCOPE_SPANS),
-  3: text,
-});
+/** In `ResourceSpans.scope_spans`. */
+export const SCOPE_SPANS = new Message("ScopeSpans", { 1: one(SCOPE), 2: some(SPAN), 3: text });
+export const RESOURCE_SPANS = new Message("ResourceSpans", { 1: one(RESOURCE), 2: some(SCOPE_SPANS), 3: text });
 
 // opentelemetry/proto/collector/trace/v1/trace_service.proto
 
-export const REQUEST = new Message("ExportTraceServiceRequest", { 1: many(RESOURCE_SPANS) });
+export const REQUEST = new Message("ExportTraceServiceRequest", { 1: some(RESOURCE_SPANS) });

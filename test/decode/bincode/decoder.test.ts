@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
-import { AT, decode, patched, span, spans } from "../support/bincode-decode.ts";
+import { AT, decode, patched, refusal, span, spans } from "../support/bincode-decode.ts";
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { fixture, FIXTURE_FOLDERS, FIXTURES } from "../support/fixtures.ts";
@@ -128,14 +128,53 @@ describe("mapping", () => {
     assert.ok(Object.is(negativeZero.doubleValue, -0));
   });
 
-  test("a double keeps its bits, those of a NaN too", () => {
+  test("a double keeps its bits, but what JSON has no number for is a string", () => {
     const payload = encodeBincode(
       span({ attributes: [{ key: "k", value: { doubleValue: "NaN" } }] }),
     );
-    const bits = [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0xf3, 0xff];
-    decode(patched(payload, AT.attributes + 8 + 8 + 1 + 4, ...bits));
-    const written = Buffer.from(spans.writer.buffer.subarray(0, spans.writer.position));
-    assert.ok(written.includes(Buffer.from([0x21, ...bits])));
+    const value = (...bits: number[]) =>
+      decode(patched(payload, AT.attributes + 8 + 8 + 1 + 4, ...bits)).attributes[0]?.value;
+    assert.deepEqual(value(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xef, 0x7f), { doubleValue: Number.MAX_VALUE });
+    assert.deepEqual(value(0, 0, 0, 0, 0, 0, 0, 0x80), { doubleValue: -0 });
+    assert.deepEqual(value(0, 0, 0, 0, 0, 0, 0xf0, 0x7f), { stringValue: "Infinity" });
+    assert.deepEqual(value(0, 0, 0, 0, 0, 0, 0xf0, 0xff), { stringValue: "-Infinity" });
+    for (const bits of [[0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0xf3, 0xff], [1, 0, 0, 0, 0, 0, 0xf0, 0x7f]]) {
+      assert.deepEqual(value(...bits), { stringValue: "NaN" });
+    }
+  });
+
+  test("non-finite doubles are strings everywhere, and the lengths around them fit", () => {
+    const values = ["NaN", "Infinity", "-Infinity", 1.5].map((doubleValue) => ({ doubleValue }));
+    const attributes = [
+      ...values.map((value, i) => ({ key: `k${i}`, value })),
+      {
+        key: "list",
+        value: { arrayValue: { values: Array.from({ length: 40 }, (_, i) => values[i % 4] ?? values[0]!) } },
+      },
+    ];
+    const record = span({
+      attributes,
+      events: [{ attributes, droppedAttributesCount: 0, name: "e", timeUnixNano: "1" }],
+      resource: attributes,
+    });
+    assert.deepEqual(decode(encodeBincode(record)), asOtlp(record));
+  });
+
+  test("a trace or span ID of 0 is refused, but for a link's", () => {
+    for (const ids of [{ traceId: "0".repeat(32) }, { spanId: "0".repeat(16) }]) {
+      const error = refusal(encodeBincode(span(ids)));
+      assert.equal(error.reason, "invalid-value", error.message);
+    }
+    const link = {
+      attributes: [],
+      droppedAttributesCount: 0,
+      isRemote: false,
+      spanId: "0".repeat(16),
+      traceFlags: 0,
+      traceId: "0".repeat(32),
+      traceState: "",
+    };
+    assert.deepEqual(decode(encodeBincode(span({ links: [link] }))).links, [link]);
   });
 
   test("every length of text around the steps of a varint and of a copy", () => {

@@ -220,3 +220,16 @@ describe("large payloads", () => {
     assert.deepEqual(decode(payload).attributes, [{ key: "", value: { intValue: "299999" } }]);
   });
 });
+
+test("a span that becomes much larger in OTLP than its payload is refused", () => {
+  const bools = (count: number): SpanRecord =>
+    span({
+      attributes: [{
+        key: "k",
+        value: { arrayValue: { values: Array.from({ length: count }, () => ({ boolValue: true })) } },
+      }],
+    });
+  // A bool takes one byte in the payload, and three more in OTLP.
+  assert.equal(decode(encodeBincode(bools(349_000))).attributes.length, 1);
+  assert.equal(refusal(encodeBincode(bools(350_000))).reason, "too-large");
+});

@@ -9,7 +9,7 @@ import { fixture, FIXTURES } from "../support/fixtures.ts";
 import { readFields } from "../support/protobuf-reader.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import { expressible, serializeRecords } from "../support/readable-span.ts";
-import type { OtlpRecord, SpanRecord } from "../support/span-record.ts";
+import { asOtlp, type OtlpRecord, type SpanRecord } from "../support/span-record.ts";
 
 const spans = new EncodedSpans();
 
@@ -31,10 +31,11 @@ function fromOpenTelemetry(record: SpanRecord): OtlpRecord {
   const resource = member(resourceSpans, 1);
   const span = member(member(resourceSpans, 2), 2);
   const resourceField = Buffer.concat([lengthDelimited(resource.length), resource]);
-  return {
+  return asOtlp({
     ...decodeSpan(span, "lenient"),
+    isRemote: false,
     resource: decodeResource(resourceField, "lenient"),
-  };
+  });
 }
 
 /** The head of a field 1 of that length. */

@@ -194,7 +194,6 @@ describe("integers", () => {
 
   for (
     const [text, hex] of [
-      ["0", "0".repeat(32)],
       ["1", "1".padStart(32, "0")],
       ["999999999", "3b9ac9ff".padStart(32, "0")],
       ["1000000000", "3b9aca00".padStart(32, "0")],
@@ -209,6 +208,17 @@ describe("integers", () => {
       assert.equal(decode(context({ trace_id: text })).traceId, hex);
     });
   }
+
+  test("a trace or span ID of 0 is refused, but for a link's", () => {
+    refuses(context({ trace_id: "0" }), "invalid-value");
+    refuses(context({ span_id: "0" }), "invalid-value");
+    const zeros = CONTEXT.replace('"trace_id":1,"span_id":2', '"trace_id":0,"span_id":0');
+    const links = `{"queue":[{"span_context":${zeros},"attributes":[],"dropped_attributes_count":0}],` +
+      '"max_len":128,"dropped_count":0}';
+    assert.deepEqual(decode(span({ links })).links.map(({ traceId, spanId }) => [traceId, spanId]), [
+      ["0".repeat(32), "0".repeat(16)],
+    ]);
+  });
 
   test("trace and span ids of every length", SLOW, () => {
     const random = new Random(5);
@@ -376,11 +386,11 @@ describe("doubles", () => {
     }
   });
 
-  test("null, which serde_json writes for what is not finite, is NaN", () => {
-    assert.deepEqual(attribute('{"F64":null}'), { doubleValue: "NaN" });
+  test('null, which serde_json writes for what is not finite, is the string "NaN"', () => {
+    assert.deepEqual(attribute('{"F64":null}'), { stringValue: "NaN" });
     assert.deepEqual(attribute('{"Array":{"F64":[1.5,null, null ]}}'), {
       arrayValue: {
-        values: [{ doubleValue: 1.5 }, { doubleValue: "NaN" }, { doubleValue: "NaN" }],
+        values: [{ doubleValue: 1.5 }, { stringValue: "NaN" }, { stringValue: "NaN" }],
       },
     });
   });
@@ -899,4 +909,11 @@ test("after a refusal the next span is read as if nothing had been", () => {
     refusal(payload.subarray(0, Math.floor(payload.length * 0.7)));
     assert.deepEqual(encoded(payload, decodeJson), alone[i]);
   });
+});
+
+test("a span that becomes much larger in OTLP than its payload is refused", () => {
+  const doubles = (count: number) => withAttribute(`{"Array":{"F64":[${"1,".repeat(count)}1]}}`);
+  // A double of one digit takes two bytes in the payload, and eleven in OTLP.
+  assert.equal(decode(doubles(116_000)).attributes.length, 1);
+  refuses(doubles(117_000), "too-large");
 });

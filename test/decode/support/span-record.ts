@@ -61,10 +61,32 @@ export type OtlpRecord = Omit<SpanRecord, "isRemote" | "resource"> & {
   resource: AttributeRecord[];
 };
 
-/** The record as it must come out of OTLP. Of recorded sets, compare with {@link asRecorded} what came out. */
+/**
+ * The record as it must come out of OTLP, where doubles that JSON has no number for are strings. Of recorded sets,
+ * compare with {@link asRecorded} what came out.
+ */
 export function asOtlp(record: SpanRecord): OtlpRecord {
   const { isRemote: _, resource, ...rest } = record;
-  return { ...rest, resource: resource ?? [] };
+  const finite = <T extends { attributes: AttributeRecord[] }>(part: T): T => ({
+    ...part,
+    attributes: finiteAttributes(part.attributes),
+  });
+  return {
+    ...finite(rest),
+    events: record.events.map(finite),
+    links: record.links.map(finite),
+    resource: finiteAttributes(resource ?? []),
+  };
+}
+
+function finiteAttributes(attributes: readonly AttributeRecord[]): AttributeRecord[] {
+  return attributes.map(({ key, value }) => ({ key, value: finiteValue(value) }));
+}
+
+function finiteValue(value: ValueRecord): ValueRecord {
+  if ("doubleValue" in value && typeof value.doubleValue === "string") return { stringValue: value.doubleValue };
+  if ("arrayValue" in value) return { arrayValue: { values: value.arrayValue.values.map(finiteValue) } };
+  return value;
 }
 
 /** What came out of OTLP, without what `expected` does not tell: some recorded sets lack a link's `isRemote`. */

@@ -1,0 +1,143 @@
+import { ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
+import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
+import { isNonFinite, nonFiniteText } from "../canonical.ts";
+import * as form from "./messages.ts";
+import type { Field, Message } from "./messages.ts";
+
+/**
+ * Appends `writer.buffer[start … end)`, an `ExportTraceServiceRequest` that a `RequestChecker` has let pass, to what has
+ * been written, in the form in which it may leave:
+ *
+ * - tags, lengths and varints are as short as they can be;
+ * - fields that OTLP does not have are left out, because a decoder that knows more of them than this one might refuse
+ *   what is in them;
+ * - a double that is NaN or infinite is a string, and a bool is 0 or 1;
+ * - a span kind or status code that OTLP does not have is left out, which is how decoders with closed enums read it.
+ *
+ * Fields stay in their order. The time it takes is linear in the length: a message's content is moved only where its
+ * length takes a byte more or less than it took before.
+ */
+export function writeCanonical(writer: ProtobufWriter, start: number, end: number): void {
+  new CanonicalWriter(writer, start).message(form.REQUEST, end);
+}
+
+/** Reads what has been checked, so without checks of its own. Members are not `#private`, which engines are slow at. */
+class CanonicalWriter {
+  private readonly writer: ProtobufWriter;
+  /** The writer's buffer as it was: it may be replaced by a larger one, in which the same bytes are. */
+  private readonly source: Uint8Array;
+  /** The next byte. */
+  private at: number;
+  /** The halves of the varint last read, unsigned. */
+  private low = 0;
+  private high = 0;
+
+  constructor(writer: ProtobufWriter, start: number) {
+    this.writer = writer;
+    this.source = writer.buffer;
+    this.at = start;
+  }
+
+  message(message: Message, end: number): void {
+    while (this.at < end) {
+      this.varint();
+      const tag = this.low;
+      const number = tag >>> 3;
+      const field = number < message.fields.length ? message.fields[number] : undefined;
+      if (field === undefined) this.skip(tag & 7);
+      else if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
+      else this.number(field, tag);
+    }
+  }
+
+  private content(field: Field, tag: number): void {
+    const { writer } = this;
+    this.varint();
+    const length = this.low;
+    const end = this.at + length;
+    // Mostly the length that is written takes as many bytes as it should now.
+    const lengthBytes = varintSize(length);
+    const content = writer.openMessage(tag, lengthBytes);
+    if (field.message === undefined) {
+      writer.bytes(this.source.subarray(this.at, end));
+      this.at = end;
+    } else {
+      this.message(field.message, end);
+    }
+    writer.closeMessage(content, lengthBytes);
+  }
+
+  private number(field: Field, tag: number): void {
+    const { writer, source } = this;
+    switch (field.kind) {
+      case form.DOUBLE: {
+        const view = new DataView(source.buffer, source.byteOffset + this.at, 8);
+        const high = view.getInt32(4, true);
+        if (isNonFinite(high)) {
+          const content = writer.openMessage(ANY_VALUE_STRING);
+          writer.bytes(nonFiniteText(view.getInt32(0, true), high));
+          writer.closeMessage(content);
+          this.at += 8;
+          return;
+        }
+        this.fixed(tag, 8);
+        return;
+      }
+      case form.TIME:
+        this.fixed(tag, 8);
+        return;
+      case form.FLAGS:
+        this.fixed(tag, 4);
+        return;
+    }
+    this.varint();
+    let { low, high } = this;
+    if (field.kind === form.ENUM && (high !== 0 || low >= field.size)) return;
+    if (field.kind === form.BOOL && (low | high) !== 0) {
+      low = 1;
+      high = 0;
+    }
+    writer.varint(tag);
+    writer.varint64(low, high);
+  }
+
+  /** Copies a number of fixed size. */
+  private fixed(tag: number, bytes: number): void {
+    this.writer.varint(tag);
+    this.writer.reserve(bytes);
+    const { buffer } = this.writer;
+    for (let i = 0; i < bytes; i++) buffer[this.writer.position++] = this.source[this.at++] as number;
+  }
+
+  private skip(wireType: number): void {
+    if (wireType === form.FIXED64) this.at += 8;
+    else if (wireType === form.FIXED32) this.at += 4;
+    else {
+      this.varint();
+      if (wireType === form.LENGTH_DELIMITED) this.at += this.low;
+    }
+  }
+
+  private varint(): void {
+    const { source } = this;
+    let byte = source[this.at++] as number;
+    if (byte < 0x80) {
+      this.low = byte;
+      this.high = 0;
+      return;
+    }
+    let low = byte & 0x7f;
+    let high = 0;
+    for (let shift = 7; byte >= 0x80; shift += 7) {
+      byte = source[this.at++] as number;
+      const bits = byte & 0x7f;
+      if (shift < 28) low |= bits << shift;
+      else if (shift === 28) {
+        low |= bits << 28;
+        high = bits >>> 4;
+      } else high |= bits << (shift - 32);
+    }
+    this.low = low >>> 0;
+    this.high = high >>> 0;
+  }
+}
