@@ -90,7 +90,11 @@ async function start(
   metrics.destination(settings.dumpOnly ? "dump" : "collector");
   const trace = await prepareSelfTrace(settings, log);
   undo.push(() => trace.stop(OWN_SPANS_MS));
-  const privileges = await openPrivileges(settings.user, await neededLater(settings.listen));
+  const privileges = await openPrivileges(
+    settings.user,
+    await neededLater(settings.listen),
+    (message) => log.warn(message),
+  );
   const openSink = settings.dumpOnly
     ? () => openDump(settings, dump, metrics)
     : await prepareDelivery(settings, privileges, metrics, trace, log, undo);

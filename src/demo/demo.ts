@@ -120,7 +120,7 @@ function isRoot(): boolean {
 }
 
 /** Root becomes another user while the forwarder starts, who then plays the guest and cleans up. */
-async function handOver(directory: string, user: string): Promise<void> {
+async function handOver(directory: string, user: string | undefined): Promise<void> {
   const { owner } = await openPrivileges(user);
   if (owner !== undefined) chownSync(directory, owner.uid, owner.gid);
 }

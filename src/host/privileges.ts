@@ -12,7 +12,7 @@ import {
   sockFprog,
 } from "./seccomp.ts";
 import { readThreads, type ThreadStatus } from "./thread-status.ts";
-import { findUser, type User } from "./user.ts";
+import { defaultUser, findUser, type User } from "./user.ts";
 
 /** linux/prctl.h */
 const PR_SET_NO_NEW_PRIVS = 38;
@@ -51,18 +51,29 @@ export interface Privileges {
   run<Result>(operation: () => Result): Result;
 }
 
+/** What is said when root becomes a user that other programs run as too. */
+const SHARED_USER =
+  "running as nobody: whatever else runs as nobody can read the spool, stop this process and connect as any sandbox: " +
+  "make a user for it (useradd --system --shell /usr/sbin/nologin kata-trace-forwarder), or give --user";
+
 /**
- * Prepares to become `name`, by name or number, where the process is root, and to keep nothing else but `kept`. Rejects
- * with a {@link PrivilegeError} where that is nobody, or root again.
+ * Prepares to become a user, if the process is root, and to keep nothing else but `kept`. Rejects with a
+ * {@link PrivilegeError} if there is no such user, or if it is root again.
+ *
+ * @param asked the user by name or number; undefined: the default one.
+ * @param onProblem is told once if the default one is shared with other programs.
  */
 export async function openPrivileges(
-  name: string,
+  asked: string | undefined,
   kept: Kept = KEEP_NOTHING,
+  onProblem: (message: string) => void = () => {},
 ): Promise<Privileges> {
   if (effectiveUser() !== 0) {
     return { owner: undefined, drop: () => {}, run: (operation) => operation() };
   }
   const libc = await loadLibc();
+  const { name, isShared } = asked === undefined ? defaultUser(libc) : { name: asked, isShared: false };
+  if (isShared) onProblem(SHARED_USER);
   const user = findUser(libc, name);
   if (user === undefined) {
     throw new PrivilegeError(

@@ -19,3 +19,17 @@ export function findUser(
     (/^\d{1,10}$/.test(name) ? libc.userById(Number(name)) : undefined);
   return found && { name, ...found };
 }
+
+/** The user that is the forwarder's own; the packages make it. */
+const OWN_USER = "kata-trace-forwarder";
+/** The user to fall back to, which other programs run as too. */
+const SHARED_USER = "nobody";
+
+/** The user to become if none is asked for: the forwarder's own if there is one, else a shared one (`isShared`). */
+export function defaultUser(
+  libc: Pick<Libc, "userByName" | "userById">,
+): { readonly name: string; readonly isShared: boolean } {
+  return findUser(libc, OWN_USER) === undefined
+    ? { name: SHARED_USER, isShared: true }
+    : { name: OWN_USER, isShared: false };
+}

@@ -34,7 +34,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     resourceAttributes: attributes,
     waitForCollector: options.waitForCollector?.value ?? false,
     dumpOnly: options.dumpOnly?.value ?? false,
-    user: options.user.value,
+    ...(options.user && { user: options.user.value }),
     log: { level: options.logLevel.value, format: options.logFormat.value },
     batch: {
       maxSpans: options.batchSpans.value,

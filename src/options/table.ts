@@ -114,8 +114,8 @@ const LISTENING = {
   user: {
     flag: "--user",
     metavar: "NAME",
-    default: "nobody",
-    help: "Whom to run as once everything is open, when started as root",
+    defaultText: "kata-trace-forwarder if there is such a user, else nobody",
+    help: "The user to run as once everything is open, when started as root",
     complete: "user",
     parse: text,
   },

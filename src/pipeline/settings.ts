@@ -116,8 +116,8 @@ export interface Settings {
   readonly resourceAttributes: ReadonlyMap<string, string>;
   readonly waitForCollector: boolean;
   readonly dumpOnly: boolean;
-  /** Whom to become when started as root. */
-  readonly user: string;
+  /** The user to become when started as root; absent: the default one, see `openPrivileges`. */
+  readonly user?: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   readonly batch: BatchSettings;
   readonly queue: QueueSettings;

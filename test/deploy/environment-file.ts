@@ -16,7 +16,7 @@ const HEADER = `\
 # EnvironmentFile= in systemd.exec(5): VARIABLE=value, in quotes where it has spaces; nothing is expanded.
 #
 # Every option is here, with its default or with "true" where it is off. To set one, take the "#" away before the
-# variable, then: systemctl restart kata-trace-forwarder. The unit itself sets the user and the spool's directory.
+# variable, then: systemctl restart kata-trace-forwarder. The unit itself sets the spool's directory.
 #
 # Made from the program's own table of options (test/deploy/environment-file.ts).
 `;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
-import { findUser } from "../../src/host/user.ts";
+import { defaultUser, findUser } from "../../src/host/user.ts";
 
 const USERS = new Map([["nobody", { uid: 65534, gid: 65533 }], ["1001", { uid: 7, gid: 8 }]]);
 const host = {
@@ -26,4 +26,13 @@ test("the host's own users are found", async () => {
   const libc = await loadLibc();
   assert.deepEqual(findUser(libc, "root"), { name: "root", uid: 0, gid: 0 });
   assert.deepEqual(findUser(libc, "0"), { name: "0", uid: 0, gid: 0 });
+});
+
+test("the default is the forwarder's own user, and one that others share only where that does not exist", () => {
+  const own = { uid: 990, gid: 989 };
+  const users = new Map([["nobody", { uid: 65534, gid: 65534 }], ["kata-trace-forwarder", own]]);
+  const lookUp = { userByName: (name: string) => users.get(name), userById: () => undefined };
+  assert.deepEqual(defaultUser(lookUp), { name: "kata-trace-forwarder", isShared: false });
+  users.delete("kata-trace-forwarder");
+  assert.deepEqual(defaultUser(lookUp), { name: "nobody", isShared: true });
 });

@@ -40,7 +40,6 @@ const DEFAULTS: Settings = {
   resourceAttributes: new Map(),
   waitForCollector: false,
   dumpOnly: false,
-  user: "nobody",
   log: { level: "info", format: "json" },
   batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 50 },
   queue: { maxBytes: 64 * MIB, whenFull: "pause" },

@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from "node:fs";
 import process from "node:process";
 import { NOBODY } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
@@ -86,6 +95,31 @@ test("over AF_VSOCK too, and dumping", async () => {
     assert.match(nowhere.stderr, /no CID 77: use --vsock-cid any/);
   }
   assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
+test("the forwarder's own user is the default, and nobody only with a warning that says what to do", async () => {
+  using sandbox = new Sandbox();
+  const args = ["--socket-path", sandbox.socketPath, "--dump-only"];
+  const warning = /^running as nobody: .*useradd.*--user$/;
+  {
+    await using shared = await startForwarder(args);
+    assertThreads(shared.pid, unprivileged(NOBODY, NOBODY));
+    assert.deepEqual(shared.recordsOf(warning).map(({ level }) => level), ["WARN"]);
+    assert.deepEqual(await shared.stop(), CLEAN);
+  }
+  {
+    await using asked = await startForwarder([...args, "--user", "nobody"]);
+    assert.deepEqual(asked.recordsOf(warning), []);
+    assert.deepEqual(await asked.stop(), CLEAN);
+  }
+  // A machine on which the package has been installed.
+  const passwd = sandbox.path("passwd");
+  writeFileSync(passwd, `${readFileSync("/etc/passwd", "utf8")}kata-trace-forwarder:x:4711:4712::/:/bin/false\n`);
+  const script = 'mount --bind "$0" /etc/passwd && exec "$@"';
+  await using own = await startForwarder(args, { through: ["unshare", "-m", "sh", "-c", script, passwd] });
+  assertThreads(own.pid, unprivileged(4711, 4712));
+  assert.deepEqual(own.recordsOf(warning), []);
+  assert.deepEqual(await own.stop(), CLEAN);
 }, NEEDS_ROOT);
 
 test("--user, by name and by number", async () => {
