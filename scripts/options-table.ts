@@ -2,10 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { environmentNames, type Option } from "../src/options/option.ts";
 import { DEMO_OPTIONS, OPTION_GROUPS } from "../src/options/table.ts";
-
-/** Where the table stands in a document. */
-const BEGIN = "<!-- options: written by scripts/options-table -->";
-const END = "<!-- /options -->";
+import { withBlock } from "./marked-block.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
@@ -45,12 +42,9 @@ function row(option: Option): string {
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }
 
-/** A document with the table between its marks brought up to date; undefined where it has no marks. */
+/** A document with the table brought up to date; undefined if it has no place for it. */
 export function withTable(document: string): string | undefined {
-  const begin = document.indexOf(BEGIN);
-  const end = document.indexOf(END);
-  if (begin < 0 || end < begin) return undefined;
-  return `${document.slice(0, begin + BEGIN.length)}\n\n${optionsTable()}\n${document.slice(end)}`;
+  return withBlock(document, { name: "options", script: "scripts/options-table" }, optionsTable());
 }
 
 if (import.meta.main) {

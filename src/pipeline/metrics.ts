@@ -1,4 +1,4 @@
-import type { InvalidReason } from "../decode/wire-error.ts";
+import type { InvalidReason } from "./invalid-reason.ts";
 
 /**
  * Why a span that was read is not delivered.

@@ -7,7 +7,7 @@ import type {
   ReceiverMetrics,
 } from "../pipeline/metrics.ts";
 import { COMMIT, VERSION } from "../base/version.ts";
-import type { InvalidReason } from "../decode/wire-error.ts";
+import type { InvalidReason } from "../pipeline/invalid-reason.ts";
 import type { Family, Labels, Sample } from "./metrics-text.ts";
 
 /** What the settings allow. */

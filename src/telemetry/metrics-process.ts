@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
-import { errnoName } from "../../ffi/errors.ts";
 import type { Family } from "./metrics-text.ts";
 
 /**
@@ -52,7 +51,7 @@ function inProc<Value>(read: () => Value): Value | undefined {
   try {
     return read();
   } catch (error) {
-    const code = errnoName(error);
+    const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "EACCES" || code === "EPERM") return undefined;
     throw error;
   }

@@ -1,10 +1,11 @@
-import { foreignFunctions } from "../../../ffi/library.bun.ts";
-import { type Libc, openLibc } from "../../../ffi/libc.ts";
+import { loadLibc } from "../../../ffi/libc.ts";
 import { freeBytes } from "../../base/free-bytes.ts";
 import type { GuestReceiver } from "./listener.ts";
 import type { VsockAddress } from "./identity.ts";
 import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
 import { AF_VSOCK, readVsockSockaddr, vsockSockaddr } from "./sockaddr.ts";
+
+const libc = await loadLibc();
 
 /** socket(2), Linux, x86_64 and aarch64 alike. */
 const SOCK_STREAM = 1;
@@ -100,7 +101,6 @@ function socketEvents(handlers: StreamHandlers, peerOf: PeerOf): Bun.SocketHandl
 /** A listening socket that Bun accepts from. */
 class BunStreamServer implements StreamServer {
   readonly #handlers: StreamHandlers;
-  readonly #libc: () => Libc;
   readonly #events: Bun.SocketHandler<BunStream>;
   /** Absent while paused. */
   #listener: BunListener | undefined;
@@ -114,12 +114,10 @@ class BunStreamServer implements StreamServer {
   /** @param from where to listen; a bound descriptor is the server's from now on, also if this throws. */
   constructor(
     handlers: StreamHandlers,
-    libc: () => Libc,
     peerOf: PeerOf,
     from: { unix: string } | { bound: number },
   ) {
     this.#handlers = handlers;
-    this.#libc = libc;
     this.#events = socketEvents(handlers, peerOf);
     if ("unix" in from) this.#listener = bunListen({ unix: from.unix, socket: this.#events });
     else this.#held = from.bound;
@@ -142,11 +140,11 @@ class BunStreamServer implements StreamServer {
 
   /** Bun lets 512 wait, also at a socket that let more; who finds no room at a UNIX socket is refused (EAGAIN). */
   #widen(listener: BunListener): void {
-    this.#libc().listen(listener.fd, BACKLOG);
+    libc.listen(listener.fd, BACKLOG);
   }
 
   #closeHeld(): void {
-    if (this.#held !== undefined) this.#libc().close(this.#held);
+    if (this.#held !== undefined) libc.close(this.#held);
     this.#held = undefined;
   }
 
@@ -157,7 +155,7 @@ class BunStreamServer implements StreamServer {
   pause(): void {
     if (this.#listener === undefined) return;
     try {
-      this.#held = this.#libc().duplicate(this.#listener.fd);
+      this.#held = libc.duplicate(this.#listener.fd);
     } catch (error) {
       this.#handlers.problem("accepting could not be paused", error);
       return;
@@ -190,28 +188,25 @@ class BunStreamServer implements StreamServer {
   }
 }
 
-/** libc, opened when it is first needed. */
-const libc = () => openLibc(foreignFunctions);
-
 const noPeer: PeerOf = () => undefined;
-const vsockPeer: PeerOf = (socket) => readVsockSockaddr(libc().getpeername(socket.fd));
+const vsockPeer: PeerOf = (socket) => readVsockSockaddr(libc.getpeername(socket.fd));
 
 /** Bun's side of {@link StreamServers}. */
 export const streamServers: StreamServers = {
-  unix: (path, handlers) => new BunStreamServer(handlers, libc, noPeer, { unix: path }),
+  unix: (path, handlers) => new BunStreamServer(handlers, noPeer, { unix: path }),
   async vsock(address, handlers) {
-    const bound = libc().socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const bound = libc.socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     try {
-      libc().bind(bound, vsockSockaddr(address));
-      libc().listen(bound, BACKLOG);
+      libc.bind(bound, vsockSockaddr(address));
+      libc.listen(bound, BACKLOG);
     } catch (error) {
-      libc().close(bound);
+      libc.close(bound);
       throw error;
     }
-    return new BunStreamServer(handlers, libc, vsockPeer, { bound });
+    return new BunStreamServer(handlers, vsockPeer, { bound });
   },
   adoption: {
-    listener: (bound, handlers) => new BunStreamServer(handlers, libc, peerOfSocket(bound), { bound }),
+    listener: (bound, handlers) => new BunStreamServer(handlers, peerOfSocket(bound), { bound }),
     async connection(fd, handlers) {
       const events = socketEvents(handlers, peerOfSocket(fd));
       let isOpen = false;
@@ -222,7 +217,7 @@ export const streamServers: StreamServers = {
       try {
         await bunConnect({ fd, socket: { ...events, open } });
       } catch (error) {
-        if (!isOpen) libc().close(fd);
+        if (!isOpen) libc.close(fd);
         throw error;
       }
     },
@@ -232,10 +227,10 @@ export const streamServers: StreamServers = {
 /** How the peers of a socket are known that another process has opened. Closes what is not a socket, and throws. */
 function peerOfSocket(fd: number): PeerOf {
   try {
-    const family = new DataView(libc().getsockname(fd).slice().buffer).getUint16(0, true);
+    const family = new DataView(libc.getsockname(fd).slice().buffer).getUint16(0, true);
     return family === AF_VSOCK ? vsockPeer : noPeer;
   } catch (error) {
-    libc().close(fd);
+    libc.close(fd);
     throw error;
   }
 }
