@@ -12,6 +12,14 @@ export function varintSize(value: number): number {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
 }
 
+/** How many bytes a varint of 64 bits takes, given as two halves, signed or unsigned: seven bits a byte. */
+export function varint64Size(low: number, high: number): number {
+  high >>>= 0;
+  if (high === 0) return varintSize(low >>> 0);
+  // Above the low half 3 bits go into the fifth byte, then seven into each.
+  return high < 1 << 3 ? 5 : high < 1 << 10 ? 6 : high < 1 << 17 ? 7 : high < 1 << 24 ? 8 : high < 0x8000_0000 ? 9 : 10;
+}
+
 /**
  * Writes protobuf wire format into one growing, reusable buffer.
  *

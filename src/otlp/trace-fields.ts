@@ -102,3 +102,8 @@ export const KIND_SERVER = 2;
 export const KIND_CLIENT = 3;
 export const KIND_PRODUCER = 4;
 export const KIND_CONSUMER = 5;
+
+/** `Status.StatusCode`. */
+export const STATUS_UNSET = 0;
+export const STATUS_OK = 1;
+export const STATUS_ERROR = 2;

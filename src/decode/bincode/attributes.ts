@@ -1,5 +1,4 @@
-import { varintSize } from "../../otlp/protobuf-writer.ts";
-import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { type ProtobufWriter, varint64Size, varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import type { BincodePayload } from "./payload.ts";
 
@@ -181,11 +180,4 @@ function arrayItems(payload: BincodePayload, at: number, out: number): number {
   }
   payload.at = at;
   return out;
-}
-
-/** How many bytes 64 bits take as a varint: seven bits a byte. */
-function varint64Size(low: number, high: number): number {
-  if (high === 0) return low < 0 ? 5 : varintSize(low);
-  if (high < 0) return 10;
-  return high < 1 << 3 ? 5 : high < 1 << 10 ? 6 : high < 1 << 17 ? 7 : high < 1 << 24 ? 8 : 9;
 }

@@ -28,8 +28,16 @@ export function decodeEncodedSpans(spans: EncodedSpans): OtlpRecord[] {
   });
 }
 
-/** Decodes the bytes of a `Span` message; its resource, which is elsewhere, comes out empty. */
-export function decodeSpan(message: Uint8Array, strictness: Strictness = "canonical"): OtlpRecord {
+/**
+ * Decodes the bytes of a `Span` message; its resource, which is elsewhere, comes out empty.
+ *
+ * @param linkFlags whether links have flags: encodings that carry none leave them out.
+ */
+export function decodeSpan(
+  message: Uint8Array,
+  strictness: Strictness = "canonical",
+  linkFlags: "present" | "absent" = "present",
+): OtlpRecord {
   const read = new MessageReader(message, strictness, "Span", 16);
   const flags = read.number(16, 5);
   if (strictness === "canonical" && flags > 0xff) throw new Error(`a span's flags are ${flags}`);
@@ -43,7 +51,7 @@ export function decodeSpan(message: Uint8Array, strictness: Strictness = "canoni
     endTimeUnixNano: read.fixed64(8),
     events: read.messages(11).map((event) => decodeEvent(event, strictness)),
     kind: read.number(6, 0),
-    links: read.messages(13).map((link) => decodeLink(link, strictness)),
+    links: read.messages(13).map((link) => decodeLink(link, strictness, linkFlags)),
     name: read.text(5),
     parentSpanId: read.id(4, 8) ?? "",
     resource: [],
@@ -73,6 +81,16 @@ export function decodeResource(
   );
 }
 
+/** Decodes the fields of a `ScopeSpans` without its spans: a scope or nothing. */
+export function decodeScope(fields: Uint8Array): { name: string; version: string } {
+  const [scope, ...more] = new MessageReader(fields, "canonical", "ScopeSpans", 1).messages(1);
+  if (more.length > 0) throw new Error("a scope twice");
+  if (scope === undefined) return { name: "", version: "" };
+  if (scope.length === 0) throw new Error("an empty scope");
+  const read = new MessageReader(scope, "canonical", "InstrumentationScope", 2);
+  return { name: read.text(1), version: read.text(2) };
+}
+
 function decodeEvent(message: Uint8Array, strictness: Strictness): EventRecord {
   const read = new MessageReader(message, strictness, "Event", 4);
   return {
@@ -83,10 +101,11 @@ function decodeEvent(message: Uint8Array, strictness: Strictness): EventRecord {
   };
 }
 
-function decodeLink(message: Uint8Array, strictness: Strictness): LinkRecord {
+function decodeLink(message: Uint8Array, strictness: Strictness, linkFlags: "present" | "absent"): LinkRecord {
   const read = new MessageReader(message, strictness, "Link", 6);
   const flags = read.number(6, 5);
-  if ((flags & 0x100) === 0 || flags > 0x3ff) throw new Error(`a link's flags are ${flags}`);
+  const isPlausible = linkFlags === "absent" ? flags === 0 : (flags & 0x100) !== 0 && flags <= 0x3ff;
+  if (!isPlausible) throw new Error(`a link's flags are ${flags}`);
   return {
     attributes: read.messages(4).map((attribute) => decodeAttribute(attribute, strictness)),
     droppedAttributesCount: read.number(5, 0),
@@ -131,6 +150,9 @@ function decodeValue(message: Uint8Array): ValueRecord {
       return { intValue: String(BigInt.asIntN(64, value)) };
     case "4 1":
       return doubleRecord(new Float64Array(BigUint64Array.of(value).buffer)[0] as number);
+    case "7 2":
+      // Agents have no such values, so their records' type does not know it.
+      return { bytesValue: Buffer.from(bytes).toString("base64") } as unknown as ValueRecord;
     case "5 2":
       return {
         arrayValue: {
