@@ -1,8 +1,15 @@
-import { diag, DiagLogLevel } from "@opentelemetry/api";
-import { describeError, type Logger, type LogLevel, printable } from "../base/log.ts";
-import type { OtlpSettings } from "../pipeline/settings.ts";
+import type { Logger } from "../base/log.ts";
+import { VERSION } from "../base/version.ts";
 import type { Exporter, ExporterOptions } from "../pipeline/exporter.ts";
-import { checkEnvironment } from "./exporter-environment.ts";
+import type { OtlpSettings } from "../pipeline/settings.ts";
+import { loadGzip } from "./compression.ts";
+import { Connector } from "./connection/connector.ts";
+import { chooseProxy } from "./connection/proxy.ts";
+import { targetOf } from "./connection/target.ts";
+import { type ReadFile, TlsCredentials } from "./connection/tls-credentials.ts";
+import { hostTrustStore } from "./connection/trust-store.ts";
+import { readEnvironment } from "./environment.ts";
+import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
 
 /**
  * How many requests are under way at once by default. Enough to keep sending while a collector answers, few enough
@@ -10,60 +17,53 @@ import { checkEnvironment } from "./exporter-environment.ts";
  */
 const CONCURRENCY = 4;
 
-/** Longest message of OpenTelemetry's packages that is logged, characters. */
-const DIAGNOSTIC_CHARACTERS = 512;
+/**
+ * What requests say that they come from. The second part is how the specification wants an exporter to be named
+ * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent).
+ */
+const USER_AGENT = `kata-trace-forwarder/${VERSION} OTel-OTLP-Exporter-JavaScript/${VERSION}`;
+
+/** What an exporter needs of the process around it. */
+export interface CreateExporterOptions extends ExporterOptions {
+  /** Reads certificates and keys, also those that root alone may read. Default: `fs.readFile`. */
+  readonly readFile?: ReadFile;
+}
 
 /**
- * Makes the exporter for a protocol; the code of the other is not loaded. All that `OTEL_EXPORTER_OTLP_*` names is
- * read before this resolves, key files included: do it before privileges are dropped. No connection is made yet.
+ * Makes the exporter for a protocol; the code of the other is not loaded. All that `OTEL_EXPORTER_OTLP_*` names is read
+ * before this resolves, key files included, so call it before privileges are dropped. No connection is made yet.
  * Rejects with `ExporterSettingsError`.
  */
 export async function createExporter(
-  settings: OtlpSettings,
+  { protocol, url }: OtlpSettings,
   log: Logger,
-  options: Partial<ExporterOptions> = {},
+  { concurrency = CONCURRENCY, onRetry, readFile }: Partial<CreateExporterOptions> = {},
 ): Promise<Exporter> {
-  await checkEnvironment(settings);
-  const all: ExporterOptions = { concurrency: CONCURRENCY, ...options };
-  // What the packages warn of while they are set up is a setting that they ignore; later it is ours to report.
-  routeDiagnostics(log, "warn");
-  const exporter = settings.protocol === "grpc"
-    ? await createGrpc(settings.url, all, log)
-    : await createHttp(settings.url, all);
-  routeDiagnostics(log, "debug");
-  return exporter;
-}
-
-/** Sends what OpenTelemetry's packages have to say to the log, their warnings and errors at the given level. */
-function routeDiagnostics(log: Logger, level: LogLevel): void {
-  const debug = (message: string, ...details: unknown[]): void => log.debug(diagnostic(message, details));
-  const warn = (message: string, ...details: unknown[]): void => {
-    // Certificates have been checked, and the gRPC package also warns of one that nobody asked for; the endpoint is
-    // given, so that it does not matter what the variables for it say.
-    const isKnown = /certificate|export URL|is not a valid URL/i.test(message);
-    log.log(isKnown ? "debug" : level, diagnostic(message, details));
-  };
-  diag.setLogger(
-    { error: warn, warn, info: debug, debug, verbose: debug },
-    { logLevel: DiagLogLevel.INFO, suppressOverrideMessage: true },
-  );
-}
-
-async function createHttp(url: string, options: ExporterOptions): Promise<Exporter> {
-  const { createHttpExporter } = await import("./otlp-http.ts");
-  return createHttpExporter(url, options);
-}
-
-async function createGrpc(url: string, options: ExporterOptions, log: Logger): Promise<Exporter> {
-  const { setLogger } = await import("@grpc/grpc-js");
-  const write = (message: unknown): void => log.debug(diagnostic(String(message), []));
-  setLogger({ error: write, info: write, debug: write });
-  const { createGrpcExporter } = await import("./otlp-grpc.ts");
-  return createGrpcExporter(url, options);
-}
-
-/** The packages pass whole requests along with some messages: only text and errors are kept. */
-function diagnostic(message: string, details: readonly unknown[]): string {
-  const kept = details.filter((detail) => typeof detail === "string" || detail instanceof Error);
-  return printable([message, ...kept.map(describeError)].join(" "), DIAGNOSTIC_CHARACTERS);
+  const environment = readEnvironment(protocol);
+  const target = targetOf(url);
+  const { proxy, warnings } = chooseProxy(protocol, target);
+  for (const warning of [...environment.warnings, ...warnings]) log.warn(warning);
+  const options = { trustStore: hostTrustStore(), log, ...(readFile && { readFile }) };
+  const isGrpc = protocol === "grpc";
+  const connector = new Connector({
+    target,
+    proxy,
+    tunnel: isGrpc,
+    tls: target.secure ? await TlsCredentials.open(environment, options) : undefined,
+    // A proxy is the host's affair: its certificate comes from there, and it gets none of the client's.
+    proxyTls: proxy?.secure === true ? await TlsCredentials.open({}, options) : undefined,
+    ...(isGrpc && { protocol: "h2" }),
+  });
+  const common = { connector, gzip: environment.gzip ? await loadGzip() : undefined, onRetry };
+  const headers = { ...Object.fromEntries(environment.headers), "user-agent": USER_AGENT };
+  let openSlot: () => ExportSlot;
+  if (isGrpc) {
+    const { GrpcSlot } = await import("./otlp-grpc.ts");
+    openSlot = () => new GrpcSlot({ ...common, headers });
+  } else {
+    const { HttpSlot, requestHead } = await import("./otlp-http.ts");
+    const head = requestHead(url, connector.options, headers);
+    openSlot = () => new HttpSlot({ ...common, ...head });
+  }
+  return new SlotExporter(openSlot, concurrency, environment.timeoutMs);
 }

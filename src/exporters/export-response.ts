@@ -1,3 +1,4 @@
+import { printable } from "../base/log.ts";
 import type { ExportResult } from "../pipeline/exporter.ts";
 import { ProtobufError, ProtobufReader } from "../otlp/protobuf-reader.ts";
 
@@ -20,32 +21,63 @@ const DURATION_SECONDS = 0x08;
 const DURATION_NANOS = 0x10;
 const RETRY_INFO_TYPE = "google.rpc.RetryInfo";
 
+/** How much of an answer in JSON is shown, characters. */
+const SHOWN_CHARACTERS = 200;
+
+/** The result of a request that was taken, but perhaps for some of its spans. */
+export type Accepted = ExportResult & { kind: "success" | "partial" };
+
+/** What a collector says of a request that it took: `ExportTracePartialSuccess`. */
+interface PartialSuccess {
+  readonly rejectedSpans: number;
+  readonly message: string;
+}
+
 /**
- * What an `ExportTraceServiceResponse` says. A body that is none is still a success, since the collector's status said
- * so, but one with a warning: what answers there may be no OTLP receiver.
+ * What an `ExportTraceServiceResponse` in protobuf says; undefined where the bytes are none.
  *
  * Specification: https://opentelemetry.io/docs/specs/otlp/#partial-success
  */
-export function readExportResponse(body: Uint8Array): ExportResult {
-  let rejectedSpans = 0;
-  let message = "";
+export function readExportResponse(body: Uint8Array): Accepted | undefined {
+  const partial = { rejectedSpans: 0, message: "" };
   try {
     const response = new ProtobufReader(body);
     while (response.next()) {
       if (response.tag !== RESPONSE_PARTIAL_SUCCESS) continue;
-      const partial = response.message();
-      while (partial.next()) {
-        if (partial.tag === PARTIAL_REJECTED_SPANS) rejectedSpans = Number(partial.int64());
-        else if (partial.tag === PARTIAL_ERROR_MESSAGE) message = partial.text();
+      const fields = response.message();
+      while (fields.next()) {
+        if (fields.tag === PARTIAL_REJECTED_SPANS) partial.rejectedSpans = Number(fields.int64());
+        else if (fields.tag === PARTIAL_ERROR_MESSAGE) partial.message = fields.text();
       }
     }
   } catch (error) {
     if (!(error instanceof ProtobufError)) throw error;
-    return {
-      kind: "success",
-      warning: `the answer is no ExportTraceServiceResponse: ${error.message}`,
-    };
+    return undefined;
   }
+  return resultOf(partial);
+}
+
+/** The same in JSON; undefined where the text is not a JSON object. Both spellings of protobuf's JSON mapping are read. */
+export function readJsonExportResponse(text: string): Accepted | undefined {
+  const response = parseObject(text);
+  if (response === undefined) return undefined;
+  const partial = response["partialSuccess"] ?? response["partial_success"];
+  if (partial === undefined || partial === null) {
+    const isPlain = Object.keys(response).every((name) => /^partial_?success$/i.test(name));
+    // Fields of later versions may be there; but it may also be the answer of something else.
+    const warning = `the answer has fields of something else: ${printable(text.trim(), SHOWN_CHARACTERS)}`;
+    return isPlain ? { kind: "success" } : { kind: "success", warning };
+  }
+  if (typeof partial !== "object") return undefined;
+  const fields = partial as Readonly<Record<string, unknown>>;
+  // An int64 is a string in JSON, and a number is accepted too.
+  const rejected = Number(fields["rejectedSpans"] ?? fields["rejected_spans"] ?? 0);
+  const message = fields["errorMessage"] ?? fields["error_message"] ?? "";
+  if (!Number.isSafeInteger(rejected) || typeof message !== "string") return undefined;
+  return resultOf({ rejectedSpans: rejected, message });
+}
+
+function resultOf({ rejectedSpans, message }: PartialSuccess): Accepted {
   if (rejectedSpans > 0) return { kind: "partial", rejectedSpans, message };
   return message === "" ? { kind: "success" } : { kind: "success", warning: message };
 }
@@ -61,6 +93,23 @@ export function readStatusMessage(bytes: Uint8Array): string | undefined {
     return undefined;
   }
   return message;
+}
+
+/** The message of a `google.rpc.Status` in JSON; undefined where the text is none. */
+export function readJsonStatusMessage(text: string): string | undefined {
+  const message = parseObject(text)?.["message"];
+  return typeof message === "string" ? message : undefined;
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? value as Readonly<Record<string, unknown>> : undefined;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
 }
 
 /**

@@ -1,225 +1,244 @@
-import { isIP } from "node:net";
-import { checkServerIdentity, type ConnectionOptions } from "node:tls";
-import type { ChannelCredentials, Metadata } from "@grpc/grpc-js";
-import { convertLegacyOtlpGrpcOptions, createOtlpGrpcExportDelegate } from "@opentelemetry/otlp-grpc-exporter-base";
-import { printable } from "../base/log.ts";
-import { VERSION } from "../base/version.ts";
-import { readExportResponse, readRetryDelay } from "./export-response.ts";
+import { Buffer } from "node:buffer";
 import {
-  type Exporter,
-  type ExporterOptions,
-  ExportError,
-  ExporterSettingsError,
-  type ExportResult,
-  type RequestTrace,
-} from "../pipeline/exporter.ts";
-import { type ExportSlot, PlainSerializer, SlotExporter } from "./slot-exporter.ts";
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  sensitiveHeaders,
+} from "node:http2";
+import { freeBytes } from "../base/free-bytes.ts";
+import { type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
+import type { Gzip } from "./compression.ts";
+import type { Connector } from "./connection/connector.ts";
+import { classifyGrpcAnswer, type GrpcAnswer, hasStatus, PREFIX_BYTES } from "./grpc-answer.ts";
+import { grpcError, grpcTimeout, resetError } from "./grpc-status.ts";
+import type { ExportSlot } from "./slot-exporter.ts";
 
-/** gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html) by number. */
-const CODES = [
-  "OK",
-  "CANCELLED",
-  "UNKNOWN",
-  "INVALID_ARGUMENT",
-  "DEADLINE_EXCEEDED",
-  "NOT_FOUND",
-  "ALREADY_EXISTS",
-  "PERMISSION_DENIED",
-  "RESOURCE_EXHAUSTED",
-  "FAILED_PRECONDITION",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "UNIMPLEMENTED",
-  "INTERNAL",
-  "UNAVAILABLE",
-  "DATA_LOSS",
-  "UNAUTHENTICATED",
-] as const;
-type Code = (typeof CODES)[number];
+/** The method of OTLP's service for traces (opentelemetry/proto/collector/trace/v1/trace_service.proto). */
+const METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/** Retryable by the OTLP specification's table ("OTLP/gRPC Response"). RESOURCE_EXHAUSTED is so only with RetryInfo. */
-const RETRYABLE: ReadonlySet<Code> = new Set<Code>([
-  "CANCELLED",
-  "DEADLINE_EXCEEDED",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "UNAVAILABLE",
-  "DATA_LOSS",
-]);
-/** Codes whose reason may be the request's content; a gRPC server refuses a message that is too large as exhausted. */
-const CONTENT: ReadonlySet<Code> = new Set<Code>([
-  "UNKNOWN",
-  "INVALID_ARGUMENT",
-  "RESOURCE_EXHAUSTED",
-  "FAILED_PRECONDITION",
-  "INTERNAL",
-]);
-/**
- * What grpc-js says itself of an answer that it could not read to its end, under codes that a server uses for a request
- * that it refuses (grpc-js/src/subchannel-call.ts, stream-decoder.ts and compression-filter.ts).
- */
-const UNREADABLE_ANSWER =
-  /^(?:Received RST_STREAM|Received message|Write error|Failed to decompress|Bandwidth exhausted)/;
-/** The trailer that carries an encoded `google.rpc.Status`. */
-const DETAILS_TRAILER = "grpc-status-details-bin";
-const DETAILS_CHARACTERS = 200;
-/** The metadata of the trace context (https://www.w3.org/TR/trace-context/#traceparent-header). */
-const TRACEPARENT = "traceparent";
-const SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService";
+/** How much of an answer is read, bytes: what gRPC clients take by default. */
+const LONGEST_ANSWER_BYTES = 4 * 1024 * 1024;
 
-type GrpcOptions = ReturnType<typeof convertLegacyOtlpGrpcOptions>;
-/** The part of grpc-js' `ServiceError` that is looked at. */
-interface GrpcError extends Error {
-  readonly code: number;
-  readonly details: string;
-  /** Headers of the answer and its trailers; its own type says that it is always there, which is not so. */
-  readonly metadata?: Metadata;
+/** How many interim answers (1xx) one request may get. gRPC servers send none, proxies a few. */
+const MOST_INTERIM_ANSWERS = 16;
+
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
+
+/** What all slots of an exporter have in common. */
+export interface GrpcSlotOptions {
+  readonly connector: Connector;
+  /** Metadata of every request, in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Absent: requests are sent as they are. */
+  readonly gzip?: Gzip | undefined;
+  /** Called each time that a request is sent again at once. */
+  readonly onRetry?: (() => void) | undefined;
+}
+
+/** One try of a request: what came of it, and whether the server cannot have looked at it. */
+interface Try {
+  readonly result: ExportResult;
+  readonly isUntouched: boolean;
+}
+
+/** A connection, as far as more is known of it than its session says. */
+interface Connection {
+  readonly session: ClientHttp2Session;
+  /** How many requests it has carried. */
+  requests: number;
+  /** The last stream that the server will still look at, once it has said so (GOAWAY). */
+  lastStream: number | undefined;
+  /** What broke it. */
+  error: Error | undefined;
 }
 
 /**
- * Makes an exporter for OTLP/gRPC, on OpenTelemetry's transport: compression, metadata, timeout and certificates are
- * read here and now from `OTEL_EXPORTER_OTLP_*`. Nothing is retried by the transport.
- * Throws {@link ExporterSettingsError}.
+ * Carries requests over one connection of HTTP/2, one at a time. A connection that the server leaves (GOAWAY) is used no
+ * more, and one that fails is opened anew by the next request.
  *
- * @param url `http://` without TLS, `https://` with TLS.
+ * Specification: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
-export function createGrpcExporter(url: string, { concurrency }: ExporterOptions): Exporter {
-  let options: GrpcOptions;
-  let credentials: ChannelCredentials;
-  try {
-    options = convertLegacyOtlpGrpcOptions(
-      { url, userAgent: `kata-trace-forwarder/${VERSION}` },
-      "TRACES",
-    );
-    // The packages would read key files and headers at the first request, when privileges are gone.
-    credentials = options.credentials();
-    options.metadata();
-  } catch (cause) {
-    throw new ExporterSettingsError(
-      "the gRPC exporter cannot be set up from OTEL_EXPORTER_OTLP_*: check headers, certificates and key",
-      { cause },
-    );
+export class GrpcSlot implements ExportSlot {
+  readonly #options: GrpcSlotOptions;
+  readonly #headers: OutgoingHttpHeaders;
+  readonly #closing = new AbortController();
+  #connection: Connection | undefined;
+
+  constructor(options: GrpcSlotOptions) {
+    this.#options = options;
+    const { connector: { options: { target } }, headers: { host, ...headers }, gzip } = options;
+    this.#headers = {
+      ":method": "POST",
+      ":scheme": target.secure ? "https" : "http",
+      ":authority": host ?? target.authority,
+      ":path": METHOD,
+      "te": "trailers",
+      "content-type": "application/grpc",
+      "grpc-accept-encoding": "identity",
+      ...(gzip !== undefined && { "grpc-encoding": "gzip" }),
+      ...headers,
+      // They may be tokens: no proxy is to keep them in a table (RFC 7541, 7.1.3).
+      [sensitiveHeaders]: Object.keys(headers).filter((name) => name !== "user-agent"),
+    };
   }
-  const settled: GrpcOptions = {
-    ...options,
-    url: hostAndPort(url),
-    credentials: () => unshared(forAddresses(credentials)),
-  };
-  return new SlotExporter(() => new GrpcSlot(settled), concurrency, options.timeoutMillis);
-}
 
-/** The packages leave out a port that is the scheme's default, and grpc-js then takes 443 for each scheme. */
-function hostAndPort(url: string): string {
-  const { hostname, port, protocol } = new URL(url);
-  return `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
-}
-
-type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
-/** What a connector for TLS passes to `tls.connect` (grpc-js/src/channel-credentials.ts; its types leave it out). */
-interface TlsConnector extends SecureConnector {
-  readonly connectionOptions?: ConnectionOptions;
-}
-
-/**
- * The same credentials, for IP addresses too: grpc-js gives an address as the server's name, which may not be one
- * (RFC 6066, section 3) and which Bun refuses. The certificate must be for the address all the same.
- */
-function forAddresses(credentials: ChannelCredentials): ChannelCredentials {
-  const createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...how) => {
-    const connector: TlsConnector = credentials._createSecureConnector(...how);
-    const { connectionOptions } = connector;
-    const address = connectionOptions?.servername;
-    if (connectionOptions !== undefined && address !== undefined && isIP(address) !== 0) {
-      delete connectionOptions.servername;
-      connectionOptions.checkServerIdentity = (_, certificate) => checkServerIdentity(address, certificate);
+  async send(request: Uint8Array, timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
+    const { gzip, onRetry } = this.#options;
+    const body = gzip === undefined ? request : gzip(request);
+    let { result, isUntouched } = await this.#try(body, timeoutMs, trace);
+    if (isUntouched && !this.#closing.signal.aborted) {
+      onRetry?.();
+      ({ result } = await this.#try(body, timeoutMs, trace));
     }
-    return connector;
-  };
-  return Object.create(credentials, { _createSecureConnector: { value: createSecureConnector } });
-}
-
-/**
- * Credentials equal to no others. grpc-js lets clients with equal ones share a connection, and its waiting time after
- * a failure; here a new client is made where a connection of its own is wanted.
- */
-function unshared(credentials: ChannelCredentials): ChannelCredentials {
-  const own: ChannelCredentials = Object.create(credentials, {
-    _equals: { value: (other: ChannelCredentials) => other === own },
-  });
-  return own;
-}
-
-class GrpcSlot implements ExportSlot {
-  usable = true;
-  /** There is one try only. */
-  readonly interim = undefined;
-  readonly #serializer = new PlainSerializer();
-  /** Of this slot alone: it carries the trace of the one request under way. */
-  readonly #metadata: Metadata;
-  readonly #delegate: ReturnType<typeof createOtlpGrpcExportDelegate<Uint8Array, unknown>>;
-
-  constructor(options: GrpcOptions) {
-    this.#metadata = options.metadata().clone();
-    this.#delegate = createOtlpGrpcExportDelegate<Uint8Array, unknown>(
-      { ...options, metadata: () => this.#metadata },
-      this.#serializer,
-      "otlp_grpc_span_exporter",
-      { name: "span", countItems: () => 0 },
-      undefined,
-      "TraceExportService",
-      `/${SERVICE}/Export`,
-    );
+    if (gzip === undefined || result.kind !== "success") return result;
+    if (result.released === true) freeBytes(body);
+    return { ...result, released: true };
   }
 
-  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
-    this.#serializer.answer = undefined;
-    this.#metadata.remove(TRACEPARENT);
-    if (trace !== undefined) this.#metadata.set(TRACEPARENT, trace.traceparent);
-    trace?.tried();
-    return new Promise((resolve) => {
-      this.#delegate.export(request, ({ error }) => {
-        if (error !== undefined) return resolve(this.#classify(error));
-        const result = readExportResponse(this.#serializer.answer ?? new Uint8Array());
-        // The transport has made a copy of its own.
-        resolve(result.kind === "success" ? { ...result, released: true } : result);
-      });
-    });
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
   }
 
-  /** A call under way ends at its own deadline: the transport offers no way to cancel it. */
   close(): void {
-    this.usable = false;
-    void this.#delegate.shutdown();
+    this.#closing.abort();
+    this.#connection?.session.destroy();
+    this.#connection = undefined;
   }
 
-  #classify(error: Error): ExportResult {
-    if (!isGrpcError(error)) {
-      this.usable = false;
-      return { kind: "retryable", error };
+  async #try(body: Uint8Array, timeoutMs: number, trace: RequestTrace | undefined): Promise<Try> {
+    let connection: Connection;
+    try {
+      connection = this.#connection ??= await this.#connect();
+    } catch (cause) {
+      const { message } = cause as Error;
+      const error = grpcError("UNAVAILABLE", message, cause as Error);
+      return { result: { kind: "retryable", error }, isUntouched: false };
     }
-    const code = CODES[error.code] ?? "UNKNOWN";
-    // grpc-js adds a note from name resolution, mostly an empty one.
-    const detail = error.details.replace(/\s*Resolution note:\s*$/, "");
-    // A server's answer comes with headers of its own; without any, the connection may be what failed.
-    const isAnswer = Object.keys(error.metadata?.getMap() ?? {}).length > 0;
-    const failure = new ExportError(
-      `gRPC ${code}: ${printable(detail, DETAILS_CHARACTERS)}`,
-      isAnswer ? error.code : undefined,
-    );
-    if (!isAnswer) {
-      this.usable = false;
-      if (UNREADABLE_ANSWER.test(detail)) return { kind: "retryable", error: failure };
+    const isReused = connection.requests++ > 0;
+    trace?.tried();
+    let stream: ClientHttp2Stream;
+    try {
+      stream = connection.session.request({
+        ...this.#headers,
+        "grpc-timeout": grpcTimeout(timeoutMs),
+        ...(trace !== undefined && { traceparent: trace.traceparent }),
+      });
+    } catch (cause) {
+      // The connection ended between two requests.
+      this.#drop(connection);
+      const error = grpcError("UNAVAILABLE", (cause as Error).message, cause as Error);
+      return { result: { kind: "retryable", error }, isUntouched: isReused };
     }
-    const status = error.metadata?.get(DETAILS_TRAILER)[0];
-    const retryAfterMs = status instanceof Uint8Array ? readRetryDelay(status) : undefined;
-    if (retryAfterMs !== undefined && (RETRYABLE.has(code) || code === "RESOURCE_EXHAUSTED")) {
-      return { kind: "retryable", error: failure, retryAfterMs };
+    const prefix = Buffer.alloc(PREFIX_BYTES);
+    prefix[0] = this.#options.gzip === undefined ? 0 : 1;
+    prefix.writeUInt32BE(body.length, 1);
+    stream.write(prefix);
+    stream.end(body);
+    const answer = await readAnswer(stream);
+    if ("headers" in answer) {
+      const result = classifyGrpcAnswer(answer);
+      if (stream.writableFinished) {
+        return { result: result.kind === "success" ? { ...result, released: true } : result, isUntouched: false };
+      }
+      // The server has answered without having read everything, and wants no more of it.
+      stream.close(NGHTTP2_CANCEL);
+      return { result, isUntouched: false };
     }
-    if (RETRYABLE.has(code)) return { kind: "retryable", error: failure };
-    return { kind: "rejected", error: failure, splitHelps: CONTENT.has(code) };
+    return this.#failed(connection, stream, answer, isReused);
+  }
+
+  /** The call ended without a status. */
+  #failed(connection: Connection, stream: ClientHttp2Stream, answer: BrokenAnswer, isReused: boolean): Try {
+    const { rstCode = NGHTTP2_NO_ERROR, id = 0 } = stream;
+    const isAbove = connection.lastStream !== undefined && id > connection.lastStream;
+    const isConnectionGone = connection.session.closed || connection.session.destroyed ||
+      connection.error !== undefined;
+    const isUntouched = isAbove || rstCode === NGHTTP2_REFUSED_STREAM ||
+      (isReused && isConnectionGone && !answer.isBegun);
+    const { error: cause } = answer;
+    const error = isAbove
+      ? grpcError("UNAVAILABLE", "the server has left the connection (GOAWAY)")
+      : isConnectionGone
+      ? grpcError("UNAVAILABLE", (connection.error ?? cause)?.message ?? "the connection was closed", cause)
+      : rstCode !== NGHTTP2_NO_ERROR
+      ? resetError(rstCode)
+      : grpcError("UNAVAILABLE", cause?.message ?? "the answer broke off before its status", cause);
+    stream.on("error", () => {});
+    stream.close(NGHTTP2_CANCEL);
+    this.#drop(connection);
+    return { result: { kind: "retryable", error }, isUntouched };
+  }
+
+  async #connect(): Promise<Connection> {
+    const { connector } = this.#options;
+    const { secure, authority } = connector.options.target;
+    const socket = await connector.connect(this.#closing.signal);
+    const session = connect(`${secure ? "https" : "http"}://${authority}`, {
+      createConnection: () => socket,
+      // gRPC has no use for pushed streams, and an answer is small: the windows stay as they are.
+      settings: { enablePush: false },
+    });
+    const connection: Connection = { session, requests: 0, lastStream: undefined, error: undefined };
+    session.on("error", (error) => {
+      connection.error ??= error;
+      this.#drop(connection);
+    });
+    session.on("close", () => this.#drop(connection));
+    session.on("goaway", (_, lastStream) => {
+      connection.lastStream = lastStream;
+      this.#drop(connection);
+    });
+    return connection;
+  }
+
+  /** Uses a connection no more. A request that is under way on it may still be answered. */
+  #drop(connection: Connection): void {
+    if (this.#connection !== connection) return;
+    this.#connection = undefined;
+    if (!connection.session.destroyed) connection.session.close();
   }
 }
 
-function isGrpcError(error: Error): error is GrpcError {
-  return "code" in error && typeof error.code === "number" && "details" in error;
+/** A call that ended without a status. */
+interface BrokenAnswer {
+  /** Whether the server had begun to answer. */
+  readonly isBegun: boolean;
+  readonly error: Error | undefined;
+}
+
+function readAnswer(stream: ClientHttp2Stream): Promise<GrpcAnswer | BrokenAnswer> {
+  return new Promise((resolve) => {
+    let headers: IncomingHttpHeaders | undefined;
+    let trailers: IncomingHttpHeaders = {};
+    let error: Error | undefined;
+    let interim = 0;
+    let length = 0;
+    const chunks: Buffer[] = [];
+    stream.on("headers", () => {
+      if (++interim <= MOST_INTERIM_ANSWERS) return;
+      error ??= new Error("interim answers (1xx) without end, and no answer");
+      stream.close(NGHTTP2_CANCEL);
+    });
+    stream.on("response", (fields) => headers = fields);
+    stream.on("trailers", (fields) => trailers = fields);
+    stream.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= LONGEST_ANSWER_BYTES) chunks.push(chunk);
+    });
+    const answered = (): boolean => {
+      if (headers === undefined || !hasStatus(headers, trailers)) return false;
+      resolve({ headers, trailers, body: Buffer.concat(chunks), isCut: length > LONGEST_ANSWER_BYTES });
+      return true;
+    };
+    // The status comes before the end. A stream that breaks off may end before it has its error, so that without a
+    // status its close is waited for.
+    stream.on("end", answered);
+    stream.on("error", (reason: Error) => error ??= reason);
+    stream.on("close", () => {
+      if (!answered()) resolve({ isBegun: headers !== undefined, error });
+    });
+  });
 }

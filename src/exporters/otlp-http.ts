@@ -1,220 +1,189 @@
-import type * as http from "node:http";
 import { Buffer } from "node:buffer";
-import { convertLegacyHttpOptions, createOtlpHttpExportDelegate } from "@opentelemetry/otlp-exporter-base/node-http";
-import { printable } from "../base/log.ts";
-import { VERSION } from "../base/version.ts";
-import { readExportResponse, readStatusMessage } from "./export-response.ts";
-import {
-  type Exporter,
-  type ExporterOptions,
-  ExportError,
-  ExporterSettingsError,
-  type ExportResult,
-  type RequestTrace,
-} from "../pipeline/exporter.ts";
-import { type ExportSlot, PlainSerializer, SlotExporter } from "./slot-exporter.ts";
+import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
+import type { Duplex } from "node:stream";
+import { freeBytes } from "../base/free-bytes.ts";
+import { ExportError, type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
+import type { Gzip } from "./compression.ts";
+import type { Connector, ConnectorOptions } from "./connection/connector.ts";
+import { classifyHttpAnswer } from "./http-answer.ts";
+import type { ExportSlot } from "./slot-exporter.ts";
 
-/** The statuses that the OTLP specification calls retryable ("Retryable Response Codes"). */
-const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
-/**
- * Statuses whose reason may be the request's content: bad request, too large, unprocessable (RFC 9110), and what a
- * collector answers when one of its components refuses a request for good (500).
- */
-const CONTENT_STATUSES: ReadonlySet<number> = new Set([400, 413, 422, 500]);
-/** How much of a refusal is kept, bytes, and shown, characters. */
-const REFUSAL_BYTES = 4096;
-const REFUSAL_CHARACTERS = 200;
+/** Where OTLP/HTTP takes traces: what is asked for at a UNIX socket, whose URL has no room for a path. */
+const TRACES_PATH = "/v1/traces";
 
-type HttpOptions = ReturnType<typeof convertLegacyHttpOptions>;
-type HttpAgent = Awaited<ReturnType<HttpOptions["agentFactory"]>>;
-/** What `http.Agent` calls for each request (Node's documentation leaves it out; Bun and Deno have it too). */
-interface RequestTaker {
-  addRequest(request: http.ClientRequest, ...rest: unknown[]): void;
+/** How much of an answer is read, bytes: what the OTLP specification recommends at most, and of a refusal its message. */
+const LONGEST_ANSWER_BYTES = 4 * 1024 * 1024;
+const LONGEST_REFUSAL_BYTES = 64 * 1024;
+
+/** How many interim answers (1xx) one request may get. A server has at most a few to send: 100, 102, 103. */
+const MOST_INTERIM_ANSWERS = 16;
+
+/** What all slots of an exporter have in common. */
+export interface HttpSlotOptions {
+  readonly connector: Connector;
+  /** What a request names: a path, or a whole URL where it goes to a proxy. */
+  readonly requestTarget: string;
+  /** Headers of every request. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Absent: requests are sent as they are. */
+  readonly gzip?: Gzip | undefined;
+  /** Called each time that a request is sent again at once. */
+  readonly onRetry?: (() => void) | undefined;
 }
 
 /**
- * Makes an exporter for OTLP/HTTP in protobuf, on OpenTelemetry's transport: compression, headers, timeout and
- * certificates are read here and now from `OTEL_EXPORTER_OTLP_*`. A request is retried by the transport within its
- * timeout. Rejects with {@link ExporterSettingsError}.
+ * What every request begins with. A proxy that is not asked for a tunnel gets the whole URL and its own credentials
+ * (RFC 9112, 3.2.2).
+ *
+ * @param headers those that the user gave.
  */
-export async function createHttpExporter(
+export function requestHead(
   url: string,
-  { concurrency, onRetry }: ExporterOptions,
-): Promise<Exporter> {
-  const options = convertLegacyHttpOptions(
-    { url, userAgent: `kata-trace-forwarder/${VERSION}` },
-    "TRACES",
-    "v1/traces",
-    { "Content-Type": "application/x-protobuf" },
-  );
-  await checkHeaders(options);
-  const openSlot = (): HttpSlot => new HttpSlot(options, onRetry);
-  return new SlotExporter(openSlot, concurrency, options.timeoutMillis);
+  { target, proxy }: ConnectorOptions,
+  headers: Readonly<Record<string, string>>,
+): Pick<HttpSlotOptions, "requestTarget" | "headers"> {
+  const { pathname, search } = new URL(url);
+  const path = target.socketPath === undefined ? pathname + search : TRACES_PATH;
+  const isForwarded = proxy !== undefined && !target.secure;
+  return {
+    requestTarget: isForwarded ? `http://${target.authority}${path}` : path,
+    headers: {
+      "host": target.authority,
+      ...headers,
+      "content-type": "application/x-protobuf",
+      ...(isForwarded && proxy.authorization !== undefined && { "proxy-authorization": proxy.authorization }),
+    },
+  };
 }
 
-/** A header that cannot be sent would fail each request, and look like a collector that is away. */
-async function checkHeaders(options: HttpOptions): Promise<void> {
-  const { validateHeaderName, validateHeaderValue } = await import("node:http");
-  for (const [name, value] of Object.entries(await options.headers())) {
-    try {
-      validateHeaderName(name);
-      validateHeaderValue(name, value);
-    } catch (cause) {
-      throw new ExporterSettingsError(
-        `OTEL_EXPORTER_OTLP_HEADERS: ${printable(JSON.stringify(name))} is no HTTP header`,
-        { cause },
-      );
+/** One try of a request: what came of it, and whether its connection had been closed before the request got anywhere. */
+interface Try {
+  readonly result: ExportResult;
+  readonly isStale: boolean;
+}
+
+/** Carries requests over one connection of HTTP/1.1 that is kept alive. Redirects are refusals and are not followed. */
+export class HttpSlot implements ExportSlot {
+  readonly #options: HttpSlotOptions;
+  readonly #agent: SlotAgent;
+  #request: ClientRequest | undefined;
+
+  constructor(options: HttpSlotOptions) {
+    this.#options = options;
+    this.#agent = new SlotAgent(options.connector);
+  }
+
+  async send(request: Uint8Array, _timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
+    const { gzip, onRetry } = this.#options;
+    const body = gzip === undefined ? request : gzip(request);
+    let { result, isStale } = await this.#try(body, trace);
+    // The server closed the connection just as it was used again. A span may then arrive twice, as always when an
+    // answer is lost, but it does not have to wait for the collector as if that were away.
+    if (isStale && !this.#agent.closed) {
+      onRetry?.();
+      ({ result } = await this.#try(body, trace));
     }
-  }
-}
-
-class HttpSlot implements ExportSlot {
-  usable = true;
-  readonly #delegate: ReturnType<typeof createOtlpHttpExportDelegate<Uint8Array, unknown>>;
-  readonly #onRetry: (() => void) | undefined;
-  /** How long the request under way is, bytes. */
-  #length = 0;
-  #agent: HttpAgent | undefined;
-  /** How often the request under way has been tried. */
-  #tries = 0;
-  #trace: RequestTrace | undefined;
-  #request: http.ClientRequest | undefined;
-  #response: http.IncomingMessage | undefined;
-  /** The beginning of a refusal's body. */
-  #refusal: Buffer[] = [];
-  readonly #serializer = new PlainSerializer();
-  /** What broke the connection of the last try. */
-  #error: Error | undefined;
-  /** What the try before came to. */
-  #before: ExportResult | undefined;
-
-  constructor(options: HttpOptions, onRetry?: () => void) {
-    this.#onRetry = onRetry;
-    const agentFactory = async (protocol: string): Promise<http.Agent> => {
-      this.#agent = await options.agentFactory(protocol);
-      this.#watch(this.#agent as unknown as RequestTaker);
-      return this.#agent;
-    };
-    const isPlain = options.compression === "none";
-    const headers = async (): Promise<Record<string, string>> => {
-      const settled = await options.headers();
-      // One request at a time goes through a slot, so there is no doubt whose trace and length this is.
-      const { traceparent } = this.#trace ?? {};
-      return {
-        ...settled,
-        ...(traceparent !== undefined && { traceparent }),
-        // Without its length a request goes out as a chunk, put together with its framing in memory of its own.
-        ...(isPlain && { "Content-Length": String(this.#length) }),
-      };
-    };
-    this.#delegate = createOtlpHttpExportDelegate<Uint8Array, unknown>(
-      { ...options, agentFactory, headers },
-      this.#serializer,
-      "otlp_http_span_exporter",
-      { name: "span", countItems: () => 0 },
-      undefined,
-    );
+    if (gzip === undefined || result.kind !== "success") return result;
+    if (result.released === true) freeBytes(body);
+    return { ...result, released: true };
   }
 
-  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult> {
-    this.#trace = trace;
-    this.#response =
-      this.#serializer.answer =
-      this.#error =
-      this.#before =
-        undefined;
-    this.#tries = 0;
-    this.#length = request.length;
-    return new Promise((resolve) => {
-      this.#delegate.export(request, ({ error }) => {
-        const result = this.#classify(error);
-        const isReleased = result.kind === "success" && this.#request?.writableFinished === true;
-        this.#request = undefined;
-        resolve(isReleased ? { ...result, released: true } : result);
-      });
-    });
-  }
-
-  get interim(): ExportResult | undefined {
-    const isOver = this.#error !== undefined || this.#response?.complete === true;
-    return isOver ? this.#classify(this.#error) : this.#before;
+  get isConnected(): boolean {
+    return this.#request?.socket != null;
   }
 
   close(): void {
-    this.usable = false;
+    this.#agent.destroy();
     this.#request?.destroy();
-    this.#agent?.destroy();
   }
 
-  /**
-   * Looks over the transport's shoulder: it keeps `Retry-After` to itself, and takes an answer that breaks off for a
-   * whole one.
-   */
-  #watch(agent: RequestTaker): void {
-    const addRequest = agent.addRequest;
-    agent.addRequest = (request, ...rest) => {
-      if (this.usable) this.#trace?.tried();
-      if (this.usable && this.#tries++ > 0) this.#onRetry?.();
-      this.#before = this.interim;
-      this.#request = request;
-      this.#response = this.#error = undefined;
-      this.#refusal = [];
-      request.once("socket", writeInPieces);
-      request.once("response", (response: http.IncomingMessage) => this.#observe(response));
-      request.once("error", (error: Error) => this.#error = error);
-      addRequest.call(agent, request, ...rest);
-      // Closed while the transport waited to try again.
-      if (!this.usable) request.destroy();
-    };
-  }
-
-  #observe(response: http.IncomingMessage): void {
-    this.#response = response;
-    if (isSuccess(response)) return;
-    let size = 0;
-    response.on("data", (chunk: Buffer) => {
-      if (size < REFUSAL_BYTES) this.#refusal.push(chunk);
-      size += chunk.length;
+  #try(body: Uint8Array, trace: RequestTrace | undefined): Promise<Try> {
+    const { requestTarget, headers, gzip } = this.#options;
+    return new Promise((resolve) => {
+      trace?.tried();
+      const request = this.#request = httpRequest({
+        agent: this.#agent,
+        method: "POST",
+        path: requestTarget,
+        headers: {
+          ...headers,
+          ...(gzip !== undefined && { "content-encoding": "gzip" }),
+          ...(trace !== undefined && { traceparent: trace.traceparent }),
+          // Without its length a request goes out as a chunk, put together with its framing in memory of its own.
+          "content-length": body.length,
+        },
+      });
+      const fail = (error: Error): void => {
+        // A second failure, or one after the answer.
+        if (this.#request !== request) return;
+        this.#request = undefined;
+        request.destroy();
+        const isStale = this.#agent.reused.has(request) && !isAnswered && isConnectionLost(error);
+        resolve({ result: { kind: "retryable", error: failure(error) }, isStale });
+      };
+      let isAnswered = false;
+      let interim = 0;
+      request.on("information", () => {
+        if (++interim > MOST_INTERIM_ANSWERS) fail(new Error("interim answers (1xx) without end, and no answer"));
+      });
+      request.once("upgrade", (_, socket: Duplex) => {
+        socket.destroy();
+        fail(new Error("the server switches to another protocol (HTTP 101)"));
+      });
+      request.on("error", fail);
+      request.once("response", (response) => {
+        isAnswered = true;
+        readAnswer(response, (result) => {
+          if (this.#request !== request) return;
+          this.#request = undefined;
+          // What is left of the request would be sent first, or the answer goes on.
+          const isDone = request.writableFinished && response.complete;
+          if (!isDone) request.destroy();
+          resolve({
+            result: isDone && result.kind === "success" ? { ...result, released: true } : result,
+            isStale: false,
+          });
+        });
+      });
+      request.end(body);
     });
   }
+}
 
-  #classify(error: Error | undefined): ExportResult {
-    const response = this.#response;
-    if (response === undefined) {
-      const cause = error ?? new Error("no answer");
-      return { kind: "retryable", error: new ExportError(cause.message, undefined, { cause }) };
-    }
-    const status = response.statusCode ?? 0;
-    if (isSuccess(response)) {
-      if (error === undefined && response.complete) {
-        return readExportResponse(this.#serializer.answer ?? new Uint8Array());
-      }
-      // The transport reads 4 MiB of an answer. What says more is no OTLP receiver, but says that it took the request.
-      if (error?.message.includes("size limit") === true) {
-        return { kind: "success", warning: error.message };
-      }
-      // Whether it was taken is unknown: it is sent again rather than lost.
-      return {
-        kind: "retryable",
-        error: new ExportError("the answer broke off", status, { cause: error }),
-      };
-    }
-    const refusal = new ExportError(this.#refusalMessage(status, response), status);
-    if (RETRYABLE_STATUSES.has(status)) {
-      const retryAfterMs = parseRetryAfter(response.headers["retry-after"]);
-      return retryAfterMs === undefined
-        ? { kind: "retryable", error: refusal }
-        : { kind: "retryable", error: refusal, retryAfterMs };
-    }
-    return { kind: "rejected", error: refusal, splitHelps: CONTENT_STATUSES.has(status) };
+/** Keeps the one connection of a slot. */
+class SlotAgent extends Agent {
+  closed = false;
+  /** Requests that got a connection that had been used before. */
+  readonly reused = new WeakSet<ClientRequest>();
+  readonly #connector: Connector;
+  readonly #closing = new AbortController();
+
+  constructor(connector: Connector) {
+    super({ keepAlive: true, maxSockets: 1 });
+    this.#connector = connector;
   }
 
-  #refusalMessage(status: number, { headers, statusMessage }: http.IncomingMessage): string {
-    const body = Buffer.concat(this.#refusal);
-    const text = headers["content-type"]?.includes("protobuf") === true ? readStatusMessage(body) : body.toString();
-    const location = headers.location === undefined ? "" : ` to ${printable(headers.location)}`;
-    const detail = printable((text ?? "").trim() || (statusMessage ?? ""), REFUSAL_CHARACTERS);
-    return `HTTP ${status}${location}${detail === "" ? "" : `: ${detail}`}`;
+  override createConnection(_: unknown, done: (error: Error | null, socket: Duplex) => void): undefined {
+    this.#connector.connect(this.#closing.signal).then(
+      (socket) => {
+        writeInPieces(socket);
+        done(null, socket);
+      },
+      (error) => done(error, undefined as never),
+    );
+  }
+
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request);
+    this.reused.add(request);
+    // Deno sends such a request again by itself when its connection closes, also one that has failed otherwise.
+    request.reusedSocket = false;
+  }
+
+  override destroy(): void {
+    this.closed = true;
+    this.#closing.abort();
+    super.destroy();
   }
 }
 
@@ -226,14 +195,40 @@ function writeInPieces(socket: { _writev?: unknown }): void {
   socket._writev = undefined;
 }
 
-function isSuccess({ statusCode }: http.IncomingMessage): boolean {
-  return statusCode !== undefined && statusCode <= 299;
+function readAnswer(response: IncomingMessage, done: (result: ExportResult) => void): void {
+  const status = response.statusCode ?? 0;
+  const isSuccess = status >= 200 && status <= 299;
+  const longest = isSuccess ? LONGEST_ANSWER_BYTES : LONGEST_REFUSAL_BYTES;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const answered = (isCut: boolean): void => {
+    const { headers, statusMessage = "" } = response;
+    done(classifyHttpAnswer({ status, statusMessage, headers, body: Buffer.concat(chunks), isCut }));
+  };
+  response.on("data", (chunk: Buffer) => {
+    if (length > longest) return;
+    length += chunk.length;
+    if (length > longest) answered(true);
+    else chunks.push(chunk);
+  });
+  response.on("end", () => {
+    if (response.complete) answered(false);
+    else brokenOff();
+  });
+  // Whether the request was taken is unknown: it is sent again rather than lost. But a refusal says all in its status.
+  const brokenOff = (cause?: Error): void => {
+    if (!isSuccess) answered(true);
+    else done({ kind: "retryable", error: new ExportError("the answer broke off", status, { cause }) });
+  };
+  response.on("error", brokenOff);
+  response.on("aborted", () => brokenOff());
 }
 
-/** `Retry-After` (RFC 9110, 10.2.3), seconds or a date, in milliseconds; undefined where it is neither. */
-export function parseRetryAfter(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  if (/^\s*\d+\s*$/.test(value)) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+/** Whether the connection ended. What answers in a way that is not HTTP is not tried again at once. */
+function isConnectionLost({ code }: Error & { readonly code?: string }): boolean {
+  return code === "ECONNRESET" || code === "EPIPE";
+}
+
+function failure(cause: Error): ExportError {
+  return new ExportError(cause.message, undefined, { cause });
 }

@@ -1,36 +1,18 @@
-import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
+import { ConnectionError } from "./connection/connector.ts";
 import { type Exporter, ExportError, type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
 
 /** What carries one request at a time, over a connection of its own. */
 export interface ExportSlot {
-  /** Sends one request. Never rejects. */
-  send(request: Uint8Array, trace?: RequestTrace): Promise<ExportResult>;
-  /** False once its connection is not worth another request: the slot is then closed and another opened. */
-  readonly usable: boolean;
-  /** What the last try came to, where the transport is still busy with the request and would try again. */
-  readonly interim: ExportResult | undefined;
-  /** Ends the connection, and the request under way where that is possible; its result is of no interest any more. */
+  /**
+   * Sends one request, and again where its first connection turns out to have been closed before. Never rejects.
+   *
+   * @param timeoutMs how long the request may take, milliseconds: for the collector to know. The slot is closed then.
+   */
+  send(request: Uint8Array, timeoutMs: number, trace?: RequestTrace): Promise<ExportResult>;
+  /** Whether the request under way has a connection. */
+  readonly isConnected: boolean;
+  /** Ends the connection and the request under way, whose result is of no interest any more. */
   close(): void;
-}
-
-/**
- * How long a request may take beyond the time that the transport gives it, milliseconds: the transport's own timeout
- * comes first and says more.
- */
-const DEADLINE_MARGIN_MS = 1000;
-
-/** What OpenTelemetry's transports ask for: requests are encoded already, and an answer is kept as it comes. */
-export class PlainSerializer {
-  /** The answer to the request that was sent last, if it has come. */
-  answer: Uint8Array | undefined;
-
-  serializeRequest(request: Uint8Array): Uint8Array {
-    return request;
-  }
-
-  deserializeResponse(body: Uint8Array): undefined {
-    this.answer = body;
-  }
 }
 
 /**
@@ -45,41 +27,36 @@ export class SlotExporter implements Exporter {
   readonly #busy = new Map<ExportSlot, (result: ExportResult) => void>();
   #closed = false;
 
-  /** @param timeoutMs how long the transport gives a request, milliseconds. */
+  /** @param timeoutMs how long a request may take, milliseconds; no timer takes more than `LONGEST_TIMER_MS`. */
   constructor(openSlot: () => ExportSlot, concurrency: number, timeoutMs: number) {
     this.#openSlot = openSlot;
     this.concurrency = concurrency;
-    this.#timeoutMs = timeoutMs + DEADLINE_MARGIN_MS;
+    this.#timeoutMs = timeoutMs;
   }
 
-  send(
-    request: Uint8Array,
-    timeoutMs: number = this.#timeoutMs,
-    trace?: RequestTrace,
-  ): Promise<ExportResult> {
+  send(request: Uint8Array, timeoutMs = Infinity, trace?: RequestTrace): Promise<ExportResult> {
     if (this.#closed) return Promise.resolve(closedResult());
     if (this.#busy.size >= this.concurrency) {
       throw new RangeError(`more than ${this.concurrency} requests at once`);
     }
     const slot = this.#idle.pop() ?? this.#openSlot();
+    const limitMs = Math.max(1, Math.min(timeoutMs, this.#timeoutMs));
     return new Promise((resolve) => {
-      const settle = (result: ExportResult): void => {
+      const settle = (result: ExportResult): boolean => {
         // The first of answer, deadline and close; whatever comes later has no one waiting.
-        if (!this.#busy.delete(slot)) return;
+        if (!this.#busy.delete(slot)) return false;
         clearTimeout(deadline);
         resolve(result);
+        return true;
       };
       const deadline = setTimeout(() => {
-        const error = new ExportError(`no answer within ${timeoutMs} ms`);
-        settle(slot.interim ?? { kind: "retryable", error });
+        settle({ kind: "retryable", error: timeoutError(slot, limitMs) });
+        // Its connection may lead nowhere: the next request gets another.
         slot.close();
-      }, Math.min(timeoutMs, LONGEST_TIMER_MS));
+      }, limitMs);
       this.#busy.set(slot, settle);
-      void slot.send(request, trace).then((result) => {
-        if (!this.#busy.has(slot)) return;
-        settle(result);
-        if (slot.usable) this.#idle.push(slot);
-        else slot.close();
+      void slot.send(request, limitMs, trace).then((result) => {
+        if (settle(result)) this.#idle.push(slot);
       });
     });
   }
@@ -92,6 +69,12 @@ export class SlotExporter implements Exporter {
       slot.close();
     }
   }
+}
+
+function timeoutError({ isConnected }: ExportSlot, limitMs: number): ExportError {
+  if (isConnected) return new ExportError(`timed out: no answer within ${limitMs} ms`);
+  const message = `timed out: no connection within ${limitMs} ms`;
+  return new ExportError(message, undefined, { cause: new ConnectionError("collector", message) });
 }
 
 function closedResult(): ExportResult {

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
-import { readExportResponse, readRetryDelay, readStatusMessage } from "../../src/exporters/export-response.ts";
+import {
+  readExportResponse,
+  readJsonExportResponse,
+  readJsonStatusMessage,
+  readRetryDelay,
+  readStatusMessage,
+} from "../../src/exporters/export-response.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
 const RESPONSE = "ExportTraceServiceResponse";
@@ -43,10 +49,56 @@ test("unknown fields of an answer are passed over", () => {
   assert.deepEqual(readExportResponse(body), { kind: "partial", rejectedSpans: 2, message: "" });
 });
 
-test("an answer that is no message is success with a warning", () => {
-  const result = readExportResponse(new TextEncoder().encode("{}"));
-  assert.equal(result.kind, "success");
-  assert.match((result as { warning: string }).warning, /no ExportTraceServiceResponse/);
+test("an answer that is no message is not read", () => {
+  assert.equal(readExportResponse(new TextEncoder().encode("{}")), undefined);
+});
+
+test("an answer in JSON: counts are strings or numbers, and names have both spellings", () => {
+  const partial = { kind: "partial", rejectedSpans: 3, message: "too large" };
+  for (
+    const text of [
+      '{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too large"}}',
+      '{"partialSuccess":{"rejectedSpans":3,"errorMessage":"too large"}}',
+      ' {"partial_success":{"rejected_spans":"3","error_message":"too large"},"later":1}',
+    ]
+  ) assert.deepEqual(readJsonExportResponse(text), partial);
+  for (
+    const text of [
+      "{}",
+      ' {"partialSuccess":{}} ',
+      '{"partialSuccess":null}',
+      '{"partialSuccess":{"rejectedSpans":"0"}}',
+    ]
+  ) {
+    assert.deepEqual(readJsonExportResponse(text), { kind: "success" }, text);
+  }
+  assert.deepEqual(readJsonExportResponse('{"partialSuccess":{"errorMessage":"mind"}}'), {
+    kind: "success",
+    warning: "mind",
+  });
+  assert.deepEqual(readJsonExportResponse('{"status":"ok"}'), {
+    kind: "success",
+    warning: 'the answer has fields of something else: {"status":"ok"}',
+  });
+  for (
+    const text of [
+      "",
+      "[]",
+      "3",
+      '"ok"',
+      "null",
+      "{",
+      '{"partialSuccess":3}',
+      '{"partialSuccess":{"rejectedSpans":"x"}}',
+    ]
+  ) {
+    assert.equal(readJsonExportResponse(text), undefined, text);
+  }
+});
+
+test("the message of a status in JSON", () => {
+  assert.equal(readJsonStatusMessage('{"code":3,"message":"no such tenant"}'), "no such tenant");
+  for (const text of ["", "no", "[]", '{"message":3}']) assert.equal(readJsonStatusMessage(text), undefined);
 });
 
 test("the message of a status", () => {

@@ -5,13 +5,14 @@ import { type ExportSlot, SlotExporter } from "../../src/exporters/slot-exporter
 
 /** A slot that answers when it is told. */
 class ManualSlot implements ExportSlot {
-  usable = true;
-  interim: ExportResult | undefined;
+  isConnected = true;
+  timeoutMs: number | undefined;
   closed = 0;
   requests = 0;
   answer: (result: ExportResult) => void = () => {};
 
-  send(): Promise<ExportResult> {
+  send(_: Uint8Array, timeoutMs: number): Promise<ExportResult> {
+    this.timeoutMs = timeoutMs;
     this.requests++;
     return new Promise((resolve) => this.answer = resolve);
   }
@@ -72,20 +73,6 @@ test("more requests than slots is a mistake of the caller", () => {
   exporter.close();
 });
 
-test("a slot that is not usable any more is closed, and another opened", async () => {
-  const { slots, exporter } = setUp(1);
-  const sent = exporter.send(REQUEST);
-  const [slot] = slots;
-  assert.ok(slot !== undefined);
-  slot.usable = false;
-  slot.answer({ kind: "retryable", error: new Error("gone") });
-  assert.equal((await sent).kind, "retryable");
-  assert.equal(slot.closed, 1);
-  void exporter.send(REQUEST);
-  assert.deepEqual(slots.map(({ requests }) => requests), [1, 1]);
-  exporter.close();
-});
-
 test("a slot that never answers is given up at the deadline, and its late answer is not heard", async () => {
   const { slots, exporter } = setUp(1);
   const result = await exporter.send(REQUEST, 20);
@@ -100,14 +87,14 @@ test("a slot that never answers is given up at the deadline, and its late answer
   exporter.close();
 });
 
-test("at the deadline the outcome of a try that is over counts", async () => {
-  const { slots, exporter } = setUp(1);
-  const sent = exporter.send(REQUEST, 20);
-  const interim = { kind: "retryable", error: new Error("HTTP 503") } as const;
-  (slots[0] as ManualSlot).interim = interim;
-  assert.equal(await sent, interim);
-  assert.equal(slots[0]?.closed, 1);
-  exporter.close();
+test("the shorter of the caller's time and the configured one counts, and the slot is told", async () => {
+  for (const [given, configured, counts] of [[20, 60_000, 20], [60_000, 20, 20], [undefined, 20, 20]] as const) {
+    const { slots, exporter } = setUp(1, configured);
+    const result = await exporter.send(REQUEST, given);
+    assert.match((result as { error: Error }).error.message, /^timed out: no answer within 20 ms$/);
+    assert.equal(slots[0]?.timeoutMs, counts);
+    exporter.close();
+  }
 });
 
 test("closing settles what is under way as retryable and closes all slots", async () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
 import type { Exporter } from "../../src/pipeline/exporter.ts";
-import { createHttpExporter } from "../../src/exporters/otlp-http.ts";
+import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { type Answer, CollectorStub } from "../support/collector-stub.ts";
 import { balance, BALANCED, guestSource, payload, send, setUp, TestMetrics } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
@@ -22,7 +22,7 @@ const TIMEOUT_MS = 250;
 async function exporterFor(url: string): Promise<Exporter> {
   process.env["OTEL_EXPORTER_OTLP_TIMEOUT"] = String(TIMEOUT_MS);
   try {
-    return await createHttpExporter(url, { concurrency: 3 });
+    return await createExporter({ protocol: "http/protobuf", url }, new RecordingLogger(), { concurrency: 3 });
   } finally {
     delete process.env["OTEL_EXPORTER_OTLP_TIMEOUT"];
   }

@@ -11,5 +11,5 @@ const log = createLogger({ level: "critical", format: "json", colour: false, wri
 const forwarder = await startForwarder(command.settings, { log });
 await forwarder.stop();
 const packages = Object.keys(createRequire(import.meta.url).cache)
-  .map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
+  .map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? "the forwarder");
 process.stdout.write(JSON.stringify([...new Set(packages)]), () => process.exit());
