@@ -6,11 +6,12 @@ import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./base/line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./base/log.ts";
 import { nonBlocking } from "./host/non-blocking.ts";
-import type { Settings } from "./pipeline/settings.ts";
+import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
 import { startNoLaterThreads } from "./host/later-threads.ts";
 import { connectServiceManager } from "./host/service-manager.ts";
 import { COMMIT } from "./base/version.ts";
+import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
 /** The process's exit codes, as its users' scripts read them. */
 const EXIT = { clean: 0, failedStart: 1, lost: 2 } as const;
@@ -27,6 +28,11 @@ function fail(error: unknown): void {
   const { write } = new LineWriter(STDERR, { maxWaitMs: LOG_WAIT_MS });
   write(`kata-trace-forwarder: ${printable(describeError(error), LONGEST_ERROR)}\n`);
   process.exitCode = EXIT.failedStart;
+}
+
+/** Tells of something that went wrong, but does not end the command. */
+function warn(text: string): void {
+  new LineWriter(STDERR, { maxWaitMs: LOG_WAIT_MS }).write(`kata-trace-forwarder: ${printable(text, LONGEST_ERROR)}\n`);
 }
 
 function loggerFor({ log, dumpOnly }: Settings): Logger {
@@ -117,8 +123,13 @@ function keepsCapability({ listen }: Settings): boolean {
 }
 
 async function main(): Promise<number> {
+  const viewer = process.env[VIEWER_VARIABLE];
+  if (viewer !== undefined) {
+    const { viewerMain } = await import("./view/process/viewer.ts");
+    return await viewerMain(JSON.parse(viewer) as ViewerSettings);
+  }
   const command = parseCommandLine(process.argv.slice(2), process.env);
-  if (command.kind === "run") return await run(command.settings);
+  if (command.kind === "run" || isLiveView(command)) return await run(command.settings);
   const output = new LineWriter(STDOUT, { maxWaitMs: LOG_WAIT_MS });
   const code = await print(command, output);
   // A script that is cut off is worse than none. A reader that has gone (`| head`) has what it wanted.
@@ -126,6 +137,11 @@ async function main(): Promise<number> {
     throw new Error("standard output cannot be written", { cause: output.error });
   }
   return code;
+}
+
+/** Whether `view` shows what comes in, and not files. */
+function isLiveView(command: Command): command is Command & { readonly kind: "view" } {
+  return command.kind === "view" && command.files.length === 0 && command.from === undefined;
 }
 
 /** Does what prints something and ends; resolves with the exit code. */
@@ -141,6 +157,23 @@ async function print(
     case "completions":
       write(command.script);
       return EXIT.clean;
+    case "view": {
+      const { runViewFiles } = await import("./view/commands/view-files.ts");
+      return await runViewFiles(command, write);
+    }
+    case "compare": {
+      const { runCompare } = await import("./view/commands/compare-command.ts");
+      return await runCompare(command, write);
+    }
+    case "export": {
+      const { runExport } = await import("./view/commands/export-command.ts");
+      await runExport(command, write, warn);
+      return EXIT.clean;
+    }
+    case "replay": {
+      const { runReplay } = await import("./view/commands/replay-command.ts");
+      return await runReplay(command, write, warn);
+    }
     case "demo": {
       const { runDemo } = await import("./demo/demo.ts");
       return await runDemo(command, write);

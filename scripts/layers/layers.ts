@@ -94,9 +94,13 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "batches, the queue and its spool, sending and retries: what counts as delivered",
     imports: SHARED,
   },
+  record: {
+    purpose: "files of spans: reading and writing",
+    imports: SHARED,
+  },
   exporters: {
     purpose: "where requests go: OTLP/HTTP, OTLP/gRPC, standard output, the dead letter",
-    imports: SHARED,
+    imports: [...SHARED, "record"],
     packages: [
       "@grpc/grpc-js",
       "@opentelemetry/api",
@@ -108,10 +112,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "the node's trace store",
     imports: SHARED,
   },
-  record: {
-    purpose: "files of spans: reading, writing, replaying",
-    imports: [...SHARED, "decode"],
-  },
   "view/api": {
     purpose: "the types of the viewer's API, which the server and the page share",
     imports: [],
@@ -121,8 +121,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     imports: ["view/api"],
   },
   view: {
-    purpose: "the viewer: API, terminal drawing, comparisons",
-    imports: [...SHARED, "http", "record", "store", "view/api", "view/page"],
+    purpose: "the viewer: API, terminal drawing, comparisons, exports, replay",
+    imports: [...SHARED, "exporters", "http", "record", "store", "view/api", "view/page"],
   },
   telemetry: {
     purpose: "the metrics endpoint and the forwarder's own spans; the only door to the OpenTelemetry SDK",

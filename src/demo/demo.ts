@@ -17,8 +17,8 @@ import { differences, type ExpectedSpan } from "./compare.ts";
 import { DemoReceiver } from "./receiver.ts";
 import { replay } from "./replay.ts";
 import { SESSION_FRAMES, SESSION_SPANS } from "./session.ts";
-import { duration } from "./terminal-text.ts";
-import { waterfall, type WaterfallSpan, type WaterfallStyle } from "./waterfall.ts";
+import { duration } from "../view/terminal/terminal-text.ts";
+import { waterfall, type WaterfallSpan, type WaterfallStyle } from "../view/terminal/waterfall.ts";
 
 /** What the command line says of the demo. */
 export interface DemoOptions {

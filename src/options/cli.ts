@@ -1,9 +1,10 @@
 import { Command as Program, CommanderError, Help, Option as ProgramOption } from "commander";
 import { COMPLETION_SHELLS, completionScript, type CompletionShell } from "./completions.ts";
 import { type LogLevel, printable } from "../base/log.ts";
-import { type Environment, resolveOptions } from "./resolve.ts";
+import { type Environment, type Flags, resolveOptions } from "./resolve.ts";
 import type { Option } from "./option.ts";
-import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM } from "./table.ts";
+import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM, type Subcommand } from "./table.ts";
+import { addViewCommands, type ViewCommand } from "./view-commands.ts";
 import { listed, oneOf, quoted, UsageError } from "./values.ts";
 import type { Settings } from "../pipeline/settings.ts";
 import { settingsFrom } from "./settings.ts";
@@ -16,6 +17,7 @@ export type Command =
   | { readonly kind: "run"; readonly settings: Settings }
   /** `width` in columns; absent: the terminal's. */
   | { readonly kind: "demo"; readonly width?: number; readonly logLevel: LogLevel }
+  | ViewCommand
   | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
@@ -95,7 +97,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
   });
 
-  const demo = program.command("demo").description(COMMANDS.demo).configureHelp({ optionTerm });
+  const demo = program.command("demo").description(COMMANDS.demo.help).configureHelp({ optionTerm });
   addOptions(demo, DEMO_OPTIONS);
   demo.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
     refuseFlags(program, "demo");
@@ -103,7 +105,18 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose({ kind: "demo", ...(width && { width: width.value }), logLevel: logLevel.value });
   });
 
-  program.command("completions").description(COMMANDS.completions)
+  addViewCommands(program, {
+    describe: (name) => {
+      const command = program.command(name).description(COMMANDS[name].help).configureHelp({ optionTerm });
+      addOptions(command, COMMANDS[name].options);
+      return command.helpOption("-h, --help", "Show this help");
+    },
+    resolve: (table, flags) => resolve(table, flags, environment),
+    refuseFlags: (name) => refuseFlags(program, name),
+    choose,
+  });
+
+  program.command("completions").description(COMMANDS.completions.help)
     .argument("<shell>", listed(COMPLETION_SHELLS))
     .helpOption("-h, --help", "Show this help")
     .action((argument: string) => {
@@ -122,9 +135,6 @@ function completionShell(argument: string): CompletionShell {
     throw new UsageError(`completions: ${error.message}`, { cause: error });
   }
 }
-
-/** What commander found: a switch is true, any other option the text it was given, or each of them. */
-type Flags = Readonly<Record<string, string | readonly string[] | true>>;
 
 function resolve<Table extends Readonly<Record<string, Option>>>(
   table: Table,
@@ -145,7 +155,7 @@ function resolve<Table extends Readonly<Record<string, Option>>>(
 
 /** Every flag there is, long and short. */
 const FLAGS: ReadonlySet<string> = new Set(
-  [...Object.values(OPTIONS), ...Object.values(DEMO_OPTIONS)]
+  [...Object.values(OPTIONS), ...Object.values(COMMANDS).flatMap(({ options }: Subcommand) => Object.values(options))]
     .flatMap(({ flag, short }: Option) => [flag ?? [], short ?? []].flat())
     .concat("--help", "-h", "--version", "-v"),
 );

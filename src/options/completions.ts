@@ -1,8 +1,7 @@
 import type { Completion, Option } from "./option.ts";
-import { COMMANDS, DEMO_OPTIONS, OPTIONS, PROGRAM } from "./table.ts";
+import { COMMANDS, COMPLETION_SHELLS, OPTIONS, PROGRAM, type Subcommand } from "./table.ts";
 
-/** The shells that completions are made for. */
-export const COMPLETION_SHELLS = ["bash", "zsh", "fish"] as const;
+export { COMPLETION_SHELLS };
 export type CompletionShell = (typeof COMPLETION_SHELLS)[number];
 
 /** An option with a flag, which is what a shell can complete. */
@@ -16,7 +15,11 @@ const VERSION: Flagged = {
   parse: String,
 };
 const MAIN_FLAGS = [...flagged(OPTIONS), HELP, VERSION];
-const DEMO_FLAGS = [...flagged(DEMO_OPTIONS), HELP];
+const SUBCOMMANDS: readonly (Subcommand & { readonly name: string; readonly flags: readonly Flagged[] })[] = Object
+  .entries(COMMANDS).map(([name, command]: [string, Subcommand]) => {
+    const flags = flagged(command.options);
+    return { ...command, name, flags: flags.length === 0 ? [] : [...flags, HELP] };
+  });
 
 /** A script that a shell loads to complete the program's commands, flags and values. */
 export function completionScript(shell: CompletionShell): string {
@@ -41,7 +44,8 @@ function names(option: Flagged): string[] {
 /** https://www.gnu.org/software/bash/manual/html_node/Programmable-Completion.html */
 function bashScript(): string {
   const commands = Object.keys(COMMANDS);
-  const valued = [...MAIN_FLAGS, ...DEMO_FLAGS].filter((option) => option.metavar !== undefined);
+  const valued = [...MAIN_FLAGS, ...SUBCOMMANDS.flatMap(({ flags }) => flags)]
+    .filter((option) => option.metavar !== undefined);
   return `# bash completion for ${PROGRAM}: source it, or save it as
 # ~/.local/share/bash-completion/completions/${PROGRAM}
 _kata_trace_forwarder_offer() { mapfile -t COMPREPLY < <(compgen "$@" -- "$current"); }
@@ -63,10 +67,7 @@ _kata_trace_forwarder() {
   done
   COMPREPLY=()
   case $command in
-    completions) _kata_trace_forwarder_offer -W '${COMPLETION_SHELLS.join(" ")}' ;;
-    demo)
-${bashCases(DEMO_FLAGS, [])}
-      ;;
+${SUBCOMMANDS.map(({ name, flags, operands }) => `    ${name})\n${bashCases(flags, operands)}\n      ;;`).join("\n")}
     *)
 ${bashCases(MAIN_FLAGS, commands)}
       ;;
@@ -76,8 +77,8 @@ complete -F _kata_trace_forwarder ${PROGRAM}
 `;
 }
 
-/** What to offer behind each flag that takes a value; behind anything else, the flags and `words`. */
-function bashCases(options: readonly Flagged[], words: readonly string[]): string {
+/** What to offer behind each flag that takes a value; behind anything else, the flags and the operands. */
+function bashCases(options: readonly Flagged[], operands: Subcommand["operands"] = []): string {
   const flagsOf = new Map<string, string[]>();
   for (const option of options) {
     if (option.metavar === undefined) continue;
@@ -86,8 +87,10 @@ function bashCases(options: readonly Flagged[], words: readonly string[]): strin
   }
   const lines = ["case $previous in"];
   for (const [action, flags] of flagsOf) lines.push(`  ${flags.join("|")}) ${action} ;;`);
+  const words = operands === "file" ? [] : operands;
   const others = [...options.flatMap(names), ...words].join(" ");
-  lines.push(`  *) _kata_trace_forwarder_offer -W '${others}' ;;`, "esac");
+  const files = operands === "file" ? "compopt -o filenames 2>/dev/null; " : "";
+  lines.push(`  *) ${files}_kata_trace_forwarder_offer ${operands === "file" ? "-f " : ""}-W '${others}' ;;`, "esac");
   return lines.map((line) => `      ${line}`).join("\n");
 }
 
@@ -107,7 +110,7 @@ function zshScript(): string {
     options.flatMap((option) => names(option).map((name) => zshSpec(option, name)))
       .map((spec) => `${indent}${spec} \\\n`).join("");
   const commands = Object.entries(COMMANDS)
-    .map(([name, help]) => `${name}\\:${zshQuoted(`"${help}"`, /[:\\]/g)}`).join(" ");
+    .map(([name, { help }]) => `${name}\\:${zshQuoted(`"${help}"`, /[:\\]/g)}`).join(" ");
   return `#compdef ${PROGRAM}
 # zsh completion for ${PROGRAM}: source it, or save it as _${PROGRAM} in a folder of $fpath.
 _${PROGRAM}() {
@@ -118,13 +121,13 @@ ${specs(MAIN_FLAGS, "    ")}    '1:command:((${commands}))' \\
     '*::argument:->argument'
   [[ $state == argument ]] || return
   case $line[1] in
-    demo)
-      _arguments -S \\
-${specs(DEMO_FLAGS, "        ")}        && return
-      ;;
-    completions)
-      _arguments -S '1:shell:(${COMPLETION_SHELLS.join(" ")})' && return
-      ;;
+${
+    SUBCOMMANDS.map(({ name, flags, operands }) => {
+      return `    ${name})\n      _arguments -S \\\n${specs(flags, "        ")}        ${
+        zshOperands(operands)
+      }&& return\n      ;;`;
+    }).join("\n")
+  }
   esac
 }
 if [[ $funcstack[1] == _${PROGRAM} ]]; then
@@ -133,6 +136,11 @@ else
   compdef _${PROGRAM} ${PROGRAM}
 fi
 `;
+}
+
+function zshOperands(operands: Subcommand["operands"]): string {
+  if (operands === undefined) return "";
+  return operands === "file" ? "'*:file:_files' " : `'1:word:(${operands.join(" ")})' `;
 }
 
 function zshSpec(option: Flagged, name: string): string {
@@ -167,11 +175,15 @@ function fishScript(): string {
   const add = (condition: string, rest: string) =>
     lines.push(`complete -c ${PROGRAM} -n ${fishQuoted(condition)} ${rest}`);
   for (const option of MAIN_FLAGS) add("__fish_use_subcommand", fishOption(option));
-  for (const [name, help] of Object.entries(COMMANDS)) {
+  for (const [name, { help }] of Object.entries(COMMANDS)) {
     add("__fish_use_subcommand", `-a ${name} -d ${fishQuoted(help)}`);
   }
-  for (const option of DEMO_FLAGS) add("__fish_seen_subcommand_from demo", fishOption(option));
-  add("__fish_seen_subcommand_from completions", `-a '${COMPLETION_SHELLS.join(" ")}'`);
+  for (const { name, flags, operands } of SUBCOMMANDS) {
+    const seen = `__fish_seen_subcommand_from ${name}`;
+    for (const option of flags) add(seen, fishOption(option));
+    if (operands === "file") add(seen, "-F");
+    else if (operands !== undefined) add(seen, `-a '${operands.join(" ")}'`);
+  }
   return `${lines.join("\n")}\n`;
 }
 

@@ -4,6 +4,9 @@ import { UsageError } from "./values.ts";
 /** The process's environment, or a test's. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What commander found: a switch is true, any other option the text it was given, or each of them. */
+export type Flags = Readonly<Record<string, string | readonly string[] | true>>;
+
 /** An option's checked value, and who gave it. */
 export interface Given<Value> {
   readonly value: Value;

@@ -6,6 +6,7 @@ import { KATA_SOCKET_PATHS, type SocketPath, socketPath } from "./socket-path.ts
 import type { OPTIONS } from "./table.ts";
 import { traceparent } from "./traceparent.ts";
 import { quoted, showBytes, UsageError } from "./values.ts";
+import { DEFAULT_STORE_BYTES } from "./view-table.ts";
 
 /** A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also compressed and copied whole. */
 const BATCH_BYTES = 1024 * 1024;
@@ -52,6 +53,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     limits: guestLimits(options),
     shutdownTimeoutMs: options.shutdownTimeout.value,
     ...(options.metrics && { metrics: options.metrics.value }),
+    ...(options.view && { viewer: viewerSettings(options) }),
     ...selfTraceSettings(options),
     ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),
   };
@@ -181,5 +183,21 @@ function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
     maxTotalGuestBytes: options.maxTotalGuestBytes.value,
     maxGuests: options.maxGuests.value,
     maxSpansPerSecond: options.maxSpansPerSecond.value,
+  };
+}
+
+/** What the viewer's process is told. */
+export function viewerSettings(
+  { view, store, storeBytes, storeKeep, label }: Pick<
+    Resolved<typeof OPTIONS>,
+    "view" | "store" | "storeBytes" | "storeKeep" | "label"
+  >,
+): NonNullable<Settings["viewer"]> {
+  return {
+    ...(view !== undefined && { address: view.value }),
+    ...(store !== undefined && { store: store.value }),
+    storeBytes: storeBytes?.value ?? DEFAULT_STORE_BYTES[store === undefined ? "temporary" : "file"],
+    storeKeepMs: storeKeep.value,
+    label: label?.value ?? "",
   };
 }

@@ -3,6 +3,7 @@ import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings
 import { endpoint } from "./endpoint.ts";
 import type { Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";
+import { COMPARE_OPTIONS, EXPORT_OPTIONS, REPLAY_OPTIONS, VIEW_COMMAND_OPTIONS, VIEWING } from "./view-table.ts";
 import {
   address,
   bytes,
@@ -295,6 +296,7 @@ export const OPTION_GROUPS = {
   Delivery: DELIVERY,
   "Limits for guests": LIMITS,
   "Log and metrics": WATCHING,
+  Viewer: VIEWING,
   "Own trace": TRACING,
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Option>>>>;
 
@@ -305,6 +307,7 @@ export const OPTIONS = {
   ...DELIVERY,
   ...LIMITS,
   ...WATCHING,
+  ...VIEWING,
   ...TRACING,
 } as const;
 
@@ -328,8 +331,47 @@ export const DEMO_OPTIONS = {
 /** The program's name. */
 export const PROGRAM = "kata-trace-forwarder";
 
+/** A subcommand, for the command line, the completions and the documentation. */
+export interface Subcommand {
+  /** One sentence, without a full stop at the end. */
+  readonly help: string;
+  readonly options: Readonly<Record<string, Option>>;
+  /** What follows the options: files, or one of some words. */
+  readonly operands?: "file" | readonly string[];
+}
+
+/** The shells that completions are made for. */
+export const COMPLETION_SHELLS = ["bash", "zsh", "fish"] as const;
+
 /** The subcommands and what they do. */
 export const COMMANDS = {
-  demo: "Forward a recorded session within this process, and draw the trace that comes out",
-  completions: "Write a shell's completions to standard output",
-} as const;
+  demo: {
+    help: "Forward a recorded session within this process, and draw the trace that comes out",
+    options: DEMO_OPTIONS,
+  },
+  view: {
+    help: "Show where sandboxes' time goes: live, or of files",
+    options: { ...OPTIONS, ...VIEW_COMMAND_OPTIONS },
+    operands: "file",
+  },
+  compare: {
+    help: "Compare how long operations take in two files, or under two labels",
+    options: COMPARE_OPTIONS,
+    operands: "file",
+  },
+  export: {
+    help: "Write sandboxes into a page, OTLP/JSON or a Perfetto trace",
+    options: EXPORT_OPTIONS,
+    operands: "file",
+  },
+  replay: {
+    help: "Send what a file holds to a collector, or into a socket as an agent would",
+    options: { ...COLLECTOR, ...REPLAY_OPTIONS },
+    operands: "file",
+  },
+  completions: {
+    help: "Write a shell's completions to standard output",
+    options: {},
+    operands: COMPLETION_SHELLS,
+  },
+} as const satisfies Readonly<Record<string, Subcommand>>;

@@ -195,7 +195,8 @@ function readStatus(message: ProtobufReader, before: SpanRecord["status"]): Span
   return { code, message: text };
 }
 
-function readResource(header: Uint8Array): ResourceRecord {
+/** Decodes the fields of `ResourceSpans` but for `scope_spans`. Throws `ProtobufError`. */
+export function readResource(header: Uint8Array): ResourceRecord {
   const record: Mutable<ResourceRecord> = {
     attributes: [],
     droppedAttributesCount: 0,
@@ -217,7 +218,8 @@ function readResource(header: Uint8Array): ResourceRecord {
   return record;
 }
 
-function readScope(header: Uint8Array): ScopeRecord {
+/** Decodes the fields of `ScopeSpans` but for `spans`. Throws `ProtobufError`. */
+export function readScope(header: Uint8Array): ScopeRecord {
   const record: Mutable<ScopeRecord> = {
     name: "",
     version: "",

@@ -106,6 +106,20 @@ export interface SelfTraceSettings {
   readonly parentProblem?: string;
 }
 
+/** The trace store, and the viewer that serves it; they run in a process of their own. */
+export interface ViewerSettings {
+  /** Where the page is served; absent: the default port on loopback, or the next free one. */
+  readonly address?: { readonly host: string; readonly port: number };
+  /** The store's file; absent: a temporary one, removed at the end. */
+  readonly store?: string;
+  /** The most that the store holds. */
+  readonly storeBytes: number;
+  /** How long a sandbox is kept after its last span, milliseconds. */
+  readonly storeKeepMs: number;
+  /** The cohort of new sandboxes; may be empty. */
+  readonly label: string;
+}
+
 /** Everything the forwarder is told, checked. Made once, never changed. */
 export interface Settings {
   readonly listen: readonly [ListenSettings, ...ListenSettings[]];
@@ -114,6 +128,10 @@ export interface Settings {
   readonly traceName: string;
   /** From `OTEL_RESOURCE_ATTRIBUTES`, without its `service.name`: that is settled in `traceName`. */
   readonly resourceAttributes: ReadonlyMap<string, string>;
+  /** False where spans go to the viewer alone. Default: true. */
+  readonly forwards?: false;
+  /** Absent: spans are not stored. */
+  readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;
   readonly dumpOnly: boolean;
   /** The user to become when started as root; absent: the default one, see `openPrivileges`. */

@@ -171,6 +171,7 @@ function explain(error: NodeJS.ErrnoException, isName: boolean): string {
     case "ENOTFOUND":
     // What Bun says of a name that does not resolve.
     case "EINPROGRESS":
+    case "ENXIO":
       return "this machine has no such address";
     default:
       return error.message;

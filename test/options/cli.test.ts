@@ -73,11 +73,11 @@ test("a misspelt option is answered with the nearest", () => {
 test("an unknown command is answered with those there are", () => {
   assert.equal(
     usageError(["dmeo"]),
-    'unknown command "dmeo": the commands are demo, completions or help',
+    'unknown command "dmeo": the commands are demo, view, compare, export, replay, completions or help',
   );
   assert.equal(
     usageError(["help", "nope"]),
-    'unknown command "nope": the commands are demo, completions or help',
+    'unknown command "nope": the commands are demo, view, compare, export, replay, completions or help',
   );
 });
 

@@ -115,6 +115,14 @@ const EXAMPLES: Readonly<
   logLevel: ["trace", { log: { level: "trace", format: "json" } }],
   logFormat: ["text", { log: { level: "info", format: "text" } }],
   metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+  view: ["8690", {
+    viewer: { address: { host: "127.0.0.1", port: 8690 }, storeBytes: 512 * MIB, storeKeepMs: 86_400_000, label: "" },
+  }],
+  // These have no effect without --view.
+  store: ["/var/store", {}],
+  storeBytes: ["64MiB", {}],
+  storeKeep: ["1h", {}],
+  label: ["kata-4.1", {}],
   traceSelf: ["true", { selfTrace: {} }],
   linkTraceparent: ["true", { rootLink: CONTEXT }, { TRACEPARENT }],
   // These two show with --trace-self only: see below.

@@ -88,3 +88,27 @@ export function agentOperation(name: string): string | undefined {
   const method = /^ttrpc\.([A-Z][A-Za-z]*)$/.exec(name)?.[1];
   return method?.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
 }
+
+/** The spans that last as long as their sandbox and come when it ends. runtime-rs never exports its own. */
+export function isRoot(side: Side, name: string): boolean {
+  return (side === "agent" && name === "root-span") || (side === "runtime" && name === "rootSpan");
+}
+
+/** Spans of the runtimes that only one hypervisor has. */
+const VMM_OPERATIONS: ReadonlyMap<string, string> = new Map([
+  ["LaunchQemu", "qemu"],
+  ["setupVirtiofsDaemon", "qemu"],
+  ["bootVM", "clh"],
+  ["fcInit", "firecracker"],
+  ["fcSetVMRootfs", "firecracker"],
+  ["dragonball-root", "dragonball"],
+]);
+
+/** The sandbox's hypervisor, if a span tells. Of those that Kata supports only QEMU's guests connect over AF_VSOCK. */
+export function vmmOf(names: readonly string[], sides: readonly Side[], hasCid: boolean): string | undefined {
+  for (const [row, name] of names.entries()) {
+    const vmm = sides[row] === "runtime" ? VMM_OPERATIONS.get(name) : undefined;
+    if (vmm !== undefined) return vmm;
+  }
+  return hasCid ? "qemu" : undefined;
+}

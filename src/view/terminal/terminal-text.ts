@@ -1,4 +1,4 @@
-import { printable } from "../base/log.ts";
+import { printable } from "../../base/log.ts";
 
 /** Characters that a terminal shows two columns wide (a close approximation of Unicode Standard Annex 11). */
 const WIDE =

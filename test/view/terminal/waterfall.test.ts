@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { columns } from "../../src/demo/terminal-text.ts";
-import { waterfall, type WaterfallSpan, type WaterfallStyle } from "../../src/demo/waterfall.ts";
+import { columns } from "../../../src/view/terminal/terminal-text.ts";
+import { waterfall, type WaterfallSpan, type WaterfallStyle } from "../../../src/view/terminal/waterfall.ts";
 
 const PLAIN: WaterfallStyle = { width: 60, colour: false, unicode: true };
 const MS = 1_000_000n;
@@ -251,7 +251,7 @@ test("what spans say cannot leave its column or steer the terminal", () => {
 });
 
 test("the recorded session, at 100 columns", () => {
-  const fixture = new URL("../fixtures/session-isolated.expected.jsonl", import.meta.url);
+  const fixture = new URL("../../fixtures/session-isolated.expected.jsonl", import.meta.url);
   const spans = readFileSync(fixture, "utf8").trim().split("\n").map((line): WaterfallSpan => {
     const record = JSON.parse(line);
     return {

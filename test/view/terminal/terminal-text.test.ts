@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { columns, cut, duration, shown } from "../../src/demo/terminal-text.ts";
+import { columns, cut, duration, shown } from "../../../src/view/terminal/terminal-text.ts";
 
 test("columns of a terminal", () => {
   for (

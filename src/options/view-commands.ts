@@ -1,0 +1,160 @@
+import type { Command as Program } from "commander";
+import type { Settings } from "../pipeline/settings.ts";
+import { otlpSettings } from "./endpoint.ts";
+import type { Option } from "./option.ts";
+import type { Flags, Resolved } from "./resolve.ts";
+import { settingsFrom, viewerSettings } from "./settings.ts";
+import { COMMANDS } from "./table.ts";
+import { quoted, UsageError } from "./values.ts";
+import type { REPLAY_FORMATS } from "./view-table.ts";
+
+/** How much slower something may be before `compare` fails: 0.05 for 5 %. */
+export interface FailCondition {
+  readonly percentile: "p50" | "p95" | "p99";
+  readonly change: number;
+}
+
+/** What a command that shows, compares or sends recorded spans is asked for. Paths are absolute. */
+export type ViewCommand =
+  | {
+    readonly kind: "view";
+    readonly files: readonly string[];
+    readonly from: string | undefined;
+    readonly terminal: boolean;
+    readonly sandbox: string | undefined;
+    /** With neither files nor a URL the forwarder itself runs, with its viewer. */
+    readonly settings: Settings;
+  }
+  | {
+    readonly kind: "compare";
+    readonly a: string;
+    readonly b: string;
+    readonly store: string | undefined;
+    readonly from: string | undefined;
+    readonly json: boolean;
+    readonly failIf: FailCondition | undefined;
+  }
+  | {
+    readonly kind: "export";
+    readonly files: readonly string[];
+    readonly store: string | undefined;
+    readonly sandbox: string | undefined;
+    readonly slowest: number | undefined;
+    readonly html: string | undefined;
+    readonly otlp: string | undefined;
+    readonly perfetto: string | undefined;
+    readonly withSecrets: boolean;
+  }
+  | {
+    readonly kind: "replay";
+    readonly file: string;
+    readonly otlp: Settings["otlp"];
+    readonly socket: string | undefined;
+    readonly frames: (typeof REPLAY_FORMATS)[number];
+  };
+
+/** What the command line gives to describe these commands with. */
+export interface CommandLine {
+  /** A subcommand with its options. */
+  describe(name: ViewCommand["kind"]): Program;
+  resolve<Table extends Readonly<Record<string, Option>>>(table: Table, flags: Flags): Resolved<Table>;
+  /** Refuses the forwarder's flags before a subcommand. */
+  refuseFlags(name: string): void;
+  choose(command: ViewCommand): void;
+}
+
+/** Adds the commands that show, compare, export and send recorded spans. */
+export function addViewCommands(_program: Program, line: CommandLine): void {
+  line.describe("view").argument("[FILE...]", "what to show; default: what comes in").action(
+    (files: string[], flags: Flags) => {
+      line.refuseFlags("view");
+      const options = line.resolve(COMMANDS.view.options, flags);
+      line.choose({
+        kind: "view",
+        files,
+        from: options.from?.value,
+        terminal: options.terminal?.value === true,
+        sandbox: options.sandbox?.value,
+        settings: liveSettings(options),
+      });
+    },
+  );
+
+  line.describe("compare").argument("<A>", "a file, or a label").argument("<B>", "the new one").action(
+    (a: string, b: string, flags: Flags) => {
+      line.refuseFlags("compare");
+      const { store, from, json, failIf } = line.resolve(COMMANDS.compare.options, flags);
+      line.choose({
+        kind: "compare",
+        a,
+        b,
+        store: store?.value,
+        from: from?.value,
+        json: json?.value === true,
+        failIf: failIf && failCondition(failIf.value),
+      });
+    },
+  );
+
+  line.describe("export").argument("[FILE...]", "where the spans are; default: --store").action(
+    (files: string[], flags: Flags) => {
+      line.refuseFlags("export");
+      const options = line.resolve(COMMANDS.export.options, flags);
+      const { html, otlp, perfetto, sandbox, slowest } = options;
+      if (html === undefined && otlp === undefined && perfetto === undefined) {
+        throw new UsageError("export: nothing to write: give --html FILE, --otlp FILE or --perfetto FILE");
+      }
+      if (sandbox !== undefined && slowest !== undefined) {
+        throw new UsageError("--sandbox and --slowest exclude each other: give one");
+      }
+      line.choose({
+        kind: "export",
+        files,
+        store: options.store?.value,
+        sandbox: sandbox?.value,
+        slowest: slowest?.value,
+        html: html?.value,
+        otlp: otlp?.value,
+        perfetto: perfetto?.value,
+        withSecrets: options.all?.value === true,
+      });
+    },
+  );
+
+  line.describe("replay").argument("<FILE>", "where the spans are").action((file: string, flags: Flags) => {
+    line.refuseFlags("replay");
+    const options = line.resolve(COMMANDS.replay.options, flags);
+    line.choose({
+      kind: "replay",
+      file,
+      otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol),
+      socket: options.socket?.value,
+      frames: options.frames.value,
+    });
+  });
+}
+
+/** `view` listens to everything unless it is told where, and forwards only if it is told to. */
+function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings {
+  const { socketPath, vsockCid, otlpEndpoint, dumpOnly } = options;
+  if (dumpOnly?.value === true) throw new UsageError("--dump-only has no meaning for view: leave it out");
+  const isToldWhere = socketPath !== undefined || vsockCid.source !== "default";
+  const all = { value: true, source: "default", name: "view" } as const;
+  const settings = settingsFrom({ ...options, ...(!isToldWhere && { allHypervisors: all }) });
+  return {
+    ...settings,
+    viewer: settings.viewer ?? viewerSettings(options),
+    ...(otlpEndpoint === undefined && { forwards: false }),
+  };
+}
+
+/** Reads `--fail-if`, such as `p50>+5%`. */
+function failCondition(text: string): FailCondition {
+  const [, percentile, percent] = /^(p50|p95|p99)\s*>\s*\+?(\d+(?:\.\d+)?)\s*%$/.exec(text.trim()) ?? [];
+  if (percentile === undefined) {
+    throw new UsageError(
+      `--fail-if: invalid condition ${quoted(text)}: give p50, p95 or p99 and a percentage, as in p50>+5%`,
+    );
+  }
+  return { percentile: percentile as FailCondition["percentile"], change: Number(percent) / 100 };
+}

@@ -1,0 +1,54 @@
+import { jsonText } from "../base/log.ts";
+import type { SpanRecord } from "../otlp/span-record.ts";
+
+interface ScopeSpans {
+  readonly scope: Omit<SpanRecord["scope"], "schemaUrl">;
+  readonly schemaUrl: string;
+  readonly spans: unknown[];
+}
+
+interface ResourceSpans {
+  readonly resource: Omit<SpanRecord["resource"], "schemaUrl">;
+  readonly schemaUrl: string;
+  readonly scopeSpans: ScopeSpans[];
+}
+
+/**
+ * Spans as one line of OTLP/JSON, without the newline: a `TracesData` message, which is what the OpenTelemetry
+ * Collector's file exporter writes and its file receiver reads. Spans that follow each other and have equal resources
+ * or scopes share them. Characters that could steer a terminal are escaped.
+ *
+ * Specification: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/
+ */
+export function spansToOtlpJson(records: Iterable<SpanRecord>): string {
+  const resourceSpans: ResourceSpans[] = [];
+  let lastResource: string | undefined;
+  let lastScope: string | undefined;
+  for (const { resource, scope, ...span } of records) {
+    const resourceKey = JSON.stringify(resource);
+    if (resourceKey !== lastResource) {
+      const { schemaUrl, ...rest } = resource;
+      resourceSpans.push({ resource: rest, schemaUrl, scopeSpans: [] });
+      lastScope = undefined;
+    }
+    const { scopeSpans } = resourceSpans.at(-1) as ResourceSpans;
+    const scopeKey = JSON.stringify(scope);
+    if (scopeKey !== lastScope) {
+      const { schemaUrl, ...rest } = scope;
+      scopeSpans.push({ scope: rest, schemaUrl, spans: [] });
+    }
+    (scopeSpans.at(-1) as ScopeSpans).spans.push(span);
+    lastResource = resourceKey;
+    lastScope = scopeKey;
+  }
+  return jsonText(keepNegativeZeros({ resourceSpans }));
+}
+
+/** JSON writes -0 as 0; as a string, which protobuf's JSON mapping allows for any number, it stays what it is. */
+function keepNegativeZeros(value: unknown): unknown {
+  if (Object.is(value, -0)) return "-0";
+  if (Array.isArray(value)) return value.map(keepNegativeZeros);
+  if (typeof value !== "object" || value === null) return value;
+  const members = Object.entries(value);
+  return Object.fromEntries(members.map(([key, member]) => [key, keepNegativeZeros(member)]));
+}

@@ -1,0 +1,460 @@
+import { Buffer } from "node:buffer";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { readResource } from "../otlp/json-record.ts";
+import { ProtobufError } from "../otlp/protobuf-reader.ts";
+import { readSpanHead, type SpanHead } from "./span-head.ts";
+import { type Reassignment, SandboxJoin, UNASSIGNED } from "./sandbox-join.ts";
+import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
+import { hashOf, packBlob, splitSpan } from "./span-body.ts";
+import { type IncomingSpan, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
+import { StoreError, storeError } from "./store-error.ts";
+
+/** What a store may take. */
+export interface StoreLimits {
+  /** Of the file, bytes. */
+  readonly maxBytes: number;
+  /** Sandboxes that got no span for this long are removed, milliseconds. */
+  readonly keepMs: number;
+}
+
+/** Spans of one sandbox that are kept; further ones are counted. */
+export const MAX_SPANS_PER_SANDBOX = 20_000;
+/** The share of the store that one sandbox may take while it runs. */
+const SANDBOX_SHARE = 0.25;
+/** What a row takes beside its body: its key, its parent, two hashes and the tree's own share. */
+const ROW_BYTES = 120;
+/** Removing goes on until the store is this full, so that it is not needed for each commit. */
+const LOW_WATER = 0.9;
+
+/** What identifies a stored span. */
+export interface SpanKey {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+interface SandboxRow {
+  readonly id: number;
+  readonly sid: string;
+  spans: number;
+  bytes: number;
+}
+
+/**
+ * The node's own trace store: one SQLite file, bounded. Sandboxes are removed whole, those that got no span for longest
+ * first. Writing is synchronous and belongs in a process that does not forward.
+ */
+export class TraceStore {
+  readonly file: string;
+  readonly database: DatabaseSync;
+  readonly #limits: StoreLimits;
+  readonly #ownLabel: string;
+  /** Of sandboxes that are new at the moment. */
+  #label: string;
+  readonly #join: SandboxJoin<SpanKey>;
+  readonly #sandboxes = new Map<string, SandboxRow>();
+  readonly #operations = new Map<string, number>();
+  readonly #statements = new Map<string, StatementSync>();
+  #pending: Reassignment<SpanKey>[] = [];
+  readonly #changed = new Set<string>();
+  #lastResource: { readonly bytes: Uint8Array; readonly facts: ResourceFacts } | undefined;
+  #problem: string | undefined;
+
+  private constructor(file: string, database: DatabaseSync, limits: StoreLimits, label: string) {
+    this.file = file;
+    this.database = database;
+    this.#limits = limits;
+    this.#ownLabel = this.#label = label;
+    this.#join = new SandboxJoin((changes) => this.#pending.push(...changes));
+    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
+      const sandbox = {
+        id: Number(row["id"]),
+        sid: String(row["sid"]),
+        spans: Number(row["spans"]),
+        bytes: Number(row["bytes"]),
+      };
+      this.#sandboxes.set(sandbox.sid, sandbox);
+      if (sandbox.sid !== UNASSIGNED) this.#join.learn(sandbox.sid);
+    }
+    for (const row of this.all("SELECT id, side, name FROM op")) {
+      this.#operations.set(`${row["side"]} ${row["name"]}`, Number(row["id"]));
+    }
+  }
+
+  /**
+   * Opens a store, or makes a new one; ":memory:" is one without a file. Throws a {@link StoreError} if the file is
+   * not a store, is damaged, or is from a later version.
+   *
+   * @param label the cohort of sandboxes that are new from now on.
+   */
+  static open(file: string, limits: StoreLimits, label = ""): TraceStore {
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(file);
+      // NORMAL: a power loss may cost the last commits, never the file (https://www.sqlite.org/wal.html).
+      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;");
+      checkVersion(file, database);
+      database.exec(SCHEMA);
+      // What ran when the last process ended is not connected to this one.
+      database.exec("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE state = 'running'");
+      return new TraceStore(file, database, limits, label);
+    } catch (error) {
+      database?.close();
+      if (error instanceof StoreError) throw error;
+      throw storeError(file, error);
+    }
+  }
+
+  /**
+   * Opens a store that another process may be writing to, to read it. Nothing of it is changed. Throws a
+   * {@link StoreError}.
+   */
+  static openForReading(file: string): TraceStore {
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(file, { readOnly: true });
+      checkVersion(file, database);
+      return new TraceStore(file, database, { maxBytes: Infinity, keepMs: Infinity }, "");
+    } catch (error) {
+      database?.close();
+      if (error instanceof StoreError) throw error;
+      throw storeError(file, error);
+    }
+  }
+
+  /** Why nothing was stored the last time, for people; undefined if all is well. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Of the file, bytes: pages in use, so that what was removed counts as free. */
+  get usedBytes(): number {
+    const pragma = (name: string): number => Number(Object.values(this.all(`PRAGMA ${name}`)[0] ?? {})[0]);
+    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
+  }
+
+  get isReadOnly(): boolean {
+    return this.#limits.maxBytes === Infinity;
+  }
+
+  get maxBytes(): number {
+    return this.#limits.maxBytes;
+  }
+
+  /** These sandboxes count as changed. */
+  noteChanged(sandboxes: Iterable<string>): void {
+    for (const sandbox of sandboxes) this.#changed.add(sandbox);
+  }
+
+  /** The sandboxes that have changed since this was last asked. */
+  takeChanged(): string[] {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    return changed;
+  }
+
+  /**
+   * Stores spans, all of them or, if the disk is full, none. Spans that are already stored, or over a sandbox's bounds,
+   * are not stored again; a span that is not valid protobuf is left out.
+   *
+   * @param label the cohort of sandboxes that are new; default: the store's.
+   * @returns how many are stored now that were not before.
+   */
+  add(spans: Iterable<IncomingSpan>, nowMs: number = Date.now(), label: string = this.#ownLabel): number {
+    this.#label = label;
+    try {
+      this.database.exec("BEGIN");
+      let added = 0;
+      for (const span of spans) if (this.#addValid(span, nowMs)) added++;
+      this.#applyReassignments();
+      this.database.exec("COMMIT");
+      this.#problem = undefined;
+      return added;
+    } catch (error) {
+      this.#undo();
+      const problem = storeError(this.file, error);
+      this.#problem = problem.message;
+      throw problem;
+    }
+  }
+
+  /** A guest has connected, so its sandbox runs. */
+  setRunning(sid: string, nowMs: number = Date.now()): void {
+    const sandbox = this.#sandbox(this.#join.learn(sid), BigInt(nowMs) * 1_000_000n, nowMs);
+    this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", sandbox.id);
+    this.#changed.add(sandbox.sid);
+  }
+
+  /** A guest's last connection has ended. */
+  setEnded(sid: string, cid?: number): void {
+    if (cid !== undefined) this.#join.forgetCid(cid);
+    const sandbox = this.#sandboxes.get(this.#join.learn(sid));
+    if (sandbox === undefined) return;
+    this.run("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE id = ?", sandbox.id);
+    this.#changed.add(sandbox.sid);
+  }
+
+  /** Removes what is too old, and what is too much; sandboxes that run are removed last. */
+  prune(nowMs: number = Date.now()): void {
+    for (
+      const row of this.all(
+        "SELECT sid FROM sandbox WHERE touched_ms < ? AND state <> 'running'",
+        nowMs - this.#limits.keepMs,
+      )
+    ) {
+      this.remove(String(row["sid"]));
+    }
+    if (this.usedBytes <= this.#limits.maxBytes) return;
+    const oldest = this.all("SELECT sid FROM sandbox ORDER BY state = 'running', touched_ms");
+    for (const row of oldest) {
+      if (this.usedBytes <= this.#limits.maxBytes * LOW_WATER) break;
+      this.remove(String(row["sid"]));
+    }
+  }
+
+  remove(sid: string): void {
+    const sandbox = this.#sandboxes.get(sid);
+    if (sandbox === undefined) return;
+    for (const table of ["span", "blob"]) this.run(`DELETE FROM ${table} WHERE sandbox = ?`, sandbox.id);
+    this.run("DELETE FROM sandbox WHERE id = ?", sandbox.id);
+    this.#sandboxes.delete(sid);
+    this.#changed.add(sid);
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.database.close();
+  }
+
+  /** The rows of a query. Integers that may not fit into a double have to be selected as text. */
+  all(sql: string, ...values: SqlValue[]): Record<string, unknown>[] {
+    return this.#statement(sql).all(...values);
+  }
+
+  run(sql: string, ...values: SqlValue[]): number {
+    return Number(this.#statement(sql).run(...values).changes);
+  }
+
+  #addValid(span: IncomingSpan, nowMs: number): boolean {
+    try {
+      return this.#add(span, nowMs);
+    } catch (error) {
+      if (error instanceof ProtobufError) return false;
+      throw error;
+    }
+  }
+
+  #add({ kind, part }: IncomingSpan, nowMs: number): boolean {
+    const head = readSpanHead(part.span);
+    const facts = this.#factsOf(part.resource);
+    const sid = this.#join.assign({ traceId: head.traceId, spanId: head.spanId }, {
+      isGuest: kind === "guest",
+      spanId: head.spanId,
+      parentSpanId: head.parentSpanId,
+      resourceSandbox: facts.sandbox,
+      attributeSandbox: head.sandboxAttribute,
+      serviceName: facts.serviceName,
+      cid: facts.cid,
+    });
+    const sandbox = this.#sandbox(sid, head.startNs, nowMs);
+    this.#changed.add(sid);
+    const isFull = sandbox.spans >= MAX_SPANS_PER_SANDBOX || sandbox.bytes > this.#limits.maxBytes * SANDBOX_SHARE;
+    if (isFull) {
+      this.run("UPDATE sandbox SET not_kept = not_kept + 1 WHERE id = ?", sandbox.id);
+      return false;
+    }
+    return this.#insert(sandbox, part, head, sideOf(kind, facts), nowMs);
+  }
+
+  #insert(sandbox: SandboxRow, part: IncomingSpan["part"], head: SpanHead, side: string, nowMs: number): boolean {
+    const { body, large, values } = splitSpan(head.content);
+    const duration = head.endNs > head.startNs ? head.endNs - head.startNs : 0n;
+    const changes = this.run(
+      "INSERT OR IGNORE INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      sandbox.id,
+      bytesOf(head.traceId),
+      bytesOf(head.spanId),
+      bytesOf(head.parentSpanId),
+      this.#operation(side, head.name),
+      BigInt.asIntN(64, head.startNs),
+      BigInt.asIntN(64, duration),
+      head.isError ? 1 : 0,
+      bytesOf(this.#putBlob(sandbox, part.resource)),
+      bytesOf(this.#putBlob(sandbox, part.scope)),
+      large.length === 0 ? null : JSON.stringify(large),
+      body,
+    );
+    if (changes === 0) return false;
+    for (const value of values.values()) this.#putBlob(sandbox, value);
+    sandbox.spans++;
+    sandbox.bytes += body.length + ROW_BYTES;
+    this.run(
+      `UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, touched_ms = ?,
+        base_ns = min(base_ns, ?) WHERE id = ?`,
+      head.isError ? 1 : 0,
+      sandbox.bytes,
+      nowMs,
+      BigInt.asIntN(64, head.startNs),
+      sandbox.id,
+    );
+    return true;
+  }
+
+  #putBlob(sandbox: SandboxRow, bytes: Uint8Array): string {
+    const hash = hashOf(bytes);
+    const packed = packBlob(bytes);
+    const changes = this.run("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", sandbox.id, bytesOf(hash), packed);
+    if (changes > 0) sandbox.bytes += packed.length;
+    return hash;
+  }
+
+  /** Spans that come together mostly share the bytes of their resource. */
+  #factsOf(resource: Uint8Array): ResourceFacts {
+    if (this.#lastResource?.bytes !== resource) {
+      this.#lastResource = { bytes: resource, facts: resourceFacts(readResource(resource)) };
+    }
+    return this.#lastResource.facts;
+  }
+
+  #sandbox(sid: string, startNs: bigint, nowMs: number): SandboxRow {
+    const known = this.#sandboxes.get(sid);
+    if (known !== undefined) return known;
+    this.run(
+      "INSERT INTO sandbox (sid, label, state, base_ns, touched_ms) VALUES (?, ?, 'ended', ?, ?)",
+      sid,
+      this.#label,
+      BigInt.asIntN(64, startNs),
+      nowMs,
+    );
+    const id = Number(this.all("SELECT id FROM sandbox WHERE sid = ?", sid)[0]?.["id"]);
+    const sandbox = { id, sid, spans: 0, bytes: 0 };
+    this.#sandboxes.set(sid, sandbox);
+    return sandbox;
+  }
+
+  #operation(side: string, name: string): number {
+    const key = `${side} ${name}`;
+    const known = this.#operations.get(key);
+    if (known !== undefined) return known;
+    this.run("INSERT OR IGNORE INTO op (side, name) VALUES (?, ?)", side, name);
+    const id = Number(this.all("SELECT id FROM op WHERE side = ? AND name = ?", side, name)[0]?.["id"]);
+    this.#operations.set(key, id);
+    return id;
+  }
+
+  /** Moves spans whose sandbox became known only now. */
+  #applyReassignments(): void {
+    const changes = this.#pending;
+    this.#pending = [];
+    for (const { key, from, to } of changes) this.#move(key, from, to);
+  }
+
+  #move({ traceId, spanId }: SpanKey, from: string, to: string): void {
+    const source = this.#sandboxes.get(from);
+    if (source === undefined) return;
+    const trace = bytesOf(traceId);
+    const span = bytesOf(spanId);
+    const row = this.all(
+      "SELECT CAST(start AS TEXT) AS start, error, resource, scope, large, length(body) AS size FROM span WHERE sandbox = ? AND trace = ? AND span = ?",
+      source.id,
+      trace,
+      span,
+    )[0];
+    if (row === undefined) return;
+    const startNs = BigInt(String(row["start"]));
+    const target = this.#sandbox(to, startNs, Date.now());
+    const large = row["large"] === null ? [] : JSON.parse(String(row["large"])) as { hash: string }[];
+    const hashes = [
+      row["resource"] as Uint8Array,
+      row["scope"] as Uint8Array,
+      ...large.map(({ hash }) => bytesOf(hash)),
+    ];
+    for (const hash of hashes) {
+      this.run(
+        "INSERT OR IGNORE INTO blob SELECT ?, hash, body FROM blob WHERE sandbox = ? AND hash = ?",
+        target.id,
+        source.id,
+        hash,
+      );
+    }
+    const moved = this.run(
+      "UPDATE OR IGNORE span SET sandbox = ? WHERE sandbox = ? AND trace = ? AND span = ?",
+      target.id,
+      source.id,
+      trace,
+      span,
+    );
+    if (moved === 0) return;
+    const bytes = Number(row["size"]) + ROW_BYTES;
+    const error = Number(row["error"]);
+    source.spans--;
+    source.bytes -= bytes;
+    target.spans++;
+    target.bytes += bytes;
+    this.run(
+      "UPDATE sandbox SET spans = spans - 1, errors = errors - ?, bytes = ?, summary_spans = -1 WHERE id = ?",
+      error,
+      source.bytes,
+      source.id,
+    );
+    this.run(
+      "UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, base_ns = min(base_ns, ?), summary_spans = -1 WHERE id = ?",
+      error,
+      target.bytes,
+      startNs,
+      target.id,
+    );
+    this.#changed.add(to);
+    if (source.spans === 0) this.remove(from);
+  }
+
+  /** Rolls back; what is known in memory is read again. */
+  #undo(): void {
+    this.#pending = [];
+    try {
+      this.database.exec("ROLLBACK");
+    } catch (error) {
+      // SQLite has rolled back by itself where the disk is full.
+      if (!/no transaction is active/.test(String(error))) throw storeError(this.file, error);
+    }
+    this.#sandboxes.clear();
+    this.#operations.clear();
+    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
+      const sandbox = {
+        id: Number(row["id"]),
+        sid: String(row["sid"]),
+        spans: Number(row["spans"]),
+        bytes: Number(row["bytes"]),
+      };
+      this.#sandboxes.set(sandbox.sid, sandbox);
+    }
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.database.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+export type SqlValue = string | number | bigint | Uint8Array | null;
+
+/** Binary columns hold IDs and hashes as bytes. */
+export function bytesOf(hex: string): Uint8Array {
+  return Buffer.from(hex, "hex");
+}
+
+function checkVersion(file: string, database: DatabaseSync): void {
+  const number = (pragma: string): number => Number(Object.values(database.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
+  const hasTables = database.prepare("SELECT count(*) AS n FROM sqlite_master").get() as { n: number };
+  if (hasTables.n === 0) return;
+  if (number("application_id") !== APPLICATION_ID) {
+    throw new StoreError("unusable", `${file} is an SQLite file, but not a trace store: give another --store`);
+  }
+  const version = number("user_version");
+  if (version !== SCHEMA_VERSION) {
+    throw new StoreError("unusable", `${file} is a trace store of another version (${version}): give another --store`);
+  }
+}

@@ -1,0 +1,106 @@
+import { existsSync } from "node:fs";
+import { printable } from "../../base/log.ts";
+import { StoreReader } from "../../store/store-reader.ts";
+import { TraceStore } from "../../store/trace-store.ts";
+import type * as api from "../api.ts";
+import { type Cohort, compareCohorts } from "../compare.ts";
+import { SandboxIndex } from "../sandbox-index.ts";
+import { formatDuration } from "../format.ts";
+import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
+import { FileError, loadFiles } from "./load-files.ts";
+
+/** What `compare` was asked for. */
+export interface CompareRequest {
+  /** A file, or a label in the store; `b` is the new one. */
+  readonly a: string;
+  readonly b: string;
+  readonly store: string | undefined;
+  readonly json: boolean;
+  /** How much slower something may be: 0.05 for 5 %. */
+  readonly failIf: { readonly percentile: "p50" | "p95" | "p99"; readonly change: number } | undefined;
+}
+
+/** The exit code if something is slower beyond chance. */
+export const EXIT_SLOWER = 3;
+
+/** Rows that say nothing are left out beyond this many. */
+const SHOWN_ROWS = 40;
+
+/** Compares two cohorts and prints a table, or JSON. Returns the exit code. Throws a {@link FileError}. */
+export function runCompare(request: CompareRequest, write: (text: string) => void): number {
+  const open: TraceStore[] = [];
+  try {
+    const comparison = compareCohorts(cohortOf(request.a, request, open), cohortOf(request.b, request, open));
+    const slower = comparison.rows.filter((row) => row.verdict === "slower" && isOver(row, request.failIf));
+    if (request.json) write(`${JSON.stringify(comparison)}\n`);
+    else write(tableOf(comparison, request));
+    return slower.length > 0 ? EXIT_SLOWER : 0;
+  } finally {
+    for (const store of open) store.close();
+  }
+}
+
+function cohortOf(name: string, { store: file }: CompareRequest, open: TraceStore[]): Cohort {
+  if (existsSync(name)) {
+    const { store } = loadFiles([name], () => name);
+    open.push(store);
+    const reader = new StoreReader(store);
+    const index = new SandboxIndex(reader);
+    const [label = "", ...others] = index.labels();
+    if (others.length > 0) {
+      throw new FileError(
+        `${name}: holds several labels (${index.labels().join(", ")}): give --store ${name} and two labels`,
+      );
+    }
+    return { label, reader, index };
+  }
+  if (file === undefined) throw new FileError(`${name}: no such file; for a label of a store give --store FILE too`);
+  const store = TraceStore.openForReading(file);
+  open.push(store);
+  const reader = new StoreReader(store);
+  const index = new SandboxIndex(reader);
+  if (!index.labels().includes(name)) {
+    throw new FileError(
+      `${file}: no sandbox has the label "${name}"; there are: ${index.labels().join(", ") || "none"}`,
+    );
+  }
+  return { label: name, reader, index };
+}
+
+function isOver(row: api.CompareRow, condition: CompareRequest["failIf"]): boolean {
+  if (condition === undefined) return true;
+  const before = row.a[condition.percentile];
+  return before > 0 && (row.b[condition.percentile] - before) / before > condition.change;
+}
+
+function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest): string {
+  const head = ["", "operation", "side", "n", "p50 was", "p50", "change", "p99", "p"];
+  const cells = rows.slice(0, SHOWN_ROWS).map((row) => [
+    row.verdict === "slower" ? "▲" : row.verdict === "faster" ? "▼" : "",
+    printable(row.name, 48),
+    row.side,
+    `${row.a.count}/${row.b.count}`,
+    row.a.count === 0 ? "–" : formatDuration(row.a.p50),
+    row.b.count === 0 ? "–" : formatDuration(row.b.p50),
+    row.change === undefined ? "–" : `${row.change >= 0 ? "+" : "−"}${Math.abs(row.change * 100).toFixed(1)} %`,
+    row.b.count === 0 ? "–" : formatDuration(row.b.p99),
+    row.p === undefined ? row.verdict : row.p < 0.001 ? "< 0.001" : row.p.toFixed(3),
+  ]);
+  const widths = head.map((title, column) => Math.max(title.length, ...cells.map((row) => (row[column] ?? "").length)));
+  const line = (row: readonly string[]): string =>
+    row.map((cell, column) => column < 3 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))
+      .join("  ").trimEnd();
+  const slower = rows.filter(({ verdict }) => verdict === "slower").length;
+  const faster = rows.filter(({ verdict }) => verdict === "faster").length;
+  const more = rows.length > SHOWN_ROWS ? [`(${rows.length - SHOWN_ROWS} more operations: --json has them all)`] : [];
+  return [
+    `${printable(request.b)} (${b.sandboxes} sandboxes) against ${printable(request.a)} (${a.sandboxes})`,
+    "",
+    line(head),
+    ...cells.map(line),
+    ...more,
+    "",
+    `${slower} slower, ${faster} faster beyond chance (Mann–Whitney, Holm, p < 0.01; at least ${LEAST_VALUES} sandboxes a side)`,
+    "",
+  ].join("\n");
+}

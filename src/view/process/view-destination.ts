@@ -1,0 +1,334 @@
+import { performance } from "node:perf_hooks";
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import type { Readable, Writable } from "node:stream";
+import type { Logger } from "../../base/log.ts";
+import type { Chunk, Destination } from "../../pipeline/destination.ts";
+import type { DestinationMetrics } from "../../pipeline/metrics.ts";
+import type { Source } from "../../pipeline/source.ts";
+import { chunkHeader, sourceMessage, type SourceNotice, type ViewerReport } from "./protocol.ts";
+import type { ViewerSettings } from "../../pipeline/settings.ts";
+import { VIEWER_VARIABLE } from "./viewer-settings.ts";
+
+/** What may wait for the viewer's process, bytes; then the oldest chunks are dropped. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** What is written to the pipe before the viewer has read it, bytes: what has been written cannot be dropped. */
+const PIPE_BYTES = 1024 * 1024;
+/** How long the viewer's process may take to serve, milliseconds: a store of a gigabyte is opened in less. */
+const START_MS = 15_000;
+/** Between two starts of a viewer that has ended by itself, milliseconds. */
+const RESTART_MS = 5_000;
+
+/** The viewer cannot be started; the message says why and what to do. */
+export class ViewerError extends Error {
+  override readonly name = "ViewerError";
+}
+
+export interface ViewDestinationOptions {
+  readonly viewer: ViewerSettings;
+  readonly metrics: DestinationMetrics;
+  readonly log: Logger;
+  /** Whom to run the viewer's process as; absent: as this one. */
+  readonly user?: { readonly uid: number; readonly gid: number } | undefined;
+  /** The command line that runs this program; default: the one that runs it now. */
+  readonly command?: readonly string[];
+}
+
+/**
+ * The trace store and its viewer as a destination: everything is handed to a process of its own through a pipe. If that
+ * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, it is started again.
+ */
+export class ViewDestination implements Destination {
+  readonly name = "store";
+  readonly #options: ViewDestinationOptions;
+  #child: ChildProcess | undefined;
+  #pipe: Writable | undefined;
+  /** Chunks that are not in the pipe yet, oldest first, from `#head` on. */
+  #waiting: (Chunk | Uint8Array)[] = [];
+  #head = 0;
+  #waitingBytes = 0;
+  readonly #open = new Map<Source, SourceNotice>();
+  #restart: ReturnType<typeof setTimeout> | undefined;
+  #ended = false;
+  #url = "";
+
+  private constructor(options: ViewDestinationOptions) {
+    this.#options = options;
+    options.metrics.queueCapacityBytes = MAX_WAITING_BYTES;
+  }
+
+  /** Starts the viewer's process. Resolves when it serves its page; rejects with a {@link ViewerError}. */
+  static async start(options: ViewDestinationOptions): Promise<ViewDestination> {
+    const destination = new ViewDestination(options);
+    await destination.#start();
+    return destination;
+  }
+
+  /** What to open in a browser. */
+  get url(): string {
+    return this.#url;
+  }
+
+  opened(source: Source): void {
+    const notice = noticeOf(source);
+    this.#open.set(source, notice);
+    this.#enqueue(sourceMessage("opened", notice));
+  }
+
+  closed(source: Source): void {
+    const notice = this.#open.get(source) ?? noticeOf(source);
+    this.#open.delete(source);
+    this.#enqueue(sourceMessage("closed", notice));
+  }
+
+  push(chunk: Chunk): void {
+    const { metrics } = this.#options;
+    metrics.heldQueued += chunk.spans;
+    if (this.#ended) return this.#drop(chunk, "shutdown");
+    this.#enqueue(chunk);
+    while (this.#waitingBytes > MAX_WAITING_BYTES) this.#dropOldest();
+    this.#showFill();
+  }
+
+  isPaused(): boolean {
+    return false;
+  }
+
+  readOn(): void {}
+
+  subscribe(): () => void {
+    return () => {};
+  }
+
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async drain(timeoutMs: number): Promise<number> {
+    const deadline = Date.now() + timeoutMs;
+    const child = this.#child;
+    while (this.#pipe !== undefined && this.#length > 0 && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    const lost = this.#end();
+    // The viewer stores what is in the pipe, and then ends because its input has.
+    this.#pipe?.end();
+    if (child !== undefined) await ended(child, Math.max(0, deadline - Date.now()));
+    return lost;
+  }
+
+  abort(): Promise<number> {
+    const lost = this.#end();
+    this.#child?.kill("SIGKILL");
+    return Promise.resolve(lost);
+  }
+
+  get #length(): number {
+    return this.#waiting.length - this.#head;
+  }
+
+  #end(): number {
+    if (this.#ended) return 0;
+    this.#ended = true;
+    clearTimeout(this.#restart);
+    let lost = 0;
+    while (this.#length > 0) {
+      const first = this.#shift();
+      if (first instanceof Uint8Array) continue;
+      lost += first.spans;
+      this.#drop(first, "shutdown");
+    }
+    return lost;
+  }
+
+  #enqueue(item: Chunk | Uint8Array): void {
+    this.#waiting.push(item);
+    this.#waitingBytes += sizeOf(item);
+    this.#write();
+  }
+
+  #shift(): Chunk | Uint8Array {
+    const first = this.#waiting[this.#head++] as Chunk | Uint8Array;
+    this.#waitingBytes -= sizeOf(first);
+    if (this.#head * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return first;
+  }
+
+  /** Notices go last, because a sandbox whose end is lost would seem to run for ever. */
+  #dropOldest(): void {
+    for (let at = this.#head; at < this.#waiting.length; at++) {
+      const item = this.#waiting[at] as Chunk | Uint8Array;
+      if (item instanceof Uint8Array) continue;
+      this.#waiting.splice(at, 1);
+      this.#waitingBytes -= sizeOf(item);
+      return this.#drop(item, "queue-full");
+    }
+    this.#shift();
+  }
+
+  #drop(chunk: Chunk, reason: "queue-full" | "shutdown"): void {
+    const { metrics } = this.#options;
+    metrics.heldQueued -= chunk.spans;
+    metrics.drop(reason, chunk.spans);
+    chunk.release();
+  }
+
+  #write(): void {
+    const pipe = this.#pipe;
+    if (pipe === undefined) return;
+    while (this.#length > 0 && pipe.writableLength < PIPE_BYTES) {
+      const item = this.#shift();
+      if (item instanceof Uint8Array) pipe.write(item);
+      else this.#writeChunk(pipe, item);
+    }
+    this.#showFill();
+  }
+
+  #writeChunk(pipe: Writable, chunk: Chunk): void {
+    const { metrics } = this.#options;
+    const { length } = chunk.bytes;
+    pipe.write(chunkHeader(chunk.kind, length));
+    pipe.write(chunk.bytes, (error) => {
+      metrics.heldQueued -= chunk.spans;
+      if (error) metrics.drop("queue-full", chunk.spans);
+      else {
+        metrics.forwarded += chunk.spans;
+        metrics.exportedBytes += length;
+        metrics.lastSuccess = Date.now();
+        metrics.lastSuccessAt = performance.now();
+      }
+      chunk.release();
+      this.#write();
+    });
+  }
+
+  #showFill(): void {
+    const { metrics } = this.#options;
+    metrics.queueBytes = this.#waitingBytes;
+    metrics.queueBatches = this.#length;
+    metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
+  }
+
+  async #start(): Promise<void> {
+    const { viewer, user, log, command = ownCommand() } = this.#options;
+    const [program = "", ...words] = command;
+    const child = spawn(program, words, {
+      stdio: ["pipe", "pipe", "inherit"],
+      env: { ...process.env, [VIEWER_VARIABLE]: JSON.stringify(viewer) },
+      ...user,
+    });
+    this.#child = child;
+    // A pipe that breaks is told by "exit" as well.
+    child.stdin.on("error", () => {});
+    child.once("exit", (code, signal) => this.#exited(child, signal ?? code));
+    this.#url = await serving(child, child.stdout, log);
+    this.#pipe = child.stdin;
+    child.stdin.on("drain", () => this.#write());
+    this.#write();
+  }
+
+  #exited(child: ChildProcess, how: string | number | null): void {
+    if (this.#child !== child) return;
+    const wasServing = this.#pipe !== undefined;
+    this.#child = this.#pipe = undefined;
+    if (this.#ended || !wasServing) return;
+    const { log } = this.#options;
+    log.error("the viewer has ended: it is started again, forwarding goes on", { how: String(how) });
+    this.#restart = setTimeout(() => void this.#startAgain(), RESTART_MS);
+  }
+
+  async #startAgain(): Promise<void> {
+    const { log } = this.#options;
+    try {
+      // The new process knows nobody.
+      for (const notice of this.#open.values()) this.#waiting.unshift(sourceMessage("opened", notice));
+      await this.#start();
+      log.info("the viewer serves again", { url: this.#url });
+    } catch (error) {
+      if (!(error instanceof ViewerError)) throw error;
+      log.error("the viewer cannot be started again", { error });
+      if (!this.#ended) this.#restart = setTimeout(() => void this.#startAgain(), RESTART_MS);
+    }
+  }
+}
+
+/** How often a stop looks whether everything is in the pipe, milliseconds. */
+const DRAIN_POLL_MS = 5;
+
+/** What an entry takes in memory beside its bytes, as for batches of the queue. */
+const OVERHEAD_BYTES = 256;
+
+function sizeOf(item: Chunk | Uint8Array): number {
+  return (item instanceof Uint8Array ? item.length : item.bytes.length) + OVERHEAD_BYTES;
+}
+
+function noticeOf({ kind, account, attributes }: Source): SourceNotice {
+  const sandbox = attributes.get("kata.sandbox.id");
+  const cid = attributes.get("kata.vsock.cid");
+  return {
+    kind,
+    account,
+    ...(sandbox !== undefined && { sandbox: String(sandbox) }),
+    ...(cid !== undefined && { cid: Number(cid) }),
+  };
+}
+
+/** The command that runs this program: the executable alone, or the runtime with the script. */
+function ownCommand(): string[] {
+  const { execPath, argv, execArgv } = process;
+  const script = argv[1];
+  // The compiled executable's script is inside of it.
+  const isCompiled = script === undefined || script.startsWith("/$bunfs/") || script === execPath;
+  if (isCompiled) return [execPath];
+  const deno = "Deno" in globalThis ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : execArgv;
+  return [execPath, ...deno, script];
+}
+
+/** Follows what the viewer says; resolves with its URL. */
+function serving(child: ChildProcess, output: Readable, log: Logger): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new ViewerError(`the viewer cannot be started: ${why}`));
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      fail(`it did not serve within ${START_MS / 1000} s`);
+    }, START_MS);
+    let said: string | undefined;
+    child.once("error", (error) => fail(error.message));
+    child.once("exit", (code, signal) => {
+      clearTimeout(timer);
+      fail(said ?? `it ended with ${signal ?? code}`);
+    });
+    let text = "";
+    output.setEncoding("utf8").on("data", (chunk: string) => {
+      const lines = (text + chunk).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) {
+        const report = JSON.parse(line) as ViewerReport;
+        if (report.event === "log") log[report.level](report.message, { error: report.error });
+        else if (report.event === "failed") said = report.error;
+        else {
+          clearTimeout(timer);
+          resolve(report.url);
+        }
+      }
+    });
+  });
+}
+
+/** Resolves when a process has ended, or after a time, in which case it is killed. */
+function ended(child: ChildProcess, timeoutMs: number): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      resolve();
+    }, timeoutMs);
+    child.once("exit", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { describeError, type Logger } from "../../base/log.ts";
+import { splitRequest } from "../../otlp/request.ts";
+import type { IncomingSpan } from "../../store/span-source.ts";
+import { StoreError } from "../../store/store-error.ts";
+import { TraceStore } from "../../store/trace-store.ts";
+import { ViewServer } from "../server/view-server.ts";
+import { MessageReader, type SourceNotice, type ViewerMessage, type ViewerReport } from "./protocol.ts";
+import type { ViewerSettings } from "../../pipeline/settings.ts";
+
+/** How often the store looks for what is too old, milliseconds. */
+const PRUNE_MS = 5_000;
+
+/** Runs the viewer's process to its end; resolves with its exit code. Why it cannot start is told to the forwarder. */
+export async function viewerMain(settings: ViewerSettings): Promise<number> {
+  try {
+    await runViewer(settings);
+    return 0;
+  } catch (error) {
+    report({ event: "failed", error: describeError(error) });
+    return 1;
+  }
+}
+
+/**
+ * The viewer's own process: it stores what the forwarder writes to its standard input and serves the page, so that
+ * neither a slow disk nor a hundred browsers take time from the forwarder. It ends when its standard input does.
+ */
+async function runViewer(settings: ViewerSettings): Promise<void> {
+  const directory = settings.store === undefined ? mkdtempSync(join(tmpdir(), "kata-trace-forwarder-")) : undefined;
+  const removeTemporary = (): void => {
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  };
+  process.once("exit", removeTemporary);
+  // The forwarder decides when this ends: a terminal's Ctrl-C goes to both.
+  for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
+  const file = settings.store ?? join(directory as string, "traces");
+  const store = TraceStore.open(file, { maxBytes: settings.storeBytes, keepMs: settings.storeKeepMs }, settings.label);
+  const server = await ViewServer.start({ store, address: settings.address, log: REPORTING_LOG });
+  report({ event: "serving", url: server.url });
+  const prune = setInterval(() => attempt(() => store.prune(), "the trace store cannot be pruned"), PRUNE_MS);
+  const connections = new Connections(store);
+  const messages = new MessageReader();
+  for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) {
+    const spans: IncomingSpan[] = [];
+    for (const message of messages.push(bytes)) {
+      if (message.type === "chunk") spans.push(...spansOf(message));
+      else attempt(() => connections.note(message.type, message.source), "the trace store cannot be written");
+    }
+    if (spans.length > 0) attempt(() => store.add(spans), "spans are not stored");
+    server.changed();
+  }
+  clearInterval(prune);
+  await server.close();
+  store.close();
+}
+
+function spansOf({ kind, bytes }: ViewerMessage & { type: "chunk" }): IncomingSpan[] {
+  return splitRequest(bytes).map((part) => ({ kind, part }));
+}
+
+/** Which guests are connected: a sandbox runs as long as one of its connections is open. */
+class Connections {
+  readonly #store: TraceStore;
+  readonly #open = new Map<string, number>();
+
+  constructor(store: TraceStore) {
+    this.#store = store;
+  }
+
+  note(type: "opened" | "closed", source: SourceNotice): void {
+    const { kind, sandbox, cid } = source;
+    const id = sandbox ?? (cid === undefined ? undefined : `cid-${cid}`);
+    if (kind !== "guest" || id === undefined) return;
+    const before = this.#open.get(id) ?? 0;
+    const after = type === "opened" ? before + 1 : Math.max(0, before - 1);
+    if (after > 0) this.#open.set(id, after);
+    else this.#open.delete(id);
+    if (before === 0 && after > 0) this.#store.setRunning(id);
+    else if (before > 0 && after === 0) this.#store.setEnded(id, cid);
+  }
+}
+
+/** The last problem that was told: a full disk is told once. */
+let told: string | undefined;
+
+function attempt(action: () => void, what: string): void {
+  try {
+    action();
+    told = undefined;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    if (told !== error.message) REPORTING_LOG.warn(`${what}; forwarding goes on`, { error: error.message });
+    told = error.message;
+  }
+}
+
+/** Writes one line to the forwarder. */
+function report(line: ViewerReport): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+const say =
+  (level: "info" | "warn" | "error") => (message: string, fields?: Readonly<Record<string, unknown>>): void => {
+    const error = fields?.["error"];
+    report({
+      event: "log",
+      level,
+      message,
+      ...(error !== undefined && { error: error instanceof Error ? describeError(error) : String(error) }),
+    });
+  };
+
+/** A log whose records go into the forwarder's. */
+const REPORTING_LOG: Logger = {
+  log: (_level, message, fields) => say("info")(message, fields),
+  debug: () => {},
+  info: say("info"),
+  warn: say("warn"),
+  error: say("error"),
+  of: () => REPORTING_LOG,
+};
