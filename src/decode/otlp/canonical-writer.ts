@@ -1,4 +1,5 @@
 import { ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
+import { copyBytes } from "../../otlp/put-bytes.ts";
 import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import { isNonFinite, nonFiniteText } from "../canonical.ts";
 import * as form from "./messages.ts";
@@ -55,11 +56,18 @@ class CanonicalWriter {
     this.varint();
     const length = this.low;
     const end = this.at + length;
+    if (length === 0) {
+      writer.byte(tag);
+      writer.byte(0);
+      return;
+    }
     // Mostly the length that is written takes as many bytes as it should now.
     const lengthBytes = varintSize(length);
     const content = writer.openMessage(tag, lengthBytes);
     if (field.message === undefined) {
-      writer.bytes(this.source.subarray(this.at, end));
+      writer.reserve(length);
+      copyBytes(this.source, this.at, end, writer.buffer, writer.position);
+      writer.position += length;
       this.at = end;
     } else {
       this.message(field.message, end);
@@ -71,13 +79,15 @@ class CanonicalWriter {
     const { writer, source } = this;
     switch (field.kind) {
       case form.DOUBLE: {
-        const view = new DataView(source.buffer, source.byteOffset + this.at, 8);
-        const high = view.getInt32(4, true);
+        const high = littleEndian(source, this.at + 4);
         if (isNonFinite(high)) {
-          const content = writer.openMessage(ANY_VALUE_STRING);
-          writer.bytes(nonFiniteText(view.getInt32(0, true), high));
-          writer.closeMessage(content);
+          const text = nonFiniteText(littleEndian(source, this.at), high);
           this.at += 8;
+          writer.byte(ANY_VALUE_STRING);
+          writer.byte(text.length);
+          writer.reserve(text.length);
+          copyBytes(text, 0, text.length, writer.buffer, writer.position);
+          writer.position += text.length;
           return;
         }
         this.fixed(tag, 8);
@@ -140,4 +150,9 @@ class CanonicalWriter {
     this.low = low >>> 0;
     this.high = high >>> 0;
   }
+}
+
+function littleEndian(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16) |
+    ((bytes[at + 3] as number) << 24);
 }

@@ -17,194 +17,200 @@ const MAX_SCOPE_SPANS = 4096;
  */
 const INSTRUMENTATION_LIBRARY_SPANS = 1000;
 
+const NO_BYTES = new Uint8Array(0);
+
 /**
  * Checks that bytes are an `ExportTraceServiceRequest` in which everything that decoders know is as they expect it, and
- * notices whether anything is not yet as {@link writeCanonical} writes it.
+ * notices whether anything is not yet as {@link writeCanonical} writes it. One does for all payloads.
+ *
+ * Its members are `private`, not `#private`, because JavaScriptCore checks for the latter at each use.
  */
 export class RequestChecker {
-  readonly #bytes: Uint8Array;
-  readonly #start: number;
-  readonly #end: number;
-  /** The next byte. Not private: engines are slow to write private fields. */
-  at: number;
-  /** Whether nothing was found that has to be written in another way. */
-  isCanonical = true;
-  #resourceSpans = 0;
-  #scopeSpans = 0;
+  private bytes: Uint8Array = NO_BYTES;
+  private start = 0;
+  private end = 0;
+  /** The next byte. */
+  private at = 0;
+  private isCanonical = true;
+  private resourceSpans = 0;
+  private scopeSpans = 0;
 
-  constructor(bytes: Uint8Array, start: number, end: number) {
-    this.#bytes = bytes;
-    this.#start = this.at = start;
-    this.#end = end;
+  /**
+   * Checks `bytes[start … end)`; throws a {@link WireError}. Returns whether nothing was found that has to be written in
+   * another way.
+   */
+  check(bytes: Uint8Array, start: number, end: number): boolean {
+    this.bytes = bytes;
+    this.start = this.at = start;
+    this.end = end;
+    this.isCanonical = true;
+    this.resourceSpans = this.scopeSpans = 0;
+    this.message(form.REQUEST, end, 1);
+    return this.isCanonical;
   }
 
-  /** Throws a {@link WireError}. */
-  check(): void {
-    this.#message(form.REQUEST, this.#end, 1);
-  }
-
-  #error(reason: InvalidReason, detail: string, at = this.at): WireError {
-    return new WireError(reason, at - this.#start, detail);
+  private error(reason: InvalidReason, detail: string, at = this.at): WireError {
+    return new WireError(reason, at - this.start, detail);
   }
 
   /** A message from here to `end`; it is the `depth`th of those that are in each other. */
-  #message(message: Message, end: number, depth: number): void {
+  private message(message: Message, end: number, depth: number): void {
     if (depth > MAX_MESSAGE_DEPTH) {
-      throw this.#error("too-deep", `messages nest more than ${MAX_MESSAGE_DEPTH} deep`);
+      throw this.error("too-deep", `messages nest more than ${MAX_MESSAGE_DEPTH} deep`);
     }
     const start = this.at;
     let seen = 0;
     while (this.at < end) {
       const fieldStart = this.at;
-      const tag = this.#tag(end);
+      const tag = this.tag(end);
       const number = tag >>> 3;
       const field = number < message.fields.length ? message.fields[number] : undefined;
       if (field === undefined) {
-        this.#checkUnknown(message, number, fieldStart);
-        this.#skip(tag & 7, end, fieldStart);
+        this.checkUnknown(message, number, fieldStart);
+        this.skip(tag & 7, end, fieldStart);
         continue;
       }
       // prost refuses the message, Go and C++ take it for an unknown field.
       if (field.wireType !== (tag & 7)) {
-        throw this.#error("invalid-tag", `${message.name}.${number} has another type`, fieldStart);
+        throw this.error("invalid-tag", `${message.name}.${number} has another type`, fieldStart);
       }
       // Decoders differ in what they make of a second one: the last, or both as one.
       if ((seen & field.once) !== 0) {
-        throw this.#error("duplicate-field", `a second ${message.name}.${number}`, fieldStart);
+        throw this.error("duplicate-field", `a second ${message.name}.${number}`, fieldStart);
       }
       seen |= field.bit;
       if (field.message !== undefined) {
-        const length = this.#length(end);
-        this.#countSpans(field.message, fieldStart);
-        this.#message(field.message, this.at + length, depth + 1);
-      } else if (field.wireType === form.LENGTH_DELIMITED) this.#content(message, number, field, end);
-      else this.#number(message, number, field, end);
+        const length = this.length(end);
+        this.countSpans(field.message, fieldStart);
+        this.message(field.message, this.at + length, depth + 1);
+      } else if (field.wireType === form.LENGTH_DELIMITED) this.content(message, number, field, end);
+      else this.number(message, number, field, end);
     }
     const missing = message.required & ~seen;
     if (missing !== 0) {
       const number = 31 - Math.clz32(missing & -missing);
-      throw this.#error("missing-field", `${message.name}.${number} is missing`, start);
+      throw this.error("missing-field", `${message.name}.${number} is missing`, start);
     }
   }
 
   /** The bytes of a field that is no message, from its length on. */
-  #content(message: Message, number: number, field: Field, end: number): void {
-    const length = this.#length(end);
+  private content(message: Message, number: number, field: Field, end: number): void {
+    const length = this.length(end);
     const start = this.at;
     this.at = start + length;
     switch (field.kind) {
       case form.TEXT: {
         // All decoders but Go's refuse the message, Go's refuses to write it again.
-        const invalid = invalidUtf8At(this.#bytes, start, this.at);
-        if (invalid >= 0) throw this.#error("invalid-utf8", `${message.name}.${number} is not UTF-8`, invalid);
+        const invalid = invalidUtf8At(this.bytes, start, this.at);
+        if (invalid >= 0) throw this.error("invalid-utf8", `${message.name}.${number} is not UTF-8`, invalid);
         break;
       }
       case form.ID:
         // An ID that may be left out may as well be empty. The Collector refuses a request with an ID of another size.
         if (length !== field.size && (length !== 0 || (message.required & field.once) !== 0)) {
-          throw this.#error("invalid-value", `${message.name}.${number} has ${length} bytes`, start);
+          throw this.error("invalid-value", `${message.name}.${number} has ${length} bytes`, start);
         }
         if (field.nonZero) {
           let bits = 0;
-          for (let at = start; at < this.at && bits === 0; at++) bits |= this.#bytes[at] as number;
-          checkId(bits, number === 1 ? "trace ID" : "span ID", start - this.#start);
+          for (let at = start; at < this.at && bits === 0; at++) bits |= this.bytes[at] as number;
+          checkId(bits, number === 1 ? "trace ID" : "span ID", start - this.start);
         }
     }
   }
 
   /** A number, from behind its tag. */
-  #number(message: Message, number: number, field: Field, end: number): void {
+  private number(message: Message, number: number, field: Field, end: number): void {
     const start = this.at;
     switch (field.kind) {
       case form.TIME:
-        this.#need(8, end);
+        this.need(8, end);
         break;
       case form.DOUBLE: {
-        this.#need(8, end);
-        const high = ((this.#bytes[this.at - 1] as number) << 24) | ((this.#bytes[this.at - 2] as number) << 16);
+        this.need(8, end);
+        const high = ((this.bytes[this.at - 1] as number) << 24) | ((this.bytes[this.at - 2] as number) << 16);
         if (isNonFinite(high)) this.isCanonical = false;
         break;
       }
       case form.FLAGS:
-        this.#need(4, end);
+        this.need(4, end);
         break;
       case form.BOOL:
-        if (this.#varint(end) > 1) this.isCanonical = false;
+        if (this.varint(end) > 1) this.isCanonical = false;
         break;
       case form.ENUM:
-        if (this.#varint(end) >= field.size) this.isCanonical = false;
+        if (this.varint(end) >= field.size) this.isCanonical = false;
         break;
       case form.UINT32:
         // Decoders keep the lower half alone.
-        if (this.#varint(end) > 0xffff_ffff) {
-          throw this.#error("invalid-value", `${message.name}.${number} is over 32 bits`, start);
+        if (this.varint(end) > 0xffff_ffff) {
+          throw this.error("invalid-value", `${message.name}.${number} is over 32 bits`, start);
         }
         break;
       default:
-        this.#varint(end);
+        this.varint(end);
     }
   }
 
   /** A field that has no place in its message is left out, unless what it says should not be lost without a word. */
-  #checkUnknown(message: Message, number: number, at: number): void {
-    if (message === form.REQUEST) throw this.#error("invalid-tag", "not a trace export request", at);
+  private checkUnknown(message: Message, number: number, at: number): void {
+    if (message === form.REQUEST) throw this.error("invalid-tag", "not a trace export request", at);
     if (message === form.RESOURCE_SPANS && number === INSTRUMENTATION_LIBRARY_SPANS) {
-      throw this.#error("invalid-tag", "spans in a deprecated field", at);
+      throw this.error("invalid-tag", "spans in a deprecated field", at);
     }
     this.isCanonical = false;
   }
 
   /** Bounds what costs much for few bytes. */
-  #countSpans(message: Message, at: number): void {
+  private countSpans(message: Message, at: number): void {
     if (message === form.RESOURCE_SPANS) {
-      if (++this.#resourceSpans > MAX_RESOURCE_SPANS) {
-        throw this.#error("too-large", `more than ${MAX_RESOURCE_SPANS} resources`, at);
+      if (++this.resourceSpans > MAX_RESOURCE_SPANS) {
+        throw this.error("too-large", `more than ${MAX_RESOURCE_SPANS} resources`, at);
       }
-    } else if (message === form.SCOPE_SPANS && ++this.#scopeSpans > MAX_SCOPE_SPANS) {
-      throw this.#error("too-large", `more than ${MAX_SCOPE_SPANS} scopes`, at);
+    } else if (message === form.SCOPE_SPANS && ++this.scopeSpans > MAX_SCOPE_SPANS) {
+      throw this.error("too-large", `more than ${MAX_SCOPE_SPANS} scopes`, at);
     }
   }
 
   /** A field's number and wire type. */
-  #tag(end: number): number {
+  private tag(end: number): number {
     const start = this.at;
-    const tag = this.#varint(end);
+    const tag = this.varint(end);
     // A tag has 32 bits, and no field has number 0.
-    if (tag < 8 || tag > 0xffff_ffff) throw this.#error("invalid-tag", "not a field", start);
+    if (tag < 8 || tag > 0xffff_ffff) throw this.error("invalid-tag", "not a field", start);
     return tag;
   }
 
-  #length(end: number): number {
+  private length(end: number): number {
     const start = this.at;
-    const length = this.#varint(end);
-    if (length > end - this.at) throw this.#cut(end, "a field is longer than its message", start);
+    const length = this.varint(end);
+    if (length > end - this.at) throw this.cut(end, "a field is longer than its message", start);
     return length;
   }
 
   /** Skips a value. `start` is where its field begins. */
-  #skip(wireType: number, end: number, start: number): void {
+  private skip(wireType: number, end: number, start: number): void {
     switch (wireType) {
       case form.VARINT:
-        this.#varint(end);
+        this.varint(end);
         return;
       case form.FIXED64:
-        this.#need(8, end);
+        this.need(8, end);
         return;
       case form.FIXED32:
-        this.#need(4, end);
+        this.need(4, end);
         return;
       case form.LENGTH_DELIMITED: {
-        const length = this.#length(end);
+        const length = this.length(end);
         this.at += length;
         return;
       }
       default:
-        throw this.#error("invalid-tag", `wire type ${wireType}`, start);
+        throw this.error("invalid-tag", `wire type ${wireType}`, start);
     }
   }
 
-  #need(bytes: number, end: number): void {
-    if (end - this.at < bytes) throw this.#cut(end, "a number is cut", this.at);
+  private need(bytes: number, end: number): void {
+    if (end - this.at < bytes) throw this.cut(end, "a number is cut", this.at);
     this.at += bytes;
   }
 
@@ -214,9 +220,9 @@ export class RequestChecker {
    * It may have more bytes than it needs, which protobuf allows: upb refuses a tag or a length of more than five. What
    * leaves has none.
    */
-  #varint(end: number): number {
+  private varint(end: number): number {
     const start = this.at;
-    const first = this.#bytes[start] as number;
+    const first = this.bytes[start] as number;
     if (first < 0x80 && start < end) {
       this.at++;
       return first;
@@ -225,8 +231,8 @@ export class RequestChecker {
     let unit = 1;
     // Nine groups of seven bits, and one bit.
     for (let bytes = 1; bytes <= 10; bytes++, unit *= 0x80) {
-      if (this.at === end) throw this.#cut(end, "a varint is cut", start);
-      const byte = this.#bytes[this.at++] as number;
+      if (this.at === end) throw this.cut(end, "a varint is cut", start);
+      const byte = this.bytes[this.at++] as number;
       if (bytes === 10 && byte > 1) break;
       value += (byte & 0x7f) * unit;
       if (byte < 0x80) {
@@ -235,11 +241,11 @@ export class RequestChecker {
       }
     }
     // Go refuses it, the others drop the bits beyond 64.
-    throw this.#error("invalid-value", "a varint of more than 64 bits", start);
+    throw this.error("invalid-value", "a varint of more than 64 bits", start);
   }
 
   /** The error of something that goes on behind `end`: of the payload, or only of the message it is in. */
-  #cut(end: number, detail: string, at: number): WireError {
-    return this.#error(end === this.#end ? "truncated" : "invalid-value", detail, at);
+  private cut(end: number, detail: string, at: number): WireError {
+    return this.error(end === this.end ? "truncated" : "invalid-value", detail, at);
   }
 }

@@ -1,11 +1,25 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
-import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import { copyBytes } from "../../otlp/put-bytes.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
-import { MAX_REPEATED_BYTES, MAX_SHARED_BYTES } from "../shared-bytes.ts";
 import { WireError } from "../wire-error.ts";
 import { writeCanonical } from "./canonical-writer.ts";
 import { RequestChecker } from "./checker.ts";
+
+/**
+ * How large what many spans share may be, their resource or their scope: bytes. Real ones have some hundred. Delivery
+ * repeats it in each batch, so without a bound one payload could become a hundred times as much.
+ */
+const MAX_SHARED_BYTES = 64 * 1024;
+
+/**
+ * How much that would be if each span had its own copy, bytes: four times what a whole request of the largest size
+ * (4 MiB) has. That is what `--dump-only` prints of it; without a bound one payload could become gigabytes.
+ */
+const MAX_REPEATED_BYTES = 16 * 1024 * 1024;
+
+/** One for all guests, because a payload is decoded whole. */
+const checker = new RequestChecker();
 
 /**
  * Takes `buffer[start … end)`, an `ExportTraceServiceRequest` in protobuf, apart into its spans.
@@ -27,44 +41,50 @@ export function decodeOtlp(
   end: number,
   spans: EncodedSpans,
 ): void {
-  const writer = spans.writer;
-  let begin = writer.position;
+  const { writer } = spans;
+  let from = writer.position;
   // Spans and all stay where they are in this copy; only what has to be in one piece and is not is copied again.
-  writer.bytes(buffer.subarray(start, end));
-  const checker = new RequestChecker(writer.buffer, begin, writer.position);
-  checker.check();
-  if (!checker.isCanonical) {
+  writer.reserve(end - start);
+  copyBytes(buffer, start, end, writer.buffer, from);
+  writer.position += end - start;
+  if (!checker.check(writer.buffer, from, writer.position)) {
     const copied = writer.position;
-    writeCanonical(writer, begin, copied);
-    begin = copied;
+    writeCanonical(writer, from, copied);
+    from = copied;
   }
-  const request = new ProtobufReader(writer.buffer, begin, writer.position);
+  takeApart(spans, from, writer.position);
+}
+
+/** Adds the spans of the request `writer.buffer[at … end)`, which is checked and canonical. */
+function takeApart(spans: EncodedSpans, at: number, end: number): void {
+  const { writer } = spans;
+  const begin = at;
   let repeatedBytes = 0;
-  while (request.next()) {
-    const resourceStart = writer.position;
-    appendFieldsBut(RESOURCE_SPANS_SCOPE_SPANS, request.message(), writer);
-    checkShared(writer.position - resourceStart, request.fieldStart - begin);
-    const resourceEnd = writer.position;
-    const scopes = request.message();
-    while (scopes.next()) {
-      if (scopes.tag !== RESOURCE_SPANS_SCOPE_SPANS) continue;
-      const scopeStart = writer.position;
-      appendFieldsBut(SCOPE_SPANS_SPANS, scopes.message(), writer);
-      checkShared(writer.position - scopeStart, scopes.fieldStart - begin);
-      const scopeEnd = writer.position;
+  while (at < end) {
+    const resourceSpans = contentOf(writer, at);
+    const resourceSpansEnd = contentEnd;
+    const resourceStart = joinFieldsBut(RESOURCE_SPANS_SCOPE_SPANS, writer, resourceSpans, resourceSpansEnd);
+    const resourceEnd = joinedEnd;
+    checkShared(resourceEnd - resourceStart, at - begin);
+    for (at = resourceSpans; at < resourceSpansEnd;) {
+      const scopeSpans = contentOf(writer, at);
+      const scopeSpansEnd = contentEnd;
+      if (writer.buffer[at] !== RESOURCE_SPANS_SCOPE_SPANS) {
+        at = scopeSpansEnd;
+        continue;
+      }
+      const scopeStart = joinFieldsBut(SCOPE_SPANS_SPANS, writer, scopeSpans, scopeSpansEnd);
+      const scopeEnd = joinedEnd;
+      checkShared(scopeEnd - scopeStart, at - begin);
       const sharedBytes = resourceEnd - resourceStart + scopeEnd - scopeStart;
-      const fields = scopes.message();
-      while (fields.next()) {
-        if (fields.tag !== SCOPE_SPANS_SPANS) continue;
+      for (at = scopeSpans; at < scopeSpansEnd; at = contentEnd) {
+        contentOf(writer, at);
+        if (writer.buffer[at] !== SCOPE_SPANS_SPANS) continue;
         repeatedBytes += sharedBytes;
         if (repeatedBytes > MAX_REPEATED_BYTES) {
-          throw new WireError(
-            "too-large",
-            fields.fieldStart - begin,
-            "too many spans share too much",
-          );
+          throw new WireError("too-large", at - begin, "too many spans share too much");
         }
-        spans.add(fields.fieldStart, fields.position, scopeStart, scopeEnd, resourceStart, resourceEnd);
+        spans.add(at, contentEnd, scopeStart, scopeEnd, resourceStart, resourceEnd);
       }
     }
   }
@@ -76,10 +96,56 @@ function checkShared(bytes: number, offset: number): void {
   }
 }
 
-/** Appends the fields of a message but those with one tag to what has been written. */
-function appendFieldsBut(tag: number, message: ProtobufReader, writer: ProtobufWriter): void {
-  while (message.next()) {
-    if (message.tag === tag) continue;
-    writer.bytes(message.buffer.subarray(message.fieldStart, message.position));
+/** Where the field ends that {@link contentOf} was asked for last, and where the fields that {@link joinFieldsBut} joined. */
+let contentEnd = 0;
+let joinedEnd = 0;
+
+/**
+ * Where the content of the field at `at` begins. In canonical messages of the three outer levels every field is
+ * length-delimited and has a tag of one byte.
+ */
+function contentOf({ buffer }: ProtobufWriter, at: number): number {
+  let length = 0;
+  for (let shift = 0;; shift += 7) {
+    const byte = buffer[++at] as number;
+    length |= (byte & 0x7f) << shift;
+    if (byte < 0x80) break;
   }
+  contentEnd = ++at + length;
+  return at;
+}
+
+/**
+ * Gives the fields of the message `writer.buffer[at … end)` but those with one tag as a range of the same buffer: where
+ * they are, if they follow each other, else where they are appended. Returns where it begins.
+ */
+function joinFieldsBut(tag: number, writer: ProtobufWriter, at: number, end: number): number {
+  let start = end;
+  joinedEnd = end;
+  while (at < end) {
+    contentOf(writer, at);
+    const fieldEnd = contentEnd;
+    if (writer.buffer[at] !== tag) {
+      if (start === end) start = at;
+      else if (at !== joinedEnd) return appendFieldsBut(tag, writer, start, end);
+      joinedEnd = fieldEnd;
+    }
+    at = fieldEnd;
+  }
+  return start;
+}
+
+function appendFieldsBut(tag: number, writer: ProtobufWriter, at: number, end: number): number {
+  const start = writer.position;
+  writer.reserve(end - at);
+  while (at < end) {
+    contentOf(writer, at);
+    if (writer.buffer[at] !== tag) {
+      copyBytes(writer.buffer, at, contentEnd, writer.buffer, writer.position);
+      writer.position += contentEnd - at;
+    }
+    at = contentEnd;
+  }
+  joinedEnd = writer.position;
+  return start;
 }
