@@ -124,6 +124,11 @@ export class Libc {
     return this.#check("fcntl", this.#c.fcntl(fd, command, BigInt(argument)));
   }
 
+  /** Locks or unlocks an open file; flock(2). */
+  flock(fd: number, operation: number): void {
+    this.#check("flock", this.#c.flock(fd, operation));
+  }
+
   /** A second descriptor of the same open file, close-on-exec. */
   duplicate(fd: number): number {
     return this.fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -108,6 +108,21 @@ test("a duplicate is the same file under another descriptor", () => {
   assert.throws(() => file(copy), { code: "ENOENT" });
 });
 
+test("an open file that is locked cannot be locked by another open file of it", () => {
+  /** flock(2). */
+  const LOCK_EX = 2, LOCK_NB = 4, LOCK_UN = 8;
+  const [first, second] = [openSync("/proc/self", "r"), openSync("/proc/self", "r")] as const;
+  try {
+    libc.flock(first, LOCK_EX | LOCK_NB);
+    assert.equal(failure(() => libc.flock(second, LOCK_EX | LOCK_NB)).code, "EAGAIN");
+    libc.flock(first, LOCK_UN);
+    libc.flock(second, LOCK_EX | LOCK_NB);
+  } finally {
+    closeSync(first);
+    closeSync(second);
+  }
+});
+
 test("users and groups are found by name and number", () => {
   assert.deepEqual(libc.userByName("root"), { uid: 0, gid: 0 });
   assert.deepEqual(libc.userById(0), { uid: 0, gid: 0 });

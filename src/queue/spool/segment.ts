@@ -1,0 +1,376 @@
+import { getRandomValues } from "node:crypto";
+import { crc32 } from "node:zlib";
+import {
+  dataStart,
+  decodeRecordHeader,
+  encodeRecordHeader,
+  encodeSegmentHeader,
+  END_RECORD_BYTES,
+  MARKER_BYTES,
+  RECORD_HEADER_BYTES,
+  recordBytes,
+  type Removal,
+  removalWord,
+  type SegmentHeader,
+  type SegmentState,
+  SLOTS_AT,
+  type SOURCE_KINDS,
+} from "./segment-format.ts";
+import { SpoolError } from "./spool-error.ts";
+import type { StoredFile } from "./storage.ts";
+
+/**
+ * What a record counts for at least, bytes. A segment has a slot for every so many of its bytes, so that the number of
+ * records is bounded too, and with it the memory that knows where they are.
+ */
+export const LEAST_RECORD_BYTES = 4096;
+
+/** Records smaller than this are copied together before they are written, bytes. */
+const STAGING_BYTES = 256 * 1024;
+
+/** A record on its way to a segment. */
+export interface Entry {
+  readonly id: number;
+  readonly kind: (typeof SOURCE_KINDS)[number];
+  readonly account: Uint8Array;
+  readonly spans: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes that an entry takes in a segment. */
+export function entryBytes({ account, bytes }: Entry): number {
+  return recordBytes(account.length, bytes.length);
+}
+
+/** What a record counts for, bytes. */
+export function countedBytes(size: number): number {
+  return Math.max(size, LEAST_RECORD_BYTES);
+}
+
+/** Where the records of a segment that was found on disk are. */
+export interface FoundRecord {
+  readonly slot: number;
+  readonly offset: number;
+  readonly accountBytes: number;
+  readonly payloadBytes: number;
+}
+
+/** All segments use it in turn: a segment has it only while it writes, and writes without waiting. */
+const staging = new Uint8Array(STAGING_BYTES);
+
+/**
+ * One file of the spool and what is known of the records in it. For the layout see `segment-format.ts`.
+ *
+ * `write`, `sync`, `confirm` is a commit: only what has been confirmed is there. If one of the first two fails,
+ * `rollBack` makes it as if nothing had been written, as far as a failing disk lets it.
+ */
+export class Segment {
+  readonly file: StoredFile;
+  readonly marker: Uint8Array;
+  readonly sequence: number;
+  readonly slots: number;
+  /** Something in it is not what was written. It is then set aside when nothing in it is wanted any more. */
+  damaged = false;
+  #state: SegmentState;
+  #capacity: number;
+  /** Where the end record is. */
+  #end: number;
+  #nextSlot = 0;
+  #live = 0;
+  #liveBytes = 0;
+  /** Of what has been written and not confirmed: where it ends, and its first slot behind it. */
+  #writtenEnd: number;
+  #writtenSlot = 0;
+  #isSyncing = false;
+  /** Of each record, where it begins, and how long account and payload are; the latter is 0 if it is not there. */
+  readonly #offsets: Uint32Array;
+  readonly #accountBytes: Uint16Array;
+  readonly #payloadBytes: Uint32Array;
+  readonly #isLive: Uint8Array;
+  /** The slots, as they are or should be on disk. */
+  readonly #words: Uint32Array<ArrayBuffer>;
+  /** The slots that have changed and are not on disk yet, from the first to before the last. */
+  #changedFrom = Infinity;
+  #changedTo = 0;
+  #hasHeader: boolean;
+
+  private constructor(file: StoredFile, header: SegmentHeader, words: Uint32Array<ArrayBuffer>) {
+    this.file = file;
+    this.marker = header.marker;
+    this.sequence = header.sequence;
+    this.slots = header.slots;
+    this.#state = header.state;
+    this.#capacity = header.capacity;
+    this.#end = dataStart(header.slots);
+    this.#writtenEnd = this.#end;
+    this.#words = words;
+    this.#offsets = new Uint32Array(header.slots);
+    this.#accountBytes = new Uint16Array(header.slots);
+    this.#payloadBytes = new Uint32Array(header.slots);
+    this.#isLive = new Uint8Array(header.slots);
+    this.#hasHeader = true;
+  }
+
+  /** Begins to use a file that holds nothing; its header is written together with the first records. */
+  static begin(file: StoredFile, sequence: number, slots: number, capacity: number): Segment {
+    const marker = getRandomValues(new Uint8Array(MARKER_BYTES));
+    const segment = new Segment(
+      file,
+      { state: "open", slots, sequence, marker, capacity, end: 0 },
+      new Uint32Array(slots),
+    );
+    segment.#hasHeader = false;
+    return segment;
+  }
+
+  /**
+   * Takes over what was found in a file, which no more records are added to.
+   *
+   * @param words the file's slots. @param end where the records end.
+   */
+  static found(
+    file: StoredFile,
+    header: SegmentHeader,
+    words: Uint32Array<ArrayBuffer>,
+    records: readonly FoundRecord[],
+    end: number,
+  ): Segment {
+    const segment = new Segment(file, header, words);
+    segment.#state = "sealed";
+    segment.#end = end;
+    for (const { slot, offset, accountBytes, payloadBytes } of records) {
+      segment.#place(slot, offset, accountBytes, payloadBytes);
+      segment.#nextSlot = slot + 1;
+      const word = words[slot] as number;
+      const isDamaged = word === removalWord(header.marker, slot, "damaged");
+      if (isDamaged) segment.damaged = true;
+      if (!isDamaged && word !== removalWord(header.marker, slot, "delivered")) segment.#revive(slot);
+    }
+    return segment;
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+  /** Whether nothing has been committed to it. */
+  get isUnused(): boolean {
+    return this.#nextSlot === 0;
+  }
+  /** How many records there are that have not been removed. */
+  get live(): number {
+    return this.#live;
+  }
+  /** What these count for, bytes. */
+  get liveBytes(): number {
+    return this.#liveBytes;
+  }
+  /** Bytes that the file may have. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+  /** Bytes that records can still take, the end record not counted. */
+  get room(): number {
+    return this.#nextSlot === this.slots ? 0 : this.#capacity - this.#end - END_RECORD_BYTES;
+  }
+
+  /** The slots of the records that have not been removed, oldest first. */
+  *liveSlots(): Generator<number> {
+    for (let slot = 0; slot < this.#nextSlot; slot++) if (this.#isLive[slot] === 1) yield slot;
+  }
+
+  isLive(slot: number): boolean {
+    return this.#isLive[slot] === 1;
+  }
+
+  /** What a record counts for, bytes. */
+  countedBytes(slot: number): number {
+    return countedBytes(recordBytes(this.#accountBytes[slot] as number, this.#payloadBytes[slot] as number));
+  }
+
+  /**
+   * How many of the entries, from `from` on, there is room for, at most `maxBytes` of them unless the first alone is
+   * larger.
+   */
+  fitting(entries: readonly Entry[], from: number, maxBytes: number): number {
+    let bytes = 0;
+    let count = 0;
+    const slots = this.slots - this.#nextSlot;
+    const room = this.room;
+    for (let i = from; i < entries.length && count < slots; i++) {
+      const size = entryBytes(entries[i] as Entry);
+      if (bytes + size > room || (count > 0 && bytes + size > maxBytes)) break;
+      bytes += size;
+      count++;
+    }
+    return count;
+  }
+
+  /** Writes records behind those that are there. Throws the storage's error. */
+  write(entries: readonly Entry[]): void {
+    const { file, marker } = this;
+    if (!this.#hasHeader) {
+      // The slots too: a new file has none, and those of a used one may not have been durable when it was cleared.
+      const head = new Uint8Array(dataStart(this.slots));
+      head.set(encodeSegmentHeader(this.#header()));
+      file.write(head, 0);
+    }
+    let position = this.#end;
+    let staged = 0;
+    const commitSlot = this.#nextSlot;
+    const flush = (): void => {
+      if (staged === 0) return;
+      file.write(staging.subarray(0, staged), position);
+      position += staged;
+      staged = 0;
+    };
+    let slot = commitSlot;
+    for (const entry of entries) {
+      const { account, bytes } = entry;
+      const size = entryBytes(entry);
+      const headBytes = RECORD_HEADER_BYTES + account.length;
+      const isCopied = size <= STAGING_BYTES / 2;
+      if (staged + (isCopied ? size : headBytes) > STAGING_BYTES) flush();
+      const offset = position + staged;
+      const header = {
+        type: "record",
+        kind: entry.kind,
+        accountBytes: account.length,
+        payloadBytes: bytes.length,
+        payloadCrc: crc32(bytes),
+        spans: entry.spans,
+        slot,
+        id: entry.id,
+        commitSlot,
+      } as const;
+      encodeRecordHeader(staging, staged, marker, header, account);
+      if (isCopied) {
+        staging.set(bytes, staged + headBytes);
+        staging.fill(0, staged + headBytes + bytes.length, staged + size);
+        staged += size;
+      } else {
+        staged += headBytes;
+        flush();
+        file.write(bytes, position);
+        // What lies between it and the next record has no meaning.
+        position = offset + size;
+      }
+      this.#place(slot, offset, account.length, bytes.length);
+      slot++;
+    }
+    if (staged + END_RECORD_BYTES > STAGING_BYTES) flush();
+    this.#writtenEnd = position + staged;
+    this.#writtenSlot = slot;
+    this.#stageEnd(staged, slot, commitSlot);
+    staged += END_RECORD_BYTES;
+    flush();
+  }
+
+  /** Makes what was written durable, removals included. Rejects with the storage's error. */
+  async sync(): Promise<void> {
+    this.#isSyncing = true;
+    try {
+      await this.file.sync();
+    } finally {
+      this.#isSyncing = false;
+    }
+    this.#hasHeader = true;
+  }
+
+  /** What was written is there now. Returns the slot of the first record of it. */
+  confirm(): number {
+    const first = this.#nextSlot;
+    for (let slot = first; slot < this.#writtenSlot; slot++) this.#revive(slot);
+    this.#nextSlot = this.#writtenSlot;
+    this.#end = this.#writtenEnd;
+    return first;
+  }
+
+  /**
+   * A commit has failed: no one knows how much of it is on disk. If the disk lets it, the records that are there end
+   * before it again, and those of the commit count as removed.
+   */
+  rollBack(): void {
+    if (!this.#hasHeader) return;
+    this.#writtenEnd = this.#end;
+    try {
+      this.#stageEnd(0, this.#nextSlot, this.#nextSlot);
+      this.file.write(staging.subarray(0, END_RECORD_BYTES), this.#end);
+    } catch (error) {
+      // What was written of the commit is then found at the next start, and sent once more.
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+
+  /** A record's bytes. Throws the storage's error; {@link SpoolError} of kind `damaged` if they are not what was written. */
+  read(slot: number): Entry {
+    const head = new Uint8Array(RECORD_HEADER_BYTES + (this.#accountBytes[slot] as number));
+    const bytes = new Uint8Array(this.#payloadBytes[slot] as number);
+    const read = this.file.read([head, bytes], this.#offsets[slot] as number);
+    const header = decodeRecordHeader(head, 0, this.marker);
+    const isSound = read === head.length + bytes.length && header?.type === "record" && header.slot === slot &&
+      header.payloadBytes === bytes.length && header.payloadCrc === crc32(bytes);
+    if (!isSound) throw new SpoolError("damaged", `a record in ${this.file.name} is damaged`);
+    const { id, kind, spans } = header;
+    return { id, kind, spans, account: head.subarray(RECORD_HEADER_BYTES), bytes };
+  }
+
+  /** Removes a record. It is on disk after the next `flushRemovals`. */
+  remove(slot: number, removal: Removal): void {
+    if (this.#isLive[slot] !== 1) return;
+    this.#isLive[slot] = 0;
+    this.#live--;
+    this.#liveBytes -= this.countedBytes(slot);
+    if (removal === "damaged") this.damaged = true;
+    this.#words[slot] = removalWord(this.marker, slot, removal);
+    this.#changedFrom = Math.min(this.#changedFrom, slot);
+    this.#changedTo = Math.max(this.#changedTo, slot + 1);
+  }
+
+  /**
+   * Writes what has been removed, unless a sync is under way, which would hold the writing up. What is written survives
+   * the process, but not the machine before the next `sync`. Returns whether nothing is left to write; throws the
+   * storage's error.
+   */
+  flushRemovals(): boolean {
+    if (this.#changedTo === 0) return true;
+    if (this.#isSyncing) return false;
+    const { buffer } = this.#words;
+    const [from, to] = [this.#changedFrom * 4, this.#changedTo * 4];
+    this.file.write(new Uint8Array(buffer, from, to - from), SLOTS_AT + from);
+    this.#changedFrom = Infinity;
+    this.#changedTo = 0;
+    return true;
+  }
+
+  /** Adds no more records. Throws the storage's error, after which it is sealed all the same. */
+  seal(): void {
+    this.#state = "sealed";
+    this.#capacity = Math.max(this.file.size, this.#end);
+    if (this.#hasHeader) this.file.write(encodeSegmentHeader(this.#header()), 0);
+  }
+
+  #header(): SegmentHeader {
+    const { marker, sequence, slots } = this;
+    const end = this.#state === "sealed" ? this.#end : 0;
+    return { state: this.#state, slots, sequence, marker, capacity: this.#capacity, end };
+  }
+
+  #stageEnd(at: number, slot: number, commitSlot: number): void {
+    const none = { accountBytes: 0, payloadBytes: 0, payloadCrc: 0, spans: 0, id: 0 };
+    encodeRecordHeader(staging, at, this.marker, { type: "end", kind: "guest", ...none, slot, commitSlot }, NO_ACCOUNT);
+  }
+
+  #place(slot: number, offset: number, accountBytes: number, payloadBytes: number): void {
+    this.#offsets[slot] = offset;
+    this.#accountBytes[slot] = accountBytes;
+    this.#payloadBytes[slot] = payloadBytes;
+  }
+
+  #revive(slot: number): void {
+    this.#isLive[slot] = 1;
+    this.#live++;
+    this.#liveBytes += this.countedBytes(slot);
+  }
+}
+
+const NO_ACCOUNT = new Uint8Array(0);

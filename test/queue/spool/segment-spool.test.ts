@@ -1,0 +1,210 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
+import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
+import { Random } from "../../decode/support/random.ts";
+import { range } from "../../support/numbers.ts";
+import { RecordingLogger } from "../../support/recording-logger.ts";
+import { record, recoveredNumbers } from "./support/records.ts";
+import { SimulatedStorage, systemError } from "./support/simulated-storage.ts";
+
+const MIB = 1024 * 1024;
+
+function open(storage: SimulatedStorage, log = new RecordingLogger(), maxBytes = SPOOL_MIN_BYTES): SegmentSpool {
+  return SegmentSpool.open({ storage, maxBytes, log });
+}
+
+test("records are there again after a restart, oldest first, with all that was said of them", async () => {
+  const log = new RecordingLogger();
+  const storage = new SimulatedStorage(new Random(1));
+  const first = open(storage, log);
+  assert.deepEqual([...first.recovered()], []);
+  const ids = range(1, 5).map((number) => first.append(record(number)));
+  assert.equal(first.count, 0);
+  await first.commit();
+  assert.equal(first.count, 5);
+  first.remove([ids[1] as number, ids[3] as number]);
+  assert.equal(first.count, 3);
+  assert.equal(first.usedBytes, 3 * 4096);
+  await first.close();
+
+  const second = open(storage.restarted("killed"), log);
+  assert.equal(second.count, 3);
+  assert.equal(second.usedBytes, 3 * 4096);
+  assert.deepEqual(recoveredNumbers(second), [1, 3, 5]);
+  const id = second.append(record(6));
+  assert.ok(id > (ids[4] as number), "a new record has an ID of its own");
+  await second.commit();
+  await second.close();
+  assert.deepEqual(recoveredNumbers(open(storage.restarted("killed"))), [1, 3, 5]);
+  assert.deepEqual(log.records, []);
+});
+
+test("a record that is not committed yet can be read and removed, and is not there after a restart", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const spool = open(storage);
+  const [kept, removed] = [spool.append(record(1)), spool.append(record(2))];
+  assert.deepEqual(spool.read(removed), record(2).bytes);
+  spool.remove([removed]);
+  assert.equal(spool.read(removed), undefined);
+  await spool.commit();
+  const late = spool.append(record(3));
+  const commit = spool.commit();
+  // While the commit is under way.
+  await Promise.resolve();
+  spool.remove([late]);
+  await commit;
+  assert.equal(spool.count, 1);
+  assert.equal(spool.read(late), undefined);
+  assert.deepEqual(spool.read(kept), record(1).bytes);
+  assert.equal(spool.usedBytes, 4096);
+  assert.deepEqual(recoveredNumbers(open(storage.restarted("killed"))), [1]);
+});
+
+test("an empty record and one that is larger than a segment are kept like others", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const spool = open(storage);
+  const empty = spool.append({ account: "", kind: "host", spans: 0, bytes: new Uint8Array(0) });
+  spool.append(record(1, 3 * MIB));
+  spool.append(record(2, 10));
+  await spool.commit();
+  assert.deepEqual(spool.read(empty), new Uint8Array(0));
+  const again = open(storage.restarted("killed"));
+  const [first, ...others] = again.recovered();
+  assert.deepEqual(first, { id: empty, account: "", kind: "host", spans: 0, size: 0 });
+  assert.deepEqual(others.map(({ size }) => size), [3 * MIB, 10]);
+  assert.deepEqual(others.map(({ id }) => again.read(id)), [record(1, 3 * MIB).bytes, record(2, 10).bytes]);
+});
+
+test("commits that are asked for while one is under way are one, and each resolves when its records are there", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  let syncs = 0;
+  storage.fail = (operation) => void (syncs += operation === "sync" ? 1 : 0);
+  const spool = open(storage);
+  spool.append(record(1));
+  const first = spool.commit();
+  await Promise.resolve();
+  await Promise.resolve();
+  const others = range(2, 50).map((number) => {
+    spool.append(record(number));
+    return spool.commit();
+  });
+  await first;
+  await Promise.all(others);
+  assert.equal(spool.count, 50);
+  assert.equal(syncs, 2);
+});
+
+test("a full spool takes nothing more, stays within its bytes, and works again when something is removed", async () => {
+  const log = new RecordingLogger();
+  const storage = new SimulatedStorage(new Random(1));
+  const spool = open(storage, log);
+  const ids: number[] = [];
+  for (let number = 1; spool.fill < 1; number++) {
+    ids.push(spool.append(record(number, 50_000)));
+    await spool.commit();
+    assert.ok(storage.usedBytes <= SPOOL_MIN_BYTES, `${storage.usedBytes} bytes`);
+  }
+  assert.ok(spool.usedBytes > 6 * MIB, `${spool.usedBytes} bytes`);
+  await assert.rejects(async () => {
+    for (;;) {
+      spool.append(record(ids.length + 1, 50_000));
+      await spool.commit();
+      ids.push(0);
+    }
+  }, { name: "SpoolError", kind: "full" });
+  // What was not committed is removed by whoever has it still.
+  const { length } = ids;
+  const before = spool.count;
+  assert.equal(before, length);
+  spool.remove(ids.slice(0, 50));
+  await spool.commit();
+  assert.equal(spool.count, before - 50 + 1);
+  await spool.close();
+  const numbers = recoveredNumbers(open(storage.restarted("killed"), log));
+  assert.deepEqual(numbers.slice(0, 2), [51, 52]);
+  assert.deepEqual(log.records, []);
+});
+
+test("space of what was removed is used again, and given back when all is removed", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const spool = open(storage, new RecordingLogger(), 64 * MIB);
+  const ids: number[] = [];
+  for (const number of range(1, 400)) {
+    ids.push(spool.append(record(number, 200_000)));
+    await spool.commit();
+    if (ids.length > 20) spool.remove([ids.shift() as number]);
+  }
+  assert.ok(storage.usedBytes <= 24 * MIB, `${storage.usedBytes} bytes`);
+  for (const number of range(401, 600)) ids.push(spool.append(record(number, 200_000)));
+  await spool.commit();
+  assert.ok(storage.usedBytes > 40 * MIB, `${storage.usedBytes} bytes`);
+  spool.remove(ids);
+  assert.equal(spool.count, 0);
+  assert.equal(spool.usedBytes, 0);
+  await spool.close();
+  assert.ok(storage.usedBytes <= 12 * MIB, `${storage.usedBytes} bytes`);
+});
+
+test("a few records that are not removed for long do not keep the spool full", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const log = new RecordingLogger();
+  const spool = open(storage, log);
+  const stuck: number[] = [];
+  let recent: number[] = [];
+  // Each segment gets one that stays.
+  for (const number of range(1, 2000)) {
+    const id = spool.append(record(number, 30_000));
+    await spool.commit();
+    if (number % 30 === 1 && number < 900) stuck.push(id);
+    else recent.push(id);
+    if (recent.length > 10) spool.remove(recent.splice(0, 5));
+    assert.ok(storage.usedBytes <= SPOOL_MIN_BYTES, `${storage.usedBytes} bytes`);
+  }
+  spool.remove(recent);
+  recent = [];
+  assert.equal(spool.count, 30);
+  for (const [i, id] of stuck.entries()) assert.deepEqual(spool.read(id), record(30 * i + 1, 30_000).bytes);
+  await spool.close();
+  const again = open(storage.restarted("killed"), log);
+  assert.deepEqual(recoveredNumbers(again), range(0, 29).map((i) => 30 * i + 1));
+  assert.deepEqual(log.records, []);
+});
+
+test("many small records fill the spool by their number", async () => {
+  const spool = open(new SimulatedStorage(new Random(1)));
+  let count = 0;
+  while (spool.fill < 1) {
+    for (const number of range(1, 50)) spool.append(record(count + number, 20));
+    await spool.commit();
+    count += 50;
+  }
+  assert.ok(Math.abs(count - spool.limitBytes / 4096) < 100, `${count} records`);
+});
+
+test("an account's name may be long, and one that is too long is an error", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const spool = open(storage);
+  const account = "ü".repeat(32_000);
+  spool.append({ ...record(1), account });
+  await spool.commit();
+  assert.throws(() => spool.append({ ...record(2), account: "x".repeat(65_536) }), { name: "SpoolError" });
+  const [found] = open(storage.restarted("killed")).recovered();
+  assert.equal(found?.account, account);
+});
+
+test("a record that the disk does not give back is tried again, and at last counts as damaged", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const log = new RecordingLogger();
+  const spool = open(storage, log);
+  const [bad, good] = [spool.append(record(1)), spool.append(record(2))];
+  await spool.commit();
+  let failures = 0;
+  storage.fail = (operation) => operation === "read" ? (failures++, systemError("EIO")) : undefined;
+  assert.throws(() => spool.read(good), { name: "SpoolError", kind: "failed", code: "EIO" });
+  while (failures < 10) assert.throws(() => spool.read(bad), { code: "EIO" });
+  assert.equal(spool.read(bad), undefined);
+  storage.fail = () => undefined;
+  assert.equal(spool.count, 1);
+  assert.deepEqual(spool.read(good), record(2).bytes);
+});

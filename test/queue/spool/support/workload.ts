@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import type { SegmentSpool } from "../../../../src/queue/spool/segment-spool.ts";
+import { SpoolError } from "../../../../src/queue/spool/spool-error.ts";
+import type { Random } from "../../../decode/support/random.ts";
+import { numberOf, record } from "./records.ts";
+import type { SimulatedStorage } from "./simulated-storage.ts";
+
+/** What must be true of a spool, whatever happened to it. */
+export class Model {
+  /** IDs of the records that are in the spool, by their numbers. */
+  readonly committed = new Map<number, number>();
+  readonly appended = new Map<number, number>();
+  /** Removed, so that a restart should not bring them back. */
+  readonly removed = new Set<number>();
+  nextNumber = 1;
+  /** How many commits have failed. */
+  failures = 0;
+}
+
+/** Sizes of records: mostly small, some of many pages, a few that fill a good part of a segment. */
+export function someBytes(random: Random): number {
+  if (random.oneIn(20)) return 100_000 + random.below(300_000);
+  return 4 + random.below(random.oneIn(3) ? 30_000 : 600);
+}
+
+/**
+ * Uses a spool for so many steps, or until its storage has stopped: appends, commits, removes, reads. What a failed commit
+ * leaves is tried again.
+ */
+export async function useSpool(
+  { spool, storage, model, random }: {
+    readonly spool: SegmentSpool;
+    readonly storage: SimulatedStorage;
+    readonly model: Model;
+    readonly random: Random;
+  },
+  steps: number,
+): Promise<void> {
+  for (let step = 0; step < steps && !storage.hasStopped; step++) {
+    for (let count = 1 + random.below(4); count > 0; count--) {
+      const number = model.nextNumber++;
+      model.appended.set(number, spool.append(record(number, someBytes(random))));
+    }
+    const appended = [...model.appended];
+    try {
+      await spool.commit();
+      for (const [number, id] of appended) {
+        model.appended.delete(number);
+        model.committed.set(number, id);
+      }
+    } catch (error) {
+      assert.ok(error instanceof SpoolError, String(error));
+      model.failures++;
+    }
+    if (random.oneIn(3) || spool.fill > 0.9) {
+      const removed = removeSome(spool, model, random);
+      if (!storage.hasStopped) { for (const number of removed) model.removed.add(number); }
+    }
+    if (random.oneIn(4)) readSome(spool, model, random);
+  }
+}
+
+/** Removes old records mostly, so that segments become empty; some stay for long. */
+function removeSome(spool: SegmentSpool, model: Model, random: Random): number[] {
+  const count = spool.fill > 0.9 || random.oneIn(20) ? model.committed.size : 1 + random.below(8);
+  const numbers = [...model.committed.keys()].slice(0, count).filter(() => !random.oneIn(10));
+  const ids = numbers.map((number) => model.committed.get(number) as number);
+  for (const number of numbers) model.committed.delete(number);
+  spool.remove(ids);
+  return numbers;
+}
+
+function readSome(spool: SegmentSpool, model: Model, random: Random): void {
+  if (model.committed.size === 0) return;
+  const [number, id] = random.pick([...model.committed]);
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = spool.read(id);
+  } catch (error) {
+    assert.ok(error instanceof SpoolError, String(error));
+    return;
+  }
+  assert.equal(numberOf(bytes as Uint8Array), number);
+}
+
+/** What a new process finds. All that had been committed must be there, and nothing that was not appended. */
+export function recover(spool: SegmentSpool, model: Model): { again: number[] } {
+  const found = new Map<number, number>();
+  for (const { id } of spool.recovered()) {
+    const bytes = spool.read(id);
+    if (bytes === undefined) continue;
+    const number = numberOf(bytes);
+    assert.ok(!found.has(number), `record ${number} is there twice`);
+    assert.ok(number < model.nextNumber, `record ${number} was never appended`);
+    found.set(number, id);
+  }
+  for (const number of model.committed.keys()) assert.ok(found.has(number), `record ${number} is gone`);
+  const again = [...found.keys()].filter((number) => model.removed.has(number));
+  model.committed.clear();
+  model.appended.clear();
+  for (const [number, id] of found) {
+    model.committed.set(number, id);
+    model.removed.delete(number);
+  }
+  return { again };
+}
