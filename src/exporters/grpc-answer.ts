@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { Buffer } from "node:buffer";
+import { gunzipSync } from "node:zlib";
 import { ExportError, type ExportResult } from "../pipeline/exporter.ts";
 import { readExportResponse } from "./export-response.ts";
 import { classifyGrpcStatus, codeNumber, decodeGrpcMessage, describeStatus, type GrpcCode } from "./grpc-status.ts";
@@ -7,6 +8,9 @@ import { classifyHttpAnswer, NotOtlpError } from "./http-answer.ts";
 
 /** A message's prefix: whether it is compressed, and its length in big endian ("Length-Prefixed-Message"). */
 export const PREFIX_BYTES = 5;
+
+/** How much of an answer is read, bytes: what gRPC clients take by default. */
+export const LONGEST_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /** What answered a call. */
 export interface GrpcAnswer {
@@ -60,14 +64,25 @@ function statusField(headers: IncomingHttpHeaders, trailers: IncomingHttpHeaders
 }
 
 /** The response of a call that went well. It was taken whatever its message looks like. */
-function readMessage({ body, isCut }: GrpcAnswer): ExportResult {
+function readMessage({ headers, body, isCut }: GrpcAnswer): ExportResult {
   const unread = (why: string): ExportResult => ({ kind: "success", warning: `the answer cannot be read: ${why}` });
   if (isCut) return unread("it is longer than an OTLP receiver's");
   if (body.length < PREFIX_BYTES) return body.length === 0 ? { kind: "success" } : unread("it is cut short");
-  if (body[0] !== 0) return unread("it is compressed although that was not asked for");
   const length = new DataView(body.buffer, body.byteOffset).getUint32(1);
   if (length !== body.length - PREFIX_BYTES) return unread("its length is wrong");
-  return readExportResponse(body.subarray(PREFIX_BYTES)) ?? unread("it is not an ExportTraceServiceResponse");
+  let message: Uint8Array | undefined = body.subarray(PREFIX_BYTES);
+  if (body[0] !== 0) message = headers["grpc-encoding"] === "gzip" ? uncompressed(message) : undefined;
+  if (message === undefined) return unread("it is compressed in a way that was not asked for");
+  return readExportResponse(message) ?? unread("it is not an ExportTraceServiceResponse");
+}
+
+/** Undefined for what is not gzip, or too much. */
+function uncompressed(message: Uint8Array): Uint8Array | undefined {
+  try {
+    return gunzipSync(message, { maxOutputLength: LONGEST_ANSWER_BYTES });
+  } catch {
+    return undefined;
+  }
 }
 
 /** A proxy or a web server answered, which knows nothing of spans. */

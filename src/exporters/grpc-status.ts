@@ -1,4 +1,3 @@
-import { constants } from "node:http2";
 import { printable } from "../base/log.ts";
 import { ExportError, type ExportResult } from "../pipeline/exporter.ts";
 import { readRetryDelay } from "./export-response.ts";
@@ -46,6 +45,24 @@ const CONTENT: ReadonlySet<GrpcCode> = new Set<GrpcCode>([
   "INTERNAL",
 ]);
 
+/** HTTP/2's error codes by number (RFC 9113, 7). */
+const HTTP2_ERRORS = [
+  "NO_ERROR",
+  "PROTOCOL_ERROR",
+  "INTERNAL_ERROR",
+  "FLOW_CONTROL_ERROR",
+  "SETTINGS_TIMEOUT",
+  "STREAM_CLOSED",
+  "FRAME_SIZE_ERROR",
+  "REFUSED_STREAM",
+  "CANCEL",
+  "COMPRESSION_ERROR",
+  "CONNECT_ERROR",
+  "ENHANCE_YOUR_CALM",
+  "INADEQUATE_SECURITY",
+  "HTTP_1_1_REQUIRED",
+] as const;
+
 /** How much of a status's message is shown, characters. */
 const SHOWN_CHARACTERS = 200;
 
@@ -86,10 +103,7 @@ export function grpcError(name: GrpcCode, message: string, cause?: Error): Expor
 
 /** What a reset of the stream says (RFC 9113, 7): the request may or may not have been taken, and is sent again. */
 export function resetError(http2Code: number): ExportError {
-  const name =
-    Object.entries(constants).find(([key, value]) =>
-      /^NGHTTP2_(?!ERR_|FLAG_|DEFAULT_|NV_|SESSION_|SETTINGS_|STREAM_STATE)/.test(key) && value === http2Code
-    )?.[0].replace("NGHTTP2_", "") ?? `code ${http2Code}`;
+  const name = HTTP2_ERRORS[http2Code] ?? `code ${http2Code}`;
   return grpcError("UNAVAILABLE", `the stream was reset (${name})`);
 }
 

@@ -9,18 +9,15 @@ import {
   sensitiveHeaders,
 } from "node:http2";
 import { freeBytes } from "../base/free-bytes.ts";
-import { type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
+import type { ExportError, ExportResult, RequestTrace } from "../pipeline/exporter.ts";
 import type { Gzip } from "./compression.ts";
 import type { Connector } from "./connection/connector.ts";
-import { classifyGrpcAnswer, type GrpcAnswer, hasStatus, PREFIX_BYTES } from "./grpc-answer.ts";
+import { classifyGrpcAnswer, type GrpcAnswer, hasStatus, LONGEST_ANSWER_BYTES, PREFIX_BYTES } from "./grpc-answer.ts";
 import { grpcError, grpcTimeout, resetError } from "./grpc-status.ts";
 import type { ExportSlot } from "./slot-exporter.ts";
 
 /** The method of OTLP's service for traces (opentelemetry/proto/collector/trace/v1/trace_service.proto). */
 const METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-/** How much of an answer is read, bytes: what gRPC clients take by default. */
-const LONGEST_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /** How many interim answers (1xx) one request may get. gRPC servers send none, proxies a few. */
 const MOST_INTERIM_ANSWERS = 16;
@@ -77,7 +74,8 @@ export class GrpcSlot implements ExportSlot {
       ":path": METHOD,
       "te": "trailers",
       "content-type": "application/grpc",
-      "grpc-accept-encoding": "identity",
+      // grpc-go compresses its answer as the request was, whatever it says here.
+      "grpc-accept-encoding": "identity,gzip",
       ...(gzip !== undefined && { "grpc-encoding": "gzip" }),
       ...headers,
       // They may be tokens: no proxy is to keep them in a table (RFC 7541, 7.1.3).
@@ -152,23 +150,15 @@ export class GrpcSlot implements ExportSlot {
 
   /** The call ended without a status. */
   #failed(connection: Connection, stream: ClientHttp2Stream, answer: BrokenAnswer, isReused: boolean): Try {
+    const { session, lastStream } = connection;
     const { rstCode = NGHTTP2_NO_ERROR, id = 0 } = stream;
-    const isAbove = connection.lastStream !== undefined && id > connection.lastStream;
-    const isConnectionGone = connection.session.closed || connection.session.destroyed ||
-      connection.error !== undefined;
-    const isUntouched = isAbove || rstCode === NGHTTP2_REFUSED_STREAM ||
+    const isConnectionGone = session.closed || session.destroyed || connection.error !== undefined;
+    const isUntouched = (lastStream !== undefined && id > lastStream) || rstCode === NGHTTP2_REFUSED_STREAM ||
       (isReused && isConnectionGone && !answer.isBegun);
-    const { error: cause } = answer;
-    const error = isAbove
-      ? grpcError("UNAVAILABLE", "the server has left the connection (GOAWAY)")
-      : isConnectionGone
-      ? grpcError("UNAVAILABLE", (connection.error ?? cause)?.message ?? "the connection was closed", cause)
-      : rstCode !== NGHTTP2_NO_ERROR
-      ? resetError(rstCode)
-      : grpcError("UNAVAILABLE", cause?.message ?? "the answer broke off before its status", cause);
-    stream.on("error", () => {});
-    stream.close(NGHTTP2_CANCEL);
     this.#drop(connection);
+    // No other request is on it, and its state is not known.
+    session.destroy();
+    const error = brokenError(connection, rstCode, isConnectionGone, answer);
     return { result: { kind: "retryable", error }, isUntouched };
   }
 
@@ -206,7 +196,25 @@ export class GrpcSlot implements ExportSlot {
 interface BrokenAnswer {
   /** Whether the server had begun to answer. */
   readonly isBegun: boolean;
+  /** Whether it was given up because interim answers came without end. */
+  readonly isFlood: boolean;
   readonly error: Error | undefined;
+}
+
+function brokenError(
+  { error, lastStream }: Connection,
+  rstCode: number,
+  isConnectionGone: boolean,
+  { isFlood, error: cause }: BrokenAnswer,
+): ExportError {
+  if (isFlood) return grpcError("UNAVAILABLE", "interim answers (1xx) without end, and no answer");
+  if (isConnectionGone) {
+    const message = error?.message ?? (lastStream === undefined ? cause?.message : undefined) ??
+      "the server has closed the connection";
+    return grpcError("UNAVAILABLE", message, cause);
+  }
+  if (rstCode !== NGHTTP2_NO_ERROR) return resetError(rstCode);
+  return grpcError("UNAVAILABLE", cause?.message ?? "the answer broke off before its status", cause);
 }
 
 function readAnswer(stream: ClientHttp2Stream): Promise<GrpcAnswer | BrokenAnswer> {
@@ -218,9 +226,7 @@ function readAnswer(stream: ClientHttp2Stream): Promise<GrpcAnswer | BrokenAnswe
     let length = 0;
     const chunks: Buffer[] = [];
     stream.on("headers", () => {
-      if (++interim <= MOST_INTERIM_ANSWERS) return;
-      error ??= new Error("interim answers (1xx) without end, and no answer");
-      stream.close(NGHTTP2_CANCEL);
+      if (++interim > MOST_INTERIM_ANSWERS) stream.close(NGHTTP2_CANCEL);
     });
     stream.on("response", (fields) => headers = fields);
     stream.on("trailers", (fields) => trailers = fields);
@@ -238,7 +244,7 @@ function readAnswer(stream: ClientHttp2Stream): Promise<GrpcAnswer | BrokenAnswe
     stream.on("end", answered);
     stream.on("error", (reason: Error) => error ??= reason);
     stream.on("close", () => {
-      if (!answered()) resolve({ isBegun: headers !== undefined, error });
+      if (!answered()) resolve({ isBegun: headers !== undefined, isFlood: interim > MOST_INTERIM_ANSWERS, error });
     });
   });
 }
