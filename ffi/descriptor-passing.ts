@@ -39,7 +39,8 @@ export interface PeerCredentials {
 
 /**
  * Sends bytes, and with their first one duplicates of descriptors, from a connected UNIX socket; gives how many bytes
- * it took. There must be at least one byte and at most {@link MAX_DESCRIPTORS} descriptors. Throws what sendmsg(2) does.
+ * it took. There must be at least one byte and at most {@link MAX_DESCRIPTORS} descriptors. Throws what sendmsg(2)
+ * does.
  */
 export function sendDescriptors(
   libc: Libc,

@@ -189,7 +189,9 @@ export class Libc {
     this.#check("setresuid", this.#c.setresuid(real, effective, saved));
   }
 
-  /** Capabilities of the calling thread alone, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2). */
+  /**
+   * Capabilities of the calling thread alone, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2).
+   */
   capset(header: Uint8Array, data: Uint8Array): void {
     this.#check("capset", this.#c.capset(header, data));
   }

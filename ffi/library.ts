@@ -4,7 +4,10 @@
  * Only for 64-bit machines, which are all that either runtime supports.
  */
 
-/** A C type, by its width. `buffer` is a pointer to a buffer's first byte (null: a null pointer), `u64` also a pointer or a `size_t`. */
+/**
+ * A C type, by its width. `buffer` is a pointer to a buffer's first byte (null: a null pointer), `u64` also a pointer
+ * or a `size_t`.
+ */
 export type NativeType = "i32" | "u32" | "i64" | "u64" | "buffer";
 
 /** What stands for each type in JavaScript. */

@@ -109,7 +109,8 @@ async function start(
   const { maxGuests } = settings.limits;
   if (budget.limit < maxGuests) {
     log.warn(
-      "the limit of open files (LimitNOFILE=, ulimit -n) leaves fewer descriptors than --max-guests: one guest can use " +
+      "the limit of open files (LimitNOFILE=, ulimit -n) leaves fewer descriptors than --max-guests: " +
+        "one guest can use " +
         "them all up, and others then wait until it leaves",
       { descriptors: budget.limit, maxGuests },
     );

@@ -163,11 +163,11 @@ async function print(
     }
     case "compare": {
       const { runCompare } = await import("./view/commands/compare-command.ts");
-      return await runCompare(command, write);
+      return runCompare(command, write);
     }
     case "export": {
       const { runExport } = await import("./view/commands/export-command.ts");
-      await runExport(command, write, warn);
+      runExport(command, write, warn);
       return EXIT.clean;
     }
     case "replay": {

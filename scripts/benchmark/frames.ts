@@ -4,7 +4,10 @@ import { fileURLToPath } from "node:url";
 
 /** Bytes of a frame's header: the payload's length, big endian. */
 const HEADER_BYTES = 8;
-/** Where bincode puts a span's fixed-size beginning: trace id 16, span id 8, flags 1, is_remote 1, trace_state's tag 1 (absent: 0). */
+/**
+ * Where bincode puts a span's fixed-size beginning: trace id 16, span id 8, flags 1, is_remote 1, trace_state's tag 1
+ * (absent: 0).
+ */
 const TRACE_STATE_TAG = 26;
 /** … then parent span id 8, kind 4, name length 8 and the name; after it start_time and end_time, u64 and u32 each. */
 const NAME_LENGTH = TRACE_STATE_TAG + 1 + 8 + 4;

@@ -3,11 +3,15 @@ import { readFileSync } from "node:fs";
 /** Linux's USER_HZ, the unit of the times in /proc: 100 on every architecture that Bun runs on (proc(5)). */
 export const TICKS_PER_SECOND = 100;
 
-/** The fields of /proc/stat's first line that are no work: idle and iowait (proc(5)); guest times are in user's already. */
+/**
+ * The fields of /proc/stat's first line that are no work: idle and iowait (proc(5)); guest times are in user's already.
+ */
 const IDLE_FIELDS: ReadonlySet<number> = new Set([3, 4]);
 const WORK_FIELDS = 8;
 
-/** Seconds that all processors together have worked since the machine was started; what a hypervisor took counts too. */
+/**
+ * Seconds that all processors together have worked since the machine was started; what a hypervisor took counts too.
+ */
 export function machineSeconds(): number {
   const [line = ""] = readFileSync("/proc/stat", "utf8").split("\n");
   const ticks = line.trim().split(/\s+/).slice(1, 1 + WORK_FIELDS).map(Number);
@@ -27,7 +31,8 @@ export function mainThreadSeconds(pid: number): number {
 
 function statSeconds(path: string): number {
   const text = readFileSync(path, "utf8");
-  // The name, which may hold anything, is in parentheses; utime and stime are fields 14 and 15, of which 3 is the first here.
+  // The name, which may hold anything, is in parentheses; utime and stime are fields 14 and 15, of which 3 is the first
+  // here.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

@@ -15,7 +15,10 @@ const IDLE_GUESTS = 1000;
 const IDLE_GUESTS_AT_ONCE = 50;
 /** After so long without growth a queue is full, milliseconds; the transport keeps trying for 10 s. */
 const FULL_AFTER_MS = 3000;
-/** Guests of the load whose latency is measured, and for how long it is sent: first to warm up, then to measure, seconds. */
+/**
+ * Guests of the load whose latency is measured, and for how long it is sent: first to warm up, then to measure,
+ * seconds.
+ */
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
 const PACED_SECONDS = 15;

@@ -9,15 +9,22 @@ interface Import {
   readonly file: string | undefined;
 }
 
-/** A string, a template without nesting, or a comment: what imports must not be looked for in, but for plain strings. */
+/**
+ * A string, a template without nesting, or a comment: what imports must not be looked for in, but for plain strings.
+ */
 const LITERAL_OR_COMMENT = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|\/\/[^\n]*|\/\*[^]*?\*\//g;
 const IMPORT =
   /\b(?:import|export)\s[^;"'`()]*?\bfrom\s*"([^"]+)"|\bimport\s*"([^"]+)"|\bimport\s*\(\s*"([^"]+)"\s*\)/g;
 /** A dynamic import that does not say what it imports. */
 const COMPUTED_IMPORT = /\bimport\s*\(\s*(?!["\s])/;
 /** What a layer that only computes must not use, and the modules that it may import all the same. */
-const IMPURE =
-  /\b(?:process\.(?:argv|cwd|env|exit|hrtime|on|pid|std\w+|uptime)|Date\.now|performance\.now|set(?:Timeout|Interval|Immediate))\b/;
+const IMPURE = new RegExp(
+  "\\b(?:" + [
+    "process\\.(?:argv|cwd|env|exit|hrtime|on|pid|std\\w+|uptime)",
+    "(?:Date|performance)\\.now",
+    "set(?:Timeout|Interval|Immediate)",
+  ].join("|") + ")\\b",
+);
 const PURE_MODULES: readonly string[] = ["node:buffer", "node:crypto"];
 /** What differs by runtime, and the interface that chooses it. */
 const RUNTIME_FILE = /^(.*)\.(?:bun|deno)\.ts$/;

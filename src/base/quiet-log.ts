@@ -84,7 +84,10 @@ export class StateLog {
   }
 }
 
-/** Logs something that happens to spans again and again: the first time at once, then at most once in a while, with the sum. */
+/**
+ * Logs something that happens to spans again and again: the first time at once, then at most once in a while, with the
+ * sum.
+ */
 export class EventLog {
   readonly #line: (spans: number, detail: string) => void;
   readonly #quietMs: number;

@@ -89,7 +89,9 @@ export class AttributeMap {
     }
   }
 
-  /** Equal keys have equal fingerprints; different ones nearly always different ones, unless someone wants otherwise. */
+  /**
+   * Equal keys have equal fingerprints; different ones nearly always different ones, unless someone wants otherwise.
+   */
   private fingerprint(keyStart: number, keyLength: number): number {
     const view = this.writer.view;
     if (keyLength >= 4) {

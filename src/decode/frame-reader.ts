@@ -87,7 +87,9 @@ export class FrameReader {
     };
   }
 
-  /** Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns. */
+  /**
+   * Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns.
+   */
   push(chunk: Uint8Array): void {
     const end = chunk.length;
     let at = 0;

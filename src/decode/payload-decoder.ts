@@ -16,8 +16,8 @@ const OPEN_BRACKET = 0x5b;
 /** The bincode of a span without any text, attribute, event, link or resource. */
 const SMALLEST_BINCODE = 126;
 /**
- * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of `trace_state`,
- * after 25 bytes of ids and flags; what got no further is hardly bincode.
+ * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of
+ * `trace_state`, after 25 bytes of ids and flags; what got no further is hardly bincode.
  */
 const BINCODE_TAGS_END = 27;
 

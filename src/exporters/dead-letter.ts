@@ -55,7 +55,9 @@ export class DeadLetterFile {
     }
   }
 
-  /** What takes requests. Failures are logged once for each time that writing begins to fail, and lose only the line. */
+  /**
+   * What takes requests. Failures are logged once for each time that writing begins to fail, and lose only the line.
+   */
   writer(format: RequestFormatter, log: Logger): { write(request: Uint8Array): void } {
     return {
       write: (request) => {

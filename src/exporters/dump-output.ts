@@ -12,8 +12,8 @@ export interface DumpOutputOptions {
 /** How long to wait before a full pipe is tried again, milliseconds. */
 const RETRY_MS = 5;
 /**
- * PIPE_BUF of Linux (pipe(7)): a pipe takes so many bytes whole or not at all. Of more it may take a part, and Deno then
- * does not say how much.
+ * PIPE_BUF of Linux (pipe(7)): a pipe takes so many bytes whole or not at all. Of more it may take a part, and Deno
+ * then does not say how much.
  */
 const ATOMIC_BYTES = 4096;
 

@@ -42,7 +42,9 @@ export class DumpSink implements SpanSink {
     options.output.onTaken = () => this.#taken();
   }
 
-  /** All sources wait together: the text is written in the order in which spans come, so nobody has a part of its own. */
+  /**
+   * All sources wait together: the text is written in the order in which spans come, so nobody has a part of its own.
+   */
   isPaused(_account: string): boolean {
     return this.#full;
   }

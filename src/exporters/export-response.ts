@@ -57,7 +57,9 @@ export function readExportResponse(body: Uint8Array): Accepted | undefined {
   return resultOf(partial);
 }
 
-/** The same in JSON; undefined where the text is not a JSON object. Both spellings of protobuf's JSON mapping are read. */
+/**
+ * The same in JSON; undefined where the text is not a JSON object. Both spellings of protobuf's JSON mapping are read.
+ */
 export function readJsonExportResponse(text: string): Accepted | undefined {
   const response = parseObject(text);
   if (response === undefined) return undefined;

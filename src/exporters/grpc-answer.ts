@@ -22,7 +22,9 @@ export interface GrpcAnswer {
   readonly isCut: boolean;
 }
 
-/** gRPC's codes for answers of HTTP alone (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md). */
+/**
+ * gRPC's codes for answers of HTTP alone (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+ */
 const CODES_OF_HTTP: ReadonlyMap<number, GrpcCode> = new Map([
   [400, "INTERNAL"],
   [401, "UNAUTHENTICATED"],
@@ -34,8 +36,8 @@ const CODES_OF_HTTP: ReadonlyMap<number, GrpcCode> = new Map([
 const TOO_LARGE = 413;
 
 /**
- * Whether the fields say how the call went: by gRPC's status, which may be in the headers alone ("Trailers-Only"), or by
- * HTTP's, where what answers is not a gRPC server.
+ * Whether the fields say how the call went: by gRPC's status, which may be in the headers alone ("Trailers-Only"), or
+ * by HTTP's, where what answers is not a gRPC server.
  */
 export function hasStatus(headers: IncomingHttpHeaders, trailers: IncomingHttpHeaders): boolean {
   return statusField(headers, trailers, "grpc-status") !== undefined || Number(headers[":status"]) !== 200 ||

@@ -53,8 +53,8 @@ interface Connection {
 }
 
 /**
- * Carries requests over one connection of HTTP/2, one at a time. A connection that the server leaves (GOAWAY) is used no
- * more, and one that fails is opened anew by the next request.
+ * Carries requests over one connection of HTTP/2, one at a time. A connection that the server leaves (GOAWAY) is used
+ * no more, and one that fails is opened anew by the next request.
  *
  * Specification: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */

@@ -11,7 +11,9 @@ import type { ExportSlot } from "./slot-exporter.ts";
 /** Where OTLP/HTTP takes traces: what is asked for at a UNIX socket, whose URL has no room for a path. */
 const TRACES_PATH = "/v1/traces";
 
-/** How much of an answer is read, bytes: what the OTLP specification recommends at most, and of a refusal its message. */
+/**
+ * How much of an answer is read, bytes: what the OTLP specification recommends at most, and of a refusal its message.
+ */
 const LONGEST_ANSWER_BYTES = 4 * 1024 * 1024;
 const LONGEST_REFUSAL_BYTES = 64 * 1024;
 
@@ -56,7 +58,9 @@ export function requestHead(
   };
 }
 
-/** One try of a request: what came of it, and whether its connection had been closed before the request got anywhere. */
+/**
+ * One try of a request: what came of it, and whether its connection had been closed before the request got anywhere.
+ */
 interface Try {
   readonly result: ExportResult;
   readonly isStale: boolean;

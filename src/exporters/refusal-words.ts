@@ -1,7 +1,8 @@
 /**
  * What gRPC servers say of a message that is too large, each with a code of its own: grpc-go and grpc-js ("received
  * message larger than max"), grpc-java ("gRPC message exceeds maximum size"), .NET ("exceeds the maximum configured
- * message size"), tonic ("decoded message length too large", with the retryable OUT_OF_RANGE), Tempo ("TRACE_TOO_LARGE").
+ * message size"), tonic ("decoded message length too large", with the retryable OUT_OF_RANGE), Tempo
+ * ("TRACE_TOO_LARGE").
  */
 const TOO_LARGE = /larger than max|exceeds (?:the )?max(?:imum)?(?: configured)? (?:message )?size|too[ _]large/i;
 

@@ -1,6 +1,6 @@
 /**
- * The longest wait that a collector may ask for, milliseconds. A wrong clock, a wrong unit or a proxy's maintenance page
- * must not stop delivery for days; who asks for more is asked again every five minutes.
+ * The longest wait that a collector may ask for, milliseconds. A wrong clock, a wrong unit or a proxy's maintenance
+ * page must not stop delivery for days; who asks for more is asked again every five minutes.
  */
 export const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
 

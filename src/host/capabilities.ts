@@ -12,7 +12,10 @@ export const PR_SET_KEEPCAPS = 8;
 const VERSION_3 = 0x2008_0522;
 /** `struct __user_cap_header_struct`: version u32, thread i32 (0: the calling one). */
 const HEADER_BYTES = 8;
-/** `struct __user_cap_data_struct`, one for the low and one for the high half: effective, permitted, inheritable, u32 each. */
+/**
+ * `struct __user_cap_data_struct`, one for the low and one for the high half: effective, permitted, inheritable, u32
+ * each.
+ */
 const DATA_BYTES = 12;
 
 /**

@@ -39,7 +39,8 @@ export async function startNoLaterThreads(): Promise<void> {
     libc.execve(process.execPath, words, environment.map(([name, value]) => `${name}=${value}`));
   } catch (error) {
     throw new PrivilegeError(
-      "the program cannot start itself again, as it does to keep a right for one thread alone: allow execve(2), or give a --socket-path without {ID}",
+      "the program cannot start itself again, as it does to keep a right for one thread alone: allow execve(2), or " +
+        "give a --socket-path without {ID}",
       { cause: error },
     );
   }

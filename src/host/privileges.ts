@@ -36,7 +36,10 @@ const KEEP_NOTHING: Kept = { directories: false, groups: [] };
 
 /** Root's privileges, as long as the process has them. */
 export interface Privileges {
-  /** Whom the process becomes, and who must own what it goes on writing to; undefined: it is not root and stays who it is. */
+  /**
+   * Whom the process becomes, and who must own what it goes on writing to; undefined: it is not root and stays who it
+   * is.
+   */
   readonly owner: User | undefined;
   /**
    * Gives them up for good, on every thread, and makes sure of it; nothing where the process is not root. To be called
@@ -147,7 +150,8 @@ function become(libc: Libc, { name, uid, gid }: User, groups: readonly number[])
     libc.setresuid(uid, uid, uid);
   } catch (error) {
     throw new PrivilegeError(
-      `root cannot become the user "${name}" here (CAP_SETUID and CAP_SETGID are needed): grant them, or start as that user`,
+      `root cannot become the user "${name}" here (CAP_SETUID and CAP_SETGID are needed): ` +
+        "grant them, or start as that user",
       { cause: error },
     );
   }
@@ -160,7 +164,8 @@ function keep(libc: Libc, set: bigint): KeptCapabilities {
     return capabilities;
   } catch (error) {
     throw new PrivilegeError(
-      "root's right to make sockets in its directories cannot be kept here: grant CAP_DAC_OVERRIDE, or give a --socket-path without {ID}",
+      "root's right to make sockets in its directories cannot be kept here: grant CAP_DAC_OVERRIDE, or give a " +
+        "--socket-path without {ID}",
       { cause: error },
     );
   }

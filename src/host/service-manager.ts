@@ -17,8 +17,8 @@ export interface ServiceManager {
   /** The stop has begun. The manager is asked for `timeoutMs` more, whatever time it gives a stop on its own. */
   stopping(status: string, timeoutMs: number): void;
   /**
-   * How many descriptors the manager keeps for this process, past its end; 0: none (`FileDescriptorStoreMax=`). They come
-   * back at the next start; see `inheritDescriptors`.
+   * How many descriptors the manager keeps for this process, past its end; 0: none (`FileDescriptorStoreMax=`). They
+   * come back at the next start; see `inheritDescriptors`.
    */
   readonly descriptorPlaces: number;
   /**

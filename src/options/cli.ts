@@ -186,7 +186,9 @@ function flagsOf(option: Option): string {
   return option.metavar === undefined ? flags : `${flags} <${option.metavar}>`;
 }
 
-/** A flag as the help shows it: long flags in one column, short ones before it; no brackets, every value is required. */
+/**
+ * A flag as the help shows it: long flags in one column, short ones before it; no brackets, every value is required.
+ */
 function optionTerm(option: ProgramOption): string {
   const term = option.flags.replace(/<(.*)>/, "$1");
   return option.short ? term : `    ${term}`;

@@ -11,7 +11,9 @@ export interface Option {
   readonly short?: `-${string}`;
   /** What the value is called in the help; absent for a switch, which takes none. */
   readonly metavar?: string;
-  /** The environment variables that stand for it, the first wins; absent: `KATA_TRACE_FORWARDER_` and the flag's name. */
+  /**
+   * The environment variables that stand for it, the first wins; absent: `KATA_TRACE_FORWARDER_` and the flag's name.
+   */
   readonly env?: readonly string[];
   /** It may be given several times; its variable then holds several values with this between them. */
   readonly separator?: string;

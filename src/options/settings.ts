@@ -8,10 +8,16 @@ import { traceparent } from "./traceparent.ts";
 import { quoted, showBytes, UsageError } from "./values.ts";
 import { DEFAULT_STORE_BYTES } from "./view-table.ts";
 
-/** A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also compressed and copied whole. */
+/**
+ * A batch's size, bytes of encoded request: a quarter of what gRPC servers accept by default, as requests are also
+ * compressed and copied whole.
+ */
 const BATCH_BYTES = 1024 * 1024;
 
-/** The longest that a span may wait for others, whatever the environment says (the SDKs' own default is 5,000), milliseconds. */
+/**
+ * The longest that a span may wait for others, whatever the environment says (the SDKs' own default is 5,000),
+ * milliseconds.
+ */
 const LONGEST_BATCH_DELAY_MS = 200;
 
 /** What `service.name` is when nobody says. */

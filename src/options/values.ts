@@ -2,7 +2,9 @@ import { resolve } from "node:path";
 import { printable } from "../base/log.ts";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
 
-/** A command line or an environment that cannot be obeyed: one line that says what, where and what to do. Exit code 1. */
+/**
+ * A command line or an environment that cannot be obeyed: one line that says what, where and what to do. Exit code 1.
+ */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -89,7 +91,10 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   t: 1024 ** 4,
 };
 
-/** A number of bytes: `4194304`, `4096K`, `4M` or `4MiB`; units are powers of 1024. `MB` is refused, as it means two things. */
+/**
+ * A number of bytes: `4194304`, `4096K`, `4M` or `4MiB`; units are powers of 1024. `MB` is refused, as it means two
+ * things.
+ */
 export function bytes(
   minimum: number,
   maximum = Number.MAX_SAFE_INTEGER,
@@ -169,7 +174,10 @@ export function cid(value: string): number | "any" {
   return number === VMADDR_CID_ANY ? "any" : number;
 }
 
-/** An address to serve on: `host:port`, `:port` or `port`; without a host the loopback address. Port 0 lets the system choose. */
+/**
+ * An address to serve on: `host:port`, `:port` or `port`; without a host the loopback address. Port 0 lets the system
+ * choose.
+ */
 export function address(value: string): { readonly host: string; readonly port: number } {
   const [, ipv6, host, digits] = /^(?:(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^\s:/@[\]]*)):)?([0-9]{1,5})$/.exec(value) ??
     [];
@@ -185,7 +193,8 @@ export function address(value: string): { readonly host: string; readonly port: 
 /**
  * Resource attributes as `OTEL_RESOURCE_ATTRIBUTES` writes them: `key=value,key=value`, both percent-encoded.
  *
- * Specification: https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable
+ * Specification:
+ * https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable
  */
 export function resourceAttributes(value: string): ReadonlyMap<string, string> {
   const attributes = new Map<string, string>();

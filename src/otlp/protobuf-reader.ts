@@ -115,7 +115,10 @@ export class ProtobufReader {
     return BigInt.asIntN(64, this.uint64());
   }
 
-  /** Reads a varint of up to 64 bits into `low` and `high`; bits beyond them are dropped, as every protobuf decoder does. */
+  /**
+   * Reads a varint of up to 64 bits into `low` and `high`; bits beyond them are dropped, as every protobuf decoder
+   * does.
+   */
   #varint(): void {
     let low = 0;
     let high = 0;

@@ -168,7 +168,10 @@ export class ProtobufWriter {
     return this.position;
   }
 
-  /** Ends the field that {@link openField} began. Returns where the whole field, tag first, begins; it ends at `position`. */
+  /**
+   * Ends the field that {@link openField} began. Returns where the whole field, tag first, begins; it ends at
+   * `position`.
+   */
   closeField(tag: number, contentStart: number): number {
     const length = this.position - contentStart;
     const start = contentStart - varintSize(length) - 1;

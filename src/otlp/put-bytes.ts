@@ -24,8 +24,8 @@ export function copyBytes(
 }
 
 /**
- * Writes a length-delimited field's tag, of one byte, and length below 2^32 to `target[at …]`, where there must be room.
- * Returns where its content begins.
+ * Writes a length-delimited field's tag, of one byte, and length below 2^32 to `target[at …]`, where there must be
+ * room. Returns where its content begins.
  */
 export function putField(target: Uint8Array, at: number, tag: number, length: number): number {
   target[at++] = tag;

@@ -27,7 +27,9 @@ function json(value: unknown): string {
   return Object.is(value, -0) ? "-0.0" : jsonText(value);
 }
 
-/** A record for people: indented, a line a field, its guest's strings harmless to a terminal. Ends with an empty line. */
+/**
+ * A record for people: indented, a line a field, its guest's strings harmless to a terminal. Ends with an empty line.
+ */
 export function textRecord(record: SpanRecord): string {
   const { status, scope, resource } = record;
   const lines = [

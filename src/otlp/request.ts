@@ -298,7 +298,10 @@ function joinParts(parts: readonly SpanPart[]): Uint8Array<ArrayBuffer> {
   return builder.finish();
 }
 
-/** A message's bytes without its fields of one tag: a view where the rest is in one piece, as it is in what is built here. */
+/**
+ * A message's bytes without its fields of one tag: a view where the rest is in one piece, as it is in what is built
+ * here.
+ */
 function fieldsBut(tag: number, message: ProtobufReader): Uint8Array {
   const pieces: Uint8Array[] = [];
   let start = message.position;

@@ -20,15 +20,15 @@ export interface OverlayRules {
   /** Attributes that a resource gets where it has none under the same key. */
   readonly completing?: HostAttributes;
   /**
-   * Attributes whose keys begin with this are taken from the source, even where the host has nothing to say under the same
-   * key: beside the host's word about a source, the rest must not be the source's own.
+   * Attributes whose keys begin with this are taken from the source, even where the host has nothing to say under the
+   * same key: beside the host's word about a source, the rest must not be the source's own.
    */
   readonly reservedPrefix?: string;
 }
 
 /**
- * Attributes of a source are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real resources
- * have a dozen, and sorting takes more than linear time.
+ * Attributes of a source are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real
+ * resources have a dozen, and sorting takes more than linear time.
  */
 const SORTED_ATTRIBUTES = 128;
 
@@ -54,7 +54,9 @@ interface SourceAttribute {
 /** A key that the host has something to say under. */
 interface HostKey {
   readonly key: Uint8Array;
-  /** The whole `attributes` field to write where the source has none under this key; absent where the host's is forced. */
+  /**
+   * The whole `attributes` field to write where the source has none under this key; absent where the host's is forced.
+   */
   readonly completing: Uint8Array | undefined;
   /** Whether the resource at hand has it. */
   isThere: boolean;
@@ -149,7 +151,10 @@ export class ResourceOverlay {
     }
   }
 
-  /** Whether the attribute whose key was read last is not the source's to say; notes where it is one that need not be added. */
+  /**
+   * Whether the attribute whose key was read last is not the source's to say; notes where it is one that need not be
+   * added.
+   */
   #isOverruled(buffer: Uint8Array): boolean {
     const start = this.#keyStart;
     const length = this.#keyEnd - start;

@@ -2,8 +2,8 @@ import { freeBytes } from "../base/free-bytes.ts";
 import type { Source, SourceKind } from "./source.ts";
 
 /**
- * Encoded spans of one account: zero or more `resource_spans` fields of an `ExportTraceServiceRequest`. A request is any
- * concatenation of chunks, because the fields of a protobuf message may stand in any order and be repeated.
+ * Encoded spans of one account: zero or more `resource_spans` fields of an `ExportTraceServiceRequest`. A request is
+ * any concatenation of chunks, because the fields of a protobuf message may stand in any order and be repeated.
  */
 export class Chunk {
   readonly account: string;
@@ -36,8 +36,8 @@ export class Chunk {
 }
 
 /**
- * Where every span goes: a collector, the node's own trace store. Each has a queue, a sender and counters of its own, so
- * that one that is slow or away holds up none of the others.
+ * Where every span goes: a collector, the node's own trace store. Each has a queue, a sender and counters of its own,
+ * so that one that is slow or away holds up none of the others.
  *
  * It counts what becomes of each span it is given in its `DestinationMetrics`: `heldQueued` grows in {@link push} and
  * shrinks by as much as `forwarded` and `dropped` grow. All methods but the last three are called on the span path, and
@@ -46,11 +46,16 @@ export class Chunk {
 export interface Destination {
   /** The value of the label `destination`. */
   readonly name: string;
-  /** A source has connected; called once for each connection, with the same object for those that are indistinguishable. */
+  /**
+   * A source has connected; called once for each connection, with the same object for those that are indistinguishable.
+   */
   opened(source: Source): void;
   /** The same source has gone, and everything it sent has been pushed. */
   closed(source: Source): void;
-  /** Takes a chunk over, and calls its `release` once when it needs the bytes no more. Chunks of one account come in order. */
+  /**
+   * Takes a chunk over, and calls its `release` once when it needs the bytes no more. Chunks of one account come in
+   * order.
+   */
   push(chunk: Chunk): void;
   /** See `SpanSink`; always false where the destination drops its oldest instead. */
   isPaused(account: string): boolean;

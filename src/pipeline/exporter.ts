@@ -1,8 +1,11 @@
-/** How the collector answered one `ExportTraceServiceRequest`. Specification: https://opentelemetry.io/docs/specs/otlp/ */
+/**
+ * How the collector answered one `ExportTraceServiceRequest`. Specification: https://opentelemetry.io/docs/specs/otlp/
+ */
 export type ExportResult =
   /**
    * Accepted. `warning` is what the collector, or this side, has to say about it all the same. With `released` nothing
-   * reads the request's bytes any more; without, the transport may be busy with them, as the collector has answered early.
+   * reads the request's bytes any more; without, the transport may be busy with them, as the collector has answered
+   * early.
    */
   | { readonly kind: "success"; readonly warning?: string; readonly released?: true }
   /** Accepted but for `rejectedSpans`; not to be sent again ("Partial Success"). */

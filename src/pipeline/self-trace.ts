@@ -41,8 +41,8 @@ export interface ConnectionSpan {
 }
 
 /**
- * The forwarder's own spans, as the pipeline sees them. Nothing here throws, waits or holds the pipeline up; a span that
- * cannot be sent is lost, and the log says so.
+ * The forwarder's own spans, as the pipeline sees them. Nothing here throws, waits or holds the pipeline up; a span
+ * that cannot be sent is lost, and the log says so.
  */
 export interface SelfTrace {
   /** Runs one step of the start, and measures it until it is done. */

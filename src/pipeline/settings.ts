@@ -55,7 +55,10 @@ export type ListenSettings =
     readonly optional?: true;
   };
 
-/** The collector. Headers, timeout, compression and certificates are read from `OTEL_EXPORTER_OTLP_*` by OpenTelemetry's packages. */
+/**
+ * The collector. Headers, timeout, compression and certificates are read from `OTEL_EXPORTER_OTLP_*` by OpenTelemetry's
+ * packages.
+ */
 export interface OtlpSettings {
   readonly protocol: OtlpProtocol;
   /** Whole URL: for HTTP with its path (`/v1/traces`). */

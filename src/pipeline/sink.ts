@@ -4,8 +4,8 @@ import type { Source } from "./source.ts";
 /** One source's way into delivery (or the dump). */
 export interface SourceSink {
   /**
-   * Takes all spans of a payload, and copies what it keeps, because `spans` is reused. Also while the account is paused:
-   * a read that was under way when the pause began must not lose anything.
+   * Takes all spans of a payload, and copies what it keeps, because `spans` is reused. Also while the account is
+   * paused: a read that was under way when the pause began must not lose anything.
    */
   accept(spans: EncodedSpans): void;
   /**

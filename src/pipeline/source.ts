@@ -1,5 +1,6 @@
 /**
- * What a source of spans is to the host, which decides how far its word is trusted and what happens when it is too fast:
+ * What a source of spans is to the host, which decides how far its word is trusted and what happens when it is too
+ * fast:
  *
  * - `guest`: an agent in a sandbox. Untrusted; it is not read while there is no room for its spans.
  * - `runtime`: a Kata runtime on the host. A sandbox's start waits for its answers, so it is never held up.

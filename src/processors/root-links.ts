@@ -17,8 +17,8 @@ import {
 } from "../otlp/trace-fields.ts";
 
 /**
- * Gives each root span that passes a link to one context. A span is a root where it has no parent, or one of zeros only,
- * which some writers mean by it. Everything else of it stays as it is, byte for byte; the link is its last field.
+ * Gives each root span that passes a link to one context. A span is a root where it has no parent, or one of zeros
+ * only, which some writers mean by it. Everything else of it stays as it is, byte for byte; the link is its last field.
  */
 export class RootLinks implements SpanSink {
   readonly #sink: SpanSink;

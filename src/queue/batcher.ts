@@ -94,7 +94,9 @@ export class Batcher {
   }
 }
 
-/** One guest's spans on their way into the open batch. Remembers its last resource, which is nearly always its only one. */
+/**
+ * One guest's spans on their way into the open batch. Remembers its last resource, which is nearly always its only one.
+ */
 class GuestBatcher implements Pick<SourceSink, "accept" | "close"> {
   readonly #batcher: Batcher;
   readonly #overlay: Overlay;

@@ -33,7 +33,10 @@ interface Outage {
   tries: number;
   /** Nothing is sent before this, monotonic milliseconds. */
   notBefore: number;
-  /** The same by the collector's own word (Retry-After): a request that was under way by then and succeeds does not end it. */
+  /**
+   * The same by the collector's own word (Retry-After): a request that was under way by then and succeeds does not end
+   * it.
+   */
   askedUntil: number;
   timer: ReturnType<typeof setTimeout> | undefined;
   error: Error;

@@ -20,7 +20,9 @@ const FIELD_TAGS = new Set([
   "w3c.tracestate",
 ]);
 
-/** Whether it is what Jaeger's page and its API v2 give: `{"data": [{"traceID": …, "spans": […], "processes": {…}}]}`. */
+/**
+ * Whether it is what Jaeger's page and its API v2 give: `{"data": [{"traceID": …, "spans": […], "processes": {…}}]}`.
+ */
 export function isJaegerDownload(json: JsonObject): boolean {
   return Array.isArray(json["data"]) || (Array.isArray(json["spans"]) && isObject(json["processes"]));
 }

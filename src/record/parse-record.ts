@@ -12,8 +12,8 @@ import {
 } from "./span-json.ts";
 
 /**
- * The spans of one JSON document or line: OTLP/JSON (`resourceSpans`, what the Collector's file exporter, `--record` and
- * dead letters hold), a dumped span, or Jaeger's download. Throws a {@link RecordError} that says what is wrong.
+ * The spans of one JSON document or line: OTLP/JSON (`resourceSpans`, what the Collector's file exporter, `--record`
+ * and dead letters hold), a dumped span, or Jaeger's download. Throws a {@link RecordError} that says what is wrong.
  */
 export function parseRecord(json: unknown): SpanRecord[] {
   if (!isObject(json)) throw new RecordError("not a JSON object");

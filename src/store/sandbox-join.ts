@@ -26,7 +26,9 @@ export interface JoinInput {
   readonly cid: number | undefined;
 }
 
-/** A span that was assigned before is now known to be of another sandbox. `key` is what {@link SandboxJoin.assign} got. */
+/**
+ * A span that was assigned before is now known to be of another sandbox. `key` is what {@link SandboxJoin.assign} got.
+ */
 export interface Reassignment<Key> {
   readonly key: Key;
   readonly from: string;

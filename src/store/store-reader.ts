@@ -62,7 +62,9 @@ export class StoreReader {
     return row && sandboxOf(row);
   }
 
-  /** Remembers what was computed of a sandbox, until another span of it comes. Does nothing if the store is only read. */
+  /**
+   * Remembers what was computed of a sandbox, until another span of it comes. Does nothing if the store is only read.
+   */
   saveSummary({ id, spans }: StoredSandbox, summary: string): void {
     if (this.#store.isReadOnly) return;
     this.#store.run("UPDATE sandbox SET summary = ?, summary_spans = ? WHERE id = ?", summary, spans, id);

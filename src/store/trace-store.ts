@@ -354,7 +354,8 @@ export class TraceStore {
     const trace = bytesOf(traceId);
     const span = bytesOf(spanId);
     const row = this.all(
-      "SELECT CAST(start AS TEXT) AS start, error, resource, scope, large, length(body) AS size FROM span WHERE sandbox = ? AND trace = ? AND span = ?",
+      "SELECT CAST(start AS TEXT) AS start, error, resource, scope, large, length(body) AS size FROM span WHERE " +
+        "sandbox = ? AND trace = ? AND span = ?",
       source.id,
       trace,
       span,
@@ -397,7 +398,8 @@ export class TraceStore {
       source.id,
     );
     this.run(
-      "UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, base_ns = min(base_ns, ?), summary_spans = -1 WHERE id = ?",
+      "UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, base_ns = min(base_ns, ?), " +
+        "summary_spans = -1 WHERE id = ?",
       error,
       target.bytes,
       startNs,

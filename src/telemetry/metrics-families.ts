@@ -61,7 +61,8 @@ const SPOOL_RECEIVER = "spool";
 
 /**
  * The forwarder's metrics, one family each. Names and units follow
- * https://prometheus.io/docs/practices/naming/ (base units, `_total` for counters); no label takes its value from a guest.
+ * https://prometheus.io/docs/practices/naming/ (base units, `_total` for counters); no label takes its value from a
+ * guest.
  */
 export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Family[] {
   return [

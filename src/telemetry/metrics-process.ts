@@ -46,7 +46,9 @@ function maxFileDescriptors(): number | undefined {
   return soft === "unlimited" ? Infinity : Number(soft);
 }
 
-/** Reads in `/proc`, which may be missing or hidden (`hidepid`, a chroot): that is no error, there is only less to show. */
+/**
+ * Reads in `/proc`, which may be missing or hidden (`hidepid`, a chroot): that is no error, there is only less to show.
+ */
 function inProc<Value>(read: () => Value): Value | undefined {
   try {
     return read();

@@ -11,7 +11,10 @@ import { decodeRequest } from "../support/collector-stub.ts";
 
 const FIXTURES = ["load", "random", "session-isolated"];
 
-/** All spans of a fixture in one request, as the forwarder makes it, with end times of so many milliseconds after the epoch. */
+/**
+ * All spans of a fixture in one request, as the forwarder makes it, with end times of so many milliseconds after the
+ * epoch.
+ */
 function requestOf(fixture: string, endTimeMs?: number): Uint8Array {
   const spans = new EncodedSpans();
   const builder = new RequestBuilder();

@@ -7,7 +7,8 @@ cd "$root"
 lacking() { echo "test/build/targets.sh: $1" >&2; exit 3; }
 command -v readelf >/dev/null 2>&1 || lacking "readelf is not installed (Debian: apt-get install binutils)"
 command -v qemu-aarch64 >/dev/null 2>&1 || lacking "qemu-aarch64 is not installed (Debian: apt-get install qemu-user)"
-[ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ] || lacking "arm64's libc is not there (Debian: apt-get install libc6-arm64-cross)"
+[ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ] ||
+  lacking "arm64's libc is not there (Debian: apt-get install libc6-arm64-cross)"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -35,7 +35,9 @@ interface Addresses {
 
 /** The running server. It ends with the process that started it. */
 export class GrpcServer {
-  /** `grpc` as a collector uses it, `aging` with a connection's age limited, `frames` of single frames, `unix` a path. */
+  /**
+   * `grpc` as a collector uses it, `aging` with a connection's age limited, `frames` of single frames, `unix` a path.
+   */
   readonly addresses: Addresses;
   readonly #process: ChildProcess;
 

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { halfSipHash } from "../../src/decode/half-sip-hash.ts";
 
-/** Of the bytes 0, 1, 2, … in rising number, under the key 00 01 … 07: `vectors_hsip32` of the authors' reference code. */
+/**
+ * Of the bytes 0, 1, 2, … in rising number, under the key 00 01 … 07: `vectors_hsip32` of the authors' reference code.
+ */
 const VECTORS = [
   "a9359f5b",
   "27475ab8",

@@ -18,7 +18,8 @@ echo "the init container copies the profile"
 KTF_LOG=$KTF_WORK/log
 setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+chown,+dac_override \
   "$KTF_PYTHON" test/deploy/seccomp.py "$KTF_WORK/node/seccomp.json" "$KTF_EXECUTABLE" \
-  --socket-path "$KTF_WORK/vc/vm/{ID}/clh.sock" --vsock-cid any --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
+  --socket-path "$KTF_WORK/vc/vm/{ID}/clh.sock" --vsock-cid any \
+  --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
   --otlp-endpoint http://localhost:19466 >"$KTF_LOG" 2>&1 &
 forwarder=$!
 tries=0

@@ -8,7 +8,9 @@ import { environmentFile } from "./environment-file.ts";
 
 const FILE = new URL("../../deploy/systemd/kata-trace-forwarder.env", import.meta.url);
 
-/** The assignments of a file, those commented out too where asked for, in the syntax of systemd's `EnvironmentFile=`. */
+/**
+ * The assignments of a file, those commented out too where asked for, in the syntax of systemd's `EnvironmentFile=`.
+ */
 function assignments(text: string, commented: boolean): Record<string, string> {
   const pattern = commented ? /^#?([A-Z][A-Z0-9_]*)=(.*)$/gm : /^([A-Z][A-Z0-9_]*)=(.*)$/gm;
   return Object.fromEntries([...text.matchAll(pattern)].map(([, name, value]) => [name, value]));

@@ -24,14 +24,16 @@ trap 'exit 130' HUP INT TERM
 kustomize=$cache/kustomize-$kustomize_version/kustomize
 if [ ! -x "$kustomize" ]; then
   echo "building kustomize $kustomize_version, which takes a minute" >&2
-  (cd "$work" && GOFLAGS=-buildvcs=false GOBIN="$work" go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" >&2)
+  (cd "$work" && GOFLAGS=-buildvcs=false GOBIN="$work" \
+    go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" >&2)
   mkdir -p "$(dirname "$kustomize")"
   mv "$work/kustomize" "$kustomize"
 fi
 venv=$cache/python-$(sha256sum test/deploy/requirements.txt | cut -c1-16)
 if [ ! -x "$venv/bin/kubernetes-validate" ]; then
   rm -rf "$venv"
-  python3 -m venv "$venv" >&2 || lacking "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)"
+  python3 -m venv "$venv" >&2 ||
+    lacking "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r test/deploy/requirements.txt >&2
 fi
 module=$(cd "$work" && GOFLAGS=-mod=mod go mod download -json "$operator")
@@ -58,7 +60,8 @@ for version in $kubernetes_versions; do
 done
 
 echo "== custom resources"
-"$venv/bin/python" test/deploy/custom_resources.py "$definitions/monitoring.coreos.com_podmonitors.yaml" -- "$work"/*.yaml |
+"$venv/bin/python" test/deploy/custom_resources.py \
+  "$definitions/monitoring.coreos.com_podmonitors.yaml" -- "$work"/*.yaml |
   sed "s|$work/||"
 
 echo "== the seccomp profile"
@@ -66,8 +69,12 @@ echo "== the seccomp profile"
   lacking "libseccomp is not installed (Debian: apt-get install libseccomp2)"
 families=$("$venv/bin/python" test/deploy/seccomp.py "$base/seccomp.json" --families)
 echo "$families"
-for denied in AF_PACKET AF_ALG; do echo "$families" | grep -qx "$denied ENOSYS" || { echo "$denied is not denied"; exit 1; }; done
-for allowed in AF_UNIX AF_INET AF_INET6 AF_NETLINK; do echo "$families" | grep -qx "$allowed allowed" || { echo "$allowed is denied"; exit 1; }; done
+for denied in AF_PACKET AF_ALG; do
+  echo "$families" | grep -qx "$denied ENOSYS" || { echo "$denied is not denied"; exit 1; }
+done
+for allowed in AF_UNIX AF_INET AF_INET6 AF_NETLINK; do
+  echo "$families" | grep -qx "$allowed allowed" || { echo "$allowed is denied"; exit 1; }
+done
 # A kernel without it says EAFNOSUPPORT, which is not the profile's word.
 echo "$families" | grep -qE '^AF_VSOCK (allowed|EAFNOSUPPORT)$' || { echo "AF_VSOCK is denied"; exit 1; }
 

@@ -93,7 +93,9 @@ function fileOf(address: string): string {
   return join(work, `${address}.jsonl`);
 }
 
-/** Trace and span IDs that a collector has taken. A line that was being written when it was killed was not answered for. */
+/**
+ * Trace and span IDs that a collector has taken. A line that was being written when it was killed was not answered for.
+ */
 function received(address: string): string[] {
   const text = readFileSync(fileOf(address), "utf8");
   const requests = text.slice(0, text.lastIndexOf("\n")).split("\n");

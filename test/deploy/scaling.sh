@@ -32,5 +32,6 @@ trap 'exit 130' HUP INT TERM
 status=0
 # shellcheck disable=SC2016 # for the inner shell
 KTF_WORK=$work unshare --mount --propagation private -- \
-  sh -c 'mount --bind "$KTF_WORK/hosts" /etc/hosts && exec "$@"' sh "$bin/bun" test/deploy/scaling-checks.ts || status=$?
+  sh -c 'mount --bind "$KTF_WORK/hosts" /etc/hosts && exec "$@"' \
+    sh "$bin/bun" test/deploy/scaling-checks.ts || status=$?
 exit "$status"

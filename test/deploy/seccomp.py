@@ -1,4 +1,6 @@
-"""Runs a program under a container's seccomp profile (the OCI runtime specification's form), as a container runtime would.
+"""Runs a program under a container's seccomp profile, as a container runtime would.
+
+The profile has the form of the OCI runtime specification.
 
 Use: seccomp.py PROFILE PROGRAM ARGUMENT...
      seccomp.py PROFILE --families    says which address families socket(2) gives, and ends

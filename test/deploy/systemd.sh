@@ -10,7 +10,8 @@ most_exposure=30
 
 lacking() { echo "test/deploy/systemd.sh: $1" >&2; exit 3; }
 for tool in systemd-analyze systemd-nspawn; do
-  command -v "$tool" >/dev/null 2>&1 || lacking "$tool is not installed (Debian: apt-get install systemd systemd-container)"
+  command -v "$tool" >/dev/null 2>&1 ||
+    lacking "$tool is not installed (Debian: apt-get install systemd systemd-container)"
 done
 [ "$(id -u)" = 0 ] || lacking "root is needed to boot a systemd in a container"
 bun=$(readlink -f "$("$root/scripts/toolchain")/bun")
@@ -45,7 +46,8 @@ mount -t tmpfs tmpfs "$work"
 
 echo "== systemd-analyze verify"
 # The program that it starts must exist: here it is where it was built.
-sed "s|^ExecStart=/usr/local/bin/kata-trace-forwarder|ExecStart=$executable|" "$root/deploy/systemd/$unit" >"$work/$unit"
+sed "s|^ExecStart=/usr/local/bin/kata-trace-forwarder|ExecStart=$executable|" \
+  "$root/deploy/systemd/$unit" >"$work/$unit"
 problems=$(systemd-analyze verify "$work/$unit" 2>&1 | grep -F "$unit" || :)
 if [ -n "$problems" ]; then echo "$problems"; exit 1; fi
 echo "nothing to complain of"
@@ -62,7 +64,8 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/overl
 system=$work/system
 install -D "$executable" "$system/usr/local/bin/kata-trace-forwarder"
 install -D -m 644 "$root/deploy/systemd/$unit" "$system/etc/systemd/system/$unit"
-install -D -m 644 "$root/deploy/systemd/kata-trace-forwarder.sysusers" "$system/usr/lib/sysusers.d/kata-trace-forwarder.conf"
+install -D -m 644 "$root/deploy/systemd/kata-trace-forwarder.sysusers" \
+  "$system/usr/lib/sysusers.d/kata-trace-forwarder.conf"
 cat >"$system/etc/systemd/system/check.service" <<EOF
 [Unit]
 DefaultDependencies=no
@@ -70,7 +73,8 @@ DefaultDependencies=no
 Type=oneshot
 StandardOutput=append:/out/log
 StandardError=append:/out/log
-ExecStart=/bin/sh -c 'systemd-sysusers && /project${bun#"$root"} /project/test/deploy/systemd-checks.ts; systemctl exit \$\$?'
+ExecStart=/bin/sh -c 'systemd-sysusers && \\
+  /project${bun#"$root"} /project/test/deploy/systemd-checks.ts; systemctl exit \$\$?'
 EOF
 # A machine of its own, or its journal would be taken for this one's.
 systemd-id128 new >"$system/etc/machine-id"

@@ -7,7 +7,10 @@ const ALLOW = 0x7fff_0000;
 const DENY = 0x0005_0000 | constants.errno.EPERM;
 const UNKNOWN = 0x0005_0000 | constants.errno.ENOSYS;
 const CLONE_NEWUSER = 0x1000_0000;
-/** What pthread_create asks of clone(2): CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID */
+/**
+ * What pthread_create asks of clone(2): CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID |
+ * CHILD_CLEARTID
+ */
 const CLONE_THREAD = 0x003d_0f00;
 
 /** What the kernel would answer: classic BPF, as far as the filter goes. */

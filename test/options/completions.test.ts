@@ -87,7 +87,8 @@ test("zsh and fish: every flag with its sentence and its values, quoted for the 
   assert.ok(zsh.startsWith("#compdef kata-trace-forwarder\n"));
   assert.ok(
     zsh.includes(
-      "'*--socket-path=[Hybrid vsock\\: the VMM'\\''s socket, or with {ID} those of all sandboxes; may be given again]:PATH:_files'",
+      "'*--socket-path=[Hybrid vsock\\: the VMM'\\''s socket, or with {ID} those of all sandboxes; may be given " +
+        "again]:PATH:_files'",
     ),
   );
   assert.ok(zsh.includes("]:WHAT:(pause drop-oldest)'"));

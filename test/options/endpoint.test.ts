@@ -81,8 +81,8 @@ test("a protocol that is said wins over the port", () => {
 test("what gRPC cannot use is refused, naming where it was said", () => {
   assert.throws(() => settings(BASE, "http://c:4317/v1/traces"), {
     name: "UsageError",
-    message:
-      'OTEL_EXPORTER_OTLP_ENDPOINT: gRPC takes no path ("/v1/traces"): leave it out, or say --otlp-protocol http/protobuf',
+    message: 'OTEL_EXPORTER_OTLP_ENDPOINT: gRPC takes no path ("/v1/traces"): ' +
+      "leave it out, or say --otlp-protocol http/protobuf",
   });
   assert.throws(() => settings(FLAG, "http://c:4317/?x=1"), /gRPC takes no path/);
   for (const given of ["http://c", "http://c/", "http://c?"]) {

@@ -11,7 +11,10 @@ import { encode, type PlainMessage } from "./support/otlp-proto.ts";
 
 const NONE = new Uint8Array();
 
-/** What a recorded span and a record both say, in the recorded shape. A link's `isRemote` is not in what is encoded here. */
+/**
+ * What a recorded span and a record both say, in the recorded shape. A link's `isRemote` is not in what is encoded
+ * here.
+ */
 function comparable(record: SpanRecord): PlainMessage {
   const { flags, resource: _, scope: _scope, links, ...span } = record;
   return {

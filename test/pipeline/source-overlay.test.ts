@@ -33,7 +33,7 @@ const CLAIMS = [
   attribute("other", "own"),
 ];
 
-test("a guest's resource gets the trace name, the configured attributes and who it is; its own word counts for less", () => {
+test("a guest's resource gets the trace name, the configured attributes and its identity, over its own words", () => {
   const host = ["service.name=kata-agent", "deployment.environment.name=test", "region=eu", "kata.vsock.cid=3"];
   assert.deepEqual(laidOver("guest"), host);
   assert.deepEqual(laidOver("guest", ...CLAIMS), ["other=own", ...host]);

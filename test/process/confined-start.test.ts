@@ -14,7 +14,7 @@ for (
     ["LimitAS=2G", ["prlimit", `--as=${2 * 1024 ** 3}`], {}],
   ] as const
 ) {
-  test(`${what}: one line says that executable memory is forbidden, and nothing of the current directory is loaded`, async () => {
+  test(`${what}: one line says that executable memory is forbidden, and no library is loaded from here`, async () => {
     using sandbox = new Sandbox();
     // Real libraries, which would load and then lack what the C library has.
     const library = cLibraryPath().replace(/[^/]*$/, "libm.so.6");

@@ -119,7 +119,8 @@ test("root without CAP_DAC_OVERRIDE is told what is lacking", async () => {
 }, NEEDS_ROOT);
 
 test(
-  "links, and directories of other users' or open to all, in the place of a sandbox's: nothing is made or removed there",
+  "links, and directories of other users' or open to all, in the place of a sandbox's: nothing is made or removed " +
+    "there",
   async () => {
     await using stub = await startStub();
     using node = new Node();

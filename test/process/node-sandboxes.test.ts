@@ -32,7 +32,7 @@ async function lives(node: Node, first: number, count: number): Promise<void> {
   assert.deepEqual(failed, []);
 }
 
-test("a directory and 50 ms later its guest, a thousand times beside 500: none is refused, nothing is left", async () => {
+test("a guest that connects 50 ms after its directory appears is never refused, in 1000 lives beside 500", async () => {
   await using stub = await startStub();
   using node = new Node();
   await using forwarder = await start(node, stub.url);
@@ -77,7 +77,7 @@ test("500 sandboxes at once, with a guest each at once", async () => {
   for (const id of ids) assert.equal(node.listens(id), false, id);
 });
 
-test("the sandboxes' directory is not there at the start, goes while guests are connected, and comes again", async () => {
+test("the sandboxes' directory may be missing at the start, go while guests are connected and come again", async () => {
   await using stub = await startStub();
   using node = new Node();
   const [first, second] = [spanId(1), spanId(2)];

@@ -77,7 +77,9 @@ test(
     }),
 );
 
-/** Faults after which spans must arrive all the same; some leave open whether a request was taken, so it comes twice. */
+/**
+ * Faults after which spans must arrive all the same; some leave open whether a request was taken, so it comes twice.
+ */
 const PASSING: readonly [name: string, answer: Answer, mayRepeat: boolean][] = [
   ["429 with Retry-After", { kind: "status", status: 429, retryAfter: "1" }, false],
   ["503", { kind: "status", status: 503 }, false],

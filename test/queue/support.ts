@@ -78,7 +78,9 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** The fields of a `ResourceSpans` with one string attribute: `Resource.attributes` (1), `KeyValue` (key 1, value 2). */
+/**
+ * The fields of a `ResourceSpans` with one string attribute: `Resource.attributes` (1), `KeyValue` (key 1, value 2).
+ */
 export function resourceOf(key: string, value: string): Uint8Array {
   const any = field(0x0a, UTF8.encode(value));
   const keyValue = Uint8Array.from([

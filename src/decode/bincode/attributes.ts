@@ -9,8 +9,8 @@ const STRING = 3;
 const ARRAY = 4;
 
 /**
- * Turns a map of attributes into `field`s; of two entries with one key the later one stays. Returns the place after what
- * was written; the payload's `at` is where the map ends.
+ * Turns a map of attributes into `field`s; of two entries with one key the later one stays. Returns the place after
+ * what was written; the payload's `at` is where the map ends.
  */
 export function attributeMap(
   payload: BincodePayload,

@@ -29,9 +29,10 @@ const payload = new BincodePayload();
  * one span of `spans`, in one pass and in time linear in its length.
  *
  * It takes what the crates take, with these limits: no byte may follow the span, times must fit 64 bits of nanoseconds,
- * and what comes of it is as `canonical.ts` says, so the span's IDs must not be 0. Of what it reads, OTLP has no place for three things: the eviction list, the maximum numbers of
- * attributes, events and links, and the span's own `is_remote` (of a span's `flags`, bits 8 and 9 say whether its
- * parent is remote, which an agent does not tell; so they stay 0). All are checked all the same.
+ * and what comes of it is as `canonical.ts` says, so the span's IDs must not be 0. Of what it reads, OTLP has no place
+ * for three things: the eviction list, the maximum numbers of attributes, events and links, and the span's own
+ * `is_remote` (of a span's `flags`, bits 8 and 9 say whether its parent is remote, which an agent does not tell; so
+ * they stay 0). All are checked all the same.
  *
  * Throws a {@link WireError}; what `spans` holds is then of no use, until it is cleared.
  */
@@ -133,7 +134,10 @@ function spanContext(writer: ProtobufWriter, at: number, out: number): number {
   return payload.flag(at + 26, "trace state") === 0 ? out : traceState(writer, at + 27, out);
 }
 
-/** Refuses a span whose trace ID or span ID is 0; a link may have such. The IDs are at `at`, their context ends at `end`. */
+/**
+ * Refuses a span whose trace ID or span ID is 0; a link may have such. The IDs are at `at`, their context ends at
+ * `end`.
+ */
 function checkIds(at: number, end: number): void {
   const { source } = payload;
   const bits = (from: number) => source.getInt32(from, true) | source.getInt32(from + 4, true);

@@ -13,8 +13,8 @@ const NOT_ASCII = 0x80808080;
 
 /**
  * The most bytes that a byte of a payload can become: an array's bool takes one byte there, and four as a value of an
- * `ArrayValue`. Every other piece grows less: an array's i64 or f64 from 8 bytes to 13, its string by 4 bytes at most, an
- * attribute with a string likewise, a count from 4 to 6, a link from 39 to 45.
+ * `ArrayValue`. Every other piece grows less: an array's i64 or f64 from 8 bytes to 13, its string by 4 bytes at most,
+ * an attribute with a string likewise, a count from 4 to 6, a link from 39 to 45.
  */
 const MOST_GROWTH = 4;
 /** Room for the tags and lengths around the span and its resource. */

@@ -21,8 +21,8 @@ const NO_TAG = -1;
 /**
  * What a span's exporter has put into its tags: the tags that are found are consumed, the rest are attributes.
  *
- * Both exporters put their tags behind the user's, so the last tag with a name and a value that fit is the exporter's. A
- * user's attribute of the same name stays one. It is taken for the exporter's only if the exporter has written none.
+ * Both exporters put their tags behind the user's, so the last tag with a name and a value that fit is the exporter's.
+ * A user's attribute of the same name stays one. It is taken for the exporter's only if the exporter has written none.
  */
 export class SpanMeaning {
   /** The span is of the Go exporter up to 0.15: its links and events look different too. */

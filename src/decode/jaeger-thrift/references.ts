@@ -21,7 +21,8 @@ const CHILD_OF = 0;
  * A span's references, which are links in OTLP. Read from the body each time they are needed, because most spans have
  * none.
  *
- * OpenTracing's clients also name a span's parent so, as `CHILD_OF`. The Go exporter up to 0.15 says `CHILD_OF` of links.
+ * OpenTracing's clients also name a span's parent so, as `CHILD_OF`. The Go exporter up to 0.15 says `CHILD_OF` of
+ * links.
  */
 export class References {
   readonly #input: thrift.ThriftInput;
@@ -32,7 +33,9 @@ export class References {
     this.#input = input;
   }
 
-  /** Reads the references that begin at `at`, and sets `parent` to the first that names a parent in the span's trace. */
+  /**
+   * Reads the references that begin at `at`, and sets `parent` to the first that names a parent in the span's trace.
+   */
   findParent(at: number, span: SpanAddress, parent: Int64): void {
     const input = this.#input;
     const address = this.#address;

@@ -129,8 +129,8 @@ export class SpanDecoder {
   }
 
   /**
-   * Appends the content of a `Span`. Returns why the span cannot be told in OTLP: what it has appended is then of no use,
-   * and has to be taken back.
+   * Appends the content of a `Span`. Returns why the span cannot be told in OTLP: what it has appended is then of no
+   * use, and has to be taken back.
    *
    * Logs and references are read here in any case, since what is wrong with them is wrong with the body.
    */

@@ -17,8 +17,8 @@ const MAX_U32 = 0xffff_ffff;
 /** Nanoseconds in a second. */
 const BILLION = 1e9;
 
-// What is the same in nearly all spans of agents, and is skipped at once: a span is internal and has no status, contexts
-// are not remote and have no state, the SDK's limit of 128 is not changed and nothing is dropped.
+// What is the same in nearly all spans of agents, and is skipped at once: a span is internal and has no status,
+// contexts are not remote and have no state, the SDK's limit of 128 is not changed and nothing is dropped.
 const USUAL_KIND = new Literal(',"span_kind":"Internal"');
 const USUAL_CONTEXT = new Literal(',"is_remote":false,"trace_state":null}');
 const USUAL_LIMIT = new Literal(',"max_len":128,"dropped_count":0}');
@@ -352,8 +352,8 @@ class JsonDecoder {
 const decoder = new JsonDecoder();
 
 /**
- * Turns `buffer[start … end)`, a span in JSON as opentelemetry 0.14 and serde_json write it, into OTLP: adds one span to
- * `spans`. Throws a {@link WireError}; what it has written to `spans.writer` by then is of no use.
+ * Turns `buffer[start … end)`, a span in JSON as opentelemetry 0.14 and serde_json write it, into OTLP: adds one span
+ * to `spans`. Throws a {@link WireError}; what it has written to `spans.writer` by then is of no use.
  */
 export function decodeJson(
   buffer: Uint8Array,

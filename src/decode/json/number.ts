@@ -165,8 +165,8 @@ function productHigh(factor: number, carry: number): number {
 }
 
 /**
- * Reads a number into the nearest double, as Rust and JavaScript do. One that is nearest to infinity is `invalid-value`,
- * as in serde_json. `-0` is negative zero.
+ * Reads a number into the nearest double, as Rust and JavaScript do. One that is nearest to infinity is
+ * `invalid-value`, as in serde_json. `-0` is negative zero.
  */
 export function readDouble(input: JsonInput): number {
   const first = input.peek();

@@ -141,8 +141,8 @@ export class StructReader {
   }
 
   /**
-   * Skips the rest of a struct and leaves it, if it goes on exactly as `rest`: what is so in nearly all spans need not be
-   * read member by member.
+   * Skips the rest of a struct and leaves it, if it goes on exactly as `rest`: what is so in nearly all spans need not
+   * be read member by member.
    */
   leaveWith(rest: Literal): boolean {
     if (!this.#input.matches(rest)) return false;

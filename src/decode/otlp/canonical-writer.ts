@@ -6,8 +6,8 @@ import * as form from "./messages.ts";
 import type { Field, Message } from "./messages.ts";
 
 /**
- * Appends `writer.buffer[start … end)`, an `ExportTraceServiceRequest` that a `RequestChecker` has let pass, to what has
- * been written, in the form in which it may leave:
+ * Appends `writer.buffer[start … end)`, an `ExportTraceServiceRequest` that a `RequestChecker` has let pass, to what
+ * has been written, in the form in which it may leave:
  *
  * - tags, lengths and varints are as short as they can be;
  * - fields that OTLP does not have are left out, because a decoder that knows more of them than this one might refuse

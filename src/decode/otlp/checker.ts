@@ -36,8 +36,8 @@ export class RequestChecker {
   private scopeSpans = 0;
 
   /**
-   * Checks `bytes[start … end)`; throws a {@link WireError}. Returns whether nothing was found that has to be written in
-   * another way.
+   * Checks `bytes[start … end)`; throws a {@link WireError}. Returns whether nothing was found that has to be written
+   * in another way.
    */
   check(bytes: Uint8Array, start: number, end: number): boolean {
     this.bytes = bytes;

@@ -25,10 +25,10 @@ const checker = new RequestChecker();
  * Takes `buffer[start … end)`, an `ExportTraceServiceRequest` in protobuf, apart into its spans.
  *
  * Before that it is checked, all of it: it is well-formed; known fields have their type, IDs their size, a span's IDs a
- * bit that is set, text is UTF-8; messages nest no deeper than `MAX_MESSAGE_DEPTH`; every resource has a scope and every
- * scope a span, and there are not too many of them. A field that is not repeated may come only once, though protobuf
- * allows it: decoders differ in what they make of it, and what is checked here must be what the collector sees. What
- * spans share is no larger than {@link MAX_SHARED_BYTES}, and {@link MAX_REPEATED_BYTES} for all of them.
+ * bit that is set, text is UTF-8; messages nest no deeper than `MAX_MESSAGE_DEPTH`; every resource has a scope and
+ * every scope a span, and there are not too many of them. A field that is not repeated may come only once, though
+ * protobuf allows it: decoders differ in what they make of it, and what is checked here must be what the collector
+ * sees. What spans share is no larger than {@link MAX_SHARED_BYTES}, and {@link MAX_REPEATED_BYTES} for all of them.
  *
  * A request in canonical form comes through as it is, and any other one as {@link writeCanonical} writes it.
  *
@@ -96,7 +96,10 @@ function checkShared(bytes: number, offset: number): void {
   }
 }
 
-/** Where the field ends that {@link contentOf} was asked for last, and where the fields that {@link joinFieldsBut} joined. */
+/**
+ * Where the field ends that {@link contentOf} was asked for last, and where the fields that {@link joinFieldsBut}
+ * joined.
+ */
 let contentEnd = 0;
 let joinedEnd = 0;
 

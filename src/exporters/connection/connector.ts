@@ -54,8 +54,8 @@ export class Connector {
   }
 
   /**
-   * A connection that is ready to use. Rejects with a {@link ConnectionError}, also once `signal` is aborted, and leaves
-   * nothing open then.
+   * A connection that is ready to use. Rejects with a {@link ConnectionError}, also once `signal` is aborted, and
+   * leaves nothing open then.
    */
   async connect(signal: AbortSignal): Promise<Duplex> {
     const { target, proxy, tls, protocol } = this.options;
@@ -114,7 +114,8 @@ async function secured(
   const secure = connectTls({
     socket,
     host,
-    // An address may not be given as a server's name (RFC 6066, section 3); the certificate must be for it all the same.
+    // An address may not be given as a server's name (RFC 6066, section 3); the certificate must be for it all the
+    // same.
     ...(isIP(host) === 0 && { servername: host }),
     secureContext,
     rejectUnauthorized: true,

@@ -28,8 +28,8 @@ export interface ProxyChoice {
 const DEFAULT_PORTS = { "http:": 80, "https:": 443 } as const;
 
 /**
- * Chooses the proxy as curl and Go do. For HTTP it is `https_proxy` or `http_proxy`, by the endpoint's scheme. gRPC goes
- * through a tunnel whatever the scheme, and takes the first of `grpc_proxy`, `https_proxy` and `http_proxy`, as
+ * Chooses the proxy as curl and Go do. For HTTP it is `https_proxy` or `http_proxy`, by the endpoint's scheme. gRPC
+ * goes through a tunnel whatever the scheme, and takes the first of `grpc_proxy`, `https_proxy` and `http_proxy`, as
  * OpenTelemetry's exporter did. `all_proxy` comes last. Each may be in upper case, and the lower case wins. `no_proxy`
  * names hosts to reach without, and `localhost` is always reached without, since a proxy has another one.
  *

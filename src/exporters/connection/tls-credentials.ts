@@ -30,9 +30,9 @@ interface Contents {
 }
 
 /**
- * Certificates and keys for new connections, as the files are at that time. cert-manager, SPIFFE and the kubelet replace
- * them every few hours or weeks, by renaming, by a link to another directory, or in place, so that each new connection
- * reads them anew. While a replacement cannot be read, or is only half written, the one before is used.
+ * Certificates and keys for new connections, as the files are at that time. cert-manager, SPIFFE and the kubelet
+ * replace them every few hours or weeks, by renaming, by a link to another directory, or in place, so that each new
+ * connection reads them anew. While a replacement cannot be read, or is only half written, the one before is used.
  */
 export class TlsCredentials {
   readonly #files: TlsFiles;

@@ -7,7 +7,8 @@ import { certificatesIn } from "./pem.ts";
 
 /**
  * Where Linux distributions keep all trusted certificates in one file: Debian, Gentoo and Arch; Fedora and RHEL 6;
- * openSUSE; OpenELEC; RHEL 7 and later; Alpine. The first that can be read counts, as in Go (crypto/x509/root_linux.go).
+ * openSUSE; OpenELEC; RHEL 7 and later; Alpine. The first that can be read counts, as in Go
+ * (crypto/x509/root_linux.go).
  */
 const FILES = [
   "/etc/ssl/certs/ca-certificates.crt",

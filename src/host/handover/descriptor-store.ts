@@ -68,7 +68,9 @@ export class DescriptorStore {
     return [...this.#unclaimed.keys()];
   }
 
-  /** A descriptor that an earlier process has left; it belongs to the caller from now on, who calls {@link keep} for it. */
+  /**
+   * A descriptor that an earlier process has left; it belongs to the caller from now on, who calls {@link keep} for it.
+   */
   claim(name: string): number | undefined {
     const descriptor = this.#unclaimed.get(name);
     this.#unclaimed.delete(name);

@@ -246,8 +246,8 @@ function openDirectory(path: string): number {
     return fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   } catch (cause) {
     const message = errnoOf(cause) === "EACCES"
-      ? `spool directory ${path} is out of reach for the user that the forwarder runs as: make each directory above it ` +
-        "passable for that user (chmod o+x), or give another"
+      ? `spool directory ${path} is out of reach for the user that the forwarder runs as: ` +
+        "make each directory above it passable for that user (chmod o+x), or give another"
       : `spool directory ${path} cannot be opened: ${describeError(cause)}`;
     throw new SpoolError("failed", message, { cause });
   }
@@ -264,7 +264,9 @@ function checkOwner(path: string, directory: number): void {
   }
 }
 
-/** The directory itself is what is locked, so that nothing need be written, and no file can be put in a lock's place. */
+/**
+ * The directory itself is what is locked, so that nothing need be written, and no file can be put in a lock's place.
+ */
 function lock(path: string, directory: number, locks: FileLocks): void {
   try {
     locks.flock(directory, LOCK_EX | LOCK_NB);

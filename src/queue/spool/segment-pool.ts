@@ -113,7 +113,10 @@ export class SegmentPool {
     return free && Segment.begin(free.file, this.#nextSequence++, free.slots, free.capacity);
   }
 
-  /** Makes a segment's file findable after a restart, once its first records are durable. Rejects with the storage's error. */
+  /**
+   * Makes a segment's file findable after a restart, once its first records are durable. Rejects with the storage's
+   * error.
+   */
   async publish({ file }: Segment): Promise<void> {
     if (!file.name.endsWith(NEW_SUFFIX)) return;
     file.rename(file.name.slice(0, -NEW_SUFFIX.length));

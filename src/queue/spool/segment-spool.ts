@@ -40,9 +40,9 @@ const UTF8 = new TextEncoder();
 /**
  * Records on disk, for one process at a time, in segments (see `segment-format.ts`).
  *
- * Records are numbered in the order in which they come, so that no clock has a say in it. What `commit` has resolved for
- * survives a power loss; that a record has been removed survives the end of the process, but may be forgotten in a power
- * loss, after which the record is there once more.
+ * Records are numbered in the order in which they come, so that no clock has a say in it. What `commit` has resolved
+ * for survives a power loss; that a record has been removed survives the end of the process, but may be forgotten in a
+ * power loss, after which the record is there once more.
  */
 export class SegmentSpool {
   /** When records take more than this, the spool counts as full, bytes; what still comes then is taken in too. */
@@ -149,8 +149,8 @@ export class SegmentSpool {
   }
 
   /**
-   * Writes everything that has been appended and not removed. Resolves when it is safe on disk. The disk is waited for on
-   * another thread, and one commit at a time is under way: what is appended meanwhile goes into the next one.
+   * Writes everything that has been appended and not removed. Resolves when it is safe on disk. The disk is waited for
+   * on another thread, and one commit at a time is under way: what is appended meanwhile goes into the next one.
    *
    * Rejects with {@link SpoolError}, of kind `full` if the disk or the spool is. What could not be committed is still
    * appended then, and the next `commit` tries it again.

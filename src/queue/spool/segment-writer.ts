@@ -125,8 +125,8 @@ export class SegmentWriter {
     for (let hasWaited = false;;) {
       const available = pool.available(size);
       const isInUse = [...index.segments()].some(({ live }) => live > 0);
-      // One is left for the records of sparse segments, which are what frees others if a few records are not removed for
-      // long.
+      // One is left for the records of sparse segments, which are what frees others if a few records are not removed
+      // for long.
       if (available > 1 || (available === 1 && !isInUse)) {
         const segment = pool.take(size);
         if (segment !== undefined) return this.#use(segment);
@@ -140,7 +140,10 @@ export class SegmentWriter {
     return segment;
   }
 
-  /** A segment that others have been emptied into, with room for a record of so many bytes; undefined if none are sparse. */
+  /**
+   * A segment that others have been emptied into, with room for a record of so many bytes; undefined if none are
+   * sparse.
+   */
   async #compact(size: number): Promise<Segment | undefined> {
     const { index, pool, written } = this.#options;
     const sparse = chooseSparse(index, this.#unmovable, pool.nextCapacity(size), size);
@@ -161,7 +164,9 @@ export class SegmentWriter {
     return target.room >= size ? target : undefined;
   }
 
-  /** The next records to be moved; undefined also if the disk does not give them back: then they stay where they are. */
+  /**
+   * The next records to be moved; undefined also if the disk does not give them back: then they stay where they are.
+   */
   #nextGroup(groups: Iterator<MovedEntry[], void>, segment: Segment): MovedEntry[] | undefined {
     try {
       return groups.next().value ?? undefined;

@@ -301,7 +301,10 @@ export class Segment {
     }
   }
 
-  /** A record's bytes. Throws the storage's error; {@link SpoolError} of kind `damaged` if they are not what was written. */
+  /**
+   * A record's bytes. Throws the storage's error; {@link SpoolError} of kind `damaged` if they are not what was
+   * written.
+   */
   read(slot: number): Entry {
     const head = new Uint8Array(RECORD_HEADER_BYTES + (this.#accountBytes[slot] as number));
     const bytes = new Uint8Array(this.#payloadBytes[slot] as number);

@@ -12,7 +12,9 @@ export interface Owner {
 
 /** Permission bits that let others than the owner in. */
 const OTHERS = 0o077;
-/** The sticky bit, of a directory that is for everybody, such as /tmp (inode(7)); an `emptyDir` of Kubernetes' is not. */
+/**
+ * The sticky bit, of a directory that is for everybody, such as /tmp (inode(7)); an `emptyDir` of Kubernetes' is not.
+ */
 const STICKY = 0o1000;
 
 /**
@@ -20,8 +22,9 @@ const STICKY = 0o1000;
  * while the process still has its privileges; the spool itself is opened after they are gone (`Spool.open`), so
  * that root never reads, follows or changes what a less privileged process may have put there.
  *
- * A directory that is missing is made; its parent must exist. One that is empty is taken over, unless it is everybody's.
- * One that holds anything is left as it is and must already be right: `--spool-dir /etc` must not give `/etc` away.
+ * A directory that is missing is made; its parent must exist. One that is empty is taken over, unless it is
+ * everybody's. One that holds anything is left as it is and must already be right: `--spool-dir /etc` must not give
+ * `/etc` away.
  *
  * @param owner whom it shall belong to; default: the user the process runs as now.
  * @returns its absolute path. Throws {@link SpoolError}.
@@ -77,7 +80,8 @@ function claim(opened: number, path: string, owner: Owner | undefined): void {
   if (isOthers && (owner === undefined || !mayChange)) {
     throw new SpoolError(
       "failed",
-      `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or give another`,
+      `spool directory ${path} belongs to user ${stat.uid}, not to ${uid} whom the forwarder runs as: chown it, or ` +
+        "give another",
     );
   }
   if (isOpen && !mayChange) {

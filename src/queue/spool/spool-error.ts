@@ -4,12 +4,15 @@ import { describeError } from "../../base/log.ts";
 export type SpoolErrorKind = "locked" | "full" | "damaged" | "failed";
 
 /**
- * SQLITE_IOERR_SHORT_READ: a read ended before it should, in a file that was cut off within a page. Not a failure of the
- * machine, as the other I/O errors are (https://www.sqlite.org/rescode.html#ioerr_short_read).
+ * SQLITE_IOERR_SHORT_READ: a read ended before it should, in a file that was cut off within a page. Not a failure of
+ * the machine, as the other I/O errors are (https://www.sqlite.org/rescode.html#ioerr_short_read).
  */
 const SHORT_READ = 522;
 
-/** SQLite's primary result codes (https://www.sqlite.org/rescode.html), and their messages where a runtime gives no code. */
+/**
+ * SQLite's primary result codes (https://www.sqlite.org/rescode.html), and their messages where a runtime gives no
+ * code.
+ */
 const KINDS: readonly [kind: SpoolErrorKind, codes: readonly number[], message: RegExp][] = [
   // SQLITE_BUSY, SQLITE_LOCKED
   ["locked", [5, 6], /database (table )?is locked/],

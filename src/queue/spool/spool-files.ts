@@ -47,7 +47,8 @@ const EMPTY_BYTES = 1;
 
 /**
  * Gives a database that has no pages, or is missing, one of zeros: SQLite throws the write-ahead log of one without
- * pages away, unread (`pagerOpenWalIfPresent` in its pager.c), and in the log may be all that matters. True where it did.
+ * pages away, unread (`pagerOpenWalIfPresent` in its pager.c), and in the log may be all that matters. True where it
+ * did.
  */
 export function lengthenEmptied(path: string, pageBytes: number): boolean {
   if ((sizeOf(path) ?? 0) > EMPTY_BYTES) return false;

@@ -60,8 +60,8 @@ interface Candidate {
 /**
  * Reads the segments in a spool's directory.
  *
- * Throws {@link SpoolError} if a segment was written by another version of the forwarder. What else is wrong with a file
- * is logged, and costs only what is in it.
+ * Throws {@link SpoolError} if a segment was written by another version of the forwarder. What else is wrong with a
+ * file is logged, and costs only what is in it.
  */
 export function recoverSegments(storage: SpoolStorage, index: SegmentIndex, pool: SegmentPool, log: Logger): Recovery {
   const candidates = openSegments(storage, pool, log);

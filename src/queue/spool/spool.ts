@@ -26,7 +26,10 @@ const DAMAGED_FILE = "spool.db.damaged";
 
 /** The most that is set aside for the write-ahead log, bytes; a small spool sets aside a quarter. */
 const LOG_BYTES = 16 * 1024 * 1024;
-/** The most that is kept free for what guests had sent before they could be paused, bytes; a small spool keeps an eighth. */
+/**
+ * The most that is kept free for what guests had sent before they could be paused, bytes; a small spool keeps an
+ * eighth.
+ */
 const OVERSHOOT_BYTES = 8 * 1024 * 1024;
 /** A file larger than this takes a while to check where the disk is slow, so that it is said, bytes. */
 const TOLD_BYTES = 64 * 1024 * 1024;
@@ -289,7 +292,10 @@ export class Spool {
   }
 }
 
-/** What is there, oldest first. A number that a flipped bit has made absurd becomes a possible one: reading the batch finds it out. */
+/**
+ * What is there, oldest first. A number that a flipped bit has made absurd becomes a possible one: reading the batch
+ * finds it out.
+ */
 function readBacklog(database: DatabaseSync): SpooledBatch[] {
   database.exec(`
     BEGIN;

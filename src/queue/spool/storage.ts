@@ -1,6 +1,6 @@
 /**
- * The file system as the spool uses it: one directory, and the files in it. `file-storage.ts` is the real one; the tests
- * have another, in memory, that fails and loses power where they say.
+ * The file system as the spool uses it: one directory, and the files in it. `file-storage.ts` is the real one; the
+ * tests have another, in memory, that fails and loses power where they say.
  *
  * All methods throw the system's error, which has a `code`, unless they say something else.
  */

@@ -2,8 +2,8 @@ import { LONGEST_TIMER_MS } from "../../base/longest-timer.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /**
- * How many invalid payloads a guest may send, for long and at once. Refusing one takes 0.5 to 4 µs, and a read brings up
- * to 58,000 of them: a guest gets at most a few per cent of a core for rubbish, and a few tenths of a second now and
+ * How many invalid payloads a guest may send, for long and at once. Refusing one takes 0.5 to 4 µs, and a read brings
+ * up to 58,000 of them: a guest gets at most a few per cent of a core for rubbish, and a few tenths of a second now and
  * then. No agent sends as many spans, good or bad.
  */
 export const MAX_INVALID_PER_SECOND = 10_000;

@@ -41,7 +41,10 @@ export class Directory {
     );
   }
 
-  /** The directory `name` in this one; undefined where there is none. Throws ENOTDIR for a link, and what openat(2) does. */
+  /**
+   * The directory `name` in this one; undefined where there is none. Throws ENOTDIR for a link, and what openat(2)
+   * does.
+   */
   child(name: string): Directory | undefined {
     const flags = O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC;
     return openDirectory(
@@ -67,7 +70,8 @@ export class Directory {
   requireTrusted(user: number): void {
     if (this.#owner !== 0 && this.#owner !== user) {
       throw new ListenError(
-        `${this.shown} belongs to the user ${this.#owner}, neither to root nor to the user that the forwarder runs as (${user})`,
+        `${this.shown} belongs to the user ${this.#owner}, neither to root nor to the user that the forwarder runs ` +
+          `as (${user})`,
       );
     }
     if ((this.#mode & WORLD_WRITABLE) !== 0 && (this.#mode & STICKY) === 0) {

@@ -20,7 +20,9 @@ export interface HybridSettings {
   readonly group?: string;
 }
 
-/** unlink(2) where the process, no longer root, may not: the socket then stays behind, and the next start removes it. */
+/**
+ * unlink(2) where the process, no longer root, may not: the socket then stays behind, and the next start removes it.
+ */
 const NOT_PERMITTED = new Set(["EACCES", "EPERM", "EROFS"]);
 
 /**
@@ -91,7 +93,8 @@ export class HybridListener implements Listener {
     const bytes = new TextEncoder().encode(this.address).length;
     if (bytes > MAX_PATH_BYTES) {
       throw this.#error(
-        `the path is ${bytes} bytes long, and a UNIX socket's has at most ${MAX_PATH_BYTES}: use a shorter --socket-path`,
+        `the path is ${bytes} bytes long, and a UNIX socket's has at most ${MAX_PATH_BYTES}: use a shorter ` +
+          "--socket-path",
       );
     }
     const directory = dirname(this.address);
@@ -103,7 +106,8 @@ export class HybridListener implements Listener {
     }
     if (found === undefined) {
       throw this.#error(
-        `the directory ${directory} does not exist: check --socket-path, or make the directory (mkdir -p ${directory}) before the sandbox starts`,
+        `the directory ${directory} does not exist: check --socket-path, or make the directory (mkdir -p ` +
+          `${directory}) before the sandbox starts`,
       );
     }
     if (!found.isDirectory()) {

@@ -126,7 +126,8 @@ export class Receiver implements GuestOwner {
 
   /**
    * Reads what guests have already sent, those included that the listener is about to accept. A guest of which there is
-   * nothing to read is read no more; one that never stops sending, or that delivery keeps paused, not after `timeoutMs`.
+   * nothing to read is read no more; one that never stops sending, or that delivery keeps paused, not after
+   * `timeoutMs`.
    */
   async drain(timeoutMs: number): Promise<void> {
     const deadline = this.now() + timeoutMs;

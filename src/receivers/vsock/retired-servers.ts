@@ -1,8 +1,8 @@
 import type { GuestServer } from "./guest-server.ts";
 
 /**
- * How long a server is kept after its socket's name is gone, milliseconds. An agent's last spans may arrive right before
- * its sandbox's directory goes, and accepting that connection takes a turn of the event loop.
+ * How long a server is kept after its socket's name is gone, milliseconds. An agent's last spans may arrive right
+ * before its sandbox's directory goes, and accepting that connection takes a turn of the event loop.
  */
 const RETIRED_MS = 1000;
 

@@ -75,7 +75,9 @@ export class SandboxDirectory {
     });
   }
 
-  /** Finds out whether the directory is there, and scans it if it is new. Returns what prevents it from being watched. */
+  /**
+   * Finds out whether the directory is there, and scans it if it is new. Returns what prevents it from being watched.
+   */
   locate(): ListenError | undefined {
     try {
       this.#options.privileged(() => this.#followed.look());
@@ -84,13 +86,16 @@ export class SandboxDirectory {
       const { path } = this.#options;
       if (error instanceof ListenError) return error;
       const advice = errnoName(error) === "EACCES"
-        ? `this user (uid ${process.geteuid?.()}) may not watch ${path}: run as root, or use a --socket-path that this user may watch`
+        ? `this user (uid ${process.geteuid?.()}) may not watch ${path}: run as root, or use a --socket-path that ` +
+          "this user may watch"
         : `cannot watch ${path}: ${error instanceof Error ? error.message : String(error)}`;
       return new ListenError(advice, { cause: error });
     }
   }
 
-  /** Runs an operation with the directory, if it is there, and with the privileges needed. Throws what openat(2) does. */
+  /**
+   * Runs an operation with the directory, if it is there, and with the privileges needed. Throws what openat(2) does.
+   */
   use(operation: (directory: Directory) => void): void {
     this.#options.privileged(() => this.#followed.use(operation));
   }

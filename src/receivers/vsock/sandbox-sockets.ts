@@ -19,7 +19,9 @@ export class SandboxSockets {
   #isServing = false;
   #nextTurn: ReturnType<typeof setImmediate> | undefined;
 
-  /** @param useDirectory runs an operation with the directory that the sandboxes' directories are in, if it is there. */
+  /**
+   * @param useDirectory runs an operation with the directory that the sandboxes' directories are in, if it is there.
+   */
   constructor(
     context: SandboxContext,
     useDirectory: (operation: (directory: Directory) => void) => void,

@@ -1,4 +1,7 @@
-/** How long nothing must come before nothing more is expected, milliseconds: a VMM takes time to pass on what its guest wrote. */
+/**
+ * How long nothing must come before nothing more is expected, milliseconds: a VMM takes time to pass on what its guest
+ * wrote.
+ */
 const SILENCE_MS = 20;
 /**
  * And in how many turns of the event loop: on a machine so busy that the time passes without a look at the sockets, it

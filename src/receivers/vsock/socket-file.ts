@@ -101,7 +101,8 @@ export function socketAdvice(error: unknown, directory: string, group?: string):
     case "EPERM":
       return group === undefined
         ? `${user} may not make a socket there: run as root`
-        : `${user} may not give the socket to the group ${group}: run as root, or use a --socket-group that this user is in`;
+        : `${user} may not give the socket to the group ${group}: run as root, or use a --socket-group that this ` +
+          "user is in";
     case "EROFS":
       return `${directory} is on a read-only file system: use another --socket-path`;
     case "EEXIST":
@@ -125,7 +126,8 @@ function removeStaleSocket(path: string, shown: string, libc: Libc): void {
     unlinkSync(path);
   } catch (error) {
     throw new ListenError(
-      `cannot listen at ${shown}: a forwarder that is gone has left a socket there, which this user (uid ${process.geteuid?.()}) may not remove: run as root, or remove it`,
+      `cannot listen at ${shown}: a forwarder that is gone has left a socket there, which this user (uid ` +
+        `${process.geteuid?.()}) may not remove: run as root, or remove it`,
       { cause: error },
     );
   }
@@ -201,7 +203,8 @@ function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
     if (error.code === "ECONNREFUSED") return;
     if (error.code !== "EAGAIN") {
       throw new ListenError(
-        `cannot listen at ${shown}: a socket is there of which cannot be told whether it is in use (${error.code}): remove it if it is not`,
+        `cannot listen at ${shown}: a socket is there of which cannot be told whether it is in use (${error.code}): ` +
+          "remove it if it is not",
         { cause: error },
       );
     }
@@ -209,7 +212,8 @@ function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
     libc.close(fd);
   }
   throw new ListenError(
-    `cannot listen at ${shown}: another forwarder listens there (or another process): stop it, or use another --socket-path or --vsock-port`,
+    `cannot listen at ${shown}: another forwarder listens there (or another process): stop it, or use another ` +
+      "--socket-path or --vsock-port",
   );
 }
 

@@ -31,7 +31,9 @@ export interface StreamServer {
   close(): Promise<void>;
 }
 
-/** A runtime's way of making stream servers. Both throw the runtime's or libc's error, whose `code` is the errno's name. */
+/**
+ * A runtime's way of making stream servers. Both throw the runtime's or libc's error, whose `code` is the errno's name.
+ */
 export interface StreamServers {
   /** Binds and listens at a path, synchronously, so that a umask may be set around the call. */
   unix(path: string, handlers: StreamHandlers): StreamServer;

@@ -69,12 +69,16 @@ export function vsockListenError(local: VsockAddress, cause: unknown): ListenErr
 function vsockAdvice(local: VsockAddress, cause: unknown): string {
   switch (errnoName(cause)) {
     case "EAFNOSUPPORT":
-      return "this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)";
+      return "this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with " +
+        "`modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)";
     case "EPERM":
-      // What the default seccomp profiles of Docker and containerd answer; systemd's RestrictAddressFamilies= says EAFNOSUPPORT.
-      return "a seccomp profile around this process forbids AF_VSOCK: allow it there (deploy/kubernetes/base/seccomp.json does)";
+      // What the default seccomp profiles of Docker and containerd answer; systemd's RestrictAddressFamilies= says
+      // EAFNOSUPPORT.
+      return "a seccomp profile around this process forbids AF_VSOCK: allow it there " +
+        "(deploy/kubernetes/base/seccomp.json does)";
     case "EADDRNOTAVAIL":
-      return `this machine has no CID ${local.cid}: use --vsock-cid any, or load the host's module with \`modprobe vhost_vsock\``;
+      return `this machine has no CID ${local.cid}: use --vsock-cid any, or load the host's module with \`modprobe ` +
+        `vhost_vsock\``;
     case "EADDRINUSE":
       return "another process listens there, perhaps another forwarder: stop it or use another --vsock-port";
     case "EACCES":

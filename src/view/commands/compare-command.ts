@@ -100,7 +100,8 @@ function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest): strin
     ...cells.map(line),
     ...more,
     "",
-    `${slower} slower, ${faster} faster beyond chance (Mann–Whitney, Holm, p < 0.01; at least ${LEAST_VALUES} sandboxes a side)`,
+    `${slower} slower, ${faster} faster beyond chance (Mann–Whitney, Holm, p < 0.01; at least ${LEAST_VALUES} ` +
+    "sandboxes a side)",
     "",
   ].join("\n");
 }

@@ -26,7 +26,9 @@ export function findStart(table: SpanTable, starts: Float64Array = table.start):
   return { from, to, phases: findPhases(table, starts, from, to) };
 }
 
-/** The first span of the host, because the guest starts later and its clock may be wrong; without one the first of all. */
+/**
+ * The first span of the host, because the guest starts later and its clock may be wrong; without one the first of all.
+ */
 function firstStart(table: SpanTable, starts: Float64Array): number | undefined {
   let first: number | undefined;
   let firstOfHost: number | undefined;

@@ -5,7 +5,9 @@ export type Side = (typeof SIDES)[number];
 /** The parent of a span without a parent. */
 export const NO_PARENT = -1;
 
-/** One span as it enters the model. IDs are lower-case hexadecimal; an absent parent is "". Times are Unix nanoseconds. */
+/**
+ * One span as it enters the model. IDs are lower-case hexadecimal; an absent parent is "". Times are Unix nanoseconds.
+ */
 export interface SpanInput {
   readonly traceId: string;
   readonly spanId: string;

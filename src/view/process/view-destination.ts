@@ -36,7 +36,8 @@ export interface ViewDestinationOptions {
 
 /**
  * The trace store and its viewer as a destination: everything is handed to a process of its own through a pipe. If that
- * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, it is started again.
+ * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, it is started
+ * again.
  */
 export class ViewDestination implements Destination {
   readonly name = "store";

@@ -9,7 +9,10 @@ const HEARTBEAT_MS = 15_000;
 /** A page that does not read is disconnected when so much waits for it, bytes; it comes again by itself. */
 const MAX_WAITING_BYTES = 1024 * 1024;
 
-/** Tells open pages what has changed (server-sent events, https://html.spec.whatwg.org/multipage/server-sent-events.html). */
+/**
+ * Tells open pages what has changed (server-sent events,
+ * https://html.spec.whatwg.org/multipage/server-sent-events.html).
+ */
 export class EventStream {
   readonly #handler: ApiHandler;
   readonly #pages = new Set<ServerResponse>();

@@ -8,7 +8,8 @@
 //		{"grpc":"127.0.0.1:1","frames":"127.0.0.1:2","aging":"127.0.0.1:3","unix":"/tmp/…"}
 //
 //	  - grpc is google.golang.org/grpc as a collector uses it. Also on the UNIX socket.
-//	  - aging is the same, but closes a connection after 300 ms (MaxConnectionAge), and asks for signs of life (keepalive).
+//	  - aging is the same, but closes a connection after 300 ms (MaxConnectionAge), and asks for signs of life
+//	    (keepalive).
 //	  - frames is made of single HTTP/2 frames, so that it can do what a library would not.
 //
 // What a server does is said by the metadata x-scenario of each request, see grpc.go and frames.go. An answer to a

@@ -32,7 +32,10 @@ const frames = new FrameReader(4 * 1024 * 1024, {
   },
 });
 
-/** Processor time of a span over several rounds, nanoseconds: other processes' load counts for less than in elapsed time. */
+/**
+ * Processor time of a span over several rounds, nanoseconds: other processes' load counts for less than in elapsed
+ * time.
+ */
 function measure(name: string, pass: () => void): void {
   const rounds: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {

@@ -1,4 +1,5 @@
-// Measures the JSON decoder alone, on one core: `bun test/decode/json/decoder.bench.ts [FILE]`, a file of frames for its own payloads.
+// Measures the JSON decoder alone, on one core: `bun test/decode/json/decoder.bench.ts [FILE]`, a file of frames for
+// its own payloads.
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";

@@ -21,8 +21,8 @@ let spans = tightSpans();
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * What JavaScript makes of a payload that was taken: it is JSON, and its text is the same. (In a member that nobody reads
- * bytes need not be UTF-8.) What the crates make of it, the differential check tells.
+ * What JavaScript makes of a payload that was taken: it is JSON, and its text is the same. (In a member that nobody
+ * reads bytes need not be UTF-8.) What the crates make of it, the differential check tells.
  */
 function checkTaken(payload: Uint8Array, span: OtlpRecord): void {
   let text: string;

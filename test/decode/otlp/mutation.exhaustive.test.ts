@@ -90,7 +90,9 @@ function checkAll(payloads: Iterable<Uint8Array>): { taken: number; refused: num
   return counts;
 }
 
-/** Where lengths are: all bytes of requests whose lengths are below 128 that are followed by that many bytes or more. */
+/**
+ * Where lengths are: all bytes of requests whose lengths are below 128 that are followed by that many bytes or more.
+ */
 function* extremes(payload: Uint8Array, step: number): Generator<Uint8Array> {
   for (let at = 1; at < payload.length; at += step) {
     for (const length of EXTREME_LENGTHS) {

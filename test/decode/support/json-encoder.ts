@@ -13,7 +13,9 @@ const STATUS_CODES = ["Unset", "Ok", "Error"];
 
 /** How a span could be written that agents write in one way only. */
 export interface JsonOptions {
-  /** Where given, everything is varied that serde_json accepts: the order of members, white space, escapes and so on. */
+  /**
+   * Where given, everything is varied that serde_json accepts: the order of members, white space, escapes and so on.
+   */
   readonly vary?: Random;
   /** The type of arrays that have no values. */
   readonly emptyArrayType?: "Bool" | "I64" | "F64" | "String";

@@ -63,8 +63,8 @@ const KINDS: Readonly<Record<string, number>> = { Internal: 1, Server: 2, Client
 const STATUS_CODES = ["Unset", "Ok", "Error"];
 
 /**
- * Reads an agent's JSON payload with the engine's own parser, which shares nothing with the decoder under test. It takes
- * what an agent writes and trusts its shape; it throws if the payload is not JSON.
+ * Reads an agent's JSON payload with the engine's own parser, which shares nothing with the decoder under test. It
+ * takes what an agent writes and trusts its shape; it throws if the payload is not JSON.
  */
 export function readJson(payload: Uint8Array): SpanRecord {
   const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload);

@@ -18,7 +18,8 @@ import { RandomSpans } from "../../decode/support/random-span.ts";
 import { asOtlp, asRecorded, type SpanRecord } from "../../decode/support/span-record.ts";
 
 // The decoders against the crates that agents use, opentelemetry 0.14 with serde_json and bincode 1.3: what they refuse
-// is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is how many payloads of each kind.
+// is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is how many payloads of each
+// kind.
 
 const CASES = Number(process.env["KTF_DIFFERENTIAL_CASES"] ?? 20_000);
 /** Milliseconds, for as many cases as anyone has patience for. */

@@ -13,7 +13,10 @@ import { spooled, Stage } from "./support/stage.ts";
 /** Forwarders killed in all, and how many are at work at the same time, each with a spool of its own. */
 const KILLS = 100;
 const LANES = 4;
-/** The longest life from its start, milliseconds; a start takes some 100 ms, and what is younger than a second may be lost. */
+/**
+ * The longest life from its start, milliseconds; a start takes some 100 ms, and what is younger than a second may be
+ * lost.
+ */
 const LONGEST_LIFE_MS = 2500;
 /** What was written whole so long before a kill must be delivered, milliseconds. */
 const SAFE_MS = 1000;

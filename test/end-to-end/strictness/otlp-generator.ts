@@ -154,8 +154,8 @@ const DOUBLES = [
 ];
 
 /**
- * Makes trace requests that are nearly well-formed: of OTLP's structure, with everything in them that protobuf allows and
- * that is hardly ever seen, and now and then a flaw for which some decoder refuses the whole.
+ * Makes trace requests that are nearly well-formed: of OTLP's structure, with everything in them that protobuf allows
+ * and that is hardly ever seen, and now and then a flaw for which some decoder refuses the whole.
  */
 export class OtlpGenerator {
   readonly #random: Random;

@@ -15,9 +15,9 @@ import { RandomSpans } from "../../decode/support/random-span.ts";
 import { judge } from "./judges.ts";
 import { OtlpGenerator } from "./otlp-generator.ts";
 
-// What the forwarder takes from guests leaves as requests that nobody refuses: not Go's, C++'s, Rust's and Java's protobuf
-// at their default limits, and not the Collector's decoder and translators to Zipkin and Jaeger. A million payloads:
-// `KTF_STRICTNESS_CASES=1000000`.
+// What the forwarder takes from guests leaves as requests that nobody refuses: not Go's, C++'s, Rust's and Java's
+// protobuf at their default limits, and not the Collector's decoder and translators to Zipkin and Jaeger. A million
+// payloads: `KTF_STRICTNESS_CASES=1000000`.
 
 /** How many payloads have to be accepted. */
 const CASES = Number(process.env["KTF_STRICTNESS_CASES"] ?? 50_000);
@@ -49,7 +49,9 @@ class Payloads {
   }
 }
 
-/** Takes a payload in as a guest's, and gives the request that goes to the collector; nothing for one that is refused. */
+/**
+ * Takes a payload in as a guest's, and gives the request that goes to the collector; nothing for one that is refused.
+ */
 class Forwarding {
   readonly counts: { [outcome: string]: number } = {};
   readonly #spans = new EncodedSpans();

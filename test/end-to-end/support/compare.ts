@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import type { ReceivedLink, ReceivedSpan } from "../../collector/spans.ts";
 import type { HostWord, SentSpan } from "./agent.ts";
 
-/** OTLP's `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` and `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK` (opentelemetry/proto/trace/v1/trace.proto). */
+/**
+ * OTLP's `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` and `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`
+ * (opentelemetry/proto/trace/v1/trace.proto).
+ */
 const HAS_IS_REMOTE = 0x100;
 const IS_REMOTE = 0x200;
 

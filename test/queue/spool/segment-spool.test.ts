@@ -76,7 +76,7 @@ test("an empty record and one that is larger than a segment are kept like others
   assert.deepEqual(others.map(({ id }) => again.read(id)), [record(1, 3 * MIB).bytes, record(2, 10).bytes]);
 });
 
-test("commits that are asked for while one is under way are one, and each resolves when its records are there", async () => {
+test("commits asked for while one is under way become one, and each resolves when its records are there", async () => {
   const storage = new SimulatedStorage(new Random(1));
   let syncs = 0;
   storage.fail = (operation) => void (syncs += operation === "sync" ? 1 : 0);

@@ -81,7 +81,7 @@ test("any operation of a start may fail: either it says so, or all is there; and
   }
 });
 
-test("a disk without a free byte: the spool starts, what is in it can be removed, and it takes new records", async () => {
+test("with no free byte on the disk the spool starts, its records can be removed, and it takes new ones", async () => {
   const random = new Random(1);
   let storage = new SimulatedStorage(random);
   const first = open(storage);

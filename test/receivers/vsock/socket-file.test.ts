@@ -163,7 +163,8 @@ test("the directory must be there, and be one", async () => {
   const missing = join(directory.path, "sandbox");
   assert.equal(
     await refusal(listenerIn(missing)),
-    `the directory ${missing} does not exist: check --socket-path, or make the directory (mkdir -p ${missing}) before the sandbox starts`,
+    `the directory ${missing} does not exist: check --socket-path, or make the directory (mkdir -p ${missing}) ` +
+      "before the sandbox starts",
   );
   writeFileSync(missing, "");
   assert.equal(

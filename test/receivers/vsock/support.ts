@@ -69,7 +69,9 @@ export class FakeConnection implements GuestConnection {
   isPaused = false;
   isDestroyed = false;
 
-  /** @param source its name is enough: its account is then what stands before the second colon, a CID's of `vsock:3:1`. */
+  /**
+   * @param source its name is enough: its account is then what stands before the second colon, a CID's of `vsock:3:1`.
+   */
   constructor(source: string | Source = "sandbox") {
     this.source = typeof source === "string"
       ? { kind: "guest", name: source, account: source.split(":", 2).join(":"), attributes: new Map() }

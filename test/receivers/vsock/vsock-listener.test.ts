@@ -73,7 +73,8 @@ test("each failure says what to do about it", () => {
   // errno(3): EACCES 13, EADDRINUSE 98, EADDRNOTAVAIL 99, EAFNOSUPPORT 97, ENOMEM 12, EPERM 1
   assert.equal(
     said("socket", 97),
-    "cannot listen at vsock:2:99: this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with `modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)",
+    "cannot listen at vsock:2:99: this kernel has no AF_VSOCK (is there a /dev/vsock?): load the host's module with " +
+      "`modprobe vhost_vsock`; a systemd unit must also allow it (RestrictAddressFamilies=)",
   );
   assert.match(
     said("bind", 99),

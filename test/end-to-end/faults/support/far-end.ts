@@ -9,7 +9,10 @@ export interface Arrival {
   readonly at: number;
 }
 
-/** A collector that can be taken away and brought back at one port, and that counts spans one by one, whatever becomes of it. */
+/**
+ * A collector that can be taken away and brought back at one port, and that counts spans one by one, whatever becomes
+ * of it.
+ */
 export class FarEnd implements AsyncDisposable {
   readonly port: number;
   /** How each request is answered. */

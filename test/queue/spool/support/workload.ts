@@ -24,8 +24,8 @@ export function someBytes(random: Random): number {
 }
 
 /**
- * Uses a spool for so many steps, or until its storage has stopped: appends, commits, removes, reads. What a failed commit
- * leaves is tried again.
+ * Uses a spool for so many steps, or until its storage has stopped: appends, commits, removes, reads. What a failed
+ * commit leaves is tried again.
  */
 export async function useSpool(
   { spool, storage, model, random }: {
