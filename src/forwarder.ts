@@ -16,6 +16,7 @@ import { jsonLine, textRecord } from "./otlp/record-text.ts";
 import { probe } from "./exporters/probe.ts";
 import type { TraceContext } from "./pipeline/trace-context.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
+import { redacting } from "./processors/redact.ts";
 import { RootLinks } from "./processors/root-links.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
 import type { Settings } from "./pipeline/settings.ts";
@@ -131,7 +132,7 @@ async function start(
   await trace.step("listen", () => listener.listen(accept));
   // From here to the end nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
-  const sink = linkRoots(openSink(), settings.rootLink);
+  const sink = redactAgents(linkRoots(openSink(), settings.rootLink), settings, log);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   listener.begin?.();
   notReady = undefined;
@@ -187,6 +188,13 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     await server?.close();
   }
   return { address: listener.address, stop, abort, logFigures };
+}
+
+/** Agents' spans are redacted before anything keeps, shows or sends them. */
+function redactAgents(sink: SpanSink, { redact }: Settings, log: Logger): SpanSink {
+  if (redact !== undefined) return redacting(sink, redact);
+  log.info("agents' spans leave with containers' environment and arguments in them: see --redact and docs/privacy.md");
+  return sink;
 }
 
 function linkRoots(sink: SpanSink, context: TraceContext | undefined): SpanSink {

@@ -59,6 +59,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     limits: guestLimits(options),
     shutdownTimeoutMs: options.shutdownTimeout.value,
     ...(options.metrics && { metrics: options.metrics.value }),
+    ...(options.redact && { redact: options.redact.value }),
     ...(options.view && { viewer: viewerSettings(options) }),
     ...selfTraceSettings(options),
     ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),

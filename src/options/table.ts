@@ -16,6 +16,7 @@ import {
   orOff,
   otelBoolean,
   path,
+  redaction,
   resourceAttributes,
   text,
 } from "./values.ts";
@@ -54,6 +55,14 @@ const COLLECTOR = {
     env: ["OTEL_RESOURCE_ATTRIBUTES"],
     help: "Attributes for every resource: key=value,key=value, percent-encoded",
     parse: resourceAttributes,
+  },
+  redact: {
+    flag: "--redact",
+    metavar: "WHAT",
+    defaultText: "nothing",
+    help: "Take out of agents' spans: default (environments, arguments, files, state), attribute names, or both",
+    complete: ["default"],
+    parse: redaction,
   },
   waitForCollector: {
     flag: "--wait-for-collector",

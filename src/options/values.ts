@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { printable } from "../base/log.ts";
+import type { RedactSettings } from "../pipeline/settings.ts";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
 
 /**
@@ -213,4 +214,15 @@ export function resourceAttributes(value: string): ReadonlyMap<string, string> {
     }
   }
   return attributes;
+}
+
+/** The word of `--redact` that stands for everything known to be secret. */
+const REDACT_DEFAULT = "default";
+
+/** What to redact: `default`, names of attributes, or both, with commas between them. */
+export function redaction(value: string): RedactSettings {
+  const words = value.split(",").map((word) => word.trim());
+  if (words.includes("")) throw new UsageError(`${quoted(value)}: an empty name: give default or NAME,NAME`);
+  const names = words.filter((word) => word !== REDACT_DEFAULT);
+  return { debugText: names.length < words.length, names: new Set(names) };
 }

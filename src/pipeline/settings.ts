@@ -109,6 +109,14 @@ export interface SelfTraceSettings {
   readonly parentProblem?: string;
 }
 
+/** What is taken out of agents' spans before they are kept or sent anywhere. */
+export interface RedactSettings {
+  /** Environments, arguments, copied files and proxies in debug text, and dumps of the agent's state. */
+  readonly debugText: boolean;
+  /** Attributes that are dropped whatever they hold. */
+  readonly names: ReadonlySet<string>;
+}
+
 /** The trace store, and the viewer that serves it; they run in a process of their own. */
 export interface ViewerSettings {
   /** Where the page is served; absent: the default port on loopback, or the next free one. */
@@ -133,6 +141,8 @@ export interface Settings {
   readonly resourceAttributes: ReadonlyMap<string, string>;
   /** False where spans go to the viewer alone. Default: true. */
   readonly forwards?: false;
+  /** Absent: agents' spans leave as they are. */
+  readonly redact?: RedactSettings;
   /** Absent: spans are not stored. */
   readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;

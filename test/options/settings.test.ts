@@ -115,6 +115,7 @@ const EXAMPLES: Readonly<
   logLevel: ["trace", { log: { level: "trace", format: "json" } }],
   logFormat: ["text", { log: { level: "info", format: "text" } }],
   metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+  redact: ["default,req", { redact: { debugText: true, names: new Set(["req"]) } }],
   view: ["8690", {
     viewer: { address: { host: "127.0.0.1", port: 8690 }, storeBytes: 512 * MIB, storeKeepMs: 86_400_000, label: "" },
   }],

@@ -1,0 +1,107 @@
+import { Buffer } from "node:buffer";
+import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { ProtobufReader } from "../otlp/protobuf-reader.ts";
+import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import {
+  ANY_VALUE_STRING,
+  KEY_VALUE_KEY,
+  KEY_VALUE_VALUE,
+  SCOPE_SPANS_SPANS,
+  SPAN_ATTRIBUTES,
+  SPAN_DROPPED_ATTRIBUTES,
+} from "../otlp/trace-fields.ts";
+import type { RedactSettings } from "../pipeline/settings.ts";
+import type { SpanSink } from "../pipeline/sink.ts";
+import { redactDebugText, REDACTED } from "./debug-text.ts";
+import { SpanProcessor } from "./span-processor.ts";
+
+/** Attributes that are dumps of the agent's whole state, with every container of the sandbox. */
+const STATE_DUMPS: ReadonlySet<string> = new Set(["self", "c"]);
+/** Attributes that are secret as a whole. */
+const SECRET_VALUES: ReadonlySet<string> = new Set(["env", "args", "data"]);
+
+/** What becomes of an attribute. */
+type Verdict = "keep" | "drop" | { readonly value: string };
+
+/**
+ * Takes out of agents' spans what must not leave the node. Dropped attributes are counted in the span's
+ * `dropped_attributes_count`; where a value, or a part of it, was cut out, "[redacted]" stands in its place.
+ */
+export function redacting(sink: SpanSink, settings: RedactSettings): SpanSink {
+  return new SpanProcessor(sink, ({ kind }) => kind === "guest" ? (spans) => redactSpans(spans, settings) : undefined);
+}
+
+function redactSpans(spans: EncodedSpans, settings: RedactSettings): void {
+  for (let span = 0; span < spans.count; span++) redactSpan(spans, span, settings);
+}
+
+/** Writes a span that has something to redact anew, behind what the payload became; the others stay where they are. */
+function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings): void {
+  const { writer } = spans;
+  const outer = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
+  outer.next();
+  const { start, end } = outer;
+  const fields = outer.message();
+  let content = -1;
+  let copied = start;
+  let dropped = 0;
+  while (fields.next()) {
+    const isCount = fields.tag === SPAN_DROPPED_ATTRIBUTES;
+    const verdict = fields.tag === SPAN_ATTRIBUTES ? judge(fields, settings) : "keep";
+    if (verdict === "keep" && !isCount) continue;
+    if (content < 0) {
+      // The writer may grow; the reader keeps the old bytes, which nobody changes.
+      content = writer.openField();
+    }
+    writer.bytes(fields.buffer.subarray(copied, fields.fieldStart));
+    copied = fields.position;
+    if (isCount) dropped += fields.low;
+    else if (verdict === "drop") dropped++;
+    else if (verdict !== "keep") writeAttribute(writer, fields, verdict.value);
+  }
+  if (content < 0) return;
+  writer.bytes(fields.buffer.subarray(copied, end));
+  if (dropped > 0) {
+    writer.byte(SPAN_DROPPED_ATTRIBUTES);
+    writer.varint(Math.min(dropped, MAX_UINT32));
+  }
+  spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
+}
+
+const MAX_UINT32 = 2 ** 32 - 1;
+
+function judge(attribute: ProtobufReader, { debugText, names }: RedactSettings): Verdict {
+  const keyValue = attribute.message();
+  let key = "";
+  let value: Uint8Array | undefined;
+  while (keyValue.next()) {
+    if (keyValue.tag === KEY_VALUE_KEY) key = keyValue.text();
+    if (keyValue.tag !== KEY_VALUE_VALUE) continue;
+    const any = keyValue.message();
+    value = undefined;
+    while (any.next()) value = any.tag === ANY_VALUE_STRING ? any.bytes() : undefined;
+  }
+  if (names.has(key)) return "drop";
+  if (!debugText) return "keep";
+  if (STATE_DUMPS.has(key)) return "drop";
+  if (SECRET_VALUES.has(key)) return { value: REDACTED };
+  if (value === undefined) return "keep";
+  // One character a byte: only ASCII is looked for, and the bytes stay what they are.
+  const redacted = redactDebugText(Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1"));
+  return redacted === undefined ? "keep" : { value: redacted };
+}
+
+/** Writes an attribute with another value, whose characters are bytes. */
+function writeAttribute(writer: ProtobufWriter, attribute: ProtobufReader, value: string): void {
+  const keyValue = attribute.message();
+  const field = writer.openMessage(SPAN_ATTRIBUTES);
+  while (keyValue.next()) {
+    if (keyValue.tag === KEY_VALUE_KEY) writer.bytes(keyValue.buffer.subarray(keyValue.fieldStart, keyValue.position));
+  }
+  const any = writer.openMessage(KEY_VALUE_VALUE);
+  const text = writer.openMessage(ANY_VALUE_STRING);
+  writer.bytes(Buffer.from(value, "latin1"));
+  writer.closeMessage(text);
+  writer.closeMessage(any);
+  writer.closeMessage(field);
+}

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { type SpanRecord, spanToRecord } from "../../src/otlp/json-record.ts";
+import type { RedactSettings } from "../../src/pipeline/settings.ts";
+import type { SpanSink } from "../../src/pipeline/sink.ts";
+import type { SourceKind } from "../../src/pipeline/source.ts";
+import { redacting } from "../../src/processors/redact.ts";
+import { splitFrames } from "../decode/support/fixtures.ts";
+import { REAL_STREAMS, type RecordedStream, streamBytes, TRACED_STREAMS } from "../decode/support/recorded-streams.ts";
+
+const DEFAULT: RedactSettings = { debugText: true, names: new Set() };
+
+/** What comes out of payloads that pass redaction. */
+function redacted(payloads: readonly Uint8Array[], settings: RedactSettings, kind: SourceKind = "guest"): SpanRecord[] {
+  const records: SpanRecord[] = [];
+  const sink: SpanSink = {
+    open: () => ({
+      accept: (spans) => {
+        const { buffer } = spans.writer;
+        for (let i = 0; i < spans.count; i++) {
+          records.push(spanToRecord(
+            buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
+            buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
+            buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
+          ));
+        }
+      },
+      settled: () => Promise.resolve(),
+      close: () => {},
+    }),
+    isPaused: () => false,
+    readOn: () => {},
+    subscribe: () => () => {},
+    drain: () => Promise.resolve(0),
+    abort: () => Promise.resolve(0),
+  };
+  const source = redacting(sink, settings).open({ kind, name: "box", account: "box", attributes: new Map() });
+  const spans = new EncodedSpans();
+  const decoder = new PayloadDecoder();
+  for (const payload of payloads) {
+    decoder.decode(payload, 0, payload.length, spans);
+    source.accept(spans);
+  }
+  return records;
+}
+
+/** Secrets that the recorded containers had: of their environment, their arguments, and a copied token. */
+const SECRETS = ["hunter2", "not-a-real-secret", "echo hello", "id; ls /", "101, 121, 74, 104", "DB_PASSWORD"];
+
+function payloadsOf(stream: RecordedStream): Uint8Array[] {
+  return splitFrames(streamBytes(stream));
+}
+
+for (const stream of REAL_STREAMS) {
+  test(`no secret of ${stream.file} gets through, and nothing else is lost`, () => {
+    const payloads = payloadsOf(stream);
+    const before = redacted(payloads, { debugText: false, names: new Set() });
+    const after = redacted(payloads, DEFAULT);
+    const text = JSON.stringify(after);
+    for (const secret of SECRETS) assert.ok(!text.includes(secret), secret);
+    for (const [index, record] of after.entries()) {
+      const was = before[index] as SpanRecord;
+      const dropped = was.attributes.filter(({ key }) => key === "self" || key === "c").length;
+      assert.equal(record.attributes.length, was.attributes.length - dropped);
+      assert.equal(record.droppedAttributesCount, was.droppedAttributesCount + dropped);
+      const { attributes: _, droppedAttributesCount: _count, ...rest } = record;
+      const { attributes: _was, droppedAttributesCount: _wasCount, ...wasRest } = was;
+      assert.deepEqual(rest, wasRest);
+      for (const { key, value } of record.attributes) {
+        const original = was.attributes.find((one) => one.key === key)?.value;
+        if (value.stringValue?.includes("[redacted]")) continue;
+        assert.deepEqual(value, original);
+      }
+    }
+  });
+}
+
+test("a session with secrets had them in it", () => {
+  const session = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
+  assert.ok(session !== undefined);
+  const text = JSON.stringify(redacted(payloadsOf(session), { debugText: false, names: new Set() }));
+  for (const secret of SECRETS) assert.ok(text.includes(secret), secret);
+});
+
+test("attributes are dropped by name, and counted", () => {
+  const [stream] = TRACED_STREAMS;
+  assert.ok(stream !== undefined);
+  const names = new Set(["req", "busy_ns"]);
+  for (const record of redacted(payloadsOf(stream), { debugText: false, names })) {
+    assert.ok(record.attributes.every(({ key }) => !names.has(key)));
+  }
+  const counts = redacted(payloadsOf(stream), { debugText: false, names }).map((one) => one.droppedAttributesCount);
+  assert.ok(counts.some((count) => count === 2));
+});
+
+test("spans of the host's own programs are left as they are", () => {
+  const [stream] = REAL_STREAMS;
+  assert.ok(stream !== undefined);
+  const payloads = payloadsOf(stream);
+  assert.deepEqual(redacted(payloads, DEFAULT, "runtime"), redacted(payloads, { debugText: false, names: new Set() }));
+});
