@@ -1,6 +1,7 @@
 import process from "node:process";
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
+import { hasQuotationMarks, QUOTATION_MARKS_PROBLEM } from "../base/quotation-marks.ts";
 import { ExporterSettingsError } from "../pipeline/exporter.ts";
 import type { OtlpProtocol } from "../pipeline/settings.ts";
 
@@ -109,17 +110,10 @@ function variable(environment: Environment, suffix: string): Variable | undefine
   for (const name of [`OTEL_EXPORTER_OTLP_TRACES_${suffix}`, `OTEL_EXPORTER_OTLP_${suffix}`]) {
     const value = environment[name]?.trim();
     if (value === undefined || value === "") continue;
-    if (isQuoted(value)) throw new ExporterSettingsError(`${name}: ${QUOTATION_MARKS}`);
+    if (hasQuotationMarks(value)) throw new ExporterSettingsError(`${name}: ${QUOTATION_MARKS_PROBLEM}`);
     return { name, value };
   }
   return undefined;
-}
-
-/** What to say of a value with quotation marks that a deployment tool has left around it. */
-const QUOTATION_MARKS = "the value has quotation marks around it, which are taken as part of it: leave them out";
-
-function isQuoted(value: string): boolean {
-  return value.length > 1 && /^(["']).*\1$/s.test(value);
 }
 
 function readCompression(environment: Environment): string {
@@ -159,7 +153,7 @@ function readHeaders(protocol: OtlpProtocol, environment: Environment): Readonly
   // Those for traces come last because they win.
   for (const name of ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"]) {
     const members = environment[name] ?? "";
-    if (isQuoted(members.trim())) throw new ExporterSettingsError(`${name}: ${QUOTATION_MARKS}`);
+    if (hasQuotationMarks(members)) throw new ExporterSettingsError(`${name}: ${QUOTATION_MARKS_PROBLEM}`);
     for (const [index, member] of members.split(",").entries()) {
       if (member.trim() === "") continue;
       const [key, value] = readHeader(`${name}: number ${index + 1} of its members`, member, protocol);
@@ -182,7 +176,7 @@ function readHeader(where: string, member: string, protocol: OtlpProtocol): [str
   }
   // A quotation mark must be percent-encoded, and an apostrophe around a name or a member is never meant
   // (https://www.w3.org/TR/baggage/#definition).
-  if (member.includes('"') || /^\s*'/.test(member)) {
+  if (member.includes('"') || /^\s*'/.test(member) || hasQuotationMarks(member.slice(at + 1))) {
     throw new ExporterSettingsError(`${where} has quotation marks: leave them out, or write %22 where one is meant`);
   }
   const [key, value] = [decoded[0].toLowerCase(), decoded[1]];

@@ -1,5 +1,7 @@
+import { resolve } from "node:path";
 import type { OtlpProtocol, OtlpSettings } from "../pipeline/settings.ts";
 import { type Given } from "./resolve.ts";
+import { LONGEST_SOCKET_PATH } from "./socket-path.ts";
 import { quoted, UsageError } from "./values.ts";
 
 /** The ports that OTLP is given by its specification: https://opentelemetry.io/docs/specs/otlp/ */
@@ -9,21 +11,37 @@ const HTTP_PORT = "4318";
 /** Where OTLP/HTTP takes traces. */
 const TRACES_PATH = "/v1/traces";
 
-/** Where a collector is. */
-export interface Endpoint {
-  readonly url: URL;
-  /** Whether a port was given; the URL leaves out one that is its scheme's own. */
-  readonly hasPort: boolean;
-}
+/** Where a collector is: a URL, or a UNIX socket, or a host without a scheme. */
+export type Endpoint =
+  | {
+    readonly kind: "url";
+    readonly url: URL;
+    /** Whether a port was given; the URL leaves out one that is its scheme's own. */
+    readonly hasPort: boolean;
+  }
+  | {
+    readonly kind: "socket";
+    /** Absolute. */
+    readonly path: string;
+  }
+  | {
+    readonly kind: "host";
+    /** As it was given: `HOST` or `HOST:PORT`. */
+    readonly text: string;
+  };
 
-/** A collector's URL: http or https, nothing in it that would be dropped unsaid but white space around it. */
+/**
+ * A collector's address: `http://` or `https://`, with nothing in it that would be dropped unsaid but white space
+ * around it; or `unix:PATH` or `unix:///PATH`, as gRPC writes a UNIX socket; or a host without a scheme, which can be
+ * used only if `OTEL_EXPORTER_OTLP_INSECURE` says whether it speaks TLS.
+ */
 export function endpoint(text: string): Endpoint {
   const value = text.trim();
   if (value === "") throw new UsageError("may not be empty");
+  if (/^unix:/i.test(value)) return { kind: "socket", path: socketOf(value) };
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) {
-    throw new UsageError(
-      `${quoted(value)} has no scheme: give http://HOST:PORT, or https://HOST:PORT for TLS`,
-    );
+    if (!isUrl(`http://${value}`)) throw withoutScheme(value);
+    return { kind: "host", text: value };
   }
   let url: URL;
   try {
@@ -32,7 +50,7 @@ export function endpoint(text: string): Endpoint {
     throw new UsageError(`${quoted(value)} is no URL: give http://HOST:PORT`, { cause: error });
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new UsageError(`${quoted(value)} is neither http:// nor https://`);
+    throw new UsageError(`${quoted(value)} is neither http:// nor https:// nor unix:`);
   }
   if (url.username !== "" || url.password !== "") {
     // Not quoted: a password does not belong in a log.
@@ -41,28 +59,95 @@ export function endpoint(text: string): Endpoint {
     );
   }
   url.hash = "";
-  return { url, hasPort: /^[^/]*\/\/[^/?#]*:[0-9]+(?:[/?#]|$)/.test(value) };
+  return { kind: "url", url, hasPort: /^[^/]*\/\/[^/?#]*:[0-9]+(?:[/?#]|$)/.test(value) };
+}
+
+function isUrl(text: string): boolean {
+  try {
+    const { username, pathname, search } = new URL(text);
+    return username === "" && pathname === "/" && search === "";
+  } catch {
+    return false;
+  }
+}
+
+function withoutScheme(value: string): UsageError {
+  return new UsageError(
+    `${quoted(value)} has no scheme: give http://HOST:PORT, or https://HOST:PORT for TLS`,
+  );
+}
+
+/** Specification: https://github.com/grpc/grpc/blob/master/doc/naming.md */
+function socketOf(value: string): string {
+  const [, authority, path = ""] = /^unix:(?:\/\/([^/]*)(?=\/|$))?(.*)$/is.exec(value) ?? [];
+  if (path === "" || (authority !== undefined && authority !== "")) {
+    throw new UsageError(`${quoted(value)} is not the path of a socket: give unix:PATH or unix:///PATH`);
+  }
+  const absolute = resolve(path);
+  const length = new TextEncoder().encode(absolute).length;
+  if (length > LONGEST_SOCKET_PATH) {
+    throw new UsageError(
+      `${quoted(absolute)} has ${length} bytes, a UNIX socket's path at most ${LONGEST_SOCKET_PATH}`,
+    );
+  }
+  return absolute;
 }
 
 /**
  * Where and how to export, by the rules of the OTLP exporter specification
  * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/), plus one: a protocol that nobody names follows from
- * the port. Throws a `UsageError` for a URL that the protocol cannot use.
+ * the port. Throws a `UsageError` for an endpoint that the protocol cannot use.
+ *
+ * @param insecure `OTEL_EXPORTER_OTLP_INSECURE`. A scheme wins over it; it never turns the check of certificates off.
  */
 export function otlpSettings(
   given: Given<Endpoint> | undefined,
   givenProtocol: Given<OtlpProtocol> | undefined,
+  insecure?: Given<boolean> | undefined,
 ): OtlpSettings {
   if (given === undefined) {
     return givenProtocol?.value === "http/protobuf"
       ? { protocol: "http/protobuf", url: `http://localhost:${HTTP_PORT}${TRACES_PATH}` }
       : { protocol: "grpc", url: `http://localhost:${GRPC_PORT}` };
   }
-  const { hasPort } = given.value;
-  const url = new URL(given.value.url);
-  const protocol = givenProtocol?.value ?? (url.port === GRPC_PORT ? "grpc" : "http/protobuf");
-  if (protocol === "grpc") return { protocol, url: grpcUrl(url, hasPort, given.name) };
-  return { protocol, url: httpUrl(url, given.name) };
+  const { name, value } = given;
+  switch (value.kind) {
+    case "socket":
+      return { protocol: givenProtocol?.value ?? "grpc", url: socketUrl(value.path) };
+    case "host":
+      return { protocol: "grpc", url: hostUrl(value.text, name, givenProtocol, insecure) };
+    case "url": {
+      const url = new URL(value.url);
+      if (url.protocol === "https:" && insecure?.value === true) {
+        throw new UsageError(
+          `${insecure.name}: true contradicts the https:// of ${name}, whose certificate is always checked: give ` +
+            "http:// for a connection without TLS, or name the authority in OTEL_EXPORTER_OTLP_CERTIFICATE",
+        );
+      }
+      const protocol = givenProtocol?.value ?? (url.port === GRPC_PORT ? "grpc" : "http/protobuf");
+      if (protocol === "grpc") return { protocol, url: grpcUrl(url, value.hasPort, name) };
+      return { protocol, url: httpUrl(url, name) };
+    }
+  }
+}
+
+/** A socket's path as a URL: what is not allowed in one is percent-encoded. */
+function socketUrl(path: string): string {
+  return `unix://${path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+/** The specification has hosts without a scheme for gRPC alone. */
+function hostUrl(
+  text: string,
+  name: string,
+  protocol: Given<OtlpProtocol> | undefined,
+  insecure: Given<boolean> | undefined,
+): string {
+  if (insecure === undefined || protocol?.value === "http/protobuf") {
+    throw new UsageError(`${name}: ${withoutScheme(text).message}`);
+  }
+  const url = new URL(`${insecure.value ? "http" : "https"}://${text}`);
+  return /:[0-9]+$/.test(text) ? url.origin : `${url.origin}:${GRPC_PORT}`;
 }
 
 function grpcUrl(url: URL, hasPort: boolean, name: string): string {

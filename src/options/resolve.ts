@@ -1,3 +1,4 @@
+import { hasQuotationMarks, QUOTATION_MARKS_PROBLEM } from "../base/quotation-marks.ts";
 import { environmentNames, type Option } from "./option.ts";
 import { UsageError } from "./values.ts";
 
@@ -52,12 +53,18 @@ function resolveOption(
   for (const name of environmentNames(option)) {
     const value = environment[name];
     if (value === undefined || value === "") continue;
+    if (isOurs(name) && hasQuotationMarks(value)) throw new UsageError(`${name}: ${QUOTATION_MARKS_PROBLEM}`);
     const { separator } = option;
     const values = separator === undefined ? value : value.split(separator);
     return check(option, values, "environment", name);
   }
   if (option.default === undefined) return undefined;
   return check(option, option.default, "default", option.flag ?? "default");
+}
+
+/** A trace context is left to its own reader: the specification wants an invalid one to be ignored. */
+function isOurs(name: string): boolean {
+  return /^(?:OTEL|KATA_TRACE_FORWARDER)_/.test(name);
 }
 
 function check(

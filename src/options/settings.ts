@@ -2,7 +2,7 @@ import type { GuestLimits, ListenSettings, SelfTraceSettings, Settings } from ".
 import type { TraceContext } from "../pipeline/trace-context.ts";
 import { otlpSettings } from "./endpoint.ts";
 import type { Resolved } from "./resolve.ts";
-import { KATA_SOCKET_PATHS, type SocketPath, socketPath } from "./socket-path.ts";
+import { KATA_SOCKET_PATHS, LONGEST_SOCKET_PATH, type SocketPath, socketPath } from "./socket-path.ts";
 import type { OPTIONS } from "./table.ts";
 import { traceparent } from "./traceparent.ts";
 import { quoted, showBytes, UsageError } from "./values.ts";
@@ -26,9 +26,6 @@ const DEFAULT_TRACE_NAME = "kata-agent";
 /** VMADDR_PORT_ANY: binding to it would listen on a port that no agent knows (linux/vm_sockets.h). */
 const VMADDR_PORT_ANY = 2 ** 32 - 1;
 
-/** The longest path of a UNIX socket: `sun_path` is 108 bytes, a terminating zero included (unix(7)). */
-const LONGEST_SOCKET_PATH = 107;
-
 /** Puts the checked options together. Throws a `UsageError` where two of them contradict each other. */
 export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
   const attributes = new Map(options.resourceAttributes?.value);
@@ -36,7 +33,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
   attributes.delete("service.name");
   return {
     listen: listenSettings(options),
-    otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol),
+    otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol, options.otlpInsecure),
     traceName: options.traceName?.value ?? (serviceName || DEFAULT_TRACE_NAME),
     resourceAttributes: attributes,
     waitForCollector: options.waitForCollector?.value ?? false,

@@ -1,6 +1,9 @@
 import type { SocketTemplate } from "../pipeline/settings.ts";
 import { path, quoted, UsageError } from "./values.ts";
 
+/** The longest path of a UNIX socket: `sun_path` is 108 bytes, a terminating zero included (unix(7)). */
+export const LONGEST_SOCKET_PATH = 107;
+
 /** What stands for a sandbox's ID in a template, as `kata-runtime env` prints it. */
 const ID = "{ID}";
 

@@ -19,6 +19,7 @@ import {
   redaction,
   resourceAttributes,
   text,
+  trueOrFalse,
 } from "./values.ts";
 
 /** Bytes. */
@@ -31,8 +32,14 @@ const COLLECTOR = {
     metavar: "URL",
     env: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
     defaultText: "http://localhost:4317, port 4318 for HTTP",
-    help: "The collector (https:// for TLS); for HTTP, /v1/traces is appended unless it is there",
+    help:
+      "The collector (https:// for TLS, unix:PATH for a socket); for HTTP, /v1/traces is appended unless it is there",
     parse: endpoint,
+  },
+  otlpInsecure: {
+    env: ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
+    help: "For gRPC to HOST:PORT without a scheme: true is without TLS, false is with TLS",
+    parse: trueOrFalse,
   },
   otlpProtocol: {
     flag: "--otlp-protocol",

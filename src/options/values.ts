@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { printable } from "../base/log.ts";
 import type { RedactSettings } from "../pipeline/settings.ts";
+import { hasQuotationMarks } from "../base/quotation-marks.ts";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
 
 /**
@@ -32,6 +33,13 @@ export function flag(value: string): boolean {
   if (["true", "yes", "on", "1"].includes(lower)) return true;
   if (["false", "no", "off", "0"].includes(lower)) return false;
   throw new UsageError(`${quoted(value)} is neither true nor false`);
+}
+
+/** `true` or `false` alone, in any case: a variable of OpenTelemetry's whose other values would be taken for false. */
+export function trueOrFalse(value: string): boolean {
+  const lower = value.trim().toLowerCase();
+  if (lower !== "true" && lower !== "false") throw new UsageError(`${quoted(value)} is neither true nor false`);
+  return lower === "true";
 }
 
 /**
@@ -206,6 +214,11 @@ export function resourceAttributes(value: string): ReadonlyMap<string, string> {
       throw new UsageError(
         `${quoted(member)} is not key=value (a comma or an equals sign of its own is written %2C or %3D)`,
       );
+    }
+    // A quotation mark must be percent-encoded (https://www.w3.org/TR/baggage/#definition), and an apostrophe around a
+    // key or a value has been left there by a deployment tool.
+    if (member.includes('"') || key.startsWith("'") || hasQuotationMarks(attribute)) {
+      throw new UsageError(`${quoted(member)} has quotation marks: leave them out, or write %22 where one is meant`);
     }
     try {
       attributes.set(decodeURIComponent(key), decodeURIComponent(attribute));

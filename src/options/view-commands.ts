@@ -127,7 +127,7 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
     line.choose({
       kind: "replay",
       file,
-      otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol),
+      otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol, options.otlpInsecure),
       socket: options.socket?.value,
       frames: options.frames.value,
     });

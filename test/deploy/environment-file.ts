@@ -21,9 +21,9 @@ const HEADER = `\
 # Made from the program's own table of options (test/deploy/environment-file.ts).
 `;
 
-/** What OpenTelemetry's exporters read for themselves. https://opentelemetry.io/docs/specs/otel/protocol/exporter/ */
+/** What is read of OpenTelemetry's variables beside the options. https://opentelemetry.io/docs/specs/otel/protocol/exporter/ */
 const OTLP_VARIABLES = `\
-# Read by OpenTelemetry's exporter: each also as OTEL_EXPORTER_OTLP_TRACES_…
+# As OpenTelemetry's exporters read them: each also as OTEL_EXPORTER_OTLP_TRACES_…
 #OTEL_EXPORTER_OTLP_HEADERS=name=value,name=value
 #OTEL_EXPORTER_OTLP_TIMEOUT=10000
 #OTEL_EXPORTER_OTLP_COMPRESSION=gzip

@@ -151,3 +151,24 @@ test("parsing twice gives the same: nothing is kept between calls", () => {
   assert.ok(command.kind === "run");
   assert.equal(command.settings.listen[0].port, 10240);
 });
+
+test("quotation marks that a deployment tool has left around a variable are an error that names it", () => {
+  for (
+    const environment of [
+      { OTEL_SERVICE_NAME: '"kata"' },
+      { OTEL_RESOURCE_ATTRIBUTES: '"a=b,c=d"' },
+      { OTEL_RESOURCE_ATTRIBUTES: "'a=b'" },
+      { OTEL_EXPORTER_OTLP_ENDPOINT: '"http://c:4317"' },
+      { KATA_TRACE_FORWARDER_LOG_LEVEL: " 'info' " },
+    ]
+  ) {
+    const [name] = Object.keys(environment);
+    assert.equal(
+      usageError([], environment),
+      `${name}: the value has quotation marks around it, which would be taken as part of it: leave them out`,
+    );
+  }
+  // What is written on a command line has been through a shell, and is meant.
+  const command = parseCommandLine(["--trace-name", '"kata"'], {});
+  assert.equal(command.kind === "run" && command.settings.traceName, '"kata"');
+});

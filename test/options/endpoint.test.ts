@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import process from "node:process";
 import { test } from "node:test";
 import { endpoint, otlpSettings } from "../../src/options/endpoint.ts";
 import type { OtlpProtocol } from "../../src/pipeline/settings.ts";
@@ -7,11 +8,13 @@ import { UsageError } from "../../src/options/values.ts";
 const FLAG = "--otlp-endpoint";
 const TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const BASE = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const INSECURE = "OTEL_EXPORTER_OTLP_INSECURE";
 
-function settings(name: string, url: string, protocol?: OtlpProtocol) {
+function settings(name: string, url: string, protocol?: OtlpProtocol, insecure?: boolean) {
   return otlpSettings(
     { value: endpoint(url), source: name === FLAG ? "flag" : "environment", name },
     protocol === undefined ? undefined : { value: protocol, source: "flag", name: "--otlp-protocol" },
+    insecure === undefined ? undefined : { value: insecure, source: "environment", name: INSECURE },
   );
 }
 
@@ -99,11 +102,14 @@ test("what is no collector's URL is refused with what to write instead", () => {
     const [given, message] of [
       ["", /^may not be empty$/],
       ["  ", /^may not be empty$/],
-      ["localhost:4317", /"localhost:4317" has no scheme: give http:\/\/HOST:PORT/],
-      ["collector", /has no scheme/],
-      ["[::1]:4317", /has no scheme/],
-      ["unix:///run/otel.sock", /is neither http:\/\/ nor https:\/\//],
-      ["grpc://c:4317", /is neither http:\/\/ nor https:\/\//],
+      ["a b:4317", /"a b:4317" has no scheme: give http:\/\/HOST:PORT/],
+      ["collector/v1/traces", /has no scheme/],
+      ["me@collector:4317", /has no scheme/],
+      ["unix:", /is not the path of a socket: give unix:PATH or unix:\/\/\/PATH/],
+      ["unix://host/path", /is not the path of a socket/],
+      ["unix://", /is not the path of a socket/],
+      [`unix:/${"x".repeat(107)}`, /has 108 bytes, a UNIX socket's path at most 107/],
+      ["grpc://c:4317", /is neither http:\/\/ nor https:\/\/ nor unix:/],
       ["http://", /is no URL/],
       ["http://c:99999", /is no URL/],
       ["http://a b", /is no URL/],
@@ -124,4 +130,58 @@ test("a password in a URL is refused, and not repeated", () => {
     assert.ok(!error.message.includes("secret"));
     return true;
   });
+});
+
+test("a UNIX socket is for gRPC, unless HTTP is said", () => {
+  for (
+    const [given, url] of [
+      ["unix:/run/otel.sock", "unix:///run/otel.sock"],
+      ["unix:///run/otel.sock", "unix:///run/otel.sock"],
+      [" UNIX:/run/a b%#?.sock ", "unix:///run/a%20b%25%23%3F.sock"],
+      ["unix:otel.sock", `unix://${process.cwd()}/otel.sock`],
+    ] as const
+  ) {
+    for (const name of [FLAG, TRACES, BASE]) {
+      assert.deepEqual(settings(name, given), { protocol: "grpc", url }, given);
+      assert.deepEqual(settings(name, given, "http/protobuf"), { protocol: "http/protobuf", url }, given);
+    }
+  }
+});
+
+test("a host without a scheme is for gRPC where OTEL_EXPORTER_OTLP_INSECURE says whether with TLS", () => {
+  for (
+    const [given, insecure, url] of [
+      ["c:4317", true, "http://c:4317"],
+      ["c:4317", false, "https://c:4317"],
+      ["c:5000", true, "http://c:5000"],
+      ["c", true, "http://c:4317"],
+      ["c", false, "https://c:4317"],
+      ["[::1]:4317", true, "http://[::1]:4317"],
+      ["[::1]", true, "http://[::1]:4317"],
+      ["127.0.0.1:4317", true, "http://127.0.0.1:4317"],
+    ] as const
+  ) {
+    assert.deepEqual(settings(BASE, given, undefined, insecure), { protocol: "grpc", url }, given);
+    assert.deepEqual(settings(FLAG, given, "grpc", insecure), { protocol: "grpc", url }, given);
+    assert.throws(() => settings(BASE, given, "http/protobuf", insecure), {
+      name: "UsageError",
+      message: /has no scheme/,
+    });
+    assert.throws(() => settings(BASE, given), {
+      name: "UsageError",
+      message: `${BASE}: "${given}" has no scheme: give http://HOST:PORT, or https://HOST:PORT for TLS`,
+    });
+  }
+});
+
+test("a scheme wins over OTEL_EXPORTER_OTLP_INSECURE, which cannot turn TLS off", () => {
+  assert.equal(settings(BASE, "http://c:4317", undefined, true).url, "http://c:4317");
+  assert.equal(settings(BASE, "http://c:4317", undefined, false).url, "http://c:4317");
+  assert.equal(settings(BASE, "https://c:4317", undefined, false).url, "https://c:4317");
+  for (const protocol of ["grpc", "http/protobuf"] as const) {
+    assert.throws(() => settings(FLAG, "https://c:4317", protocol, true), {
+      name: "UsageError",
+      message: /^OTEL_EXPORTER_OTLP_INSECURE: true contradicts the https:\/\/ of --otlp-endpoint/,
+    });
+  }
 });

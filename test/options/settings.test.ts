@@ -78,6 +78,9 @@ const EXAMPLES: Readonly<
   Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
 > = {
   otlpEndpoint: ["http://c:4317", { otlp: { protocol: "grpc", url: "http://c:4317" } }],
+  otlpInsecure: ["true", { otlp: { protocol: "grpc", url: "http://c:4317" } }, {
+    OTEL_EXPORTER_OTLP_ENDPOINT: "c",
+  }],
   otlpProtocol: ["http/protobuf", {
     otlp: { protocol: "http/protobuf", url: "http://localhost:4318/v1/traces" },
   }],

@@ -17,6 +17,7 @@ import {
   resourceAttributes,
   showBytes,
   text,
+  trueOrFalse,
   UsageError,
 } from "../../src/options/values.ts";
 
@@ -164,4 +165,21 @@ test("resource attributes are percent-decoded key=value pairs", () => {
   assert.equal(resourceAttributes("").size, 0);
   refuses(resourceAttributes, ["a", "=b", " =b", "a=b=c", "a=1,b"], /is not key=value/);
   refuses(resourceAttributes, ["a=%", "a=%zz", "%ff=b"], /is not percent-encoded UTF-8/);
+});
+
+test("quotation marks that a deployment tool has left in resource attributes are refused", () => {
+  for (const given of ['a="prod"', '"a=prod', "'a=prod", "a='prod'", 'a=b,"c"=d', 'a=5"']) {
+    assert.throws(() => resourceAttributes(given), {
+      name: "UsageError",
+      message: /has quotation marks: leave them out/,
+    }, given);
+  }
+  assert.deepEqual([...resourceAttributes("a=O'Brien,b=%22x%22")], [["a", "O'Brien"], ["b", '"x"']]);
+});
+
+test("true or false, and nothing else", () => {
+  assert.deepEqual(["true", "TRUE", " False "].map(trueOrFalse), [true, true, false]);
+  for (const given of ["1", "yes", "", "on"]) {
+    assert.throws(() => trueOrFalse(given), /is neither true nor false/, given);
+  }
 });
