@@ -24,10 +24,12 @@ const UTF8 = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
  * After `next()` the field's value has been read: a number as the two halves `low` and `high`, and anything
  * length-delimited as the range `start … end` of the buffer. Nothing is read outside the range given.
  *
+ * Its members are `private`, not `#private`, because JavaScriptCore checks for the latter at each use.
+ *
  * Specification: https://protobuf.dev/programming-guides/encoding/
  */
 export class ProtobufReader {
-  readonly buffer: Uint8Array;
+  buffer: Uint8Array;
   /** The field's number and wire type, as on the wire: `field number << 3 | wire type`. */
   tag = 0;
   /** Where the field's tag begins. The field ends at `position`. */
@@ -40,40 +42,46 @@ export class ProtobufReader {
   end = 0;
   /** The next field begins here. */
   position: number;
-  #limit: number;
+  private limit: number;
 
   constructor(buffer: Uint8Array, start = 0, end: number = buffer.length) {
     this.buffer = buffer;
     this.position = this.fieldStart = start;
-    this.#limit = end;
+    this.limit = end;
   }
 
   /** Begins anew with another message in the same buffer: saves a reader where there are many small messages. */
   reset(start: number, end: number): void {
     this.position = this.fieldStart = start;
-    this.#limit = end;
+    this.limit = end;
+  }
+
+  /** Begins anew with a message in another buffer. */
+  load(buffer: Uint8Array, start: number, end: number): void {
+    this.buffer = buffer;
+    this.reset(start, end);
   }
 
   /** Reads the next field; false at the message's end. Throws {@link ProtobufError}. */
   next(): boolean {
-    if (this.position >= this.#limit) return false;
+    if (this.position >= this.limit) return false;
     this.fieldStart = this.position;
-    this.#varint();
+    this.varint();
     // A tag is a uint32, its field number at least 1.
     if (this.high !== 0 || this.low < 8) throw new ProtobufError("invalid tag", this.fieldStart);
     this.tag = this.low;
     switch (this.tag & 7) {
       case VARINT:
-        this.#varint();
+        this.varint();
         break;
       case FIXED64:
-        this.low = this.#fixed32();
-        this.high = this.#fixed32();
+        this.low = this.fixed32();
+        this.high = this.fixed32();
         break;
       case LENGTH_DELIMITED: {
-        this.#varint();
+        this.varint();
         const length = this.high === 0 ? this.low : Infinity;
-        if (length > this.#limit - this.position) {
+        if (length > this.limit - this.position) {
           throw new ProtobufError("field longer than its message", this.fieldStart);
         }
         this.start = this.position;
@@ -81,7 +89,7 @@ export class ProtobufReader {
         break;
       }
       case FIXED32:
-        this.low = this.#fixed32();
+        this.low = this.fixed32();
         this.high = 0;
         break;
       default:
@@ -119,13 +127,20 @@ export class ProtobufReader {
    * Reads a varint of up to 64 bits into `low` and `high`; bits beyond them are dropped, as every protobuf decoder
    * does.
    */
-  #varint(): void {
+  private varint(): void {
+    const first = this.buffer[this.position] as number;
+    if (first < 0x80 && this.position < this.limit) {
+      this.position++;
+      this.low = first;
+      this.high = 0;
+      return;
+    }
     let low = 0;
     let high = 0;
     const start = this.position;
     // Ten groups of seven bits hold 64.
     for (let shift = 0; shift < 70; shift += 7) {
-      if (this.position >= this.#limit) throw new ProtobufError("truncated number", start);
+      if (this.position >= this.limit) throw new ProtobufError("truncated number", start);
       const byte = this.buffer[this.position++] as number;
       const bits = byte & 0x7f;
       if (shift < 28) low |= bits << shift;
@@ -142,9 +157,9 @@ export class ProtobufReader {
     throw new ProtobufError("number of more than ten bytes", start);
   }
 
-  #fixed32(): number {
+  private fixed32(): number {
     const at = this.position;
-    if (this.#limit - at < 4) throw new ProtobufError("truncated number", at);
+    if (this.limit - at < 4) throw new ProtobufError("truncated number", at);
     const buffer = this.buffer;
     this.position += 4;
     return (

@@ -27,36 +27,32 @@ export interface OverlayRules {
 }
 
 /**
- * Attributes of a source are sorted up to this many, the limit that OpenTelemetry's SDKs have by default: real
- * resources have a dozen, and sorting takes more than linear time.
+ * Attributes of a source are sorted up to this many: real resources have a dozen. Sorting takes more than linear time,
+ * so with many of them a guest could make a resource cost several times as much a byte as a span.
  */
-const SORTED_ATTRIBUTES = 128;
+const SORTED_ATTRIBUTES = 12;
+/** How many numbers describe one of them: where its field begins and ends, and where its key begins and ends. */
+const STRIDE = 4;
 
 const UTF8 = new TextEncoder();
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
-/** Used by one call at a time, and each cleared by the next. */
-const SCRATCH = {
-  /** What becomes the `Resource`. */
-  written: new ProtobufWriter(),
-  otherOfResource: new ProtobufWriter(),
-  otherOfHeader: new ProtobufWriter(),
-};
+// Used by one call at a time, and each begun anew by the next: a guest may send a resource with each span.
 
-/** Where an attribute of the source lies: its whole `attributes` field, and its key. */
-interface SourceAttribute {
-  readonly start: number;
-  readonly end: number;
-  readonly keyStart: number;
-  readonly keyEnd: number;
-}
+/** What becomes the `Resource`. */
+const written = new ProtobufWriter();
+const otherOfResource = new ProtobufWriter();
+const otherOfHeader = new ProtobufWriter();
+const fields = new ProtobufReader(NO_BYTES);
+const resource = new ProtobufReader(NO_BYTES);
+const keyValue = new ProtobufReader(NO_BYTES);
+/** Where the source's attributes lie, in the order of their keys. */
+const sorted = new Int32Array(STRIDE * SORTED_ATTRIBUTES);
 
 /** A key that the host has something to say under. */
 interface HostKey {
   readonly key: Uint8Array;
-  /**
-   * The whole `attributes` field to write where the source has none under this key; absent where the host's is forced.
-   */
+  /** The whole `attributes` field to write where the source has none under this key; absent where it is forced. */
   readonly completing: Uint8Array | undefined;
   /** Whether the resource at hand has it. */
   isThere: boolean;
@@ -70,21 +66,21 @@ interface HostKey {
  * `ResourceSpans`.
  */
 export class ResourceOverlay {
-  readonly #hostKeys: readonly HostKey[];
+  private readonly hostKeys: readonly HostKey[];
   /** The `attributes` fields that each resource gets. */
-  readonly #forcedFields: Uint8Array;
-  readonly #reservedPrefix: Uint8Array;
+  private readonly forcedFields: Uint8Array;
+  private readonly reservedPrefix: Uint8Array;
   /** Where {@link #readKey} found a key. */
-  #keyStart = 0;
-  #keyEnd = 0;
+  private keyStart = 0;
+  private keyEnd = 0;
 
   constructor({ forced, completing = new Map(), reservedPrefix }: OverlayRules) {
-    this.#hostKeys = [
+    this.hostKeys = [
       ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
       ...[...forced.keys()].map((key) => hostKey(key)),
     ];
-    this.#forcedFields = encodeAttributes(forced);
-    this.#reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
+    this.forcedFields = encodeAttributes(forced);
+    this.reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
   }
 
   /**
@@ -93,44 +89,42 @@ export class ResourceOverlay {
    * Throws `ProtobufError` on bytes that are no such fields.
    */
   apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
-    // One by one while they are few enough to be sorted; all of them are in `written`, as they came.
-    const attributes: SourceAttribute[] = [];
-    const { written, otherOfResource, otherOfHeader } = SCRATCH;
-    for (const writer of Object.values(SCRATCH)) writer.clear();
-    for (const hostKey of this.#hostKeys) hostKey.isThere = false;
-    const fields = new ProtobufReader(header);
-    const resource = new ProtobufReader(header);
-    const keyValue = new ProtobufReader(header);
+    written.clear();
+    otherOfResource.clear();
+    otherOfHeader.clear();
+    for (const hostKey of this.hostKeys) hostKey.isThere = false;
+    // They are sorted as they come while they are few enough; all of them are in `written` in the order they came in.
+    let attributes = 0;
+    fields.load(header, 0, header.length);
     while (fields.next()) {
       if (fields.tag !== RESOURCE_SPANS_RESOURCE) {
         append(otherOfHeader, header, fields.fieldStart, fields.position);
         continue;
       }
       // A message given more than once counts as one with the fields of all of them.
-      resource.reset(fields.start, fields.end);
+      resource.load(header, fields.start, fields.end);
       while (resource.next()) {
-        const { fieldStart: start, position: end } = resource;
         if (resource.tag !== RESOURCE_ATTRIBUTES) {
-          append(otherOfResource, header, start, end);
+          append(otherOfResource, header, resource.fieldStart, resource.position);
           continue;
         }
-        keyValue.reset(resource.start, resource.end);
-        this.#readKey(keyValue);
-        if (this.#isOverruled(header)) continue;
-        append(written, header, start, end);
-        if (attributes.length > SORTED_ATTRIBUTES) continue;
-        attributes.push({ start, end, keyStart: this.#keyStart, keyEnd: this.#keyEnd });
+        this.readKey(header);
+        if (this.isOverruled(header)) continue;
+        append(written, header, resource.fieldStart, resource.position);
+        if (attributes < SORTED_ATTRIBUTES) this.insert(header, attributes);
+        attributes++;
       }
     }
-    if (attributes.length <= SORTED_ATTRIBUTES) {
+    if (attributes > 1 && attributes <= SORTED_ATTRIBUTES) {
       written.clear();
-      attributes.sort((a, b) => compareKeys(header, a, b));
-      for (const { start, end } of attributes) append(written, header, start, end);
+      for (let at = 0; at < attributes * STRIDE; at += STRIDE) {
+        append(written, header, sorted[at] as number, sorted[at + 1] as number);
+      }
     }
-    for (const { completing, isThere } of this.#hostKeys) {
+    for (const { completing, isThere } of this.hostKeys) {
       if (completing !== undefined && !isThere) written.bytes(completing);
     }
-    written.bytes(this.#forcedFields);
+    append(written, this.forcedFields, 0, this.forcedFields.length);
     append(written, otherOfResource.buffer, 0, otherOfResource.position);
 
     const length = written.position;
@@ -141,26 +135,46 @@ export class ResourceOverlay {
     return outcome;
   }
 
-  /** Reads the key of a `KeyValue`. Given more than once the last counts, as decoders have it. */
-  #readKey(keyValue: ProtobufReader): void {
-    this.#keyStart = this.#keyEnd = 0;
+  /** Reads the key of the attribute at hand. Given more than once the last counts, as decoders have it. */
+  private readKey(header: Uint8Array): void {
+    this.keyStart = this.keyEnd = 0;
+    keyValue.load(header, resource.start, resource.end);
     while (keyValue.next()) {
       if (keyValue.tag !== KEY_VALUE_KEY) continue;
-      this.#keyStart = keyValue.start;
-      this.#keyEnd = keyValue.end;
+      this.keyStart = keyValue.start;
+      this.keyEnd = keyValue.end;
     }
+  }
+
+  /** Puts the attribute at hand into its place among the `count` that are sorted; behind those with the same key. */
+  private insert(header: Uint8Array, count: number): void {
+    const start = this.keyStart;
+    const end = this.keyEnd;
+    let at = count * STRIDE;
+    while (at > 0 && compareBytes(header, sorted[at - 2] as number, sorted[at - 1] as number, start, end) > 0) {
+      sorted[at] = sorted[at - 4] as number;
+      sorted[at + 1] = sorted[at - 3] as number;
+      sorted[at + 2] = sorted[at - 2] as number;
+      sorted[at + 3] = sorted[at - 1] as number;
+      at -= STRIDE;
+    }
+    sorted[at] = resource.fieldStart;
+    sorted[at + 1] = resource.position;
+    sorted[at + 2] = start;
+    sorted[at + 3] = end;
   }
 
   /**
    * Whether the attribute whose key was read last is not the source's to say; notes where it is one that need not be
    * added.
    */
-  #isOverruled(buffer: Uint8Array): boolean {
-    const start = this.#keyStart;
-    const length = this.#keyEnd - start;
-    const prefix = this.#reservedPrefix;
+  private isOverruled(buffer: Uint8Array): boolean {
+    const start = this.keyStart;
+    const length = this.keyEnd - start;
+    const prefix = this.reservedPrefix;
     if (prefix.length > 0 && prefix.length <= length && isAt(prefix, buffer, start)) return true;
-    for (const hostKey of this.#hostKeys) {
+    for (let i = 0; i < this.hostKeys.length; i++) {
+      const hostKey = this.hostKeys[i] as HostKey;
       if (hostKey.key.length !== length || !isAt(hostKey.key, buffer, start)) continue;
       hostKey.isThere = true;
       return hostKey.completing === undefined;
@@ -185,15 +199,14 @@ function append(writer: ProtobufWriter, buffer: Uint8Array, start: number, end: 
   writer.position += end - start;
 }
 
-function compareKeys(buffer: Uint8Array, a: SourceAttribute, b: SourceAttribute): number {
-  const lengthA = a.keyEnd - a.keyStart;
-  const lengthB = b.keyEnd - b.keyStart;
-  const common = Math.min(lengthA, lengthB);
-  for (let i = 0; i < common; i++) {
-    const difference = (buffer[a.keyStart + i] as number) - (buffer[b.keyStart + i] as number);
+/** Compares two ranges of a buffer as unsigned bytes; of two that begin alike, the shorter one comes first. */
+function compareBytes(buffer: Uint8Array, at: number, end: number, otherAt: number, otherEnd: number): number {
+  const lengths = (end - at) - (otherEnd - otherAt);
+  while (at < end && otherAt < otherEnd) {
+    const difference = (buffer[at++] as number) - (buffer[otherAt++] as number);
     if (difference !== 0) return difference;
   }
-  return lengthA - lengthB;
+  return lengths;
 }
 
 /** Encodes attributes as `Resource.attributes` fields. */
