@@ -5,8 +5,13 @@ import { Delivery } from "./queue/delivery.ts";
 import { DumpSink, type DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
 import { prepareSpoolDirectory } from "./queue/spool/spool-directory.ts";
+import { type Libc, loadLibc } from "../ffi/libc.ts";
+import type { DescriptorStore } from "./host/handover/descriptor-store.ts";
+import { leaveUnreadBytes, takeUnreadBytes, type UnreadBytes } from "./host/handover/unread-bytes.ts";
+import { adoptGuests } from "./receivers/vsock/adopted-guests.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
+import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
 import { neededLater } from "./receivers/vsock/needed-later.ts";
 import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
@@ -40,6 +45,10 @@ export interface ForwarderOptions {
   readonly log: Logger;
   /** Takes the records of `--dump-only`; not needed for anything else. */
   readonly dump?: DumpWriter;
+  /**
+   * What an earlier process has left, and what the next one goes on with. Default: connections end with the process.
+   */
+  readonly descriptors?: DescriptorStore;
 }
 
 /** A running forwarder. */
@@ -48,7 +57,8 @@ export interface Forwarder {
   readonly address: string;
   /**
    * Accepts no more guests, reads what guests have already sent, delivers it within the time that the settings give,
-   * and ends. Resolves with how many spans were lost.
+   * and ends. Guests whose connections outlive the process are left to the next one instead of being read to their end.
+   * Resolves with how many spans were lost.
    */
   stop(): Promise<number>;
   /** Ends at once, also while it stops. Resolves with how many spans were lost. */
@@ -67,11 +77,11 @@ export interface Forwarder {
  */
 export async function startForwarder(
   settings: Settings,
-  { log, dump }: ForwarderOptions,
+  options: ForwarderOptions,
 ): Promise<Forwarder> {
   const undo: (() => void | Promise<void>)[] = [];
   try {
-    return await start(settings, log, dump, undo);
+    return await start(settings, options, undo);
   } catch (error) {
     for (const step of undo.reverse()) await step();
     throw error;
@@ -81,8 +91,7 @@ export async function startForwarder(
 /** @param undo gets what takes back each step that has been made. */
 async function start(
   settings: Settings,
-  log: Logger,
-  dump: DumpWriter | undefined,
+  { log, dump, descriptors }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
@@ -98,7 +107,7 @@ async function start(
   );
   const openSink = settings.dumpOnly
     ? () => openDump(settings, dump, metrics)
-    : await prepareDelivery(settings, privileges, metrics, trace, log, undo);
+    : await prepareDelivery(settings, privileges, metrics, trace, log, descriptors, undo);
 
   let notReady: string | undefined = "starting";
   const server = await startMetrics(settings, metrics, log, () => notReady);
@@ -116,29 +125,47 @@ async function start(
       { descriptors: budget.limit, maxGuests },
     );
   }
-  const listener = createListener(settings.listen, {
+  const listenerOptions: ListenerOptions = {
     budget,
     onProblem,
     onNotice: (message, fields) => log.of("listen").info(message, fields),
     privileged: privileges.run,
     user: privileges.owner?.uid,
+    ...(descriptors && { keeper: descriptors }),
+  };
+  const listener = createListener(settings.listen, listenerOptions);
+  undo.push(() => {
+    // The next attempt finds everything as it was left to this one.
+    listener.handOver();
+    descriptors?.freeze();
+    return listener.stopAccepting();
   });
-  undo.push(() => listener.stopAccepting());
   let receiver: Receiver | undefined = undefined;
   const accept = (connection: GuestConnection): GuestReceiver => {
     if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
     return receiver.accept(connection);
   };
+  const libc = await loadLibc();
   await trace.step("listen", () => listener.listen(accept));
-  // From here to the end nothing waits, so that no guest is accepted in between.
+  // From here until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   const sink = redactAgents(linkRoots(openSink(), settings.rootLink), settings, log);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   listener.begin?.();
+  if (descriptors !== undefined) {
+    const unread = takeUnread(descriptors, libc, log);
+    const guests = await adoptGuests(descriptors, unread, listenerOptions, accept);
+    if (guests > 0) log.info("going on with guests of an earlier process", { guests });
+  }
   notReady = undefined;
   trace.started();
   log.info("listening", { address: listener.address });
-  const parts = { settings, listener, listenLog, receiver, sink, server, metrics, trace, log };
+  const handOver = (): boolean => {
+    if (descriptors?.persists !== true) return false;
+    leaveGuests(descriptors, listener, receiver as Receiver, libc, log);
+    return true;
+  };
+  const parts = { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, handOver };
   return running(parts, (why) => {
     notReady = why;
   });
@@ -154,17 +181,54 @@ interface Parts {
   readonly metrics: Metrics;
   readonly trace: SelfTrace;
   readonly log: Logger;
+  /** Leaves guests to the next process; false if there is nothing that could keep them. */
+  readonly handOver: () => boolean;
+}
+
+/**
+ * What an earlier process has read of frames that were not whole. Without it, those frames are lost and nothing else.
+ */
+function takeUnread(descriptors: DescriptorStore, libc: Libc, log: Logger): UnreadBytes {
+  try {
+    return takeUnreadBytes(descriptors, libc);
+  } catch (error) {
+    log.warn("what an earlier process had read of unfinished frames cannot be read: they are lost", {
+      error: error as Error,
+    });
+    return new Map();
+  }
+}
+
+/** Leaves guests and listening sockets to the next process. Synchronous, so that nothing is read in between. */
+function leaveGuests(
+  descriptors: DescriptorStore,
+  listener: Listener,
+  receiver: Receiver,
+  libc: Libc,
+  log: Logger,
+): void {
+  listener.handOver();
+  const unread = receiver.handOver((name) => descriptors.outlives(name));
+  try {
+    leaveUnreadBytes(descriptors, libc, unread);
+  } catch (error) {
+    log.warn("what was read of unfinished frames cannot be left to the next process: they are lost", {
+      frames: unread.size,
+      error: error as Error,
+    });
+  }
+  descriptors.freeze();
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log } = parts;
+  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, handOver } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
 
   async function stop(): Promise<number> {
     setNotReady("stopping");
     const deadline = performance.now() + settings.shutdownTimeoutMs;
     // Once its name is gone nobody new finds the socket; who has found it is still taken in.
-    listener.cleanUp();
+    if (!handOver()) listener.cleanUp();
     await receiver.drain(settings.shutdownTimeoutMs * READING_SHARE);
     await listener.stopAccepting();
     receiver.close();
@@ -175,6 +239,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     return lost;
   }
   async function abort(): Promise<number> {
+    handOver();
     await listener.stopAccepting();
     receiver.close();
     const lost = await sink.abort();
@@ -222,6 +287,7 @@ async function prepareDelivery(
   metrics: Metrics,
   trace: SelfTrace,
   log: Logger,
+  descriptors: DescriptorStore | undefined,
   undo: (() => void | Promise<void>)[],
 ): Promise<() => SpanSink> {
   const { queue, otlp, batch, traceName, resourceAttributes } = settings;
@@ -232,8 +298,10 @@ async function prepareDelivery(
   const deadLetterFile = queue.deadLetterFile === undefined ? undefined : DeadLetterFile.open(queue.deadLetterFile);
   if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
   const openSpool = await prepareSpool(settings, owner, log);
-  // Spans that can wait, on disk or because the user said so, need no collector yet.
-  if (openSpool === undefined && !settings.waitForCollector) {
+  // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process
+  // cannot: they would be lost if this start failed.
+  const hasGuests = descriptors !== undefined && descriptors.unclaimed.length > 0;
+  if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
     await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }
   return () =>

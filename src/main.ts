@@ -9,7 +9,10 @@ import { nonBlocking } from "./host/non-blocking.ts";
 import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
 import { startNoLaterThreads } from "./host/later-threads.ts";
-import { connectServiceManager } from "./host/service-manager.ts";
+import { DescriptorStore } from "./host/handover/descriptor-store.ts";
+import { inheritDescriptors } from "./host/handover/inherit-descriptors.ts";
+import { connectServiceManager, type ServiceManager } from "./host/service-manager.ts";
+import { loadStreamServers } from "./receivers/vsock/stream-server.ts";
 import { COMMIT } from "./base/version.ts";
 import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
@@ -21,6 +24,8 @@ const STDOUT = 1;
 const STDERR = 2;
 /** How long the log waits for a reader that does not read, milliseconds: guests wait as long. */
 const LOG_WAIT_MS = 100;
+/** How long the end waits for the service manager to take what is left to the next process, milliseconds. */
+const LEAVE_WAIT_MS = 1000;
 /** The longest error on standard error, UTF-16 units. */
 const LONGEST_ERROR = 4096;
 
@@ -51,6 +56,7 @@ async function run(settings: Settings): Promise<number> {
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
+  const descriptors = await openDescriptorStore(manager, log);
   const ended = Promise.withResolvers<number>();
   let forwarder: Forwarder | undefined;
   let stopping = false;
@@ -103,7 +109,7 @@ async function run(settings: Settings): Promise<number> {
   process.on("uncaughtException", onDefect);
   process.on("unhandledRejection", onDefect);
   try {
-    forwarder = await startForwarder(settings, { log, dump });
+    forwarder = await startForwarder(settings, { log, dump, ...(descriptors && { descriptors }) });
   } catch (error) {
     log.error("cannot start", { error: describeError(error) });
     manager.close();
@@ -112,9 +118,30 @@ async function run(settings: Settings): Promise<number> {
   manager.ready(`listening at ${forwarder.address}`);
 
   const lost = await ended.promise;
+  if (!await manager.flushed(LEAVE_WAIT_MS)) {
+    log.warn("the service manager has not taken everything that was to be left to the next process");
+  }
   manager.close();
   log.info("stopped", { lost });
   return lost > 0 || broken ? EXIT.lost : EXIT.clean;
+}
+
+/** What an earlier process has left, and what this one leaves; undefined if this runtime cannot go on with it. */
+async function openDescriptorStore(manager: ServiceManager, log: Logger): Promise<DescriptorStore | undefined> {
+  const { adoption } = await loadStreamServers();
+  if (adoption === undefined) {
+    if (manager.descriptorPlaces > 0) {
+      log.warn("Deno cannot go on with connections of an earlier process: a restart ends them, with Bun it does not");
+    }
+    return undefined;
+  }
+  const store = new DescriptorStore(manager, log.of("hand-over"));
+  // Nothing is loaded where nothing has been passed on.
+  if (process.env["LISTEN_FDS"] !== undefined) {
+    const { loadLibc } = await import("../ffi/libc.ts");
+    store.inherit(inheritDescriptors(await loadLibc(), process.env, process.pid), true);
+  }
+  return store;
 }
 
 /** Whether root's right to make sockets outlives the start: for sandboxes that appear later. */

@@ -88,6 +88,24 @@ export class FrameReader {
   }
 
   /**
+   * What has been read of a frame that is not whole: another reader that is given it first goes on where this one is.
+   * Of a payload that is skipped it is a header with the length that is left.
+   */
+  get unread(): Uint8Array {
+    if (!this.inFrame) return NO_BYTES;
+    const header = new Uint8Array(FRAME_HEADER_BYTES);
+    const view = new DataView(header.buffer);
+    view.setUint32(0, this.#skipping ? this.#skipHigh : this.#lengthHigh);
+    view.setUint32(4, this.#skipping ? this.#skipLow : this.#lengthLow);
+    if (this.#skipping) return header;
+    if (this.#headerBytes < FRAME_HEADER_BYTES) return unfinishedHeader(header, this.#headerBytes);
+    const unread = new Uint8Array(FRAME_HEADER_BYTES + this.#gathered);
+    unread.set(header);
+    unread.set(this.#carry.subarray(0, this.#gathered), FRAME_HEADER_BYTES);
+    return unread;
+  }
+
+  /**
    * Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns.
    */
   push(chunk: Uint8Array): void {
@@ -188,6 +206,17 @@ export class FrameReader {
     this.#carry.set(chunk.subarray(start, end), this.#gathered);
     this.#gathered = gathered;
   }
+}
+
+/**
+ * The first `length` bytes of a header: each half has been read from its low end so far, as it is shifted in.
+ *
+ * @param halves both halves as numbers.
+ */
+function unfinishedHeader(halves: Uint8Array, length: number): Uint8Array {
+  return length <= 4
+    ? halves.slice(4 - length, 4)
+    : Uint8Array.of(...halves.subarray(0, 4), ...halves.subarray(8 - (length - 4)));
 }
 
 function join(high: number, low: number): bigint {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import process from "node:process";
 import { loadLibc } from "../../ffi/libc.ts";
+import { passOnDescriptors } from "./handover/inherit-descriptors.ts";
 import { PrivilegeError } from "./privileges.ts";
 
 /**
@@ -35,6 +36,7 @@ export async function startNoLaterThreads(): Promise<void> {
   const libc = await loadLibc();
   const words = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
   const environment = Object.entries({ ...env, ...OPTIONS });
+  passOnDescriptors(libc, env);
   try {
     libc.execve(process.execPath, words, environment.map(([name, value]) => `${name}=${value}`));
   } catch (error) {

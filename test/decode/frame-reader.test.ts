@@ -245,3 +245,33 @@ test("random frames, of all sizes around the limit, in random chunks", () => {
     );
   }
 });
+
+test("another reader goes on with what was read of a frame, wherever the stream is cut", () => {
+  const { bincodeStream, bincode } = fixture("session-isolated");
+  const stream = bincodeStream.subarray(0, 3000);
+  for (let cut = 0; cut <= stream.length; cut++) {
+    const [first, second] = [reading(), reading()];
+    first.reader.push(stream.subarray(0, cut));
+    second.reader.push(first.reader.unread);
+    second.reader.push(stream.subarray(cut));
+    const whole = [...first.out, ...second.out];
+    assert.deepEqual(whole, bincode.slice(0, whole.length), `cut at ${cut}`);
+    assert.deepEqual(second.reader.unfinished, reading1(stream).unfinished);
+  }
+});
+
+test("another reader goes on skipping a payload that is over the limit", () => {
+  const [first, second] = [reading(100), reading(100)];
+  const stream = concatenate([header(1000n), new Uint8Array(1000), frame(Uint8Array.of(1, 2, 3))]);
+  first.reader.push(stream.subarray(0, 300));
+  assert.deepEqual(first.reader.unread, header(708n));
+  second.reader.push(first.reader.unread);
+  second.reader.push(stream.subarray(300));
+  assert.deepEqual(second.out, [708n, Uint8Array.of(1, 2, 3)]);
+});
+
+function reading1(stream: Uint8Array): FrameReader {
+  const { reader } = reading();
+  reader.push(stream);
+  return reader;
+}

@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import http from "node:http";
 import net from "node:net";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../support/until.ts";
 
 const SERVICE = "kata-trace-forwarder.service";
@@ -38,9 +39,10 @@ async function eventually(what: string, condition: () => boolean | Promise<boole
     throw error;
   }
 }
-async function metric(name: string): Promise<number> {
+/** @param label of the series that count; default: all of them. */
+async function metric(name: string, label = ""): Promise<number> {
   const text = await metrics();
-  const samples = [...text.matchAll(new RegExp(`^kata_trace_forwarder_${name}(?:\\{.*\\})? (\\S+)$`, "gm"))];
+  const samples = [...text.matchAll(new RegExp(`^kata_trace_forwarder_${name}(?:\\{.*${label}.*\\})? (\\S+)$`, "gm"))];
   return samples.reduce((sum, [, value]) => sum + Number(value), samples.length === 0 ? NaN : 0);
 }
 
@@ -53,6 +55,21 @@ function replay(): Promise<void> {
     guest.on("error", reject);
   });
 }
+
+/** Takes everything from when it is started on. */
+const collector = {
+  requests: 0,
+  start: () => {
+    const server = http.createServer((request, response) => {
+      request.resume();
+      request.on("end", () => {
+        collector.requests++;
+        response.writeHead(200, { "Content-Type": "application/x-protobuf" }).end();
+      });
+    });
+    return new Promise<void>((resolve) => server.listen(4318, "127.0.0.1", resolve));
+  },
+};
 
 const steps: readonly [string, () => Promise<void>][] = [
   ["with AF_VSOCK it starts, is ready and says where", async () => {
@@ -115,6 +132,8 @@ const steps: readonly [string, () => Promise<void>][] = [
       await replay();
       await eventually("every span is in the spool", async () => await metric("spans_held") === SPANS);
       assert.equal(await metric("spans_received_total"), SPANS);
+      // Held is what the next commit will write, too.
+      await sleep(500);
     },
   ],
   ["killed by the watchdog when it hangs, it comes back with its spool", async () => {
@@ -127,19 +146,35 @@ const steps: readonly [string, () => Promise<void>][] = [
     await eventually("the spool is read", async () => await metric("spans_recovered_total") === SPANS);
   }],
   ["the spool is delivered once the collector is there", async () => {
-    let requests = 0;
-    const collector = http.createServer((request, response) => {
-      request.resume();
-      request.on("end", () => {
-        requests++;
-        response.writeHead(200, { "Content-Type": "application/x-protobuf" }).end();
-      });
-    });
-    await new Promise<void>((resolve) => collector.listen(4318, "127.0.0.1", resolve));
+    await collector.start();
     await eventually("it is empty", async () => await metric("spans_forwarded_total") === SPANS);
-    assert.ok(requests > 0);
-    collector.close();
-    collector.closeAllConnections();
+    assert.ok(collector.requests > 0);
+  }],
+  ["a guest's connection outlives a restart and SIGKILL", async () => {
+    const frames = readFileSync("/project/test/fixtures/session-isolated.bincode");
+    const guest = net.connect(`${SOCKET}_10240`);
+    let isClosed = false;
+    guest.on("close", () => isClosed = true);
+    guest.resume();
+    await new Promise((resolve) => guest.once("connect", resolve));
+    const received = async (spans: number) =>
+      await eventually(`${spans} spans are read`, async () => await metric("spans_received_total", "vsock") === spans);
+    guest.write(frames);
+    await received(SPANS);
+    // In the middle of a frame.
+    guest.write(frames.subarray(0, 5));
+    run("systemctl", "restart", SERVICE);
+    guest.write(frames.subarray(5));
+    await received(SPANS);
+    const pid = property("MainPID");
+    run("systemctl", "kill", "--signal", "KILL", "--kill-whom", "main", SERVICE);
+    guest.write(frames);
+    const isBack = () => property("ActiveState") === "active" && !["0", pid].includes(property("MainPID"));
+    await eventually("it is back", isBack);
+    await received(SPANS);
+    assert.equal(isClosed, false);
+    assert.notEqual(property("NFileDescriptorStore"), "0");
+    guest.destroy();
   }],
   ["its log is one JSON object a line", async () => {
     const records = journal().trim().split("\n").filter((line) => line.startsWith("{"));

@@ -100,15 +100,16 @@ test("over AF_VSOCK too, and dumping", async () => {
 test("the forwarder's own user is the default, and nobody only with a warning that says what to do", async () => {
   using sandbox = new Sandbox();
   const args = ["--socket-path", sandbox.socketPath, "--dump-only"];
+  const env = { KATA_TRACE_FORWARDER_USER: "" };
   const warning = /^running as nobody: .*useradd.*--user$/;
   {
-    await using shared = await startForwarder(args);
+    await using shared = await startForwarder(args, { env });
     assertThreads(shared.pid, unprivileged(NOBODY, NOBODY));
     assert.deepEqual(shared.recordsOf(warning).map(({ level }) => level), ["WARN"]);
     assert.deepEqual(await shared.stop(), CLEAN);
   }
   {
-    await using asked = await startForwarder([...args, "--user", "nobody"]);
+    await using asked = await startForwarder([...args, "--user", "nobody"], { env });
     assert.deepEqual(asked.recordsOf(warning), []);
     assert.deepEqual(await asked.stop(), CLEAN);
   }
@@ -116,7 +117,7 @@ test("the forwarder's own user is the default, and nobody only with a warning th
   const passwd = sandbox.path("passwd");
   writeFileSync(passwd, `${readFileSync("/etc/passwd", "utf8")}kata-trace-forwarder:x:4711:4712::/:/bin/false\n`);
   const script = 'mount --bind "$0" /etc/passwd && exec "$@"';
-  await using own = await startForwarder(args, { through: ["unshare", "-m", "sh", "-c", script, passwd] });
+  await using own = await startForwarder(args, { env, through: ["unshare", "-m", "sh", "-c", script, passwd] });
   assertThreads(own.pid, unprivileged(4711, 4712));
   assert.deepEqual(own.recordsOf(warning), []);
   assert.deepEqual(await own.stop(), CLEAN);

@@ -7,12 +7,6 @@ import type { InheritedDescriptor } from "./inherit-descriptors.ts";
  * than 128 KiB (`MAX_ARG_STRLEN`, execve(2)). Beyond that the service could never be started again.
  */
 const MAX_NAMES_BYTES = 120 * 1024;
-/**
- * How many descriptors of one owner the manager keeps: an agent has one connection, or one for each of its exporters,
- * and nobody must be able to take the others' places.
- */
-export const MAX_DESCRIPTORS_OF_ONE = 64;
-
 /** A descriptor of this process that another one could go on with. */
 export interface KeptDescriptor {
   readonly name: string;
@@ -37,9 +31,11 @@ export class DescriptorStore {
   readonly #unclaimed = new Map<string, number>();
   /** Names that the manager has, and the owners of those that are in use. */
   readonly #stored = new Map<string, string | undefined>();
-  readonly #storedOf = new Map<string, number>();
+  /** The same by owner, oldest first. */
+  readonly #storedOf = new Map<string, Set<string>>();
   #namesBytes = 0;
   #isFullReported = false;
+  #isFrozen = false;
 
   constructor(manager: ServiceManager, log: Logger) {
     this.#manager = manager;
@@ -78,32 +74,40 @@ export class DescriptorStore {
   }
 
   /**
-   * Keeps a descriptor under a name that no other has, until {@link release}.
-   *
-   * @param owner whose it is: each has a limited number of places.
+   * Keeps a descriptor under a name that no other has, until {@link release}. If the manager has no place left, a
+   * newcomer takes one from the owner that has the most, so that nobody can take the others' places.
    */
   keep(name: string, owner: string, descriptor: () => number): void {
     if (!isDescriptorName(name)) throw new Error(`a descriptor cannot be kept as ${JSON.stringify(name)}`);
+    if (this.#isFrozen) return;
     this.#entries.set(name, { owner, descriptor });
     if (!this.persists) return;
     if (this.#stored.has(name)) this.#note(name, owner);
-    else if (this.#hasPlace(name, owner)) {
+    else if (this.#hasPlace(name) || this.#makePlace(name, owner)) {
       this.#note(name, owner);
       this.#manager.storeDescriptor(name, descriptor());
     }
   }
 
-  /** To be called before the descriptor closes, or at the latest in the same turn of the event loop. */
+  /** To be called no later than in the turn of the event loop in which the descriptor closes. */
   release(name: string): void {
+    if (this.#isFrozen) return;
     this.#entries.delete(name);
     if (!this.#stored.has(name)) return;
     this.#forget(name);
     this.#manager.removeDescriptor(name);
   }
 
-  /** Whether what is kept under a name outlives this process even if nobody takes over. */
-  isStored(name: string): boolean {
+  /** Whether what is kept under a name is there for the next process when this one ends. */
+  outlives(name: string): boolean {
     return this.#stored.has(name);
+  }
+
+  /**
+   * From now on nothing is kept or released: what is kept belongs to the next process, whatever happens in this one.
+   */
+  freeze(): void {
+    this.#isFrozen = true;
   }
 
   /** Everything that is kept at the moment. */
@@ -111,23 +115,38 @@ export class DescriptorStore {
     return [...this.#entries].map(([name, { descriptor }]) => ({ name, descriptor: descriptor() }));
   }
 
-  #hasPlace(name: string, owner: string): boolean {
-    const isFull = this.#stored.size >= this.#manager.descriptorPlaces ||
-      this.#namesBytes + name.length >= MAX_NAMES_BYTES;
-    if (isFull && !this.#isFullReported) {
+  #hasPlace(name: string): boolean {
+    const hasPlace = this.#stored.size < this.#manager.descriptorPlaces &&
+      this.#namesBytes + name.length < MAX_NAMES_BYTES;
+    if (!hasPlace && !this.#isFullReported) {
       this.#log.warn(
-        "the service manager keeps no more connections (FileDescriptorStoreMax=): a restart ends those of new guests",
+        "the service manager keeps no more connections (FileDescriptorStoreMax=): a restart ends some of them",
         { kept: this.#stored.size },
       );
     }
-    this.#isFullReported = isFull;
-    return !isFull && (this.#storedOf.get(owner) ?? 0) < MAX_DESCRIPTORS_OF_ONE;
+    this.#isFullReported = !hasPlace;
+    return hasPlace;
+  }
+
+  /** Takes a place from the owner that has the most, unless that is no more than the newcomer would have. */
+  #makePlace(name: string, owner: string): boolean {
+    let most = (this.#storedOf.get(owner)?.size ?? 0) + 1;
+    let latest: string | undefined;
+    for (const names of this.#storedOf.values()) {
+      if (names.size > most) [most, latest] = [names.size, [...names].at(-1)];
+    }
+    if (latest === undefined || latest.length < name.length) return false;
+    this.#forget(latest);
+    this.#manager.removeDescriptor(latest);
+    return true;
   }
 
   #note(name: string, owner: string | undefined): void {
     if (!this.#stored.has(name)) this.#namesBytes += name.length + 1;
     this.#stored.set(name, owner);
-    if (owner !== undefined) this.#storedOf.set(owner, (this.#storedOf.get(owner) ?? 0) + 1);
+    if (owner === undefined) return;
+    const names = this.#storedOf.get(owner) ?? new Set();
+    this.#storedOf.set(owner, names.add(name));
   }
 
   #forget(name: string): void {
@@ -135,8 +154,8 @@ export class DescriptorStore {
     this.#stored.delete(name);
     this.#namesBytes -= name.length + 1;
     if (owner === undefined) return;
-    const left = (this.#storedOf.get(owner) ?? 1) - 1;
-    if (left > 0) this.#storedOf.set(owner, left);
-    else this.#storedOf.delete(owner);
+    const names = this.#storedOf.get(owner);
+    names?.delete(name);
+    if (names?.size === 0) this.#storedOf.delete(owner);
   }
 }

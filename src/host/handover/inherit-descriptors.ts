@@ -35,3 +35,10 @@ export function inheritDescriptors(libc: Libc, environment: ListenVariables, pid
     return { name: named[index] ?? "unknown", descriptor };
   });
 }
+
+/**
+ * Lets them pass on once more to the program that this process becomes: Bun makes all descriptors close-on-exec.
+ */
+export function passOnDescriptors(libc: Libc, { LISTEN_FDS: count = "" }: ListenVariables): void {
+  for (let index = 0; index < (Number(count) || 0); index++) libc.fcntl(FIRST_DESCRIPTOR + index, F_SETFD, 0);
+}

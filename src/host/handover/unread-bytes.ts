@@ -1,14 +1,37 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import type { Libc } from "../../../ffi/libc.ts";
+import type { DescriptorStore } from "./descriptor-store.ts";
 
 /** memfd_create(2): close-on-exec. */
 const MFD_CLOEXEC = 1;
+
+/** The name of the file's descriptor. */
+const NAME = "unread";
 
 /** Before each name and each piece of bytes its length, u32. */
 const LENGTH_BYTES = 4;
 
 /** What has been read of connections and belongs before what comes next, by the names of their descriptors. */
 export type UnreadBytes = ReadonlyMap<string, Uint8Array>;
+
+/** Leaves it to the next process, if there is anything. Throws what {@link writeUnreadBytes} does. */
+export function leaveUnreadBytes(store: DescriptorStore, libc: Libc, unread: UnreadBytes): void {
+  if (unread.size === 0) return;
+  const descriptor = writeUnreadBytes(libc, unread);
+  store.keep(NAME, NAME, () => descriptor);
+}
+
+/** Takes what an earlier process has left. Throws what {@link readUnreadBytes} does. */
+export function takeUnreadBytes(store: DescriptorStore, libc: Libc): UnreadBytes {
+  const descriptor = store.claim(NAME);
+  if (descriptor === undefined) return new Map();
+  store.release(NAME);
+  try {
+    return readUnreadBytes(descriptor);
+  } finally {
+    libc.close(descriptor);
+  }
+}
 
 /**
  * Writes it into a file in memory, whose descriptor can be handed over like a connection's. Throws what the system

@@ -1,8 +1,11 @@
 import type { Source } from "../../pipeline/source.ts";
 import type { DescriptorBudget } from "./descriptor-budget.ts";
-import type { VsockAddress } from "./identity.ts";
+import type { DescriptorKeeper } from "./descriptor-keeper.ts";
+import { guestDescriptorName, unixListenerName } from "./descriptor-names.ts";
+import { type VsockAddress, vsockSource } from "./identity.ts";
 import { ConnectionError, type GuestConnection, type GuestReceiver } from "./listener.ts";
-import type { Stream, StreamHandlers, StreamServer } from "./stream-server.ts";
+import type { SocketOpener } from "./socket-file.ts";
+import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
 
 /** What every listener is told beside where to listen. */
 export interface ListenerOptions {
@@ -16,6 +19,8 @@ export interface ListenerOptions {
   readonly privileged?: <Result>(operation: () => Result) => Result;
   /** The number of the user that the process becomes. Default: it stays who it is. */
   readonly user?: number | undefined;
+  /** Keeps descriptors for the next process. Default: they end with this one. */
+  readonly keeper?: DescriptorKeeper;
 }
 
 /** Who a peer is; later where that takes time: until then it is not read. */
@@ -28,6 +33,10 @@ export class GuestServer {
   readonly #options: ListenerOptions;
   readonly #identify: Identify;
   #server: StreamServer | undefined;
+  /** What the listening socket's descriptor is kept as. */
+  #keptAs: string | undefined;
+  /** Guests of which it is not known yet who they are, and who they are as far as is known. */
+  readonly #unidentified = new Map<Stream, { readonly peer: VsockAddress; readonly keptAs: string | undefined }>();
 
   constructor(options: ListenerOptions, identify: Identify) {
     this.#options = options;
@@ -42,10 +51,54 @@ export class GuestServer {
     };
   }
 
-  /** The server made with these handlers. */
-  start(server: StreamServer): void {
+  /** How its listening UNIX socket comes to be. */
+  opener(
+    servers: StreamServers,
+    accept: (connection: GuestConnection) => GuestReceiver,
+  ): SocketOpener<StreamServer> {
+    const handlers = this.handlers(accept);
+    return {
+      bind: (path) => servers.unix(path, handlers),
+      resume: (file) => this.resume(unixListenerName(file), servers, handlers),
+    };
+  }
+
+  /** Goes on with the listening socket that an earlier process has left under a name; undefined if there is none. */
+  resume(name: string, { adoption }: StreamServers, handlers: StreamHandlers): StreamServer | undefined {
+    const { keeper, onProblem } = this.#options;
+    const descriptor = adoption && keeper?.claim(name);
+    if (adoption === undefined || descriptor === undefined) return undefined;
+    try {
+      return adoption.listener(descriptor, handlers);
+    } catch (error) {
+      // It is not what its name says, and a new one takes its place.
+      keeper?.release(name);
+      onProblem("a listening socket of an earlier process cannot be used", asError(error));
+      return undefined;
+    }
+  }
+
+  /**
+   * The server made with these handlers. @param name what its descriptor is kept as for the next process, if at all.
+   */
+  start(server: StreamServer, name?: string): void {
     this.#server = server;
     this.#options.budget.attach(server);
+    if (name === undefined || server.descriptor === undefined || this.#options.keeper === undefined) return;
+    this.#keptAs = name;
+    this.#options.keeper.keep(name, name, () => server.descriptor as number);
+  }
+
+  /**
+   * Accepts no more guests, and leaves the listening socket to the next process. False if it does not outlive this one.
+   */
+  handOver(): boolean {
+    const { keeper } = this.#options;
+    if (this.#keptAs === undefined || keeper?.outlives(this.#keptAs) !== true) return false;
+    this.#server?.pause();
+    // The next process finds out who they are.
+    for (const [stream, { peer, keptAs }] of this.#unidentified) this.#keep(stream, vsockSource(peer), keptAs);
+    return true;
   }
 
   /** Closes the listening socket; guests stay. */
@@ -53,8 +106,31 @@ export class GuestServer {
     const server = this.#server;
     if (server === undefined) return;
     this.#server = undefined;
+    if (this.#keptAs !== undefined) this.#options.keeper?.release(this.#keptAs);
     await server.close();
     this.#options.budget.detach(server);
+  }
+
+  /**
+   * What a connection's handlers are that takes in one that an earlier process has left.
+   */
+  adopt(
+    left: LeftConnection,
+    accept: (connection: GuestConnection) => GuestReceiver,
+  ): StreamHandlers {
+    return {
+      ...this.handlers(accept),
+      accept: (stream, peer) => {
+        const takeIn: TakeIn = (connection) => {
+          const receiver = accept(connection);
+          if (left.unread !== undefined) receiver.data(left.unread);
+          return receiver;
+        };
+        // An earlier process that did not find the sandbox may only not have had the time.
+        const isKnown = peer === undefined || left.source.attributes.has("kata.sandbox.id");
+        return this.#take(stream, peer, isKnown ? left.source : this.#identify(peer), takeIn, left.name);
+      },
+    };
   }
 
   #accept(
@@ -62,9 +138,21 @@ export class GuestServer {
     peer: VsockAddress | undefined,
     accept: (connection: GuestConnection) => GuestReceiver,
   ): GuestReceiver {
-    const source = this.#identify(peer);
+    return this.#take(stream, peer, this.#identify(peer), accept, undefined);
+  }
+
+  /** @param keptAs the name that its descriptor is kept as already. */
+  #take(
+    stream: Stream,
+    peer: VsockAddress | undefined,
+    source: Source | Promise<Source>,
+    accept: TakeIn,
+    keptAs: string | undefined,
+  ): GuestReceiver {
     const { budget } = this.#options;
-    const guest = source instanceof Promise ? this.#hold(stream, source, accept) : receive(stream, source, accept);
+    const guest = source instanceof Promise
+      ? this.#hold(stream, peer, source, accept, keptAs)
+      : this.#receive(stream, source, accept, keptAs);
     budget.take();
     return {
       data: (chunk) => guest.data(chunk),
@@ -78,18 +166,23 @@ export class GuestServer {
   /** A guest that is not read until it is known who it is: its first span already bears the whole identity. */
   #hold(
     stream: Stream,
+    peer: VsockAddress | undefined,
     source: Promise<Source>,
-    accept: (connection: GuestConnection) => GuestReceiver,
+    accept: TakeIn,
+    keptAs: string | undefined,
   ): GuestReceiver {
     let guest: GuestReceiver | undefined;
     let isEnded = false;
     stream.pause();
+    if (peer !== undefined) this.#unidentified.set(stream, { peer, keptAs });
     source.then((known) => {
+      this.#unidentified.delete(stream);
       // Broken before a byte of it was read.
       if (isEnded) return;
       // Unless whoever takes it in wants it otherwise.
       let resume = true;
       const taken: Stream = {
+        descriptor: stream.descriptor,
         pause: () => {
           resume = false;
           stream.pause();
@@ -100,7 +193,7 @@ export class GuestServer {
           stream.destroy();
         },
       };
-      guest = receive(taken, known, accept);
+      guest = this.#receive(taken, known, accept, keptAs);
       if (resume) stream.resume();
     }).catch((error: unknown) => {
       this.#options.onProblem("a guest could not be taken in", asError(error));
@@ -113,28 +206,55 @@ export class GuestServer {
       },
       end: (error) => {
         isEnded = true;
+        this.#unidentified.delete(stream);
+        if (guest === undefined && keptAs !== undefined) this.#options.keeper?.release(keptAs);
         guest?.end(error);
       },
     };
   }
+
+  #receive(stream: Stream, source: Source, accept: TakeIn, inheritedName: string | undefined): GuestReceiver {
+    const { keeper } = this.#options;
+    const name = this.#keep(stream, source, inheritedName);
+    const receiver = accept({
+      source,
+      keptAs: name,
+      pause: () => stream.pause(),
+      resume: () => stream.resume(),
+      destroy: () => stream.destroy(),
+    });
+    return {
+      data: (chunk) => receiver.data(chunk),
+      end: (error) => {
+        if (name !== undefined) keeper?.release(name);
+        receiver.end(error && new ConnectionError(source.name, error));
+      },
+    };
+  }
+
+  /** Keeps a guest's descriptor for the next process. Returns the name that it is kept as. */
+  #keep(stream: Stream, source: Source, inheritedName: string | undefined): string | undefined {
+    const { keeper } = this.#options;
+    const { descriptor } = stream;
+    if (keeper === undefined || descriptor === undefined) return undefined;
+    const name = inheritedName ?? guestDescriptorName(source);
+    if (name !== undefined) keeper.keep(name, source.account, () => descriptor);
+    return name;
+  }
 }
 
-function receive(
-  stream: Stream,
-  source: Source,
-  accept: (connection: GuestConnection) => GuestReceiver,
-): GuestReceiver {
-  const receiver = accept({
-    source,
-    pause: () => stream.pause(),
-    resume: () => stream.resume(),
-    destroy: () => stream.destroy(),
-  });
-  return {
-    data: (chunk) => receiver.data(chunk),
-    end: (error) => receiver.end(error && new ConnectionError(source.name, error)),
-  };
+/** A connection that an earlier process has left. */
+export interface LeftConnection {
+  /** Whose it is, as far as that process knew. */
+  readonly source: Source;
+  /** What its descriptor is kept as. */
+  readonly name: string;
+  /** What that process read of a frame that was not whole. */
+  readonly unread: Uint8Array | undefined;
 }
+
+/** What takes a guest's connection in. */
+type TakeIn = (connection: GuestConnection) => GuestReceiver;
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));

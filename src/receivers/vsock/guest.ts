@@ -80,6 +80,10 @@ export class Guest implements GuestReceiver {
     this.#limitRate(0, this.#owner.now());
   }
 
+  /** See `GuestConnection.keptAs`. */
+  get keptAs(): string | undefined {
+    return this.#connection.keptAs;
+  }
   get source(): Source {
     return this.#connection.source;
   }
@@ -177,16 +181,34 @@ export class Guest implements GuestReceiver {
         ),
       );
     }
+    this.#leave("guest gone", error);
+  }
+
+  /** Gives back what it uses, and says what has come of it. */
+  #leave(message: string, error?: Error): void {
     this.#accountHeld(0);
     this.#sink.close();
     this.#owner.gone(this);
     const counts = { spans: this.#spans, bytes: this.#bytes, invalid: this.#invalid };
     this.#trace?.end({ source: this.source, ...counts, error });
-    this.#log.info("guest gone", {
+    this.#log.info(message, {
       guest: this.source.name,
       ...counts,
       error: error === undefined ? undefined : describeError(error),
     });
+  }
+
+  /**
+   * Leaves the connection to another process, without ending it. Returns what has been read of a frame that is not
+   * whole, for that process to begin with.
+   */
+  suspend(): Uint8Array {
+    this.#connection.pause();
+    const { unread } = this.#frames;
+    this.#ended = true;
+    clearTimeout(this.#rateTimer);
+    this.#leave("guest handed over");
+    return unread;
   }
 
   pause(reason: PauseReason): void {

@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { errnoName } from "../../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../../ffi/libc.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { unixListenerName } from "./descriptor-names.ts";
 import { socketSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { MAX_PATH_BYTES } from "./sockaddr.ts";
@@ -55,7 +56,6 @@ export class HybridListener implements Listener {
     const servers = await loadStreamServers();
     const libc = await loadLibc();
     this.#checkPath();
-    const handlers = this.#guests.handlers(accept);
     const { server, file } = listenAt(
       {
         path: this.address,
@@ -65,15 +65,20 @@ export class HybridListener implements Listener {
       },
       { mode: this.#settings.mode, gid: this.#findGroup(libc) },
       libc,
-      (path) => servers.unix(path, handlers),
+      this.#guests.opener(servers, accept),
     );
-    this.#guests.start(server);
+    this.#guests.start(server, unixListenerName(file.status));
     this.#file = file;
   }
 
   stopAccepting(): Promise<void> {
     this.cleanUp();
     return this.#guests.close();
+  }
+
+  handOver(): void {
+    if (this.#guests.handOver()) this.#file = undefined;
+    else this.cleanUp();
   }
 
   cleanUp(): void {

@@ -3,6 +3,8 @@ import type { Source } from "../../pipeline/source.ts";
 /** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
 export interface GuestConnection {
   readonly source: Source;
+  /** The name under which its descriptor is kept for the next process; absent if it is not. */
+  readonly keptAs?: string | undefined;
   /**
    * Stops reading: what the guest writes waits in the kernel, and then in the guest. Of a connection that breaks, what
    * the kernel held of it still comes.
@@ -34,6 +36,11 @@ export interface Listener {
   begin?(): void;
   /** Accepts no more guests; those connected stay. */
   stopAccepting(): Promise<void>;
+  /**
+   * Accepts no more guests, and leaves the sockets that outlive this process as they are: who connects waits for the
+   * next one. The others are removed, as by `cleanUp`.
+   */
+  handOver(): void;
   /** Removes what `listen` made (the socket file), where permissions still allow it. */
   cleanUp(): void;
 }

@@ -51,6 +51,10 @@ export class Listeners implements Listener {
     await Promise.all(this.#parts.map(({ listener }) => listener.stopAccepting()));
   }
 
+  handOver(): void {
+    for (const { listener } of this.#parts) listener.handOver();
+  }
+
   cleanUp(): void {
     for (const { listener } of this.#parts) listener.cleanUp();
   }

@@ -148,6 +148,23 @@ export class Receiver implements GuestOwner {
     }
   }
 
+  /**
+   * Reads those guests no more whose connections another process goes on with. Returns what has been read of frames
+   * that are not whole, by the names that the connections are kept as.
+   *
+   * @param outlives whether a connection that is kept under a name is there for another process.
+   */
+  handOver(outlives: (name: string) => boolean): Map<string, Uint8Array> {
+    const unread = new Map<string, Uint8Array>();
+    for (const guest of [...this.#guests]) {
+      const { keptAs } = guest;
+      if (keptAs === undefined || !outlives(keptAs)) continue;
+      const bytes = guest.suspend();
+      if (bytes.length > 0) unread.set(keptAs, bytes);
+    }
+    return unread;
+  }
+
   /** Ends all connections, and says what the log has held back. */
   close(): void {
     for (const guest of [...this.#guests]) guest.close();

@@ -89,6 +89,13 @@ export class SandboxSockets {
     this.#recheck.clear();
   }
 
+  /** The same, but leaves those sockets to the next process that outlive this one. */
+  handOver(directory: Directory | undefined): void {
+    for (const sandbox of this.#sandboxes.values()) sandbox.handOver(directory);
+    this.#sandboxes.clear();
+    this.close(directory);
+  }
+
   #serveInNextTurn(): void {
     this.#nextTurn ??= setImmediate(() => {
       this.#nextTurn = undefined;

@@ -4,6 +4,7 @@ import type { Libc } from "../../../ffi/libc.ts";
 import { Directory } from "./directory.ts";
 import type { Watch } from "./directory-watcher.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { unixListenerName } from "./descriptor-names.ts";
 import { sandboxSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, ListenError } from "./listener.ts";
 import { listenAt, type SocketAccess, type SocketFile } from "./socket-file.ts";
@@ -142,7 +143,6 @@ export class Sandbox {
     this.#stop();
     const source = sandboxSource(this.id, directory.shownChild(socket));
     const guests = new GuestServer(options, () => source);
-    const handlers = guests.handlers(accept);
     const { server, file } = listenAt(
       {
         path: `${directory.path}/${socket}`,
@@ -152,14 +152,26 @@ export class Sandbox {
       },
       access,
       libc,
-      (path) => servers.unix(path, handlers),
+      guests.opener(servers, accept),
     );
-    guests.start(server);
+    guests.start(server, unixListenerName(file.status));
     this.#listening = { directory: directory.identity, file, guests };
     options.onNotice?.("listening for a sandbox", {
       sandbox: this.id,
       address: directory.shownChild(socket),
     });
+  }
+
+  /**
+   * Stops listening, and leaves the socket to the next process if it outlives this one. @param parent see {@link
+   * close}.
+   */
+  handOver(parent: Directory | undefined): void {
+    if (this.#listening?.guests.handOver() === true) {
+      this.#context.retire(this.#listening.guests);
+      this.#listening = undefined;
+    }
+    this.close(parent);
   }
 
   /**

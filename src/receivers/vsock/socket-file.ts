@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, linkSync, lstatSync, type Stats, statSync, unlinkSync } from "node:fs";
+import { type BigIntStats, chmodSync, chownSync, linkSync, lstatSync, statSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
 import { errnoName, LibcError } from "../../../ffi/errors.ts";
@@ -33,14 +33,12 @@ export function groupNumber(libc: Libc, group: string): number | undefined {
 /** A socket file that this process made. */
 export class SocketFile {
   readonly path: string;
-  readonly #device: number;
-  readonly #inode: number;
+  readonly status: BigIntStats;
 
   /** @param status of this process's file, which is at `path`. */
-  constructor(path: string, status: Stats) {
+  constructor(path: string, status: BigIntStats) {
     this.path = path;
-    this.#device = status.dev;
-    this.#inode = status.ino;
+    this.status = status;
   }
 
   /**
@@ -56,7 +54,7 @@ export class SocketFile {
   /** Whether it is what is at a path. */
   isAt(path: string): boolean {
     const file = look(path);
-    return file?.dev === this.#device && file.ino === this.#inode;
+    return file?.dev === this.status.dev && file.ino === this.status.ino;
   }
 }
 
@@ -71,20 +69,35 @@ export interface SocketPlace {
   readonly group?: string | undefined;
 }
 
+/** How a listening socket comes to be. */
+export interface SocketOpener<Server extends { close(): Promise<void> }> {
+  /** Binds at a path and listens. */
+  bind(path: string): Server;
+  /**
+   * Goes on with a socket that an earlier process has left, of which this is the file; undefined if it is not such a
+   * one.
+   */
+  resume?(file: BigIntStats): Server | undefined;
+}
+
 /**
- * Listens at a place, with `bind` and {@link bindAt}. A socket there that nobody listens at is removed, anything else
- * stays and is a {@link ListenError}, as is whatever else prevents it.
+ * Listens at a place, with {@link bindAt}, or goes on with the socket there that an earlier process has left. A socket
+ * there that nobody listens at is removed, anything else stays and is a {@link ListenError}, as is whatever else
+ * prevents it.
  */
 export function listenAt<Server extends { close(): Promise<void> }>(
   place: SocketPlace,
   access: SocketAccess,
   libc: Libc,
-  bind: (path: string) => Server,
+  opener: SocketOpener<Server>,
 ): { server: Server; file: SocketFile } {
   try {
+    const left = look(place.path);
+    const server = left?.isSocket() === true ? opener.resume?.(left) : undefined;
+    if (left !== undefined && server !== undefined) return resumeAt(place.path, left, server, access, libc);
     removeStaleSocket(place.path, place.shown, libc);
     removeStaleSocket(place.temporary, place.shown, libc);
-    return bindAt(place.path, place.temporary, access, libc, bind);
+    return bindAt(place.path, place.temporary, access, libc, (path) => opener.bind(path));
   } catch (error) {
     if (error instanceof ListenError) throw error;
     const advice = socketAdvice(error, dirname(place.shown), place.group);
@@ -149,7 +162,8 @@ export function bindAt<Server extends { close(): Promise<void> }>(
   const server = bindWithoutPermissions(temporary, bind);
   try {
     try {
-      const status = giveAccess(temporary, access, libc);
+      const user = process.geteuid?.();
+      const status = giveAccess(temporary, access, libc, ({ uid }) => Number(uid) === user);
       linkSync(temporary, path);
       return { server, file: new SocketFile(path, status) };
     } finally {
@@ -161,16 +175,38 @@ export function bindAt<Server extends { close(): Promise<void> }>(
   }
 }
 
+/** Goes on with a server whose file is at `path`, and gives it the permissions that it should have now. */
+function resumeAt<Server extends { close(): Promise<void> }>(
+  path: string,
+  file: BigIntStats,
+  server: Server,
+  access: SocketAccess,
+  libc: Libc,
+): { server: Server; file: SocketFile } {
+  try {
+    const status = giveAccess(path, access, libc, ({ dev, ino }) => dev === file.dev && ino === file.ino);
+    return { server, file: new SocketFile(path, status) };
+  } catch (error) {
+    void server.close();
+    throw error;
+  }
+}
+
 /**
- * Sets a new socket's group and permissions: by its inode, and not by its name, which somebody else who may write to
+ * Sets a socket's group and permissions: by its inode, and not by its name, which somebody else who may write to
  * the directory could make a link to another file meanwhile. Returns its status.
  */
-function giveAccess(path: string, { mode, gid }: SocketAccess, libc: Libc): Stats {
+function giveAccess(
+  path: string,
+  { mode, gid }: SocketAccess,
+  libc: Libc,
+  isTheOne: (status: BigIntStats) => boolean,
+): BigIntStats {
   const fd = libc.openAt(AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
   try {
     const inode = `/proc/self/fd/${fd}`;
-    const status = statSync(inode);
-    if (!status.isSocket() || status.uid !== process.geteuid?.()) {
+    const status = statSync(inode, { bigint: true });
+    if (!status.isSocket() || !isTheOne(status)) {
       throw new ListenError(`${path} is not the socket that was made there: somebody replaced it`);
     }
     if (gid !== undefined) chownSync(inode, -1, gid);
@@ -218,11 +254,11 @@ function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
 }
 
 /** The file itself, links not followed; undefined where there is none. */
-function look(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
+function look(path: string): BigIntStats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false, bigint: true });
 }
 
-function kind(file: Stats): string {
+function kind(file: BigIntStats): string {
   if (file.isDirectory()) return "a directory";
   if (file.isSymbolicLink()) return "a symbolic link";
   return file.isFile() ? "a file" : "something that is no socket";

@@ -134,8 +134,17 @@ export class TemplateListener implements Listener {
     await this.#retired.closeAll();
   }
 
+  handOver(): void {
+    this.#stop((sockets, directory) => sockets.handOver(directory));
+  }
+
   /** Removes all sockets' names. Connected guests stay, and so do those that have not been accepted yet. */
   cleanUp(): void {
+    this.#stop((sockets, directory) => sockets.close(directory));
+  }
+
+  /** @param leave is called with the sandboxes' directory if that is there. */
+  #stop(leave: (sockets: SandboxSockets, directory: Directory) => void): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
     const running = this.#running;
@@ -144,7 +153,7 @@ export class TemplateListener implements Listener {
     const { directory, sockets } = running;
     sockets.stop();
     try {
-      directory.use((found) => sockets.close(found));
+      directory.use((found) => leave(sockets, found));
     } catch (error) {
       this.#options.onProblem("sockets are left behind", error as Error);
     }

@@ -1,5 +1,6 @@
 import { errnoName } from "../../../ffi/errors.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { vsockListenerName } from "./descriptor-names.ts";
 import { type VsockAddress, vsockSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
@@ -38,8 +39,11 @@ export class VsockListener implements Listener {
 
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
     const servers = await loadStreamServers();
+    const handlers = this.#guests.handlers(accept);
+    const name = vsockListenerName(this.#local);
     try {
-      this.#guests.start(await servers.vsock(this.#local, this.#guests.handlers(accept)));
+      const left = this.#guests.resume(name, servers, handlers);
+      this.#guests.start(left ?? await servers.vsock(this.#local, handlers), name);
     } catch (error) {
       throw vsockListenError(this.#local, error);
     }
@@ -48,6 +52,11 @@ export class VsockListener implements Listener {
   stopAccepting(): Promise<void> {
     this.cleanUp();
     return this.#guests.close();
+  }
+
+  handOver(): void {
+    this.#guests.handOver();
+    this.cleanUp();
   }
 
   /** AF_VSOCK leaves nothing behind; but who waits for its sandbox to be found waits no longer. */

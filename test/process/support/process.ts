@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { IS_ROOT } from "../../support/root.ts";
 import { until } from "../../support/until.ts";
 
 /** The executable under test: what `scripts/build` makes, or what `KTF_EXECUTABLE` names. */
@@ -33,7 +34,7 @@ export function assertOneLine(stderr: string, reason: RegExp): void {
 
 /** How a process is run. */
 export interface RunOptions {
-  /** Besides `PATH`; nothing of the tests' own environment is passed on. */
+  /** Besides `PATH` and root's `--user`; nothing of the tests' own environment is passed on. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   /** A program and its arguments to run the executable through, such as `setpriv`. */
@@ -41,6 +42,8 @@ export interface RunOptions {
   readonly executable?: string;
   /** Where standard output goes; default: the test reads it. */
   readonly stdout?: "pipe" | number;
+  /** Descriptors that the process has too, from 3 on. */
+  readonly descriptors?: readonly number[];
 }
 
 /** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
@@ -66,9 +69,11 @@ export class Running implements AsyncDisposable {
       ...args,
     ];
     const { PATH = "/usr/bin:/bin" } = process.env;
+    // The same user on each machine, whether or not the package has made one on it.
+    const user = IS_ROOT && { KATA_TRACE_FORWARDER_USER: "nobody" };
     this.child = spawn(command, rest, {
-      env: { PATH, ...options.env },
-      stdio: ["ignore", options.stdout ?? "pipe", "pipe"],
+      env: { PATH, ...user, ...options.env },
+      stdio: ["ignore", options.stdout ?? "pipe", "pipe", ...options.descriptors ?? []],
       ...(options.cwd !== undefined && { cwd: options.cwd }),
     });
     running.add(this.child);

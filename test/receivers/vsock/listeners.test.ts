@@ -29,6 +29,9 @@ class FakeListener implements Listener {
   async stopAccepting(): Promise<void> {
     this.#calls.push(`stop ${this.address}`);
   }
+  handOver(): void {
+    this.#calls.push(`hand over ${this.address}`);
+  }
   cleanUp(): void {
     this.#calls.push(`clean ${this.address}`);
   }

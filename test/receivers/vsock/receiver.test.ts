@@ -484,3 +484,23 @@ test("drain waits for guests that are still being accepted", async () => {
   assert.deepEqual(sink.accepted, [1, 1, 1, 1, 1]);
   receiver.close();
 });
+
+test("guests whose connections outlive the process are handed over with what was read of a frame", () => {
+  const { receiver, sink, log } = setUp();
+  const kept = Object.assign(new FakeConnection("kept"), { keptAs: "guest|1" });
+  const lost = Object.assign(new FakeConnection("lost"), { keptAs: "guest|2" });
+  const other = new FakeConnection("other");
+  const guests = [kept, lost, other].map((connection) => receiver.accept(connection));
+  for (const guest of guests) guest.data(concatenate([SPAN, SPAN.subarray(0, 100)]));
+  const unread = receiver.handOver((name) => name === "guest|1");
+  assert.deepEqual([...unread], [["guest|1", SPAN.subarray(0, 100)]]);
+  assert.deepEqual([kept, lost, other].map(({ isPaused }) => isPaused), [true, false, false]);
+  assert.deepEqual([kept, lost, other].map(({ isDestroyed }) => isDestroyed), [false, false, false]);
+  assert.deepEqual(sink.closed, [0]);
+  // It has left this process, so that its end is not reported here as that of a torn frame.
+  guests[0]?.end();
+  assert.equal(receiver.metrics.guestsConnected, 2);
+  assert.deepEqual(log.records.filter(({ level }) => level === "warn"), []);
+  guests[1]?.data(SPAN.subarray(100));
+  assert.deepEqual(sink.accepted, [1, 2, 1]);
+});

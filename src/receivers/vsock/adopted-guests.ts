@@ -1,0 +1,52 @@
+import { loadLibc } from "../../../ffi/libc.ts";
+import type { DescriptorKeeper } from "./descriptor-keeper.ts";
+import { guestOfDescriptor } from "./descriptor-names.ts";
+import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { vsockSource } from "./identity.ts";
+import type { GuestConnection, GuestReceiver } from "./listener.ts";
+import { SandboxFinder } from "./sandbox-finder.ts";
+import { loadStreamServers } from "./stream-server.ts";
+
+/**
+ * Goes on with the connections that an earlier process has left, and closes whatever else it has left that nobody has
+ * claimed. To be called when everything that listens has claimed what is its own. Resolves with how many guests there
+ * are.
+ *
+ * @param unread what that process has read of frames that were not whole, by the names of the descriptors.
+ */
+export async function adoptGuests(
+  keeper: DescriptorKeeper,
+  unread: ReadonlyMap<string, Uint8Array>,
+  options: ListenerOptions,
+  accept: (connection: GuestConnection) => GuestReceiver,
+): Promise<number> {
+  const { adoption } = await loadStreamServers();
+  if (adoption === undefined) return 0;
+  const libc = await loadLibc();
+  const discard = (name: string, descriptor: number | undefined): number => {
+    keeper.release(name);
+    if (descriptor !== undefined) libc.close(descriptor);
+    options.onNotice?.("closing what an earlier process left and nothing uses any more", { name });
+    return 0;
+  };
+  const finder = new SandboxFinder(options.onProblem);
+  const server = new GuestServer(options, async (peer) => {
+    // Never asked for a hybrid vsock guest, whose name says who it is.
+    if (peer === undefined) throw new Error("a connection's sandbox is unknown");
+    return vsockSource(peer, await finder.find(peer.cid));
+  });
+  const adoptions = keeper.unclaimed.map(async (name) => {
+    const descriptor = keeper.claim(name);
+    const source = guestOfDescriptor(name);
+    if (descriptor === undefined || source === undefined) return discard(name, descriptor);
+    try {
+      await adoption.connection(descriptor, server.adopt({ source, name, unread: unread.get(name) }, accept));
+      return 1;
+    } catch (error) {
+      keeper.release(name);
+      options.onProblem(`the connection of ${source.name} could not be taken over`, error as Error);
+      return 0;
+    }
+  });
+  return (await Promise.all(adoptions)).reduce((sum, count) => sum + count, 0);
+}
