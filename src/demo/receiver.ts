@@ -1,7 +1,9 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
+import type { HttpLimits } from "../http/limits.ts";
+import { shownAddress } from "../http/listen-error.ts";
+import { headerOf, type HttpAnswer, type HttpRequest } from "../http/messages.ts";
+import { HttpServer } from "../http/server.ts";
 import { requestToRecords, type SpanRecord } from "../otlp/json-record.ts";
 
 /** Where OTLP/HTTP takes traces: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request */
@@ -9,6 +11,19 @@ const PATH = "/v1/traces";
 
 /** The largest request taken, bytes: many times the session. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
+
+/** Its one client is the forwarder that the demo runs. */
+const LIMITS: HttpLimits = {
+  maxConnections: 16,
+  maxOpenRequests: 1,
+  maxHeaderBytes: 16 * 1024,
+  maxBodyBytes: MAX_REQUEST_BYTES,
+  maxTotalBodyBytes: 4 * MAX_REQUEST_BYTES,
+  headerMs: 10_000,
+  bodyMs: 10_000,
+  answerMs: 10_000,
+  idleMs: 60_000,
+};
 
 const gunzipped = promisify(gunzip);
 
@@ -21,16 +36,16 @@ export class DemoReceiver {
   bytes = 0;
   /** Why requests were refused. */
   readonly problems: string[] = [];
-  readonly #server = createServer((request, response) => void this.#answer(request, response));
+  readonly #server = new HttpServer({
+    handler: { answer: (request) => this.#answer(request) },
+    limits: LIMITS,
+    onError: (error) => this.problems.push(`the receiver failed: ${error.message}`),
+  });
   #onSpans: () => void = () => {};
 
   /** Listens on a port that the system chooses; resolves with its URL. */
   async listen(): Promise<string> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(0, "127.0.0.1", resolve);
-    });
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://${shownAddress(await this.#server.listen({ host: "127.0.0.1", port: 0 }))}`;
   }
 
   /** Resolves when so many spans have arrived, or after `timeoutMs`. */
@@ -47,17 +62,16 @@ export class DemoReceiver {
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await this.#server.close();
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(request: HttpRequest): Promise<HttpAnswer> {
     let status = 200;
     try {
-      if (request.method !== "POST" || request.url !== PATH) {
-        throw new Error(`${request.method} ${request.url} is not POST ${PATH}`);
-      }
-      const body = await readBody(request);
+      const { method, path, body: sent } = request;
+      if (method !== "POST" || path !== PATH) throw new Error(`${method} ${path} is not POST ${PATH}`);
+      const isZipped = headerOf(request, "content-encoding") === "gzip";
+      const body: Uint8Array = isZipped ? await gunzipped(sent, { maxOutputLength: MAX_REQUEST_BYTES }) : sent;
       const records = requestToRecords(body);
       if (records.length > 0) {
         this.requests++;
@@ -68,27 +82,8 @@ export class DemoReceiver {
       status = 400;
       this.problems.push(`the receiver refused a request: ${(error as Error).message}`);
     }
-    // An empty ExportTraceServiceResponse: full success.
-    response.writeHead(status, { "content-type": "application/x-protobuf", "content-length": 0 });
-    response.end();
     this.#onSpans();
+    // An empty ExportTraceServiceResponse: full success.
+    return { status, headers: { "content-type": "application/x-protobuf" } };
   }
-}
-
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > MAX_REQUEST_BYTES) throw new Error(`over ${MAX_REQUEST_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  const body = new Uint8Array(length);
-  let position = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, position);
-    position += chunk.length;
-  }
-  if (request.headers["content-encoding"] !== "gzip") return body;
-  return await gunzipped(body, { maxOutputLength: MAX_REQUEST_BYTES });
 }

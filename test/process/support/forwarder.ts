@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { readExposition, type ReadFamily } from "../../telemetry/support/exposition.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { type Exit, Running, type RunOptions } from "./process.ts";
@@ -19,6 +20,10 @@ export interface Figures {
   readonly held: number;
 }
 
+/** For how long the forwarder gives out one text of its metrics, milliseconds. */
+const METRICS_TEXT_MS = 1_000;
+const METRICS_POLL_MS = 20;
+
 const PREFIX = "kata_trace_forwarder_";
 
 /** A forwarder whose log is read as it comes. */
@@ -27,6 +32,8 @@ export class Forwarder extends Running {
   readonly #logStream: "stdout" | "stderr";
   #parsed = 0;
   readonly #records: LogRecord[] = [];
+  /** When the metrics' text was last asked for; monotonic milliseconds. */
+  #askedAt = -Infinity;
 
   constructor(args: readonly string[], options: RunOptions = {}) {
     super(args, options);
@@ -77,9 +84,24 @@ export class Forwarder extends Running {
     return `http://${address}${path}`;
   }
 
+  /** Its metrics as they were at a moment after the call: their text is made once a second at most. */
   async metrics(): Promise<ReadonlyMap<string, ReadFamily>> {
-    const response = await fetch(await this.metricsUrl("/metrics"));
-    return readExposition(await response.text());
+    let isNew = performance.now() - this.#askedAt >= METRICS_TEXT_MS;
+    const first = await this.#metricsText();
+    let text = first;
+    while (!isNew) {
+      await sleep(METRICS_POLL_MS);
+      text = await this.#metricsText();
+      // A new text differs in its processor time at least.
+      isNew = text !== first;
+    }
+    return readExposition(text);
+  }
+
+  async #metricsText(): Promise<string> {
+    const text = await (await fetch(await this.metricsUrl("/metrics"))).text();
+    this.#askedAt = performance.now();
+    return text;
   }
 
   /** A metric's value; of a labelled one the sum, or the series of the label's value. */
@@ -87,17 +109,25 @@ export class Forwarder extends Running {
     return valueOf(await this.metrics(), name, label);
   }
 
-  /** The five that must add up, read at one moment. */
+  /** The five that must add up, read at one moment after the call. */
   async figures(): Promise<Figures> {
-    const metrics = await this.metrics();
-    return {
-      received: valueOf(metrics, "spans_received_total"),
-      forwarded: valueOf(metrics, "spans_forwarded_total"),
-      dropped: valueOf(metrics, "spans_dropped_total"),
-      invalid: valueOf(metrics, "spans_invalid_total"),
-      held: valueOf(metrics, "spans_held"),
-    };
+    return figuresOf(await this.metrics());
   }
+
+  /** The same, read at one moment within the last second. */
+  async recentFigures(): Promise<Figures> {
+    return figuresOf(readExposition(await this.#metricsText()));
+  }
+}
+
+function figuresOf(metrics: ReadonlyMap<string, ReadFamily>): Figures {
+  return {
+    received: valueOf(metrics, "spans_received_total"),
+    forwarded: valueOf(metrics, "spans_forwarded_total"),
+    dropped: valueOf(metrics, "spans_dropped_total"),
+    invalid: valueOf(metrics, "spans_invalid_total"),
+    held: valueOf(metrics, "spans_held"),
+  };
 }
 
 function valueOf(metrics: ReadonlyMap<string, ReadFamily>, name: string, label?: string): number {

@@ -33,7 +33,7 @@ export class Equation {
           await sleep(INTERVAL_MS);
           continue;
         }
-        figures = await forwarder.figures();
+        figures = await forwarder.recentFigures();
       } catch {
         // It was killed, or is stopping; that it answers is checked by the number of readings.
         await sleep(INTERVAL_MS);
