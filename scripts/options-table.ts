@@ -7,7 +7,7 @@ import { withBlock } from "./marked-block.ts";
 const root = fileURLToPath(new URL("../", import.meta.url));
 
 /** The paths of the documents that may hold the table. */
-export const DOCUMENTS: readonly string[] = ["README.md"]
+export const DOCUMENTS: readonly string[] = ["docs/options.md"]
   .map((name) => `${root}${name}`)
   .filter(existsSync);
 
@@ -16,7 +16,7 @@ export function optionsTable(): string {
   const parts: string[] = [];
   for (const [group, table] of Object.entries({ ...OPTION_GROUPS, "`demo`": DEMO_OPTIONS })) {
     parts.push(
-      `### ${group}`,
+      `## ${group}`,
       "",
       "| Option | Environment | Default | |",
       "|---|---|---|---|",

@@ -1,6 +1,6 @@
 import process from "node:process";
 
-/** Says what a test has measured, in one line: what the README's table of promises is made of. */
+/** Says what a test has measured, in one line: which is what the tables in docs/guarantees.md are made of. */
 export function report(what: string, figures: Readonly<Record<string, number | string>>): void {
   const parts = Object.entries(figures).map(([name, value]) => `${name} ${value}`);
   process.stdout.write(`  ${what}: ${parts.join(", ")}\n`);
