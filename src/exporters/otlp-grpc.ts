@@ -8,6 +8,7 @@ import {
   type OutgoingHttpHeaders,
   sensitiveHeaders,
 } from "node:http2";
+import { TLSSocket } from "node:tls";
 import { freeBytes } from "../base/free-bytes.ts";
 import type { ExportError, ExportResult, RequestTrace } from "../pipeline/exporter.ts";
 import type { Gzip } from "./compression.ts";
@@ -166,6 +167,7 @@ export class GrpcSlot implements ExportSlot {
     const { connector } = this.#options;
     const { secure, authority } = connector.options.target;
     const socket = await connector.connect(this.#closing.signal);
+    if (!secure && socket instanceof TLSSocket) pretendAlpn(socket);
     const session = connect(`${secure ? "https" : "http"}://${authority}`, {
       createConnection: () => socket,
       // gRPC has no use for pushed streams, and an answer is small: the windows stay as they are.
@@ -190,6 +192,14 @@ export class GrpcSlot implements ExportSlot {
     this.#connection = undefined;
     if (!connection.session.destroyed) connection.session.close();
   }
+}
+
+/**
+ * For HTTP/2 without TLS in a tunnel through a proxy with TLS: Bun wants the proxy to have agreed on HTTP/2, which does
+ * not concern the proxy.
+ */
+function pretendAlpn(tunnel: TLSSocket): void {
+  Object.defineProperty(tunnel, "alpnProtocol", { value: "h2" });
 }
 
 /** A call that ended without a status. */

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { freeBytes } from "../base/free-bytes.ts";
 import { ExportError, type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
 import type { Gzip } from "./compression.ts";
@@ -163,7 +164,8 @@ class SlotAgent extends Agent {
   readonly #closing = new AbortController();
 
   constructor(connector: Connector) {
-    super({ keepAlive: true, maxSockets: 1 });
+    // No limit of connections: one that is still being closed must not be waited for.
+    super({ keepAlive: true, maxFreeSockets: 1 });
     this.#connector = connector;
   }
 
@@ -193,10 +195,11 @@ class SlotAgent extends Agent {
 
 /**
  * Has a connection written to piece by piece: else Bun puts a request's header and body together in new memory first.
- * Without `_writev` a stream writes so (https://nodejs.org/api/stream.html#writable_writevchunks-callback).
+ * Without `_writev` a stream writes so (https://nodejs.org/api/stream.html#writable_writevchunks-callback), but not one
+ * with TLS, which Deno cannot use a second time then.
  */
-function writeInPieces(socket: { _writev?: unknown }): void {
-  socket._writev = undefined;
+function writeInPieces(socket: Duplex): void {
+  if (!(socket instanceof TLSSocket)) Object.assign(socket, { _writev: undefined });
 }
 
 function readAnswer(response: IncomingMessage, done: (result: ExportResult) => void): void {
