@@ -1,11 +1,12 @@
 import type { SegmentIndex } from "./segment-index.ts";
-import type { Entry, Segment } from "./segment.ts";
+import type { Entry } from "./record-writer.ts";
+import type { Segment } from "./segment.ts";
 
 /**
- * Segments are emptied for others only if what is left in them is at most this share of a segment: three bytes are then
- * copied at most for each one that is gained.
+ * Segments are emptied for others only if what is left in them is at most this share of their bytes. Even then up to
+ * seven bytes are copied for each one that is gained, but only if the spool is nearly full.
  */
-const MAX_LIVE_SHARE = 3 / 4;
+const MAX_LIVE_SHARE = 7 / 8;
 /** Bytes that are read at once before they are written to their new place. */
 const MOVED_BYTES = 1024 * 1024;
 
@@ -15,8 +16,8 @@ export interface MovedEntry extends Entry {
 }
 
 /**
- * Chooses segments whose records fit together into another one of `capacity` bytes, those with the least in them first.
- * A record of `size` bytes must fit in addition.
+ * Chooses segments whose records fit together into another one of `capacity` bytes, those with the smallest share in
+ * use first. A record of `size` bytes must fit in addition.
  */
 export function chooseSparse(
   index: SegmentIndex,
@@ -24,20 +25,25 @@ export function chooseSparse(
   capacity: number,
   size: number,
 ): Segment[] {
+  const chosen: Segment[] = [];
+  let bytes = size;
   const sealed = [...index.segments()].filter((segment) =>
     !segment.isOpen && !segment.damaged && !unmovable.has(segment) && segment.live > 0
   );
-  const chosen: Segment[] = [];
-  let bytes = size;
-  for (const segment of sealed.sort((a, b) => a.liveBytes - b.liveBytes)) {
+  for (const segment of sealed.sort((a, b) => liveShare(a) - liveShare(b))) {
+    if (liveShare(segment) > MAX_LIVE_SHARE) break;
+    if (bytes + segment.liveBytes > capacity * MAX_LIVE_SHARE) continue;
     bytes += segment.liveBytes;
-    if (bytes > capacity * MAX_LIVE_SHARE || segment.liveBytes > segment.capacity * MAX_LIVE_SHARE) break;
     chosen.push(segment);
   }
   return chosen;
 }
 
-/** Reads what is left in a segment, in groups that are written at once. Throws the storage's error, or `SpoolError`. */
+function liveShare({ liveBytes, capacity }: Segment): number {
+  return liveBytes / capacity;
+}
+
+/** Reads what is left in a segment, in groups that are written at once. Throws the storage's error or `SpoolError`. */
 export function* movedEntries(segment: Segment): Generator<MovedEntry[]> {
   let group: MovedEntry[] = [];
   let bytes = 0;

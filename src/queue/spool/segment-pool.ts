@@ -13,11 +13,6 @@ const MIN_REUSED_BYTES = MIN_SEGMENT_BYTES / 2;
 const MIN_SEGMENTS = 16;
 /** Files that wait to be used again; further ones are removed, so that the disk gets its space back. */
 const MAX_FREE = 2;
-/** A file is filled with zeros ahead of its use only if the disk then still has room for so many of them. */
-const ROOMY = 4;
-/** How much of it is written at once, bytes: the event loop is not held up for longer than that takes. */
-const ZEROS_BYTES = 1024 * 1024;
-
 const NAME = /^(\d+)\.segment$/;
 /** Names of segments in all their states, which are not used again. */
 const ANY_NAME = /^(\d+)\.segment\b/;
@@ -59,16 +54,16 @@ export class SegmentPool {
   readonly #maxBytes: number;
   readonly #log: Logger;
   readonly #free: FreeFile[] = [];
+  /** New files whose names may not survive a power loss yet. */
+  readonly #unpublished = new Set<StoredFile>();
   /** What is being done to files meanwhile; it has no errors. */
   readonly #underWay = new Set<Promise<void>>();
   /** Of all files, those of segments included. */
   #diskBytes = 0;
   #nextNumber = 1;
   #nextSequence = 1;
-  #isPreparing = false;
   /** How many files are being made fit to be used again. */
   #clearing = 0;
-  #closed = false;
 
   constructor({ storage, maxBytes, log }: SegmentPoolOptions) {
     this.#storage = storage;
@@ -114,13 +109,14 @@ export class SegmentPool {
   }
 
   /**
-   * Makes a segment's file findable after a restart, once its first records are durable. Rejects with the storage's
+   * Makes a new segment's file findable after a restart, once its first records are durable. Rejects with the storage's
    * error.
    */
   async publish({ file }: Segment): Promise<void> {
-    if (!file.name.endsWith(NEW_SUFFIX)) return;
-    file.rename(file.name.slice(0, -NEW_SUFFIX.length));
+    if (!this.#unpublished.has(file)) return;
+    if (file.name.endsWith(NEW_SUFFIX)) file.rename(file.name.slice(0, -NEW_SUFFIX.length));
     await this.#storage.sync();
+    this.#unpublished.delete(file);
   }
 
   /** A new segment's first records could not be written. */
@@ -162,33 +158,9 @@ export class SegmentPool {
     }
   }
 
-  /** Fills a file with zeros while there is time for it, so that it is there when the next segment is needed. */
-  prepareAhead(): void {
-    const capacity = this.#newCapacity(0);
-    const isRoomy = this.#diskBytes + capacity <= this.#maxBytes && this.#storage.freeBytes() >= ROOMY * capacity;
-    if (this.#isPreparing || this.#closed || this.#free.length > 0 || !isRoomy) return;
-    this.#isPreparing = true;
-    this.#run(async () => {
-      const free = this.#create(0);
-      try {
-        if (free !== undefined) await this.#prepare(free);
-      } catch (error) {
-        if (free !== undefined) this.#remove(free.file, free.capacity);
-        throw error;
-      } finally {
-        this.#isPreparing = false;
-      }
-    }, "a segment of the spool cannot be prepared ahead of its use");
-  }
-
   /** Resolves when nothing is being done to files. */
   async settled(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
-  }
-
-  /** Nothing is prepared or kept for later any more. */
-  close(): void {
-    this.#closed = true;
   }
 
   /** Bytes that the segment may have which `take` would give. */
@@ -214,22 +186,9 @@ export class SegmentPool {
     } catch (error) {
       throw storageError(error, `cannot make ${this.#storage.path}/${name}`);
     }
+    this.#unpublished.add(file);
     this.#diskBytes += capacity;
     return { file, slots: slotsFor(capacity), capacity };
-  }
-
-  async #prepare(free: FreeFile): Promise<void> {
-    const { file, slots, capacity } = free;
-    this.#writeFree(file, slots, capacity);
-    const zeros = new Uint8Array(ZEROS_BYTES);
-    for (let at = file.size; at < capacity; at += ZEROS_BYTES) {
-      await new Promise((resolve) => setImmediate(resolve));
-      file.write(zeros.subarray(0, Math.min(ZEROS_BYTES, capacity - at)), at);
-    }
-    await file.sync();
-    file.rename(file.name.slice(0, -NEW_SUFFIX.length));
-    await this.#storage.sync();
-    this.#free.push(free);
   }
 
   /** Makes a file fit to be used again, unless there are enough of those. */
@@ -266,6 +225,7 @@ export class SegmentPool {
     try {
       file.close();
       this.#storage.remove(file.name);
+      this.#unpublished.delete(file);
       this.#diskBytes -= capacity;
     } catch (error) {
       // It takes up space until the next start.

@@ -5,7 +5,8 @@ import { SegmentWriter } from "./segment-writer.ts";
 import { MAX_ACCOUNT_BYTES, recordBytes, type SOURCE_KINDS } from "./segment-format.ts";
 import { SegmentIndex } from "./segment-index.ts";
 import { SegmentPool } from "./segment-pool.ts";
-import { countedBytes, type Entry, entryBytes, type Segment } from "./segment.ts";
+import { type Entry, entryBytes } from "./record-writer.ts";
+import { countedBytes, type Segment } from "./segment.ts";
 import { SpoolError, storageError } from "./spool-error.ts";
 import { type RecoveredRecord, recoverSegments, type Recovery } from "./spool-recovery.ts";
 import type { SpoolStorage } from "./storage.ts";
@@ -214,7 +215,6 @@ export class SegmentSpool {
   async close(): Promise<void> {
     await this.#committing;
     await this.#writer.close();
-    this.#pool.close();
     await this.#pool.settled();
     this.#removalLog.close();
     this.#storage.close();

@@ -1,13 +1,12 @@
 import { chooseSparse, movedEntries, type MovedEntry } from "./compaction.ts";
 import type { SegmentIndex } from "./segment-index.ts";
 import type { SegmentPool } from "./segment-pool.ts";
-import { type Entry, entryBytes, type Segment } from "./segment.ts";
+import { type Entry, entryBytes } from "./record-writer.ts";
+import type { Segment } from "./segment.ts";
 import { isNoSpace, SpoolError, storageError } from "./spool-error.ts";
 
 /** What is written at once at most, bytes, unless a single record is larger: writing holds up the event loop. */
 const WRITE_BYTES = 4 * 1024 * 1024;
-/** A further segment is prepared when so much of the one in use has been used. */
-const PREPARE_AT = 1 / 2;
 
 export interface SegmentWriterOptions {
   readonly pool: SegmentPool;
@@ -96,7 +95,7 @@ export class SegmentWriter {
 
   /** What was written is durable: says where it is. */
   #place(segment: Segment, group: readonly Entry[], { isWanted, committed }: WriteCallbacks): void {
-    const { index, pool, written } = this.#options;
+    const { index, written } = this.#options;
     let slot = segment.confirm();
     for (const entry of group) {
       if (isWanted(entry)) {
@@ -106,7 +105,6 @@ export class SegmentWriter {
       slot++;
     }
     written(segment);
-    if (segment.room < segment.capacity * (1 - PREPARE_AT)) pool.prepareAhead();
   }
 
   /** A segment with room for a record of so many bytes. Throws {@link SpoolError}. */

@@ -1,20 +1,18 @@
 import { getRandomValues } from "node:crypto";
 import { crc32 } from "node:zlib";
+import { type Entry, entryBytes, writeRecords } from "./record-writer.ts";
+import { Removals } from "./removals.ts";
 import {
   dataStart,
   decodeRecordHeader,
-  encodeRecordHeader,
   encodeSegmentHeader,
   END_RECORD_BYTES,
   MARKER_BYTES,
   RECORD_HEADER_BYTES,
   recordBytes,
   type Removal,
-  removalWord,
   type SegmentHeader,
   type SegmentState,
-  SLOTS_AT,
-  type SOURCE_KINDS,
 } from "./segment-format.ts";
 import { SpoolError } from "./spool-error.ts";
 import type { StoredFile } from "./storage.ts";
@@ -24,23 +22,6 @@ import type { StoredFile } from "./storage.ts";
  * records is bounded too, and with it the memory that knows where they are.
  */
 export const LEAST_RECORD_BYTES = 4096;
-
-/** Records smaller than this are copied together before they are written, bytes. */
-const STAGING_BYTES = 256 * 1024;
-
-/** A record on its way to a segment. */
-export interface Entry {
-  readonly id: number;
-  readonly kind: (typeof SOURCE_KINDS)[number];
-  readonly account: Uint8Array;
-  readonly spans: number;
-  readonly bytes: Uint8Array;
-}
-
-/** Bytes that an entry takes in a segment. */
-export function entryBytes({ account, bytes }: Entry): number {
-  return recordBytes(account.length, bytes.length);
-}
 
 /** What a record counts for, bytes. */
 export function countedBytes(size: number): number {
@@ -54,9 +35,6 @@ export interface FoundRecord {
   readonly accountBytes: number;
   readonly payloadBytes: number;
 }
-
-/** All segments use it in turn: a segment has it only while it writes, and writes without waiting. */
-const staging = new Uint8Array(STAGING_BYTES);
 
 /**
  * One file of the spool and what is known of the records in it. For the layout see `segment-format.ts`.
@@ -87,14 +65,11 @@ export class Segment {
   readonly #accountBytes: Uint16Array;
   readonly #payloadBytes: Uint32Array;
   readonly #isLive: Uint8Array;
-  /** The slots, as they are or should be on disk. */
-  readonly #words: Uint32Array<ArrayBuffer>;
-  /** The slots that have changed and are not on disk yet, from the first to before the last. */
-  #changedFrom = Infinity;
-  #changedTo = 0;
+  readonly #removals: Removals;
   #hasHeader: boolean;
 
   private constructor(file: StoredFile, header: SegmentHeader, words: Uint32Array<ArrayBuffer>) {
+    this.#removals = new Removals(header.marker, words);
     this.file = file;
     this.marker = header.marker;
     this.sequence = header.sequence;
@@ -103,7 +78,6 @@ export class Segment {
     this.#capacity = header.capacity;
     this.#end = dataStart(header.slots);
     this.#writtenEnd = this.#end;
-    this.#words = words;
     this.#offsets = new Uint32Array(header.slots);
     this.#accountBytes = new Uint16Array(header.slots);
     this.#payloadBytes = new Uint32Array(header.slots);
@@ -141,10 +115,9 @@ export class Segment {
     for (const { slot, offset, accountBytes, payloadBytes } of records) {
       segment.#place(slot, offset, accountBytes, payloadBytes);
       segment.#nextSlot = slot + 1;
-      const word = words[slot] as number;
-      const isDamaged = word === removalWord(header.marker, slot, "damaged");
-      if (isDamaged) segment.damaged = true;
-      if (!isDamaged && word !== removalWord(header.marker, slot, "delivered")) segment.#revive(slot);
+      const removal = segment.#removals.of(slot);
+      if (removal === "damaged") segment.damaged = true;
+      else if (removal === undefined) segment.#revive(slot);
     }
     return segment;
   }
@@ -214,55 +187,13 @@ export class Segment {
       head.set(encodeSegmentHeader(this.#header()));
       file.write(head, 0);
     }
-    let position = this.#end;
-    let staged = 0;
-    const commitSlot = this.#nextSlot;
-    const flush = (): void => {
-      if (staged === 0) return;
-      file.write(staging.subarray(0, staged), position);
-      position += staged;
-      staged = 0;
-    };
-    let slot = commitSlot;
-    for (const entry of entries) {
-      const { account, bytes } = entry;
-      const size = entryBytes(entry);
-      const headBytes = RECORD_HEADER_BYTES + account.length;
-      const isCopied = size <= STAGING_BYTES / 2;
-      if (staged + (isCopied ? size : headBytes) > STAGING_BYTES) flush();
-      const offset = position + staged;
-      const header = {
-        type: "record",
-        kind: entry.kind,
-        accountBytes: account.length,
-        payloadBytes: bytes.length,
-        payloadCrc: crc32(bytes),
-        spans: entry.spans,
-        slot,
-        id: entry.id,
-        commitSlot,
-      } as const;
-      encodeRecordHeader(staging, staged, marker, header, account);
-      if (isCopied) {
-        staging.set(bytes, staged + headBytes);
-        staging.fill(0, staged + headBytes + bytes.length, staged + size);
-        staged += size;
-      } else {
-        staged += headBytes;
-        flush();
-        file.write(bytes, position);
-        // What lies between it and the next record has no meaning.
-        position = offset + size;
-      }
-      this.#place(slot, offset, account.length, bytes.length);
-      slot++;
+    const written = writeRecords(file, marker, { position: this.#end, slot: this.#nextSlot }, entries);
+    for (const [i, offset] of written.offsets.entries()) {
+      const { account, bytes } = entries[i] as Entry;
+      this.#place(this.#nextSlot + i, offset, account.length, bytes.length);
     }
-    if (staged + END_RECORD_BYTES > STAGING_BYTES) flush();
-    this.#writtenEnd = position + staged;
-    this.#writtenSlot = slot;
-    this.#stageEnd(staged, slot, commitSlot);
-    staged += END_RECORD_BYTES;
-    flush();
+    this.#writtenEnd = written.end;
+    this.#writtenSlot = this.#nextSlot + entries.length;
   }
 
   /** Makes what was written durable, removals included. Rejects with the storage's error. */
@@ -293,8 +224,7 @@ export class Segment {
     if (!this.#hasHeader) return;
     this.#writtenEnd = this.#end;
     try {
-      this.#stageEnd(0, this.#nextSlot, this.#nextSlot);
-      this.file.write(staging.subarray(0, END_RECORD_BYTES), this.#end);
+      writeRecords(this.file, this.marker, { position: this.#end, slot: this.#nextSlot }, []);
     } catch (error) {
       // What was written of the commit is then found at the next start, and sent once more.
       if (!(error instanceof Error)) throw error;
@@ -324,9 +254,7 @@ export class Segment {
     this.#live--;
     this.#liveBytes -= this.countedBytes(slot);
     if (removal === "damaged") this.damaged = true;
-    this.#words[slot] = removalWord(this.marker, slot, removal);
-    this.#changedFrom = Math.min(this.#changedFrom, slot);
-    this.#changedTo = Math.max(this.#changedTo, slot + 1);
+    this.#removals.note(slot, removal);
   }
 
   /**
@@ -335,13 +263,9 @@ export class Segment {
    * storage's error.
    */
   flushRemovals(): boolean {
-    if (this.#changedTo === 0) return true;
+    if (this.#removals.isWritten) return true;
     if (this.#isSyncing) return false;
-    const { buffer } = this.#words;
-    const [from, to] = [this.#changedFrom * 4, this.#changedTo * 4];
-    this.file.write(new Uint8Array(buffer, from, to - from), SLOTS_AT + from);
-    this.#changedFrom = Infinity;
-    this.#changedTo = 0;
+    this.#removals.write(this.file);
     return true;
   }
 
@@ -358,11 +282,6 @@ export class Segment {
     return { state: this.#state, slots, sequence, marker, capacity: this.#capacity, end };
   }
 
-  #stageEnd(at: number, slot: number, commitSlot: number): void {
-    const none = { accountBytes: 0, payloadBytes: 0, payloadCrc: 0, spans: 0, id: 0 };
-    encodeRecordHeader(staging, at, this.marker, { type: "end", kind: "guest", ...none, slot, commitSlot }, NO_ACCOUNT);
-  }
-
   #place(slot: number, offset: number, accountBytes: number, payloadBytes: number): void {
     this.#offsets[slot] = offset;
     this.#accountBytes[slot] = accountBytes;
@@ -375,5 +294,3 @@ export class Segment {
     this.#liveBytes += this.countedBytes(slot);
   }
 }
-
-const NO_ACCOUNT = new Uint8Array(0);

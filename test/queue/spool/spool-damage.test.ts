@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import process from "node:process";
 import { test } from "node:test";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
@@ -10,7 +9,7 @@ import { RecordingLogger } from "../../support/recording-logger.ts";
 import { numberOf, payload, record } from "./support/records.ts";
 import { SimulatedStorage } from "./support/simulated-storage.ts";
 
-const CASES = Number(process.env["KTF_SPOOL_CASES"] ?? 400);
+const CASES = 400;
 const RECORDS = 60;
 const SEGMENT = "00000001.segment";
 /** Where the records of a segment of 1 MiB begin. */

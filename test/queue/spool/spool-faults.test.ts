@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import process from "node:process";
 import { test } from "node:test";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
@@ -7,49 +6,15 @@ import { Random } from "../../decode/support/random.ts";
 import { range } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
 import { record, recoveredNumbers } from "./support/records.ts";
-import { type Operation, SimulatedStorage, systemError } from "./support/simulated-storage.ts";
-import { Model, recover, useSpool } from "./support/workload.ts";
-
-const SEEDS = Number(process.env["KTF_SPOOL_SEEDS"] ?? 12);
-const STEPS = 150;
+import { testFaults } from "./support/faults.ts";
+import { SimulatedStorage, systemError } from "./support/simulated-storage.ts";
+import { Model, useSpool } from "./support/workload.ts";
 
 function open(storage: SimulatedStorage, log = new RecordingLogger()): SegmentSpool {
   return SegmentSpool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
 }
 
-const CHANGES: readonly Operation[] = ["create", "rename", "remove", "write", "sync", "sync directory"];
-
-for (const code of ["ENOSPC", "EIO"]) {
-  for (const operation of CHANGES) {
-    test(`${code} of any ${operation}: nothing committed is lost, and the spool goes on`, async () => {
-      let failures = 0;
-      for (let seed = 1; seed <= SEEDS; seed++) {
-        const random = new Random(seed);
-        const [storage, model] = [new SimulatedStorage(random), new Model()];
-        const spool = open(storage);
-        // Each fails once in a while, and from time to time all of them do for long.
-        let failingUntil = 0;
-        storage.fail = (failed, _, number) => {
-          if (random.oneIn(300)) failingUntil = number + random.below(200);
-          const fails = failed === operation && (number < failingUntil || random.oneIn(8));
-          if (fails) failures++;
-          return fails ? systemError(code) : undefined;
-        };
-        await useSpool({ spool, storage, model, random }, STEPS);
-        storage.fail = () => undefined;
-        // The disk works again: so does the spool.
-        const before = model.failures;
-        await useSpool({ spool, storage, model, random }, 20);
-        assert.equal(model.failures, before, `seed ${seed}`);
-        assert.equal(model.appended.size, 0);
-        assert.equal(spool.count, model.committed.size);
-        const log = new RecordingLogger();
-        recover(open(storage.restarted(random.oneIn(2) ? "killed" : "without power"), log), model);
-      }
-      assert.ok(failures > 0);
-    });
-  }
-}
+testFaults(12);
 
 test("any operation of a start may fail: either it says so, or all is there; and at the next start it is", async () => {
   const random = new Random(1);

@@ -17,6 +17,9 @@ export class Model {
   failures = 0;
 }
 
+/** So full a spool of the smallest size may be with records as large as these, and still take others. */
+const FULL = 0.7;
+
 /** Sizes of records: mostly small, some of many pages, a few that fill a good part of a segment. */
 export function someBytes(random: Random): number {
   if (random.oneIn(20)) return 100_000 + random.below(300_000);
@@ -37,7 +40,7 @@ export async function useSpool(
   steps: number,
 ): Promise<void> {
   for (let step = 0; step < steps && !storage.hasStopped; step++) {
-    for (let count = 1 + random.below(4); count > 0; count--) {
+    for (let count = 1 + random.below(4); count > 0 && spool.fill < 1; count--) {
       const number = model.nextNumber++;
       model.appended.set(number, spool.append(record(number, someBytes(random))));
     }
@@ -52,7 +55,7 @@ export async function useSpool(
       assert.ok(error instanceof SpoolError, String(error));
       model.failures++;
     }
-    if (random.oneIn(3) || spool.fill > 0.9) {
+    if (random.oneIn(3) || spool.fill > FULL) {
       const removed = removeSome(spool, model, random);
       if (!storage.hasStopped) { for (const number of removed) model.removed.add(number); }
     }
@@ -62,7 +65,7 @@ export async function useSpool(
 
 /** Removes old records mostly, so that segments become empty; some stay for long. */
 function removeSome(spool: SegmentSpool, model: Model, random: Random): number[] {
-  const count = spool.fill > 0.9 || random.oneIn(20) ? model.committed.size : 1 + random.below(8);
+  const count = spool.fill > FULL || random.oneIn(20) ? model.committed.size : 1 + random.below(8);
   const numbers = [...model.committed.keys()].slice(0, count).filter(() => !random.oneIn(10));
   const ids = numbers.map((number) => model.committed.get(number) as number);
   for (const number of numbers) model.committed.delete(number);

@@ -1,0 +1,4 @@
+import { testCrashes } from "./support/crashes.ts";
+
+testCrashes("killed", 60);
+testCrashes("without power", 60);
