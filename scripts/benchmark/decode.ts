@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { fixturePath, joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
 import { median } from "./machine.ts";
@@ -80,10 +80,18 @@ function decoding(fixture: string, encoding: LoadEncoding): () => Times {
       spans.clear();
       decoder.decode(buffer, start, end, spans);
       decoded += spans.count;
+      return TAKEN;
     },
+    resembles: () => false,
+    begun: () => TAKEN,
+    isText: false,
     oversized: () => {
       throw new Error("no frame is over the limit");
     },
+    givenUp: () => {
+      throw new Error("no frame is given up");
+    },
+    turnIsOver: () => false,
   });
   const round = (): number => {
     const before = decoded;

@@ -1,61 +1,141 @@
-/** A frame is its payload's length, 64 bits unsigned and big endian, and then the payload. */
-export const FRAME_HEADER_BYTES = 8;
+import { FRAME_HEADER_BYTES, HeaderSearch, RECOGNISED_BYTES } from "./header-search.ts";
+
+export { FRAME_HEADER_BYTES };
 
 /** A carry buffer up to this size is kept for the guest's next frame; about as much as a page of memory. */
 const RETAINED_BYTES = 4096;
 /** The smallest carry buffer: most payloads fit. */
 const SMALLEST_CARRY_BYTES = 1024;
 
+/** After so many bytes the sink is asked whether to go on; about a tenth of a millisecond's work. */
+const SLICE_BYTES = 16 * 1024;
+
+/**
+ * A frame that was found by searching in bincode, and is not valid, was one nevertheless if so many bytes of it looked
+ * like a span. With fewer, another frame's bytes may have looked like one by chance.
+ */
+export const CERTAIN_BYTES = 256;
+
+/** How many bytes of a chunk are searched together with what is held of the one before: more than a search leaves. */
+const SEARCH_BYTES = 4 * (FRAME_HEADER_BYTES + RECOGNISED_BYTES);
+
+// What a guest's bytes may cost again after they have been refused, counted in bytes of ordinary payloads. Each byte
+// that comes earns one, so bytes in which every place looks like a header cost at most about twice as much as others.
+/** A payload that is refused, beside what was examined of it: making an error and telling of it. */
+const REFUSAL_COST = 1024;
+/** A place that may be a header. */
+const CHECK_COST = 8;
+/** Decoders copy a payload before they look at it, which is so much faster than decoding: a power of two. */
+const COPYING_SHIFT = 4;
+
+/**
+ * How much of a payload that was taken is searched too, if the next one is refused, bytes. In bincode a payload that
+ * was given up shortly before its end may become whole with the beginning of the next frame: with its header, and with
+ * as many of its first bytes as may be text by chance.
+ */
+const TAIL_BYTES = FRAME_HEADER_BYTES + 16;
+
+/** Frames that are longer, as far as a double can tell, have no end that could be reached. */
+const LONGEST_SKIPPED = Number.MAX_SAFE_INTEGER;
+const ENDLESS = 2n ** 64n - 1n;
+
 const NO_BYTES = new Uint8Array(0);
+
+/** What {@link FrameSink.payload} says of a payload that is a span. */
+export const TAKEN = -1;
+/** What {@link FrameSink.payload} says of a payload with which it is not done: it will get it again. */
+export const UNFINISHED = -2;
 
 /** What takes a {@link FrameReader}'s frames. Its methods must not throw: the rest of the chunk would be lost. */
 export interface FrameSink {
-  /** A whole payload, `buffer[start … end)`; the bytes are the sink's only until it returns. */
-  payload(buffer: Uint8Array, start: number, end: number): void;
+  /**
+   * A whole payload, `buffer[start … end)`; the bytes are the sink's only until it returns. Returns {@link TAKEN},
+   * {@link UNFINISHED}, or of a payload that is none, how many of its bytes were examined before that was clear.
+   *
+   * @param isFound the frame was found by searching, and may be none.
+   */
+  payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number;
+  /** Whether the beginning of a payload of `length` bytes looks like a span's; see `Resembles`. */
+  resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean;
+  /**
+   * The same of a payload that is not whole yet, `buffer[start … end)`, of a frame that was found by searching: returns
+   * {@link TAKEN} if it may still be a span, else how many bytes were examined before it was clear that it is none.
+   */
+  begun(buffer: Uint8Array, start: number, end: number): number;
+  /** True where no payload holds a zero byte. Then one that does is not waited for: another frame begins there. */
+  readonly isText: boolean;
   /** A frame has begun whose payload of `length` bytes is over the limit, and will be skipped. */
   oversized(length: bigint): void;
+  /** A frame is given up that is not whole; `isFound` as above. */
+  givenUp(frame: UnfinishedFrame, isFound: boolean): void;
+  /** Asked now and then: true to have the rest wait for {@link FrameReader.proceed}. */
+  turnIsOver(): boolean;
 }
 
 /** A frame that is not whole yet. */
 export interface UnfinishedFrame {
   /** How much of the length is there: 0 to {@link FRAME_HEADER_BYTES}. */
   readonly headerBytes: number;
-  /** How much of the payload has come, skipped bytes included. */
-  readonly payloadBytes: bigint;
+  /** How much of the payload has come. */
+  readonly payloadBytes: number;
   /** The payload's length; absent while the header is not whole. */
-  readonly expectedBytes: bigint | undefined;
+  readonly expectedBytes: number | undefined;
 }
 
 /**
  * Cuts one guest's stream into payloads, whatever chunks it comes in.
  *
  * A payload that lies whole in a chunk is handed out where it is; any other is gathered in a carry buffer, which grows
- * as the bytes arrive: nothing is allocated because a length says so. A payload over the limit is skipped and not held.
+ * as the bytes arrive: nothing is allocated because a length says so.
+ *
+ * After a payload that is refused, one over the limit, and one that is given up because it did not come, the next frame
+ * is searched for in what was taken for that payload (see {@link HeaderSearch}): its agent may have given it up. The
+ * work of searching is bounded whatever the bytes are.
  */
 export class FrameReader {
   readonly #maxFrameBytes: number;
   readonly #sink: FrameSink;
+  readonly #search: HeaderSearch;
   #framesBegun = 0;
-  #headerBytes = 0;
-  // The stated length, two halves of 32 bits: a double would round lengths above 2^53.
-  #lengthHigh = 0;
-  #lengthLow = 0;
-  /** How much of an oversized payload is still to come, as two halves. */
-  #skipHigh = 0;
-  #skipLow = 0;
-  /** The begun payload's first `#gathered` bytes are the first bytes of `#carry`. */
+  /**
+   * What is not done with: `#carry[#start … #start + #held)`. The `#tail` bytes before it ended a payload that was
+   * taken.
+   */
   #carry: Uint8Array = NO_BYTES;
-  #gathered = 0;
+  #start = 0;
+  #held = 0;
+  #tail = 0;
+  /** How many bytes have to be held before it is worth to look at them again. */
+  #wanted = FRAME_HEADER_BYTES;
+  /** What is held begins inside a frame, which has so many bytes if its header is whole. */
+  #inFrame = false;
+  #frameBytes = 0;
+  /** That frame was found by searching. */
+  #isFound = false;
+  /** Searching has to begin in the tail, which is held elsewhere than what is taken. */
+  #wantsTail = false;
+  /** What refused payloads may still cost, bytes. */
+  #credit: number;
+  /** Bytes of work since the sink was asked whether to go on. */
+  #sliceBytes = 0;
+  #isStopped = false;
+  #isClosed = false;
 
   /** `maxFrameBytes` is the largest payload that is taken, below 2^32. */
   constructor(maxFrameBytes: number, sink: FrameSink) {
     this.#maxFrameBytes = maxFrameBytes;
     this.#sink = sink;
+    this.#credit = this.#mostCredit;
+    this.#search = new HeaderSearch(maxFrameBytes, (buffer, start, end, length) => {
+      if (this.#credit < CHECK_COST) return false;
+      this.#credit -= CHECK_COST;
+      return sink.resembles(buffer, start, end, length);
+    });
   }
 
-  /** True when the stream is inside a frame: its header has begun and its last byte has not come. */
+  /** True when the stream is inside a frame: its header has begun, its last byte has not come, and it is not given up. */
   get inFrame(): boolean {
-    return this.#headerBytes !== 0 || this.#skipping;
+    return this.#inFrame;
   }
 
   /** How many frames have begun so far: while this stays and {@link inFrame} is true, it is still the same frame. */
@@ -65,160 +145,329 @@ export class FrameReader {
 
   /** Memory that an unfinished payload takes, bytes: at most twice what has come of it, or 4 KiB. */
   get heldBytes(): number {
-    return this.#gathered === 0 ? 0 : this.#carry.length;
+    return this.#held === 0 ? 0 : this.#carry.length;
   }
 
-  /** The frame that the stream is inside of; none between frames. At the end of a stream it is what was lost. */
+  /** True while bytes wait for {@link proceed}, because the sink has said that its turn is over. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** The frame that the stream is inside of; none between frames. */
   get unfinished(): UnfinishedFrame | undefined {
-    if (!this.inFrame) return undefined;
-    const length = join(this.#lengthHigh, this.#lengthLow);
-    if (this.#skipping) {
-      const missing = join(this.#skipHigh, this.#skipLow);
-      return {
-        headerBytes: FRAME_HEADER_BYTES,
-        payloadBytes: length - missing,
-        expectedBytes: length,
-      };
-    }
+    if (!this.#inFrame) return undefined;
+    const isWhole = this.#held >= FRAME_HEADER_BYTES;
     return {
-      headerBytes: this.#headerBytes,
-      payloadBytes: BigInt(this.#gathered),
-      expectedBytes: this.#headerBytes === FRAME_HEADER_BYTES ? length : undefined,
+      headerBytes: Math.min(this.#held, FRAME_HEADER_BYTES),
+      payloadBytes: isWhole ? this.#held - FRAME_HEADER_BYTES : 0,
+      expectedBytes: isWhole ? this.#frameBytes - FRAME_HEADER_BYTES : undefined,
     };
   }
 
   /**
-   * What has been read of a frame that is not whole: another reader that is given it first goes on where this one is.
-   * Of a payload that is skipped it is a header with the length that is left.
+   * What has been read and is not done with: another reader that is given it first goes on where this one is. If this
+   * one searches for the next frame, the other is told how far that has to be searched for, as a frame of that length.
    */
   get unread(): Uint8Array {
-    if (!this.inFrame) return NO_BYTES;
-    const header = new Uint8Array(FRAME_HEADER_BYTES);
-    const view = new DataView(header.buffer);
-    view.setUint32(0, this.#skipping ? this.#skipHigh : this.#lengthHigh);
-    view.setUint32(4, this.#skipping ? this.#skipLow : this.#lengthLow);
-    if (this.#skipping) return header;
-    if (this.#headerBytes < FRAME_HEADER_BYTES) return unfinishedHeader(header, this.#headerBytes);
-    const unread = new Uint8Array(FRAME_HEADER_BYTES + this.#gathered);
-    unread.set(header);
-    unread.set(this.#carry.subarray(0, this.#gathered), FRAME_HEADER_BYTES);
+    const held = this.#carry.slice(this.#start, this.#start + this.#held);
+    if (!this.#search.active) return held;
+    const unread = new Uint8Array(FRAME_HEADER_BYTES + held.length);
+    const { left } = this.#search;
+    new DataView(unread.buffer).setBigUint64(0, left > LONGEST_SKIPPED ? ENDLESS : BigInt(left));
+    unread.set(held, FRAME_HEADER_BYTES);
     return unread;
   }
 
   /**
-   * Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns.
+   * Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns,
+   * unless the reader is stopped.
    */
   push(chunk: Uint8Array): void {
-    const end = chunk.length;
+    this.#credit = Math.min(this.#credit + chunk.length, this.#mostCredit);
     let at = 0;
-    while (at < end) {
-      if (this.#skipping) {
-        at = this.#skip(at, end);
-        continue;
+    while (at < chunk.length && !this.#isClosed) {
+      if (this.#isStopped) {
+        this.#gather(chunk, at, chunk.length);
+        return;
       }
-      if (this.#headerBytes < FRAME_HEADER_BYTES) {
-        at = this.#readHeader(chunk, at, end);
-        if (this.#headerBytes < FRAME_HEADER_BYTES) return;
-        if (this.#lengthHigh !== 0 || this.#lengthLow > this.#maxFrameBytes) {
-          this.#beginSkipping();
-          continue;
+      if (this.#held > 0) at = this.#pushHeld(chunk, at);
+      else {
+        this.#pushAll(chunk, at);
+        return;
+      }
+    }
+  }
+
+  /** Goes on with what waits since the sink's turn was over. */
+  proceed(): void {
+    this.#isStopped = false;
+    this.#takeHeld();
+    this.#checkText(this.#held);
+  }
+
+  /** Gives up the frame that the stream is inside of, if any, and looks for others in what has come of it. */
+  giveUp(): void {
+    if (!this.#inFrame) return;
+    this.#abandon();
+    this.#checkText(this.#held);
+  }
+
+  /**
+   * The stream has ended: what is not whole is given up, and what is whole in it is handed out. False if that is not
+   * done because the reader is stopped: to be called again after {@link proceed}.
+   */
+  finish(): boolean {
+    while (!this.#isStopped && this.#inFrame) {
+      if (this.#pay(REFUSAL_COST)) this.#abandon();
+      else {
+        this.#sink.givenUp(this.unfinished as UnfinishedFrame, this.#isFound);
+        this.close();
+      }
+    }
+    return !this.#isStopped;
+  }
+
+  /** Takes nothing more, hands out nothing more, and holds nothing. May be called by the sink. */
+  close(): void {
+    this.#isClosed = true;
+    this.#isStopped = this.#inFrame = false;
+    this.#held = 0;
+    this.#carry = NO_BYTES;
+  }
+
+  get #mostCredit(): number {
+    return 2 * this.#maxFrameBytes + REFUSAL_COST;
+  }
+
+  #pay(bytes: number): boolean {
+    if (this.#credit < bytes) return false;
+    this.#credit -= bytes;
+    return true;
+  }
+
+  /** Takes the chunk from `at` on, when nothing is held; holds what is left of it. */
+  #pushAll(chunk: Uint8Array, at: number): void {
+    const rest = this.#take(chunk, at, chunk.length);
+    if (this.#isClosed) return;
+    if (this.#wantsTail) {
+      this.#wantsTail = false;
+      this.#gather(chunk, rest, chunk.length);
+      this.#holdTail();
+      this.#takeHeld();
+    } else {
+      if (rest > at) this.#keepTail(chunk, rest);
+      this.#gather(chunk, rest, chunk.length);
+    }
+    this.#checkText(this.#held);
+  }
+
+  /** Completes what is held with bytes of the chunk from `at` on, and takes it; returns the first that is left. */
+  #pushHeld(chunk: Uint8Array, at: number): number {
+    const before = this.#held;
+    // Searching does not stop at a certain place: with a bit more, what is left of it lies in the chunk alone.
+    const wanted = this.#search.active ? SEARCH_BYTES : Math.max(this.#wanted - before, 1);
+    const end = Math.min(chunk.length, at + wanted);
+    this.#gather(chunk, at, end);
+    if (this.#held < this.#wanted) {
+      this.#checkText(end - at);
+      return end;
+    }
+    const taken = this.#takeFromCarry();
+    if (this.#isClosed) return end;
+    if (taken < before || this.#isStopped) {
+      this.#drop(taken);
+      return end;
+    }
+    // What is left of it lies in the chunk too.
+    this.#keepTail(this.#carry, this.#start + taken);
+    return at + taken - before;
+  }
+
+  #takeHeld(): void {
+    if (this.#held === 0) return;
+    const taken = this.#takeFromCarry();
+    if (this.#isClosed) return;
+    if (taken === this.#held) this.#keepTail(this.#carry, this.#start + taken);
+    else this.#drop(taken);
+  }
+
+  /** Takes what can be taken of what is held; returns how many bytes that is. */
+  #takeFromCarry(): number {
+    return this.#take(this.#carry, this.#start, this.#start + this.#held) - this.#start;
+  }
+
+  /** Gives up the current frame, and takes what is found in what has come of it. */
+  #abandon(): void {
+    const { unfinished } = this;
+    if (unfinished === undefined) return;
+    const isFound = this.#isFound;
+    this.#inFrame = this.#isFound = false;
+    this.#sink.givenUp(unfinished, isFound);
+    if (this.#isClosed) return;
+    if (isFound) this.#search.resume(this.#sink.isText);
+    else {
+      const isLengthKnown = unfinished.expectedBytes !== undefined;
+      this.#search.begin(this.#tail, isLengthKnown ? this.#tail + this.#frameBytes : Infinity);
+    }
+    this.#holdTail();
+    this.#takeHeld();
+  }
+
+  /**
+   * Takes what can be taken of `buffer[at … end)`, which follows what was taken last. Returns where the rest begins,
+   * which has to be held until there are `#wanted` bytes of it, or if the reader is stopped.
+   */
+  #take(buffer: Uint8Array, at: number, end: number): number {
+    while (!this.#isClosed) {
+      if (at < end && this.#sliceBytes >= SLICE_BYTES) {
+        this.#sliceBytes = 0;
+        this.#isStopped = this.#sink.turnIsOver();
+        if (this.#isStopped) break;
+      }
+      if (this.#search.active) {
+        const to = Math.min(end, at + SLICE_BYTES);
+        const found = this.#search.search(buffer, at, to);
+        this.#sliceBytes += found - at;
+        at = found;
+        this.#isFound = this.#search.isFound;
+        if (this.#search.active) {
+          if (to < end) continue;
+          this.#wanted = this.#search.wanted;
+          break;
         }
       }
-      at = this.#readPayload(chunk, at, end);
-    }
-  }
-
-  get #skipping(): boolean {
-    return this.#skipLow !== 0 || this.#skipHigh !== 0;
-  }
-
-  /** Reads as much of the header as there is; returns where the rest of the chunk begins. */
-  #readHeader(chunk: Uint8Array, at: number, end: number): number {
-    if (this.#headerBytes === 0) {
-      this.#framesBegun++;
-      this.#lengthHigh = this.#lengthLow = 0;
-    }
-    while (at < end && this.#headerBytes < FRAME_HEADER_BYTES) {
-      const byte = chunk[at++] as number;
-      if (this.#headerBytes < 4) this.#lengthHigh = ((this.#lengthHigh << 8) | byte) >>> 0;
-      else this.#lengthLow = ((this.#lengthLow << 8) | byte) >>> 0;
-      this.#headerBytes++;
+      this.#wanted = FRAME_HEADER_BYTES;
+      if (at === end) break;
+      if (!this.#inFrame) this.#framesBegun++;
+      this.#inFrame = true;
+      const start = at + FRAME_HEADER_BYTES;
+      if (start > end) break;
+      const high = uint32(buffer, at);
+      const length = uint32(buffer, at + 4);
+      const isOversized = high !== 0 || length > this.#maxFrameBytes;
+      this.#frameBytes = FRAME_HEADER_BYTES + high * 0x1_0000_0000 + length;
+      let outcome: number;
+      if (isOversized) {
+        this.#inFrame = false;
+        this.#sink.oversized((BigInt(high) << 32n) | BigInt(length));
+        outcome = 0;
+      } else if (start + length > end) {
+        this.#wanted = this.#frameBytes;
+        outcome = this.#isFound ? this.#checkBeginning(buffer, at, end) : UNFINISHED;
+        if (outcome === UNFINISHED) break;
+        this.#inFrame = false;
+      } else {
+        this.#inFrame = false;
+        outcome = this.#sink.payload(buffer, start, start + length, this.#isFound);
+        if (outcome === UNFINISHED) {
+          this.#isStopped = this.#inFrame = true;
+          break;
+        }
+      }
+      const isFound = this.#isFound;
+      this.#isFound = false;
+      if (outcome === TAKEN) {
+        this.#sliceBytes += length;
+        at = start + length;
+        this.#tail = this.#sink.isText ? 0 : Math.min(length, TAIL_BYTES);
+        continue;
+      }
+      this.#sliceBytes += outcome + REFUSAL_COST;
+      const examined = Math.min(length, end - start);
+      if (!isOversized && !this.#pay(outcome + (examined >>> COPYING_SHIFT) + REFUSAL_COST)) {
+        // Its bytes have cost enough: the next frame is where its header says.
+        this.#inFrame = examined < length;
+        if (this.#inFrame) break;
+        at = start + length;
+        this.#tail = 0;
+        continue;
+      }
+      if (isFound) this.#search.resume(this.#sink.isText || outcome >= CERTAIN_BYTES);
+      else this.#search.begin(this.#tail, this.#tail + this.#frameBytes);
+      this.#wantsTail = at < this.#tail;
+      if (this.#wantsTail) break;
+      at -= this.#tail;
+      this.#tail = 0;
     }
     return at;
   }
 
-  #beginSkipping(): void {
-    this.#headerBytes = 0;
-    this.#skipHigh = this.#lengthHigh;
-    this.#skipLow = this.#lengthLow;
-    this.#sink.oversized(join(this.#lengthHigh, this.#lengthLow));
+  /**
+   * Looks whether the current frame, which was found by searching, may be one as far as it has come. Then it is
+   * unfinished, and looked at again when twice as much has come, so that what is none is not waited for.
+   */
+  #checkBeginning(buffer: Uint8Array, at: number, end: number): number {
+    const examined = this.#sink.begun(buffer, at + FRAME_HEADER_BYTES, end);
+    if (examined !== TAKEN) return examined;
+    this.#wanted = Math.min(this.#frameBytes, 2 * (end - at));
+    return UNFINISHED;
   }
 
-  #skip(at: number, end: number): number {
-    const available = end - at;
-    if (this.#skipHigh === 0 && this.#skipLow <= available) {
-      at += this.#skipLow;
-      this.#skipLow = 0;
-      return at;
+  /** Gives up a frame of text in which another one begins. The last `added` bytes held have not been looked at yet. */
+  #checkText(added: number): void {
+    if (!this.#sink.isText) return;
+    let from = this.#held - added;
+    while (this.#inFrame && !this.#isStopped) {
+      const text = Math.max(from, FRAME_HEADER_BYTES);
+      if (!this.#carry.subarray(this.#start + text, this.#start + this.#held).includes(0)) return;
+      if (!this.#pay(REFUSAL_COST)) return;
+      this.#abandon();
+      from = 0;
     }
-    if (this.#skipLow < available) {
-      this.#skipHigh--;
-      this.#skipLow += 0x1_0000_0000;
-    }
-    this.#skipLow -= available;
-    return end;
   }
 
-  #readPayload(chunk: Uint8Array, at: number, end: number): number {
-    const length = this.#lengthLow;
-    const missing = length - this.#gathered;
-    if (end - at < missing) {
-      this.#gather(chunk, at, end);
-      return end;
-    }
-    const payloadEnd = at + missing;
-    if (this.#gathered === 0) {
-      this.#headerBytes = 0;
-      this.#sink.payload(chunk, at, payloadEnd);
-      return payloadEnd;
-    }
-    this.#gather(chunk, at, payloadEnd);
-    this.#headerBytes = 0;
-    this.#gathered = 0;
-    const carry = this.#carry;
-    if (carry.length > RETAINED_BYTES) this.#carry = NO_BYTES;
-    this.#sink.payload(carry, 0, length);
-    return payloadEnd;
+  /** Copies `source[from … to)`, which follows what is held, to its end. */
+  #gather(source: Uint8Array, from: number, to: number): void {
+    if (from === to) return;
+    const held = this.#held + to - from;
+    if (this.#start + held > this.#carry.length) this.#makeRoom(held);
+    this.#carry.set(source.subarray(from, to), this.#start + this.#held);
+    this.#held = held;
   }
 
-  /** Copies `chunk[start … end)`, which belongs to the begun payload, to the end of what is there of it. */
-  #gather(chunk: Uint8Array, start: number, end: number): void {
-    if (start === end) return;
-    const gathered = this.#gathered + end - start;
-    if (gathered > this.#carry.length) {
-      const capacity = Math.max(gathered, this.#carry.length * 2, SMALLEST_CARRY_BYTES);
-      const grown = new Uint8Array(
-        Math.min(capacity, Math.max(this.#lengthLow, SMALLEST_CARRY_BYTES)),
-      );
-      grown.set(this.#carry.subarray(0, this.#gathered));
+  /** Makes room for `bytes` behind the tail, which comes first in the carry buffer then. */
+  #makeRoom(bytes: number): void {
+    const from = this.#start - this.#tail;
+    const to = this.#start + this.#held;
+    const needed = this.#tail + bytes;
+    const { length } = this.#carry;
+    if (needed <= length) this.#carry.copyWithin(0, from, to);
+    else {
+      const capacity = Math.min(2 * length, this.#tail + this.#wanted);
+      const grown = new Uint8Array(Math.max(needed, capacity, SMALLEST_CARRY_BYTES));
+      grown.set(this.#carry.subarray(from, to));
       this.#carry = grown;
     }
-    this.#carry.set(chunk.subarray(start, end), this.#gathered);
-    this.#gathered = gathered;
+    this.#start = this.#tail;
+  }
+
+  /** Lets go of the first bytes that are held. */
+  #drop(bytes: number): void {
+    this.#start += bytes;
+    this.#held -= bytes;
+  }
+
+  /** Holds nothing but the tail, which ends at `buffer[end]`. */
+  #keepTail(buffer: Uint8Array, end: number): void {
+    const tail = buffer.subarray(end - this.#tail, end);
+    if (this.#carry.length > RETAINED_BYTES || this.#carry.length < tail.length) {
+      this.#carry = tail.length === 0 ? NO_BYTES : new Uint8Array(SMALLEST_CARRY_BYTES);
+    }
+    this.#carry.set(tail);
+    this.#start = this.#tail;
+    this.#held = 0;
+  }
+
+  /** Holds the tail too. */
+  #holdTail(): void {
+    this.#start -= this.#tail;
+    this.#held += this.#tail;
+    this.#tail = 0;
   }
 }
 
-/**
- * The first `length` bytes of a header: each half has been read from its low end so far, as it is shifted in.
- *
- * @param halves both halves as numbers.
- */
-function unfinishedHeader(halves: Uint8Array, length: number): Uint8Array {
-  return length <= 4
-    ? halves.slice(4 - length, 4)
-    : Uint8Array.of(...halves.subarray(0, 4), ...halves.subarray(8 - (length - 4)));
-}
-
-function join(high: number, low: number): bigint {
-  return (BigInt(high) << 32n) | BigInt(low);
+/** The number of 32 bits, big endian, at `at`. */
+function uint32(buffer: Uint8Array, at: number): number {
+  return (((buffer[at] as number) << 24) | ((buffer[at + 1] as number) << 16) | ((buffer[at + 2] as number) << 8) |
+    (buffer[at + 3] as number)) >>> 0;
 }

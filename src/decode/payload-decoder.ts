@@ -1,7 +1,8 @@
-import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { decodeBincode } from "./bincode/decoder.ts";
 import { decodeJson } from "./json/decoder.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
+import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
 import { WireError } from "./wire-error.ts";
 
 /** What a payload may be written in. */
@@ -13,13 +14,14 @@ const OTLP_FIRST_BYTE = 0x0a;
 const OPEN_BRACE = 0x7b;
 const OPEN_BRACKET = 0x5b;
 
-/** The bincode of a span without any text, attribute, event, link or resource. */
-const SMALLEST_BINCODE = 126;
 /**
  * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of
  * `trace_state`, after 25 bytes of ids and flags; what got no further is hardly bincode.
  */
 const BINCODE_TAGS_END = 27;
+
+/** Takes what nobody needs. */
+const SCRATCH = new EncodedSpans();
 
 /**
  * Tells what one guest's payloads are written in, and decodes them.
@@ -36,6 +38,30 @@ export class PayloadDecoder {
 
   constructor() {
     this.seen = this.#seen;
+  }
+
+  /** True where the guest's payloads are JSON, in which no byte is zero. */
+  get isText(): boolean {
+    return this.#last === "json";
+  }
+
+  /**
+   * Whether a payload of `length` bytes may be a span in the guest's encoding, to judge by its beginning,
+   * `buffer[start … end)`: all of it or at least `RECOGNISED_BYTES`.
+   */
+  resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean {
+    const last = this.#last;
+    return ((last === undefined || last === "json") && resemblesJson(buffer, start)) ||
+      ((last === undefined || last === "bincode") && resemblesBincode(buffer, start, end, length)) ||
+      ((last === undefined || last === "otlp") && resemblesOtlp(buffer, start, end, length));
+  }
+
+  /**
+   * What is wrong with `buffer[start … end)`, the beginning of a payload in bincode: `truncated` if it may become a
+   * span. Undefined in other encodings, whose beginnings are known without that.
+   */
+  checkBeginning(buffer: Uint8Array, start: number, end: number): WireError | undefined {
+    return this.#last === "bincode" ? attempt("bincode", buffer, start, end, SCRATCH) : undefined;
   }
 
   /**

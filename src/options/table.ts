@@ -211,7 +211,7 @@ const LIMITS = {
     flag: "--frame-timeout",
     metavar: "TIME",
     default: "30s",
-    help: "A frame once begun must be whole within this, or its guest is disconnected",
+    help: "A frame that is not whole within this is given up; its guest is not",
     parse: duration(1),
   },
   idleTimeout: {

@@ -5,6 +5,7 @@ import { joinFrames, type LoadEncoding, readFrames, shares } from "../../scripts
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { frameSink } from "../decode/support/frame-sink.ts";
 
 const ENCODINGS: readonly LoadEncoding[] = ["bincode", "json"];
 
@@ -13,13 +14,13 @@ function payloads(stream: Uint8Array): number[] {
   const lengths: number[] = [];
   const spans = new EncodedSpans();
   const decoder = new PayloadDecoder();
-  const reader = new FrameReader(1 << 20, {
-    payload: (buffer, start, end) => {
+  const reader = new FrameReader(
+    1 << 20,
+    frameSink((buffer, start, end) => {
       decoder.decode(buffer, start, end, spans);
       lengths.push(end - start);
-    },
-    oversized: () => assert.fail("no frame is over the limit"),
-  });
+    }),
+  );
   reader.push(stream);
   assert.equal(reader.inFrame, false);
   return lengths;

@@ -3,7 +3,7 @@ import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { jsonLine } from "../../src/otlp/record-text.ts";
 import { countSpans, halve, RequestBuilder } from "../../src/otlp/request.ts";
 import { ResourceOverlay } from "../../src/otlp/resource.ts";
-import { FrameReader } from "../../src/decode/frame-reader.ts";
+import { FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { decodeEncodedSpans } from "../decode/support/decode-span.ts";
@@ -11,6 +11,9 @@ import { frame } from "../decode/support/fixtures.ts";
 import type { Random } from "../decode/support/random.ts";
 
 const MAX_FRAME_BYTES = 64 * 1024;
+
+/** Tells what may be a payload in any encoding: it has seen none. */
+const RESEMBLING = new PayloadDecoder();
 
 /** What one case came to. */
 export type Outcome = Encoding | "refused" | "oversized";
@@ -38,11 +41,17 @@ export class Checker {
     const outcomes: Outcome[] = [];
     const reader = new FrameReader(MAX_FRAME_BYTES, {
       // The middle frame is the case; of the good ones it is enough that they are spans.
-      payload: (buffer, start, end) =>
-        outcomes.push(
-          outcomes.length === 1 ? this.#take(buffer, start, end) : this.#decode(buffer, start, end),
-        ),
+      payload: (buffer, start, end) => {
+        const outcome = outcomes.length === 1 ? this.#take(buffer, start, end) : this.#decode(buffer, start, end);
+        outcomes.push(outcome);
+        return outcome === "refused" ? end - start : TAKEN;
+      },
+      resembles: (buffer, start, end, length) => RESEMBLING.resembles(buffer, start, end, length),
+      begun: (_buffer, start, end) => random.oneIn(2) ? end - start : TAKEN,
+      isText: false,
       oversized: () => outcomes.push("oversized"),
+      givenUp: () => outcomes.push("refused"),
+      turnIsOver: () => random.oneIn(2),
     });
     const stream = new Uint8Array(
       Buffer.concat([frame(this.#good), frame(payload), frame(this.#good)]),
@@ -51,10 +60,15 @@ export class Checker {
     for (let at = 0; at < stream.length;) {
       const end = at + 1 + random.below(largest);
       reader.push(stream.subarray(at, end));
+      while (reader.isStopped) reader.proceed();
       at = end;
     }
-    const [first, middle, last, ...more] = outcomes;
-    if (first !== "bincode" || last !== "bincode" || more.length > 0 || reader.inFrame) {
+    while (!reader.finish()) reader.proceed();
+    const [first, middle, ...others] = outcomes;
+    const last = others.pop();
+    // After a payload that is refused, something in it may be taken for another one's beginning.
+    const isAlone = others.every((outcome) => outcome === "refused" && middle !== "bincode");
+    if (first !== "bincode" || last !== "bincode" || !isAlone) {
       throw new Error(`the frames around it came out as ${outcomes.join(", ")}`);
     }
     return middle as Outcome;
@@ -68,8 +82,15 @@ export class Checker {
         if (end < start || end - start > MAX_FRAME_BYTES) {
           throw new Error("a payload over the limit");
         }
+        if (random.oneIn(2)) return random.below(end - start + 1);
         taken += end - start;
+        return TAKEN;
       },
+      resembles: () => random.oneIn(4),
+      begun: (_buffer, start, end) => random.oneIn(2) ? end - start : TAKEN,
+      isText: random.oneIn(2),
+      givenUp: () => {},
+      turnIsOver: () => false,
       oversized: (length) => {
         if (length <= BigInt(MAX_FRAME_BYTES)) throw new Error("a small frame was skipped");
       },

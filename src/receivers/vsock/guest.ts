@@ -7,7 +7,7 @@ import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import type { SourceSink } from "../../pipeline/sink.ts";
 import type { ConnectionSpan, SelfTrace } from "../../pipeline/self-trace.ts";
 import type { Source } from "../../pipeline/source.ts";
-import { FrameReader } from "../../decode/frame-reader.ts";
+import { CERTAIN_BYTES, FrameReader, type FrameSink, TAKEN, type UnfinishedFrame } from "../../decode/frame-reader.ts";
 import { PayloadDecoder } from "../../decode/payload-decoder.ts";
 import { WireError } from "../../decode/wire-error.ts";
 import { type GuestAccount, MAX_INVALID_PER_SECOND } from "../accounts/guest-account.ts";
@@ -32,7 +32,7 @@ export interface GuestOwner {
 }
 
 /** One connection of a guest: bytes in, spans out to delivery, within its limits. */
-export class Guest implements GuestReceiver {
+export class Guest implements GuestReceiver, FrameSink {
   /** Shared with the guest's other connections. */
   readonly account: GuestAccount;
   readonly #connection: GuestConnection;
@@ -48,13 +48,19 @@ export class Guest implements GuestReceiver {
   #spanRateReported = false;
   /** Set when the process stops. */
   #rateLifted = false;
+  /** It is being ended, or has ended: nothing ends it once more. */
+  #ending = false;
   #ended = false;
+  /** What is given up now is given up because it did not come in time. */
+  #isLate = false;
+  /** A frame did not come in time, and no whole one has come since. */
+  #stalled = false;
   #spans = 0;
   #bytes = 0;
   #invalid = 0;
   #heldBytes = 0;
-  /** The number of the last frame that was skipped: its end is no further loss. */
-  #skippedFrame = 0;
+  /** Whether the frame that was found by searching is one, as far as it has come. */
+  #isCertain = false;
   #lastData: number;
   #frameBegan: number;
 
@@ -99,6 +105,10 @@ export class Guest implements GuestReceiver {
   get bytes(): number {
     return this.#bytes;
   }
+  /** True after a frame that did not come in time, until a whole one comes. */
+  get stalled(): boolean {
+    return this.#stalled;
+  }
   get paused(): boolean {
     return this.#pauses.size > 0;
   }
@@ -115,12 +125,7 @@ export class Guest implements GuestReceiver {
     this.#lastData = now;
     this.#bytes += chunk.length;
     this.#owner.received.receivedBytes += chunk.length;
-    try {
-      this.#frames.push(chunk);
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
+    this.#process(() => this.#frames.push(chunk));
     if (!this.#ended) {
       if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
       this.#accountHeld(this.#frames.heldBytes);
@@ -128,10 +133,17 @@ export class Guest implements GuestReceiver {
     this.#limitRate(this.#spans - spansBefore, now);
   }
 
+  /** Does something with what has come. An error that it throws is a defect of ours, which costs this guest alone. */
+  #process(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   /** A whole payload (see `FrameSink`). */
-  payload(buffer: Uint8Array, start: number, end: number): void {
-    // It was disconnected for what came earlier in the chunk.
-    if (this.#ended) return;
+  payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {
     const { spans, received } = this.#owner;
     spans.clear();
     try {
@@ -143,18 +155,37 @@ export class Guest implements GuestReceiver {
       }
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
-      this.#reportInvalid(error);
-      return;
+      if (!isFound || this.isText || error.offset >= CERTAIN_BYTES) this.#reportInvalid(error);
+      return error.offset;
     }
+    this.#stalled = false;
     this.#spans += spans.count;
     received.received += spans.count;
     this.#sink.accept(spans);
+    return TAKEN;
+  }
+
+  /** See `FrameSink`. */
+  resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean {
+    return this.#decoder.resembles(buffer, start, end, length);
+  }
+
+  /** See `FrameSink`. */
+  begun(buffer: Uint8Array, start: number, end: number): number {
+    const error = this.#decoder.checkBeginning(buffer, start, end);
+    this.#isCertain = error === undefined || error.offset >= CERTAIN_BYTES;
+    if (error === undefined || error.reason === "truncated") return TAKEN;
+    if (this.#isCertain) this.#reportInvalid(error);
+    return error.offset;
+  }
+
+  /** See `FrameSink`. */
+  get isText(): boolean {
+    return this.#decoder.isText;
   }
 
   /** A frame that is skipped for its length (see `FrameSink`). */
   oversized(length: bigint): void {
-    if (this.#ended) return;
-    this.#skippedFrame = this.#frames.framesBegun;
     this.#reportInvalid(
       new WireError(
         "too-large",
@@ -164,23 +195,26 @@ export class Guest implements GuestReceiver {
     );
   }
 
+  /** A frame of which no more comes (see `FrameSink`). */
+  givenUp({ headerBytes, payloadBytes, expectedBytes }: UnfinishedFrame, isFound = false): void {
+    if (isFound && !this.#isCertain) return;
+    const what = expectedBytes === undefined ? "a frame" : `a frame of ${expectedBytes} bytes`;
+    const header = expectedBytes === undefined ? `, after ${headerBytes} bytes of its header,` : "";
+    const late = this.#isLate ? ` was not whole after ${this.#owner.limits.frameTimeoutMs} ms (--frame-timeout),` : "";
+    this.#reportInvalid(new WireError("truncated", payloadBytes, `${what}${late} ends${header}`));
+  }
+
+  /** See `FrameSink`. */
+  turnIsOver(): boolean {
+    return false;
+  }
+
   end(error?: Error): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#ending) return;
+    this.#ending = true;
     clearTimeout(this.#rateTimer);
-    const unfinished = this.#frames.unfinished;
-    if (unfinished !== undefined && this.#skippedFrame !== this.#frames.framesBegun) {
-      const { headerBytes, payloadBytes, expectedBytes } = unfinished;
-      this.#reportInvalid(
-        new WireError(
-          "truncated",
-          Number(payloadBytes),
-          expectedBytes === undefined
-            ? `the stream ended after ${headerBytes} bytes of a frame's header,`
-            : `the stream ended inside a frame of ${expectedBytes} bytes,`,
-        ),
-      );
-    }
+    this.#process(() => this.#frames.finish());
+    this.#ended = true;
     this.#leave("guest gone", error);
   }
 
@@ -205,7 +239,7 @@ export class Guest implements GuestReceiver {
   suspend(): Uint8Array {
     this.#connection.pause();
     const { unread } = this.#frames;
-    this.#ended = true;
+    this.#ending = this.#ended = true;
     clearTimeout(this.#rateTimer);
     this.#leave("guest handed over");
     return unread;
@@ -237,15 +271,19 @@ export class Guest implements GuestReceiver {
 
   /** Ends the connection for a limit that the guest went over. */
   disconnect(why: string): void {
-    if (this.#ended) return;
+    if (this.#ending) return;
     this.#log.warn("guest disconnected", { guest: this.source.name, reason: why });
     this.close();
   }
 
   /** Ends the connection. */
   close(): void {
-    if (this.#ended) return;
+    if (this.#ending) return;
+    this.#ending = true;
+    if (this.#frames.unfinished !== undefined) this.givenUp(this.#frames.unfinished);
+    this.#frames.close();
     this.#connection.destroy();
+    this.#ending = false;
     this.end();
   }
 
@@ -257,14 +295,18 @@ export class Guest implements GuestReceiver {
     this.#frameBegan = Math.min(now, this.#frameBegan + ms);
   }
 
-  /** Disconnects the guest if one of its time limits has passed. */
+  /** Gives up a frame, or disconnects the guest, if the time limit for that has passed. */
   checkTimeouts(now: number): void {
     if (this.paused) return;
     const { frameTimeoutMs, idleTimeoutMs } = this.#owner.limits;
     if (frameTimeoutMs > 0 && this.#frames.inFrame && now - this.#frameBegan > frameTimeoutMs) {
-      this.#owner.metrics.disconnect("frame-timeout");
-      this.disconnect(`a frame was not whole after ${frameTimeoutMs} ms (--frame-timeout)`);
-    } else if (idleTimeoutMs > 0 && now - this.#lastData > idleTimeoutMs) {
+      this.#stalled = this.#isLate = true;
+      this.#frameBegan = now;
+      this.#process(() => this.#frames.giveUp());
+      this.#isLate = false;
+      if (!this.#ended) this.#accountHeld(this.#frames.heldBytes);
+    }
+    if (idleTimeoutMs > 0 && now - this.#lastData > idleTimeoutMs) {
       this.#owner.metrics.disconnect("idle-timeout");
       this.disconnect(`nothing came for ${idleTimeoutMs} ms (--idle-timeout)`);
     }
@@ -315,7 +357,7 @@ export class Guest implements GuestReceiver {
       error: error.message,
     });
     // Not paused: who waits here for what a guest owes would keep a place and a descriptor, though it may be gone.
-    if (this.#ended || this.account.invalid.take(1, this.#lastData) === 0) return;
+    if (this.account.invalid.take(1, this.#lastData) === 0 || this.#ending) return;
     this.#owner.metrics.disconnect("invalid-rate");
     this.disconnect(
       `its guest sends more than ${MAX_INVALID_PER_SECOND} invalid payloads a second`,

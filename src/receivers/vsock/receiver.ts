@@ -198,8 +198,9 @@ export class Receiver implements GuestOwner {
   }
 
   /**
-   * Takes a place from whoever has most, so that nobody keeps others out by connecting often: the connection that has
-   * been silent for longest. False where nobody has clearly more than the one who comes.
+   * Takes a place for a newcomer, so that nobody keeps others out by connecting often: from the guest that has clearly
+   * more places than the newcomer's; if there is none, from any guest that is stuck in a frame. False if there is no
+   * place to take.
    */
   #makePlace(key: string): boolean {
     let most = (this.#accounts.get(key)?.connections ?? 0) + 1;
@@ -207,17 +208,32 @@ export class Receiver implements GuestOwner {
     for (const account of this.#accounts.values()) {
       if (account.connections > most) [largest, most] = [account, account.connections];
     }
-    if (largest === undefined) return false;
-    let silent: Guest | undefined;
-    for (const guest of this.#guests) {
-      if (guest.account !== largest) continue;
-      if (silent === undefined || guest.lastData < silent.lastData) silent = guest;
+    const guest = this.#leastUseful(largest);
+    if (guest === undefined || (largest === undefined && !guest.stalled)) return false;
+    const { maxGuests, frameTimeoutMs } = this.limits;
+    if (guest.stalled) {
+      this.metrics.disconnect("frame-timeout");
+      guest.disconnect(
+        `all ${maxGuests} places are taken (--max-guests), and a frame was not whole after ${frameTimeoutMs} ms ` +
+          "(--frame-timeout)",
+      );
+    } else {
+      this.metrics.disconnect("max-guests");
+      guest.disconnect(`all ${maxGuests} places are taken (--max-guests), ${most} of them by this guest`);
     }
-    this.metrics.disconnect("max-guests");
-    silent?.disconnect(
-      `all ${this.limits.maxGuests} places are taken (--max-guests), ${most} of them by this guest`,
-    );
     return true;
+  }
+
+  /** Of an account's connections, or of all, one that is stuck in a frame, if any; else the one silent for longest. */
+  #leastUseful(account: GuestAccount | undefined): Guest | undefined {
+    let least: Guest | undefined;
+    for (const guest of this.#guests) {
+      if (account !== undefined && guest.account !== account) continue;
+      const isLess = least === undefined ||
+        (guest.stalled === least.stalled ? guest.lastData < least.lastData : guest.stalled);
+      if (isLess) least = guest;
+    }
+    return least;
   }
 
   #refuse(connection: GuestConnection): GuestReceiver {

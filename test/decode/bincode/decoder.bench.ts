@@ -3,6 +3,7 @@ import process from "node:process";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { FrameReader } from "../../../src/decode/frame-reader.ts";
+import { frameSink } from "../support/frame-sink.ts";
 import { concatenate, frame } from "../support/fixtures.ts";
 import { loadPayloads } from "../support/load.ts";
 
@@ -21,16 +22,14 @@ const buffers = chunks.map((chunk) => Buffer.from(chunk));
 const spans = new EncodedSpans();
 let bytes = 0;
 
-const frames = new FrameReader(4 * 1024 * 1024, {
-  payload(buffer, start, end) {
+const frames = new FrameReader(
+  4 * 1024 * 1024,
+  frameSink((buffer, start, end) => {
     spans.clear();
     decodeBincode(buffer, start, end, spans);
     bytes += spans.writer.position;
-  },
-  oversized() {
-    throw new Error("no frame is over the limit");
-  },
-});
+  }),
+);
 
 /**
  * Processor time of a span over several rounds, nanoseconds: other processes' load counts for less than in elapsed

@@ -58,7 +58,7 @@ const CASES: readonly Case[] = [
   {
     what: "300 guests that write a byte now and then",
     kind: "slow",
-    check: counted("guests_disconnected_total", "frame-timeout"),
+    check: counted("spans_invalid_total", "truncated"),
   },
   { what: "1,000 silent guests", kind: "silent", atOnce: 1000 },
   {
@@ -74,10 +74,7 @@ const CASES: readonly Case[] = [
   {
     what: "frames of 2^63 bytes",
     kind: "lengths",
-    check: async (forwarder) => {
-      await counted("spans_invalid_total", "too-large")(forwarder);
-      await counted("guests_disconnected_total", "frame-timeout")(forwarder);
-    },
+    check: counted("spans_invalid_total", "too-large"),
   },
   { what: "4 guests that flood it with spans", kind: "flood", atOnce: 4 },
   {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { TICK_MS } from "../../../src/receivers/vsock/receiver.ts";
 import { FakeConnection, setUp } from "./support.ts";
 
 /** Connections of one guest, from so many ports. */
@@ -41,6 +42,26 @@ test("the connection that has been silent for longest goes", () => {
   guests[2]?.data(Uint8Array.of(0));
   receiver.accept(new FakeConnection("vsock:4:1024"));
   assert.deepEqual(greedy.map(({ isDestroyed }) => isDestroyed), [false, true, false]);
+});
+
+test("where no guest has more places than others, one goes that is stuck in a frame, if any is", () => {
+  const { receiver, metrics, log } = setUp({ maxGuests: 3, frameTimeoutMs: 1000 });
+  const taken = [3, 4, 5].map((cid) => new FakeConnection(`vsock:${cid}:1024`));
+  const guests = taken.map((connection) => receiver.accept(connection));
+  const refused = new FakeConnection("vsock:6:1024");
+  receiver.accept(refused);
+  guests[1]?.data(Uint8Array.of(0));
+  for (let i = 0; i < 3; i++) {
+    receiver.time += TICK_MS;
+    receiver.tick();
+  }
+  receiver.accept(new FakeConnection("vsock:6:1025"));
+  assert.equal(refused.isDestroyed, true);
+  assert.deepEqual(taken.map(({ isDestroyed }) => isDestroyed), [false, true, false]);
+  assert.deepEqual(metrics.disconnected, { "max-guests": 1, "frame-timeout": 1 });
+  const told = log.records.find(({ message }) => message === "guest disconnected");
+  assert.match(String(told?.fields?.["reason"]), /--max-guests.*--frame-timeout/);
+  receiver.close();
 });
 
 test("who leaves gives its place back: it is not counted any more", () => {
