@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { Random } from "../decode/support/random.ts";
 import { Checker, type Outcome } from "./check.ts";
+import { CostMeter, repetition } from "./cost.ts";
 import { loadSeeds, mutated } from "./seeds.ts";
 
 /** No case may take longer, milliseconds; one that does is tried again, since the machine may have been busy. */
@@ -17,6 +18,9 @@ const SECOND_TRIES = 3;
 const GROWTH_LIMIT = 96 * 1024 * 1024;
 /** One case in so many is a stream of any bytes instead of a payload. */
 const STREAM_EVERY = 16;
+/** One in so many is about what a payload costs. They begin when the engine has compiled what they run. */
+const COST_EVERY = 50;
+const COST_FROM = 2_000;
 
 const { values } = parseArgs({
   options: {
@@ -31,6 +35,7 @@ const deadline = performance.now() + Number(values.seconds) * 1000;
 
 const seeds = loadSeeds();
 const checker = new Checker((seeds.bincode[0] as { payload: Uint8Array }).payload);
+const meter = new CostMeter();
 const outcomes: { [outcome in Outcome | "stream"]?: number } = {};
 
 /** A case is made from the seed and its number alone, so that it can be made again. */
@@ -47,6 +52,16 @@ function runCase(number: number): { payload: Uint8Array; milliseconds: number } 
     fail(number, payload, error);
   }
   return { payload, milliseconds: performance.now() - began };
+}
+
+/** Likewise: what a byte of a payload costs. */
+function runCost(number: number): void {
+  const repeated = repetition(new Random(seed * 1_000_003 + number));
+  try {
+    meter.check(repeated);
+  } catch (error) {
+    fail(number, repeated.payload, error);
+  }
 }
 
 function fail(number: number, payload: Uint8Array, error: unknown): never {
@@ -69,13 +84,15 @@ for (; done < cases && performance.now() < deadline; done++) {
   }
   if (milliseconds > CASE_LIMIT_MS) fail(done, payload, new Error(`it took ${milliseconds} ms`));
   slowest = Math.max(slowest, milliseconds);
+  if (done >= COST_FROM && done % COST_EVERY === 0) runCost(done);
   if (done === Math.floor(cases / 10)) settled = process.memoryUsage().rss;
 }
 const grown = process.memoryUsage().rss - settled;
 process.stdout.write(
   `fuzz: ${done} cases in ${((performance.now() - began) / 1000).toFixed(0)} s, seed ${seed}: ${
     JSON.stringify(outcomes)
-  }; slowest ${slowest.toFixed(1)} ms; memory grew by ${(grown / 1e6).toFixed(0)} MB\n`,
+  }; slowest ${slowest.toFixed(1)} ms; memory grew by ${(grown / 1e6).toFixed(0)} MB; ` +
+    `costliest byte ${meter.worst.ratio.toFixed(1)} times plain JSON's (${meter.worst.what})\n`,
 );
 if (settled > 0 && grown > GROWTH_LIMIT) {
   process.stderr.write(`fuzz: memory grew by ${grown} bytes, more than ${GROWTH_LIMIT}\n`);

@@ -6,6 +6,7 @@ import { fixture, FIXTURE_FOLDERS, FIXTURES, splitFrames } from "../decode/suppo
 import { mutatedJson } from "../decode/support/json-mutations.ts";
 import { EXTREME_LENGTHS, scrambled } from "../decode/support/mutations.ts";
 import type { Random } from "../decode/support/random.ts";
+import { REAL_STREAMS, streamBytes, TRACED_STREAMS } from "../decode/support/recorded-streams.ts";
 
 /** Payloads that are spans, in each encoding, and what a bincode payload's length fields' offsets are. */
 export interface Seeds {
@@ -18,7 +19,9 @@ export interface Seeds {
 }
 
 /** Seeds larger than this are left out: a mutation of 9 kB of one letter finds what one of 200 bytes finds. */
-const LARGEST_SEED = 2048;
+const LARGEST_SEED = 4096;
+/** Of each stream of a real agent, one small span in so many: most are alike. */
+const REAL_EVERY = 7;
 
 /** Reads the recorded payloads, and makes OTLP payloads of their spans. */
 export function loadSeeds(): Seeds {
@@ -32,6 +35,10 @@ export function loadSeeds(): Seeds {
     }
   }
   const small = (payload: Uint8Array): boolean => payload.length <= LARGEST_SEED;
+  for (const stream of [...REAL_STREAMS, ...TRACED_STREAMS]) {
+    const payloads = splitFrames(streamBytes(stream)).filter(small).filter((_, i) => i % REAL_EVERY === 0);
+    (stream.encoding === "json" ? json : bincode).push(...payloads);
+  }
   const kept = bincode.filter(small);
   return {
     bincode: kept.map((payload) => ({ payload, lengths: readBincode(payload).lengthOffsets })),

@@ -2,12 +2,13 @@ import { ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
 import { copyBytes } from "../../otlp/put-bytes.ts";
 import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import { isNonFinite, nonFiniteText } from "../canonical.ts";
+import type { OddPlaces } from "./checker.ts";
 import * as form from "./messages.ts";
 import type { Field, Message } from "./messages.ts";
 
 /**
  * Appends `writer.buffer[start … end)`, an `ExportTraceServiceRequest` that a `RequestChecker` has let pass, to what
- * has been written, in the form in which it may leave:
+ * has been written, in the form in which it may leave. `odd` is where it is not in that form yet.
  *
  * - tags, lengths and varints are as short as they can be;
  * - fields that OTLP does not have are left out, because a decoder that knows more of them than this one might refuse
@@ -15,11 +16,11 @@ import type { Field, Message } from "./messages.ts";
  * - a double that is NaN or infinite is a string, and a bool is 0 or 1;
  * - a span kind or status code that OTLP does not have is left out, which is how decoders with closed enums read it.
  *
- * Fields stay in their order. The time it takes is linear in the length: a message's content is moved only where its
- * length takes a byte more or less than it took before.
+ * Fields stay in their order, and what has nothing odd in it is copied. The time it takes is linear in the length: a
+ * message's content is moved only where its length takes a byte more or less than it took before.
  */
-export function writeCanonical(writer: ProtobufWriter, start: number, end: number): void {
-  new CanonicalWriter(writer, start).message(form.REQUEST, end);
+export function writeCanonical(writer: ProtobufWriter, start: number, end: number, odd: OddPlaces): void {
+  new CanonicalWriter(writer, start, odd).message(form.REQUEST, end);
 }
 
 /** Reads what has been checked, so without checks of its own. Members are not `#private`, which engines are slow at. */
@@ -33,22 +34,61 @@ class CanonicalWriter {
   private low = 0;
   private high = 0;
 
-  constructor(writer: ProtobufWriter, start: number) {
+  private readonly odd: OddPlaces;
+  /** The number of the next odd place, and the place. */
+  private oddNumber = 0;
+  private oddPlace: number;
+
+  constructor(writer: ProtobufWriter, start: number, odd: OddPlaces) {
     this.writer = writer;
     this.source = writer.buffer;
     this.at = start;
+    this.odd = odd;
+    this.oddPlace = odd.at(0);
   }
 
   message(message: Message, end: number): void {
+    // What has been read and can be copied as it is begins here.
+    let copyFrom = this.at;
     while (this.at < end) {
-      this.varint();
-      const tag = this.low;
-      const number = tag >>> 3;
-      const field = number < message.fields.length ? message.fields[number] : undefined;
-      if (field === undefined) this.skip(tag & 7);
-      else if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
-      else this.number(field, tag);
+      while (this.oddPlace < this.at) this.oddPlace = this.odd.at(++this.oddNumber);
+      if (this.oddPlace >= end) {
+        this.at = end;
+        break;
+      }
+      const start = this.at;
+      this.skipField();
+      if (this.oddPlace >= this.at) continue;
+      this.copy(copyFrom, start);
+      this.at = start;
+      this.field(message);
+      copyFrom = this.at;
     }
+    this.copy(copyFrom, end);
+  }
+
+  /** Appends `source[start … end)`. */
+  private copy(start: number, end: number): void {
+    const { writer } = this;
+    writer.reserve(end - start);
+    copyBytes(this.source, start, end, writer.buffer, writer.position);
+    writer.position += end - start;
+  }
+
+  private skipField(): void {
+    this.varint();
+    this.skip(this.low & 7);
+  }
+
+  /** A field of a message that has something odd in it. */
+  private field(message: Message): void {
+    this.varint();
+    const tag = this.low;
+    const number = tag >>> 3;
+    const field = number < message.fields.length ? message.fields[number] : undefined;
+    if (field === undefined) this.skip(tag & 7);
+    else if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
+    else this.number(field, tag);
   }
 
   private content(field: Field, tag: number): void {
@@ -65,9 +105,7 @@ class CanonicalWriter {
     const lengthBytes = varintSize(length);
     const content = writer.openMessage(tag, lengthBytes);
     if (field.message === undefined) {
-      writer.reserve(length);
-      copyBytes(this.source, this.at, end, writer.buffer, writer.position);
-      writer.position += length;
+      this.copy(this.at, end);
       this.at = end;
     } else {
       this.message(field.message, end);
@@ -114,9 +152,8 @@ class CanonicalWriter {
   /** Copies a number of fixed size. */
   private fixed(tag: number, bytes: number): void {
     this.writer.varint(tag);
-    this.writer.reserve(bytes);
-    const { buffer } = this.writer;
-    for (let i = 0; i < bytes; i++) buffer[this.writer.position++] = this.source[this.at++] as number;
+    this.copy(this.at, this.at + bytes);
+    this.at += bytes;
   }
 
   private skip(wireType: number): void {

@@ -19,6 +19,34 @@ const INSTRUMENTATION_LIBRARY_SPANS = 1000;
 
 const NO_BYTES = new Uint8Array(0);
 
+/** Room for more places than this is given back after the payload that needed it. */
+const RETAINED_PLACES = 4096;
+
+/** The places in a payload where something has to be written in another way, in ascending order. */
+export class OddPlaces {
+  count = 0;
+  private places = new Int32Array(16);
+
+  clear(): void {
+    if (this.places.length > RETAINED_PLACES) this.places = new Int32Array(16);
+    this.count = 0;
+  }
+
+  add(place: number): void {
+    if (this.count === this.places.length) {
+      const grown = new Int32Array(this.count * 2);
+      grown.set(this.places);
+      this.places = grown;
+    }
+    this.places[this.count++] = place;
+  }
+
+  /** The place with that number; infinite if there are not so many. */
+  at(number: number): number {
+    return number < this.count ? this.places[number] as number : Infinity;
+  }
+}
+
 /**
  * Checks that bytes are an `ExportTraceServiceRequest` in which everything that decoders know is as they expect it, and
  * notices whether anything is not yet as {@link writeCanonical} writes it. One does for all payloads.
@@ -31,22 +59,23 @@ export class RequestChecker {
   private end = 0;
   /** The next byte. */
   private at = 0;
-  private isCanonical = true;
+  private readonly odd: OddPlaces;
   private resourceSpans = 0;
   private scopeSpans = 0;
 
-  /**
-   * Checks `bytes[start … end)`; throws a {@link WireError}. Returns whether nothing was found that has to be written
-   * in another way.
-   */
-  check(bytes: Uint8Array, start: number, end: number): boolean {
+  /** @param odd where to note what has to be written in another way. */
+  constructor(odd: OddPlaces) {
+    this.odd = odd;
+  }
+
+  /** Checks `bytes[start … end)`; throws a {@link WireError}. */
+  check(bytes: Uint8Array, start: number, end: number): void {
     this.bytes = bytes;
     this.start = this.at = start;
     this.end = end;
-    this.isCanonical = true;
+    this.odd.clear();
     this.resourceSpans = this.scopeSpans = 0;
     this.message(form.REQUEST, end, 1);
-    return this.isCanonical;
   }
 
   private error(reason: InvalidReason, detail: string, at = this.at): WireError {
@@ -128,17 +157,17 @@ export class RequestChecker {
       case form.DOUBLE: {
         this.need(8, end);
         const high = ((this.bytes[this.at - 1] as number) << 24) | ((this.bytes[this.at - 2] as number) << 16);
-        if (isNonFinite(high)) this.isCanonical = false;
+        if (isNonFinite(high)) this.odd.add(start);
         break;
       }
       case form.FLAGS:
         this.need(4, end);
         break;
       case form.BOOL:
-        if (this.varint(end) > 1) this.isCanonical = false;
+        if (this.varint(end) > 1) this.odd.add(start);
         break;
       case form.ENUM:
-        if (this.varint(end) >= field.size) this.isCanonical = false;
+        if (this.varint(end) >= field.size) this.odd.add(start);
         break;
       case form.UINT32:
         // Decoders keep the lower half alone.
@@ -157,7 +186,7 @@ export class RequestChecker {
     if (message === form.RESOURCE_SPANS && number === INSTRUMENTATION_LIBRARY_SPANS) {
       throw this.error("invalid-tag", "spans in a deprecated field", at);
     }
-    this.isCanonical = false;
+    this.odd.add(at);
   }
 
   /** Bounds what costs much for few bytes. */
@@ -236,7 +265,7 @@ export class RequestChecker {
       if (bytes === 10 && byte > 1) break;
       value += (byte & 0x7f) * unit;
       if (byte < 0x80) {
-        if (byte === 0) this.isCanonical = false;
+        if (byte === 0) this.odd.add(start);
         return value;
       }
     }

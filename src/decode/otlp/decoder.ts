@@ -4,7 +4,7 @@ import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
 import { WireError } from "../wire-error.ts";
 import { writeCanonical } from "./canonical-writer.ts";
-import { RequestChecker } from "./checker.ts";
+import { OddPlaces, RequestChecker } from "./checker.ts";
 
 /**
  * How large what many spans share may be, their resource or their scope: bytes. Real ones have some hundred. Delivery
@@ -19,7 +19,8 @@ const MAX_SHARED_BYTES = 64 * 1024;
 const MAX_REPEATED_BYTES = 16 * 1024 * 1024;
 
 /** One for all guests, because a payload is decoded whole. */
-const checker = new RequestChecker();
+const odd = new OddPlaces();
+const checker = new RequestChecker(odd);
 
 /**
  * Takes `buffer[start … end)`, an `ExportTraceServiceRequest` in protobuf, apart into its spans.
@@ -47,9 +48,10 @@ export function decodeOtlp(
   writer.reserve(end - start);
   copyBytes(buffer, start, end, writer.buffer, from);
   writer.position += end - start;
-  if (!checker.check(writer.buffer, from, writer.position)) {
+  checker.check(writer.buffer, from, writer.position);
+  if (odd.count > 0) {
     const copied = writer.position;
-    writeCanonical(writer, from, copied);
+    writeCanonical(writer, from, copied, odd);
     from = copied;
   }
   takeApart(spans, from, writer.position);
