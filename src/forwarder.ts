@@ -295,7 +295,9 @@ async function prepareDelivery(
     onRetry: () => metrics.destination("collector").exportRetries++,
   });
   undo.push(() => exporter.close());
-  const deadLetterFile = queue.deadLetterFile === undefined ? undefined : DeadLetterFile.open(queue.deadLetterFile);
+  const deadLetterFile = queue.deadLetterFile === undefined
+    ? undefined
+    : DeadLetterFile.open(queue.deadLetterFile, undefined, owner);
   if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
   const openSpool = await prepareSpool(settings, owner, log);
   // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process

@@ -115,3 +115,72 @@ test("what is no regular file is not opened", () =>
     assert.equal(fs.existsSync(join(directory, "target")), false);
     assert.throws(() => DeadLetterFile.open("/dev/null"), { message: /no regular file/ });
   }));
+
+test("a file that logrotate has moved away is opened anew, with whatever it has made in its place", () =>
+  inTemporaryDirectory((directory) => {
+    const path = join(directory, "dead.jsonl");
+    const log = new RecordingLogger();
+    const file = DeadLetterFile.open(path);
+    const writer = file.writer(asText, log);
+    const descriptors = (): number => fs.readdirSync("/proc/self/fd").length;
+    writer.write(TEXT.encode("one"));
+    const before = descriptors();
+    // nocreate, then create.
+    fs.renameSync(path, `${path}.1`);
+    writer.write(TEXT.encode("two"));
+    fs.renameSync(path, `${path}.2`);
+    fs.writeFileSync(path, "made by logrotate\n", { mode: 0o640 });
+    writer.write(TEXT.encode("three"));
+    writer.write(TEXT.encode("four"));
+    fs.rmSync(path);
+    writer.write(TEXT.encode("five"));
+    assert.equal(fs.readFileSync(`${path}.1`, "utf8"), "one\n");
+    assert.equal(fs.readFileSync(`${path}.2`, "utf8"), "two\n");
+    assert.equal(fs.readFileSync(path, "utf8"), "five\n");
+    assert.equal(descriptors(), before);
+    assert.deepEqual(log.records.map(({ level, message }) => `${level} ${message}`), [
+      "info the dead-letter file was moved: it is opened anew",
+      "info the dead-letter file was moved: it is opened anew",
+      "info the dead-letter file was moved: it is opened anew",
+    ]);
+    file.close();
+  }));
+
+test("what stands in the place of a file that was moved but is none is not opened: lines go on to the old one", () =>
+  inTemporaryDirectory((directory) => {
+    const path = join(directory, "dead.jsonl");
+    const log = new RecordingLogger();
+    const file = DeadLetterFile.open(path);
+    const writer = file.writer(asText, log);
+    fs.renameSync(path, `${path}.1`);
+    fs.symlinkSync("elsewhere", path);
+    writer.write(TEXT.encode("one"));
+    writer.write(TEXT.encode("two"));
+    fs.rmSync(path);
+    fs.mkdirSync(path);
+    writer.write(TEXT.encode("three"));
+    assert.equal(fs.readFileSync(`${path}.1`, "utf8"), "one\ntwo\nthree\n");
+    assert.equal(fs.existsSync(join(directory, "elsewhere")), false);
+    // Once for each reason.
+    assert.deepEqual(log.records.map(({ level }) => level), ["warn", "warn"]);
+    fs.rmdirSync(path);
+    writer.write(TEXT.encode("four"));
+    assert.equal(fs.readFileSync(path, "utf8"), "four\n");
+    file.close();
+  }));
+
+test("a new file belongs to whoever goes on writing, an old one to whom it did", () =>
+  inTemporaryDirectory((directory) => {
+    const { uid, gid } = fs.statSync(directory);
+    // Only root can give a file away.
+    const owner = uid === 0 ? { uid: 65534, gid: 65534 } : { uid, gid };
+    const path = join(directory, "dead.jsonl");
+    const ownerAfterOpening = (): object => {
+      DeadLetterFile.open(path, undefined, owner).close();
+      const stats = fs.statSync(path);
+      return { uid: stats.uid, gid: stats.gid };
+    };
+    assert.deepEqual(ownerAfterOpening(), owner);
+    fs.chownSync(path, uid, gid);
+    assert.deepEqual(ownerAfterOpening(), { uid, gid });
+  }));
