@@ -1,15 +1,15 @@
 /**
- * Smaller arrays are left to the garbage collector, bytes: some of them lie in its own memory, and they come by the
- * page.
+ * Smaller arrays are left to the garbage collector, bytes, because some of them are in its own memory, where giving
+ * one back frees nothing.
  */
 const LEAST_BYTES = 4096;
 
 /**
  * Gives an array's memory back now; the array is empty afterwards. To be called only when nothing reads it any more.
  *
- * A garbage collector sees a small object, whatever memory of its own that has, and comes by when hundreds of megabytes
- * wait for it. What is given back at once is taken again for the next array, while it is still in the processor's
- * cache. An array that has only a part of its buffer is left alone: others may have the rest.
+ * To a garbage collector an array is a small object, whatever memory it holds, so it runs only when hundreds of
+ * megabytes are waiting for it. Memory that is given back at once is reused for the next array while it is still in the
+ * processor's cache. An array that covers only a part of its buffer is left alone, because others may use the rest.
  */
 export function freeBytes({ buffer, byteLength }: Uint8Array): void {
   if (byteLength < LEAST_BYTES || byteLength !== buffer.byteLength) return;

@@ -1,12 +1,12 @@
 import { writeSync } from "node:fs";
 
-/** How a {@link LineWriter} reaches the system; the defaults are the real thing. */
+/** How a {@link LineWriter} reaches the system; by default as `fs.writeSync` does. */
 export interface LineWriterOptions {
-  /** How long a reader that does not read is waited for, milliseconds; then what is written is lost, and counted. */
+  /** How long to wait for a reader that does not read, milliseconds. After that texts are lost, and counted. */
   readonly maxWaitMs: number;
-  /** As `fs.writeSync`: how many bytes were taken. */
+  /** Like `fs.writeSync`: returns how many bytes were written. */
   readonly write?: (fd: number, bytes: Uint8Array) => number;
-  /** Blocks the thread for so many milliseconds. */
+  /** Blocks the thread. */
   readonly sleep?: (milliseconds: number) => void;
 }
 
@@ -14,22 +14,22 @@ export interface LineWriterOptions {
 const RETRY_MS = 2;
 
 /**
- * Writes whole texts to a file descriptor, and returns only when the system has them: `process.stdout.write` may still
- * hold some when the process exits.
+ * Writes whole texts to a file descriptor, and returns only when the system has them, because `process.stdout.write`
+ * may still hold some when the process exits.
  *
- * A pipe can be non-blocking (whoever holds its other descriptors decides), so EAGAIN is waited out; and its reader can
- * go away, which must not end the forwarder: see {@link LineWriter.error}.
+ * A pipe can be non-blocking, because another process that has it open can make it so. EAGAIN is therefore waited out.
+ * Its reader can also go away, which must not end the forwarder: see {@link LineWriter.error}.
  */
 export class LineWriter {
-  /** Texts that were not written. */
+  /** How many texts were not written. */
   lost = 0;
   readonly #fd: number;
   readonly #maxWaitMs: number;
   readonly #write: (fd: number, bytes: Uint8Array) => number;
   readonly #sleep: (milliseconds: number) => void;
-  /** The end of a text whose beginning is out already. */
+  /** The end of a text whose beginning has been written. */
   #rest: Uint8Array = new Uint8Array(0);
-  /** The reader was waited for in vain; until it reads again, nobody waits for it any more. */
+  /** The wait for the reader was in vain. Until it reads again there is no further wait. */
   #stalled = false;
   #error: Error | undefined;
 
@@ -40,7 +40,7 @@ export class LineWriter {
     this.#sleep = options.sleep ?? sleepSync;
   }
 
-  /** Why the last try failed (the reader is gone, the disk is full); undefined while all is well. */
+  /** Why the last attempt failed (the reader is gone, the disk is full); undefined if it succeeded. */
   get error(): Error | undefined {
     return this.#error;
   }
@@ -52,14 +52,14 @@ export class LineWriter {
       const bytes = new TextEncoder().encode(text);
       const left = this.#push(bytes);
       if (left.length === 0) return true;
-      // What is begun is ended before anything else, or the next text would be spoilt too.
+      // The rest of a text is written before anything else, or the next text would be garbled too.
       if (left.length < bytes.length) this.#rest = left.slice();
     }
     this.lost++;
     return false;
   };
 
-  /** Writes bytes, and gives back those that could not be written. */
+  /** Writes bytes, and returns those that could not be written. */
   #push(bytes: Uint8Array): Uint8Array {
     let left = bytes;
     let waitedMs = 0;

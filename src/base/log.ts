@@ -1,12 +1,13 @@
 import process from "node:process";
 import { VERSION } from "./version.ts";
 
-/** Levels and their names in records, as the Rust forwarder's users know them, most severe last. */
+/** The Rust forwarder's levels, most severe last. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "critical"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 export const LOG_FORMATS = ["json", "text"] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
+/** The levels' names in records, which are the Rust forwarder's too. */
 const SHORT_NAMES: Readonly<Record<LogLevel, string>> = {
   trace: "TRCE",
   debug: "DEBG",
@@ -16,7 +17,7 @@ const SHORT_NAMES: Readonly<Record<LogLevel, string>> = {
   critical: "CRIT",
 };
 
-/** SGR colour of a level: dim, dim, green, yellow, red, bold red (ECMA-48, 8.3.117). */
+/** SGR colours: dim, dim, green, yellow, red, bold red (ECMA-48, 8.3.117). */
 const COLOURS: Readonly<Record<LogLevel, string>> = {
   trace: "2",
   debug: "2",
@@ -31,7 +32,7 @@ const NAME = "kata-trace-forwarder";
 /** A record's own keys. An error is shown with the messages of its causes. */
 export type LogFields = Readonly<Record<string, string | number | boolean | Error | undefined>>;
 
-/** Writes records. A logger of a room carries the room's name as `subsystem`. */
+/** Writes records. Each part of the program has a logger of its own, whose name is in its records as `subsystem`. */
 export interface Logger {
   log(level: LogLevel, message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
@@ -46,19 +47,19 @@ export interface Logger {
 export interface LogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
-  /** Colours for text, where the output is a terminal. */
+  /** Whether text has colours, which only terminals show. */
   readonly colour: boolean;
-  /** Takes one finished line, its newline included. */
+  /** Takes one complete line, including its newline. */
   readonly write: (line: string) => void;
   /** The clock, milliseconds since the epoch; for tests. */
   readonly now?: () => number;
 }
 
-/** An error's message, followed by those of its causes that say something else. */
+/** An error's message, followed by the messages of its causes that add something. */
 export function describeError(error: unknown): string {
   const messages: string[] = [];
   let cause = error;
-  // Eight: a chain longer than that is a loop or no help to a reader.
+  // A chain of more than eight is a loop, or does not help a reader.
   for (let depth = 0; depth < 8 && cause !== undefined && cause !== null; depth++) {
     const message = cause instanceof Error ? cause.message || cause.name : String(cause);
     if (!messages.some((said) => said.includes(message))) messages.push(message);
@@ -74,7 +75,7 @@ export function describeError(error: unknown): string {
  */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** Text from a guest made fit for a terminal or a log: controls as `\u{…}`, and no longer than `limit` UTF-16 units. */
+/** Makes a guest's text fit for a terminal or a log: controls become `\u{…}`, and at most `limit` UTF-16 units stay. */
 export function printable(text: string, limit = 256): string {
   return shortened(text, limit).replace(
     UNPRINTABLE,
@@ -88,7 +89,7 @@ function shortened(text: string, limit: number): string {
   return `${text.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
-/** JSON that is safe on a terminal too: what {@link printable} would escape is escaped the way JSON does it. */
+/** JSON that is safe on a terminal too, because everything that {@link printable} escapes is escaped as JSON does. */
 export function jsonText(value: unknown): string {
   return JSON.stringify(value).replace(UNPRINTABLE, (character) => {
     let escaped = "";
@@ -131,7 +132,7 @@ interface LogRecord {
   readonly colour: boolean;
 }
 
-/** The longest text in a record, UTF-16 units: whatever a guest managed to put in, a line stays readable. */
+/** The longest text in a record, UTF-16 units, so that a line stays readable whatever a guest puts in. */
 const LONGEST_TEXT = 4096;
 
 function plain(value: string | number | boolean | Error): string | number | boolean {
@@ -150,7 +151,7 @@ function formatJson(record: LogRecord, fields: LogFields): string {
     ["name", NAME],
     ["source", NAME],
   ];
-  // Put together by hand: an object would move keys such as "1" to the front and lose one such as "__proto__".
+  // Not made from an object, because that would move keys such as "1" to the front and lose one such as "__proto__".
   const members = base.map(([key, value]) => `${jsonText(key)}:${jsonText(value)}`);
   const taken = new Set(base.map(([key]) => key));
   for (const [key, value] of Object.entries(fields)) {
@@ -172,18 +173,18 @@ function formatText(record: LogRecord, fields: LogFields): string {
   for (const [key, value] of Object.entries(fields)) {
     if (value === undefined) continue;
     const text = String(plain(value));
-    // Quoted where a reader could take a part of it for another key, or an escape for the text itself.
+    // Quoted if a reader could take a part of it for another key, or an escape for the text itself.
     const bare = text !== "" && !/[\s"=\\]/.test(text) && text.search(UNPRINTABLE) < 0;
     line += ` ${printable(key)}=${bare ? text : jsonText(text)}`;
   }
   return `${line}\n`;
 }
 
-/** How often the same may be said. */
+/** How often the same message may be logged. */
 export interface RateLimit {
-  /** Records of one key in one interval; further ones are counted. Default 5. */
+  /** Records of one key in one interval. Further ones are only counted. Default: 5. */
   readonly records?: number;
-  /** Milliseconds. Default 10,000. */
+  /** Milliseconds. Default: 10,000. */
   readonly intervalMs?: number;
   /** What counts as the same. Default: the message and the record's `guest`. */
   readonly key?: (message: string, fields: LogFields) => string;
@@ -191,20 +192,20 @@ export interface RateLimit {
   readonly schedule?: (summarise: () => void, intervalMs: number) => void;
 }
 
-/** A logger that says the same only so often. */
+/** A logger that limits how often the same message is logged. */
 export interface RateLimitedLogger extends Logger {
-  /** A logger whose records are limited together under this key, instead of the one that their fields give. */
+  /** A logger whose records are limited together under this key, instead of one made from their fields. */
   keyed(key: string): Logger;
-  /** Writes what was held back, at the end. */
+  /** Writes the summaries of all records held back. */
   flush(): void;
 }
 
-/** Keys told apart at once; further ones share one limit, so that inventing keys gains a guest nothing. */
+/** Keys that are told apart at a time. Further ones share one limit, so a guest gains nothing by inventing keys. */
 const MOST_KEYS = 1024;
 
 /**
- * Wraps a logger so that a guest cannot fill the log: of each key, so many records in an interval, then one summary
- * when the interval ends: the last record held back, with how many there were as `suppressed`.
+ * Wraps a logger so that a guest cannot fill the log. Each key gets a number of records in an interval. When the
+ * interval ends, the last record held back is written as a summary, with their number as `suppressed`.
  */
 export function rateLimited(logger: Logger, limit: RateLimit = {}): RateLimitedLogger {
   const { records = 5, intervalMs = 10_000 } = limit;

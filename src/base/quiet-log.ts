@@ -1,21 +1,21 @@
 import { performance } from "node:perf_hooks";
 
-/** How long a log that has spoken keeps quiet, milliseconds: what goes on all the time is told six times a minute. */
+/** How long a log stays quiet after a line, milliseconds, so that what never stops is logged six times a minute. */
 export const QUIET_MS = 10_000;
 
-/** Lines of one state within {@link QUIET_MS}: that it began and that it ended. */
+/** Lines about one state within {@link QUIET_MS}: that it began, and that it ended. */
 const LINES_PER_PERIOD = 2;
 
 /** What to log when a state has begun or ended. */
 export interface StateLines {
   begun(): void;
-  /** @param seconds how long the state lasted. @param times how often it began in that time, at least 1. */
+  /** @param seconds how long the state lasted. @param times how often it began in that time, at least once. */
   ended(seconds: number, times: number): void;
 }
 
 /**
- * Logs that a state began and ended, once each and at once; but a state that flickers is taken for one that lasts,
- * until it has kept still for a while. What is in the log last is always true a few seconds later.
+ * Logs at once that a state began, and that it ended. A flapping state counts as continuous until it settles. The last
+ * line in the log is always true a few seconds later.
  */
 export class StateLog {
   readonly #lines: StateLines;
@@ -37,7 +37,7 @@ export class StateLog {
     return this.#active;
   }
 
-  /** The state is on or off now; costs nothing when that is no change. */
+  /** Sets whether the state is on. Costs nothing if it does not change. */
   set(active: boolean): void {
     if (active === this.#active) return;
     this.#active = active;
@@ -45,11 +45,11 @@ export class StateLog {
     this.#settle();
   }
 
-  /** Says now what is still to be said. */
+  /** Logs now what is still to be logged. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#active !== this.#logged) this.#speak(performance.now());
+    if (this.#active !== this.#logged) this.#logState(performance.now());
   }
 
   #settle(): void {
@@ -60,18 +60,18 @@ export class StateLog {
       this.#linesInPeriod = 0;
     }
     if (this.#linesInPeriod < LINES_PER_PERIOD) {
-      this.#speak(now);
+      this.#logState(now);
       return;
     }
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#settle();
     }, this.#periodEnd - now);
-    // A process that has nothing else to do ends without it; `close` says the rest.
+    // A process that has nothing else to do may end without it, because `close` logs the rest.
     this.#timer.unref();
   }
 
-  #speak(now: number): void {
+  #logState(now: number): void {
     this.#linesInPeriod++;
     this.#logged = this.#active;
     if (this.#active) {
@@ -85,18 +85,18 @@ export class StateLog {
 }
 
 /**
- * Logs something that happens to spans again and again: the first time at once, then at most once in a while, with the
- * sum.
+ * Logs something that happens to spans again and again: the first time at once, and then at most once in a while with
+ * the sum.
  */
 export class EventLog {
   readonly #line: (spans: number, detail: string) => void;
   readonly #quietMs: number;
   #spans = 0;
-  /** The latest, which may be empty; absent where there is nothing to say. */
+  /** The latest detail, which may be empty; undefined if there is nothing to log. */
   #detail: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param line logs what has happened to `spans` spans since it was called last, with the latest `detail`. */
+  /** @param line logs what happened to `spans` spans since its last call, with the latest `detail`. */
   constructor(line: (spans: number, detail: string) => void, quietMs = QUIET_MS) {
     this.#line = line;
     this.#quietMs = quietMs;
@@ -105,26 +105,26 @@ export class EventLog {
   note(spans: number, detail: string): void {
     this.#spans += spans;
     this.#detail = detail;
-    if (this.#timer === undefined) this.#speak();
+    if (this.#timer === undefined) this.#logAndWait();
   }
 
-  /** Says now what is still to be said. */
+  /** Logs now what is still to be logged. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#say();
+    this.#log();
   }
 
-  #speak(): void {
-    this.#say();
+  #logAndWait(): void {
+    this.#log();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#detail !== undefined) this.#speak();
+      if (this.#detail !== undefined) this.#logAndWait();
     }, this.#quietMs);
     this.#timer.unref();
   }
 
-  #say(): void {
+  #log(): void {
     if (this.#detail !== undefined) this.#line(this.#spans, this.#detail);
     this.#spans = 0;
     this.#detail = undefined;

@@ -15,14 +15,14 @@ export { UsageError };
 /** What the user asks for. A text ends with a newline. */
 export type Command =
   | { readonly kind: "run"; readonly settings: Settings }
-  /** `width` in columns; absent: the terminal's. */
+  /** `width` is in columns; absent: the terminal's. */
   | { readonly kind: "demo"; readonly width?: number; readonly logLevel: LogLevel }
   | ViewCommand
   | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
 
-/** Columns of the help; options and their sentences are written to fit. */
+/** Columns of the help. Options and their sentences are written to fit. */
 const HELP_WIDTH = 100;
 
 /**
@@ -38,7 +38,7 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     each.exitOverride();
     each.configureOutput({
       writeOut: (text) => output += text,
-      writeErr: () => {}, // The error that is thrown says the same.
+      writeErr: () => {}, // The error that is thrown has the same message.
       getOutHelpWidth: () => HELP_WIDTH,
       getOutHasColors: () => false,
     });
@@ -50,7 +50,7 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     const text = `${output.trimEnd()}\n`;
     if (error.code === "commander.version") return { kind: "version", text };
     if (error.exitCode === 0) return { kind: "help", text };
-    // `help` shows the whole program's for a command that it does not know, and calls that a failure.
+    // For an unknown command `help` shows the whole program's help, and calls that a failure.
     if (error.code === "commander.help") throw unknownCommand(argv.at(-1) ?? "");
     throw new UsageError(oneLine(error.message));
   }
@@ -58,7 +58,7 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
   return command;
 }
 
-/** commander's message as one line in the project's form: no `error:`, and its suggestion on the same line. */
+/** commander's message in the project's form: without `error:`, and with its suggestion on the same line. */
 function oneLine(message: string): string {
   const line = message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
   const [, flag = ""] = /^unknown option '(--[a-z-]+)=/.exec(line) ?? [];
@@ -73,7 +73,7 @@ function unknownCommand(word: string): UsageError {
 function describeProgram(choose: (command: Command) => void, environment: Environment): Program {
   const program = new Program(PROGRAM)
     .description(
-      "Takes the spans of Kata Containers guests over vsock and exports them over OTLP.",
+      "Receives the spans of Kata Containers guests over vsock and exports them over OTLP.",
     )
     .helpCommand("help [command]", "Show a command's help")
     .enablePositionalOptions()
@@ -91,7 +91,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
       "Show version and commit",
     );
   program.action((flags: Flags) => {
-    // commander takes a word that is no command for an argument.
+    // commander treats a word that is not a command as an argument.
     const [operand] = program.args;
     if (operand !== undefined) throw unknownCommand(operand);
     choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
@@ -143,7 +143,7 @@ function resolve<Table extends Readonly<Record<string, Option>>>(
 ) {
   const texts: Record<string, string | readonly string[]> = {};
   for (const [key, value] of Object.entries(flags)) {
-    // `--socket-path --dump-only`: the value was forgotten, and the next flag taken for it.
+    // `--socket-path --dump-only`: the value was forgotten, so the next flag was taken as the value.
     const taken = [value].flat().find((text) => text !== true && FLAGS.has(text));
     if (taken !== undefined) {
       throw new UsageError(`${table[key]?.flag ?? key} needs a value before ${taken}`);

@@ -1,14 +1,14 @@
 import { resolve } from "node:path";
 import type { OtlpProtocol, OtlpSettings } from "../pipeline/settings.ts";
-import { type Given } from "./resolve.ts";
+import { type OptionValue } from "./resolve.ts";
 import { LONGEST_SOCKET_PATH } from "./socket-path.ts";
 import { quoted, UsageError } from "./values.ts";
 
-/** The ports that OTLP is given by its specification: https://opentelemetry.io/docs/specs/otlp/ */
+/** The ports in OTLP's specification: https://opentelemetry.io/docs/specs/otlp/ */
 const GRPC_PORT = "4317";
 const HTTP_PORT = "4318";
 
-/** Where OTLP/HTTP takes traces. */
+/** The path that OTLP/HTTP takes traces at. */
 const TRACES_PATH = "/v1/traces";
 
 /** Where a collector is: a URL, or a UNIX socket, or a host without a scheme. */
@@ -16,7 +16,7 @@ export type Endpoint =
   | {
     readonly kind: "url";
     readonly url: URL;
-    /** Whether a port was given; the URL leaves out one that is its scheme's own. */
+    /** Whether a port was given, because the URL leaves out its scheme's own. */
     readonly hasPort: boolean;
   }
   | {
@@ -31,9 +31,11 @@ export type Endpoint =
   };
 
 /**
- * A collector's address: `http://` or `https://`, with nothing in it that would be dropped unsaid but white space
- * around it; or `unix:PATH` or `unix:///PATH`, as gRPC writes a UNIX socket; or a host without a scheme, which can be
- * used only if `OTEL_EXPORTER_OTLP_INSECURE` says whether it speaks TLS.
+ * A collector's address, which is one of these:
+ *
+ * - a URL with `http://` or `https://`, in which nothing is ignored except white space around it;
+ * - `unix:PATH` or `unix:///PATH`, as gRPC writes a UNIX socket;
+ * - a host without a scheme, which can be used only if `OTEL_EXPORTER_OTLP_INSECURE` says whether it speaks TLS.
  */
 export function endpoint(text: string): Endpoint {
   const value = text.trim();
@@ -47,15 +49,15 @@ export function endpoint(text: string): Endpoint {
   try {
     url = new URL(value);
   } catch (error) {
-    throw new UsageError(`${quoted(value)} is no URL: give http://HOST:PORT`, { cause: error });
+    throw new UsageError(`invalid URL ${quoted(value)}: give http://HOST:PORT`, { cause: error });
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new UsageError(`${quoted(value)} is neither http:// nor https:// nor unix:`);
+    throw new UsageError(`${quoted(value)} is not supported: give http://, https:// or unix:`);
   }
   if (url.username !== "" || url.password !== "") {
-    // Not quoted: a password does not belong in a log.
+    // Not quoted, because a password does not belong in a log.
     throw new UsageError(
-      "user and password in a URL are not sent: use OTEL_EXPORTER_OTLP_HEADERS instead",
+      "a user and password in a URL would not be sent: use OTEL_EXPORTER_OTLP_HEADERS instead",
     );
   }
   url.hash = "";
@@ -87,7 +89,7 @@ function socketOf(value: string): string {
   const length = new TextEncoder().encode(absolute).length;
   if (length > LONGEST_SOCKET_PATH) {
     throw new UsageError(
-      `${quoted(absolute)} has ${length} bytes, a UNIX socket's path at most ${LONGEST_SOCKET_PATH}`,
+      `${quoted(absolute)} is ${length} bytes long, but a UNIX socket's path may have at most ${LONGEST_SOCKET_PATH}`,
     );
   }
   return absolute;
@@ -95,15 +97,15 @@ function socketOf(value: string): string {
 
 /**
  * Where and how to export, by the rules of the OTLP exporter specification
- * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/), plus one: a protocol that nobody names follows from
- * the port. Throws a `UsageError` for an endpoint that the protocol cannot use.
+ * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/), plus one: if no protocol is given, it follows
+ * from the port. Throws a `UsageError` for an endpoint that the protocol cannot use.
  *
  * @param insecure `OTEL_EXPORTER_OTLP_INSECURE`. A scheme wins over it; it never turns the check of certificates off.
  */
 export function otlpSettings(
-  given: Given<Endpoint> | undefined,
-  givenProtocol: Given<OtlpProtocol> | undefined,
-  insecure?: Given<boolean> | undefined,
+  given: OptionValue<Endpoint> | undefined,
+  givenProtocol: OptionValue<OtlpProtocol> | undefined,
+  insecure?: OptionValue<boolean> | undefined,
 ): OtlpSettings {
   if (given === undefined) {
     return givenProtocol?.value === "http/protobuf"
@@ -131,17 +133,17 @@ export function otlpSettings(
   }
 }
 
-/** A socket's path as a URL: what is not allowed in one is percent-encoded. */
+/** A socket's path as a URL, percent-encoded where necessary. */
 function socketUrl(path: string): string {
   return `unix://${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
-/** The specification has hosts without a scheme for gRPC alone. */
+/** The specification has hosts without a scheme for gRPC only. */
 function hostUrl(
   text: string,
   name: string,
-  protocol: Given<OtlpProtocol> | undefined,
-  insecure: Given<boolean> | undefined,
+  protocol: OptionValue<OtlpProtocol> | undefined,
+  insecure: OptionValue<boolean> | undefined,
 ): string {
   if (insecure === undefined || protocol?.value === "http/protobuf") {
     throw new UsageError(`${name}: ${withoutScheme(text).message}`);
@@ -154,10 +156,10 @@ function grpcUrl(url: URL, hasPort: boolean, name: string): string {
   if (url.pathname !== "/" || url.search !== "") {
     throw new UsageError(
       `${name}: gRPC takes no path (${quoted(url.pathname + url.search)}): ` +
-        "leave it out, or say --otlp-protocol http/protobuf",
+        "leave it out, or use --otlp-protocol http/protobuf",
     );
   }
-  // Its own default is 443, whatever the scheme says, and no collector is at 80 but by somebody's choice.
+  // gRPC's own default is 443 for any scheme, and no collector listens at 80 by default.
   if (!hasPort && url.protocol === "http:") {
     throw new UsageError(`${name}: gRPC without TLS needs a port: give ${url.origin}:${GRPC_PORT}`);
   }

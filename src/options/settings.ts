@@ -20,13 +20,13 @@ const BATCH_BYTES = 1024 * 1024;
  */
 const LONGEST_BATCH_DELAY_MS = 200;
 
-/** What `service.name` is when nobody says. */
+/** The `service.name` if none is given. */
 const DEFAULT_TRACE_NAME = "kata-agent";
 
-/** VMADDR_PORT_ANY: binding to it would listen on a port that no agent knows (linux/vm_sockets.h). */
+/** VMADDR_PORT_ANY: a socket bound to it listens on a port that no agent knows (linux/vm_sockets.h). */
 const VMADDR_PORT_ANY = 2 ** 32 - 1;
 
-/** Puts the checked options together. Throws a `UsageError` where two of them contradict each other. */
+/** Makes the settings from checked options. Throws a `UsageError` if two of them contradict each other. */
 export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
   const attributes = new Map(options.resourceAttributes?.value);
   const serviceName = attributes.get("service.name");
@@ -66,14 +66,14 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
 function selfTraceSettings(
   { traceSelf, sdkDisabled, dumpOnly, traceparent: given }: Resolved<typeof OPTIONS>,
 ): { selfTrace?: SelfTraceSettings } {
-  // Own spans go where the others go; with --dump-only that is nowhere.
+  // Own spans go to the collector, and with --dump-only there is none.
   if (!traceSelf?.value || sdkDisabled?.value || dumpOnly?.value) return {};
   if (given === undefined) return { selfTrace: {} };
   try {
     return { selfTrace: { parent: traceparent(given.value) } };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    // Then a trace of one's own begins: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+    // In that case a new trace begins: https://www.w3.org/TR/trace-context/#traceparent-header-field-values
     return { selfTrace: { parentProblem: `${given.name}: ${error.message}` } };
   }
 }
@@ -83,7 +83,7 @@ function rootLink(
 ): TraceContext {
   if (given === undefined) {
     throw new UsageError(
-      `TRACEPARENT: not set, nor is TRACECONTEXT: ${linkTraceparent?.name} needs the context to link to`,
+      `TRACEPARENT: neither it nor TRACECONTEXT is set, and ${linkTraceparent?.name} needs a context to link to`,
     );
   }
   try {
@@ -95,8 +95,8 @@ function rootLink(
 }
 
 /**
- * AF_VSOCK is listened to where a CID is given, where all hypervisors are asked for, or nothing else is; a socket path
- * given twice is one.
+ * It listens on AF_VSOCK if a CID is given, if all hypervisors are asked for, or if nothing else is given. A socket
+ * path that is given twice counts once.
  */
 function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
   const { vsockCid, vsockPort } = options;
@@ -107,7 +107,7 @@ function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
   if (first !== undefined && vsockCid.source === "default" && !all) return [first, ...others];
   if (port === VMADDR_PORT_ANY) {
     throw new UsageError(
-      `${vsockPort.name}: ${port} means any port: give the one agents connect to`,
+      `${vsockPort.name}: ${port} means any port: give the one that agents connect to`,
     );
   }
   const vsock: ListenSettings = {
@@ -158,14 +158,14 @@ function checkLength(option: string, listening: string): void {
   const length = new TextEncoder().encode(listening).length;
   if (length > LONGEST_SOCKET_PATH) {
     throw new UsageError(
-      `${option}: ${quoted(listening)} has ${length} bytes, ` +
-        `a UNIX socket's path at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
+      `${option}: ${quoted(listening)} is ${length} bytes long, ` +
+        `but a UNIX socket's path may have at most ${LONGEST_SOCKET_PATH}: give a shorter path`,
     );
   }
 }
 
 function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
-  // Each must fit into the next, or what it allows could never happen.
+  // Each must fit into the next one, or what it allows could never happen.
   const nested = [
     options.maxFrameBytes,
     options.maxGuestBytes,
@@ -174,7 +174,7 @@ function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
   for (const [inner, outer] of [[nested[0], nested[1]], [nested[1], nested[2]]] as const) {
     if (inner.value > outer.value) {
       throw new UsageError(
-        `${inner.name} (${showBytes(inner.value)}) may not be more than ` +
+        `${inner.name} (${showBytes(inner.value)}) must not be more than ` +
           `${outer.name} (${showBytes(outer.value)})`,
       );
     }
@@ -190,7 +190,7 @@ function guestLimits(options: Resolved<typeof OPTIONS>): GuestLimits {
   };
 }
 
-/** What the viewer's process is told. */
+/** The viewer's settings. */
 export function viewerSettings(
   { view, store, storeBytes, storeKeep, label }: Pick<
     Resolved<typeof OPTIONS>,

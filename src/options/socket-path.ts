@@ -1,16 +1,16 @@
 import type { SocketTemplate } from "../pipeline/settings.ts";
 import { path, quoted, UsageError } from "./values.ts";
 
-/** The longest path of a UNIX socket: `sun_path` is 108 bytes, a terminating zero included (unix(7)). */
+/** The longest path of a UNIX socket: `sun_path` has 108 bytes, including a terminating zero (unix(7)). */
 export const LONGEST_SOCKET_PATH = 107;
 
 /** What stands for a sandbox's ID in a template, as `kata-runtime env` prints it. */
 const ID = "{ID}";
 
-/** One socket, or with `{ID}` in its path those of all sandboxes. */
+/** One socket, or with `{ID}` in its path the sockets of all sandboxes. */
 export type SocketPath = SocketTemplate | { readonly kind: "path"; readonly path: string };
 
-/** The path of a VMM's socket, made absolute; `{ID}` may stand for one directory in it. */
+/** The path of a VMM's socket, made absolute. `{ID}` may stand for one directory in it. */
 export function socketPath(value: string): SocketPath {
   const absolute = path(value);
   if (!absolute.includes(ID)) return { kind: "path", path: absolute };
@@ -19,7 +19,7 @@ export function socketPath(value: string): SocketPath {
   const name = names.at(-1) as string;
   if (absolute.split(ID).length > 2 || at < 0 || at === names.length - 1) {
     throw new UsageError(
-      `${quoted(value)}: ${ID} stands for one whole directory above the socket, ` +
+      `${quoted(value)}: ${ID} must stand for one whole directory above the socket, ` +
         `as in /run/vc/vm/${ID}/clh.sock`,
     );
   }

@@ -38,7 +38,7 @@ const COLLECTOR = {
   },
   otlpInsecure: {
     env: ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
-    help: "For gRPC to HOST:PORT without a scheme: true is without TLS, false is with TLS",
+    help: "For gRPC to HOST:PORT without a scheme: true means no TLS, false means TLS",
     parse: trueOrFalse,
   },
   otlpProtocol: {
@@ -46,7 +46,7 @@ const COLLECTOR = {
     metavar: "PROTOCOL",
     env: ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
     defaultText: "grpc for port 4317, else http/protobuf",
-    help: `How to speak to the collector: ${OTLP_PROTOCOLS.join(" or ")}`,
+    help: `The protocol of the collector: ${OTLP_PROTOCOLS.join(" or ")}`,
     complete: OTLP_PROTOCOLS,
     parse: oneOf(OTLP_PROTOCOLS),
   },
@@ -67,13 +67,13 @@ const COLLECTOR = {
     flag: "--redact",
     metavar: "WHAT",
     defaultText: "nothing",
-    help: "Take out of agents' spans: default (environments, arguments, files, state), attribute names, or both",
+    help: "Remove from agents' spans: default (environments, arguments, files, state), attribute names, or both",
     complete: ["default"],
     parse: redaction,
   },
   waitForCollector: {
     flag: "--wait-for-collector",
-    help: "Start although the collector cannot be reached yet",
+    help: "Start even if the collector cannot be reached yet",
     parse: flag,
   },
   dumpOnly: {
@@ -83,19 +83,19 @@ const COLLECTOR = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
-/** Where guests come in. */
+/** Where guests connect. */
 const LISTENING = {
   socketPath: {
     flag: "--socket-path",
     metavar: "PATH",
     separator: ":",
-    help: "Hybrid vsock: the VMM's socket, or with {ID} those of all sandboxes; may be given again",
+    help: "Hybrid vsock: the VMM's socket, or with {ID} those of all sandboxes; may be repeated",
     complete: "file",
     parse: socketPath,
   },
   allHypervisors: {
     flag: "--all-hypervisors",
-    help: "AF_VSOCK, where the kernel has it, and every socket path that Kata uses",
+    help: "Listen on AF_VSOCK, if the kernel has it, and on every socket path that Kata uses",
     parse: flag,
   },
   socketMode: {
@@ -116,7 +116,7 @@ const LISTENING = {
     flag: "--vsock-cid",
     metavar: "CID|any",
     default: "any",
-    help: "Standard vsock: the context ID to listen on; given, also beside hybrid vsock",
+    help: "AF_VSOCK: the context ID to listen on; if given, even with hybrid vsock",
     complete: ["any"],
     parse: cid,
   },
@@ -143,35 +143,35 @@ const DELIVERY = {
   batchSpans: {
     env: ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
     default: "2048",
-    help: "The most spans in one request (which is sent at 1 MiB at the latest)",
+    help: "The most spans in one request, which also has at most 1 MiB",
     parse: integer(1, 1_000_000),
   },
-  // 50 ms: a span is seen at the collector within 100 ms, and requests stay few.
+  // With 50 ms a span is at the collector within 100 ms, and there are few requests.
   batchDelay: {
     env: ["OTEL_BSP_SCHEDULE_DELAY"],
     default: "50",
-    help: "How long a span waits for others, milliseconds; more than 200 counts as 200",
+    help: "How long a span waits for others, milliseconds; at most 200",
     parse: integer(0),
   },
   queueBytes: {
     flag: "--queue-bytes",
     metavar: "SIZE",
     default: "64MiB",
-    help: "Requests held in memory while the collector is slow or away",
+    help: "Memory for requests while the collector is slow or away",
     parse: bytes(1),
   },
   whenFull: {
     flag: "--when-full",
     metavar: "WHAT",
     default: "pause",
-    help: "What gives when the queue is full: pause (reading from guests) or drop-oldest",
+    help: "What to do if the queue is full: pause (reading from guests) or drop-oldest",
     complete: WHEN_FULL,
     parse: oneOf(WHEN_FULL),
   },
   spoolDir: {
     flag: "--spool-dir",
     metavar: "DIR",
-    help: "Commit requests to disk in DIR before they count as accepted",
+    help: "Commit requests to disk in DIR, so that they survive a restart",
     complete: "directory",
     parse: path,
   },
@@ -179,13 +179,13 @@ const DELIVERY = {
     flag: "--spool-bytes",
     metavar: "SIZE",
     default: "1GiB",
-    help: "The most that the spool holds, 8 MiB or more",
+    help: "The largest size of the spool, 8 MiB or more",
     parse: bytes(SPOOL_MIN_BYTES),
   },
   deadLetter: {
     flag: "--dead-letter",
     metavar: "FILE",
-    help: "Append spans that are given up to FILE, as OTLP/JSON lines",
+    help: "Append spans that the collector rejects to FILE, as OTLP/JSON lines",
     complete: "file",
     parse: path,
   },
@@ -198,7 +198,7 @@ const DELIVERY = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
-/** What one guest, and all of them, may use. */
+/** What one guest, and all guests together, may use. */
 const LIMITS = {
   maxFrameBytes: {
     flag: "--max-frame-bytes",
@@ -211,7 +211,7 @@ const LIMITS = {
     flag: "--frame-timeout",
     metavar: "TIME",
     default: "30s",
-    help: "A frame that is not whole within this is given up; its guest is not",
+    help: "A frame that takes longer than this is given up; its guest stays connected",
     parse: duration(1),
   },
   idleTimeout: {
@@ -226,34 +226,34 @@ const LIMITS = {
     flag: "--max-guest-bytes",
     metavar: "SIZE",
     default: "8MiB",
-    help: "Unfinished frames held for all connections of one guest, or the largest is closed",
+    help: "Unfinished frames of one guest's connections; beyond it the largest is closed",
     parse: bytes(1),
   },
   maxTotalGuestBytes: {
     flag: "--max-total-guest-bytes",
     metavar: "SIZE",
     default: "64MiB",
-    help: "The same for all guests together, or the largest of whoever holds most is closed",
+    help: "The same for all guests together; beyond it the largest is closed",
     parse: bytes(1),
   },
   maxGuests: {
     flag: "--max-guests",
     metavar: "N",
     default: "4096",
-    help: "Connections at once; one more is refused, or takes the place of whoever has most",
+    help: "Connections at a time; beyond it a guest takes a slot from the one with the most, or is refused",
     parse: integer(1, 1_000_000),
   },
   maxSpansPerSecond: {
     flag: "--max-spans-per-second",
     metavar: "N|off",
     default: "off",
-    help: "Spans read from one guest in a second, by all its connections; more wait in it",
+    help: "Spans read from one guest in a second, on all its connections; others wait in the guest",
     complete: ["off"],
     parse: orOff(integer(1)),
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
-/** What the forwarder says about itself. */
+/** How to watch the forwarder. */
 const WATCHING = {
   logLevel: {
     flag: "--log-level",
@@ -280,7 +280,7 @@ const WATCHING = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
-/** The traces that the forwarder itself belongs to. */
+/** Traces of the forwarder itself, and links to its caller's. */
 const TRACING = {
   traceSelf: {
     flag: "--trace-self",
@@ -289,13 +289,13 @@ const TRACING = {
   },
   linkTraceparent: {
     flag: "--link-traceparent",
-    help: "Link agents' root spans to the span in TRACEPARENT, so that they are found from it",
+    help: "Link agents' root spans to the span in TRACEPARENT, so that they can be found from it",
     parse: flag,
   },
-  // Checked by who uses it: a caller that sets it wrong for everybody shall not keep the forwarder from starting.
+  // Checked where it is used, because a caller that sets it wrongly for everybody must not prevent the start.
   traceparent: {
     env: ["TRACEPARENT", "TRACECONTEXT"],
-    help: "The caller's span, as W3C's traceparent: for --trace-self and --link-traceparent",
+    help: "The caller's span, as a W3C traceparent, for --trace-self and --link-traceparent",
     parse: text,
   },
   sdkDisabled: {
@@ -362,7 +362,7 @@ export const COMPLETION_SHELLS = ["bash", "zsh", "fish"] as const;
 /** The subcommands and what they do. */
 export const COMMANDS = {
   demo: {
-    help: "Forward a recorded session within this process, and draw the trace that comes out",
+    help: "Forward a recorded session within this process, and draw the trace that arrives",
     options: DEMO_OPTIONS,
   },
   view: {

@@ -1,9 +1,9 @@
 import type { TraceContext } from "../pipeline/trace-context.ts";
 import { quoted, UsageError } from "./values.ts";
 
-/** Version, trace id, parent id, flags, and what a later version may add. */
+/** Version, trace ID, parent ID, flags, and what a later version may add. */
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
-/** The version that is specified: it adds nothing. */
+/** The specified version, which adds nothing. */
 const SPECIFIED = "00";
 /** Not allowed by the specification. */
 const NO_VERSION = "ff";
@@ -20,8 +20,8 @@ export function traceparent(value: string): TraceContext {
     (version !== SPECIFIED || more === undefined);
   if (!isVersion || /^0+$/.test(traceId) || /^0+$/.test(spanId)) {
     throw new UsageError(
-      `${quoted(value)} is no trace context: give 00-TRACE-SPAN-FLAGS, ` +
-        "32, 16 and 2 lower-case hexadecimal digits, as W3C's traceparent",
+      `invalid trace context ${quoted(value)}: give 00-TRACE-SPAN-FLAGS, ` +
+        "of 32, 16 and 2 lower-case hexadecimal digits, as in W3C's traceparent",
     );
   }
   return { traceId, spanId, flags: Number.parseInt(flags, 16) };

@@ -4,25 +4,23 @@ import type { RedactSettings } from "../pipeline/settings.ts";
 import { hasQuotationMarks } from "../base/quotation-marks.ts";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
 
-/**
- * A command line or an environment that cannot be obeyed: one line that says what, where and what to do. Exit code 1.
- */
+/** Invalid arguments or environment. The message is one line that says what, where and what to do. Exit code 1. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** A user's text as it may stand in an error: quoted, on one line, no longer than one reads. */
+/** A user's text as an error shows it: quoted, on one line, and not too long to read. */
 export function quoted(text: string): string {
   return `"${printable(text, 80)}"`;
 }
 
-/** Any text but the empty one. */
+/** Any text that is not empty. */
 export function text(value: string): string {
   if (value === "") throw new UsageError("may not be empty");
   return value;
 }
 
-/** A path, made absolute: the forwarder changes its directory to `/` once it runs. */
+/** A path, made absolute because the forwarder changes its directory to `/` once it runs. */
 export function path(value: string): string {
   return resolve(text(value));
 }
@@ -35,7 +33,7 @@ export function flag(value: string): boolean {
   throw new UsageError(`${quoted(value)} is neither true nor false`);
 }
 
-/** `true` or `false` alone, in any case: a variable of OpenTelemetry's whose other values would be taken for false. */
+/** Only `true` or `false`, in any case, for a variable of OpenTelemetry's where a misspelt value would mean false. */
 export function trueOrFalse(value: string): boolean {
   const lower = value.trim().toLowerCase();
   if (lower !== "true" && lower !== "false") throw new UsageError(`${quoted(value)} is neither true nor false`);
@@ -43,7 +41,7 @@ export function trueOrFalse(value: string): boolean {
 }
 
 /**
- * A boolean by OpenTelemetry's rule: `true` in any case, and everything else is not.
+ * A boolean by OpenTelemetry's rule: `true` in any case is true, and everything else is false.
  *
  * Specification: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#boolean
  */
@@ -78,7 +76,7 @@ export function integer(
     ? `a whole number, at least ${minimum}`
     : `a whole number from ${minimum} to ${maximum}`;
   return (value) => {
-    // Longer than 16 digits is above every bound, and not exact any more.
+    // More than 16 digits are above every bound, and no longer exact.
     const number = /^[0-9]{1,16}$/.test(value) ? Number(value) : NaN;
     if (!(number >= minimum && number <= maximum)) {
       throw new UsageError(`${quoted(value)} is not ${expected}`);
@@ -101,8 +99,8 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 };
 
 /**
- * A number of bytes: `4194304`, `4096K`, `4M` or `4MiB`; units are powers of 1024. `MB` is refused, as it means two
- * things.
+ * A number of bytes: `4194304`, `4096K`, `4M` or `4MiB`. Units are powers of 1024. `MB` is refused because it is
+ * ambiguous.
  */
 export function bytes(
   minimum: number,
@@ -112,7 +110,7 @@ export function bytes(
     const [, digits, unit] = /^([0-9]{1,16}) ?(?:([kmgt])(?:ib)?)?$/i.exec(value) ?? [];
     if (digits === undefined) {
       throw new UsageError(
-        `${quoted(value)} is no size: give bytes, or a number with KiB, MiB or GiB`,
+        `invalid size ${quoted(value)}: give bytes, or a number with KiB, MiB or GiB`,
       );
     }
     const size = Number(digits) * (SIZE_UNITS[(unit ?? "").toLowerCase()] as number);
@@ -148,7 +146,7 @@ export function duration(minimumMs: number): (value: string) => number {
     const [, digits, unit] = /^([0-9]{1,10}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?$/.exec(value) ?? [];
     if (digits === undefined) {
       throw new UsageError(
-        `${quoted(value)} is no time: give seconds, or a number with ms, s, m or h`,
+        `invalid time ${quoted(value)}: give seconds, or a number with ms, s, m or h`,
       );
     }
     const milliseconds = Math.round(Number(digits) * (TIME_UNITS_MS[unit ?? "s"] as number));
@@ -163,7 +161,7 @@ export function duration(minimumMs: number): (value: string) => number {
 export function mode(value: string): number {
   const [, digits] = /^(?:0o?)?([0-7]{3})$/.exec(value) ?? [];
   if (digits === undefined) {
-    throw new UsageError(`${quoted(value)} is no mode: give three octal digits, such as 0660`);
+    throw new UsageError(`invalid mode ${quoted(value)}: give three octal digits, such as 0660`);
   }
   return Number.parseInt(digits, 8);
 }
@@ -177,15 +175,15 @@ export function cid(value: string): number | "any" {
   const number = /^[0-9]{1,10}$/.test(value) ? Number(value) : NaN;
   if (!(number <= VMADDR_CID_ANY)) {
     throw new UsageError(
-      `${quoted(value)} is no CID: give "any" or a number from 0 to ${VMADDR_CID_ANY}`,
+      `invalid CID ${quoted(value)}: give "any" or a number from 0 to ${VMADDR_CID_ANY}`,
     );
   }
   return number === VMADDR_CID_ANY ? "any" : number;
 }
 
 /**
- * An address to serve on: `host:port`, `:port` or `port`; without a host the loopback address. Port 0 lets the system
- * choose.
+ * An address to serve on: `host:port`, `:port` or `port`. Without a host it is the loopback address. Port 0 lets the
+ * system choose.
  */
 export function address(value: string): { readonly host: string; readonly port: number } {
   const [, ipv6, host, digits] = /^(?:(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^\s:/@[\]]*)):)?([0-9]{1,5})$/.exec(value) ??
@@ -193,7 +191,7 @@ export function address(value: string): { readonly host: string; readonly port: 
   const port = digits === undefined ? NaN : Number(digits);
   if (!(port <= 65535)) {
     throw new UsageError(
-      `${quoted(value)} is no address: give HOST:PORT, :PORT or PORT, such as 127.0.0.1:9464`,
+      `invalid address ${quoted(value)}: give HOST:PORT, :PORT or PORT, such as 127.0.0.1:9464`,
     );
   }
   return { host: ipv6 ?? (host || "127.0.0.1"), port };
@@ -212,7 +210,7 @@ export function resourceAttributes(value: string): ReadonlyMap<string, string> {
     const [key, attribute, ...more] = member.split("=").map((part) => part.trim());
     if (!key || attribute === undefined || more.length > 0) {
       throw new UsageError(
-        `${quoted(member)} is not key=value (a comma or an equals sign of its own is written %2C or %3D)`,
+        `${quoted(member)} is not key=value (write %2C for a comma and %3D for an equals sign in a value)`,
       );
     }
     // A quotation mark must be percent-encoded (https://www.w3.org/TR/baggage/#definition), and an apostrophe around a
@@ -229,7 +227,7 @@ export function resourceAttributes(value: string): ReadonlyMap<string, string> {
   return attributes;
 }
 
-/** The word of `--redact` that stands for everything known to be secret. */
+/** The word of `--redact` for everything known to be secret. */
 const REDACT_DEFAULT = "default";
 
 /** What to redact: `default`, names of attributes, or both, with commas between them. */

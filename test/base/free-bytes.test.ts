@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { freeBytes } from "../../src/base/free-bytes.ts";
 
-test("an array's memory is given back, and the array is empty then", () => {
+test("an array whose memory is given back is empty", () => {
   const bytes = new Uint8Array(4096);
   freeBytes(bytes);
   assert.equal(bytes.length, 0);
@@ -10,7 +10,7 @@ test("an array's memory is given back, and the array is empty then", () => {
   freeBytes(bytes);
 });
 
-test("what others may read is left alone", () => {
+test("an array whose buffer others may read is left alone", () => {
   const whole = new Uint8Array(8192).fill(7);
   for (const part of [whole.subarray(0, 8191), whole.subarray(1)]) {
     freeBytes(part);

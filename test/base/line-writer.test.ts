@@ -11,7 +11,9 @@ function failure(code: string): Error {
   return Object.assign(new Error(code), { code });
 }
 
-/** A writer whose descriptor takes bytes as scripted: so many of them, or the error with that code; at the end, all. */
+/**
+ * A writer whose descriptor is scripted: each call writes so many bytes or fails with that code. Later calls write all.
+ */
 function scripted(answers: (number | string)[], maxWaitMs = 10) {
   let written = "";
   let slept = 0;
@@ -30,7 +32,7 @@ function scripted(answers: (number | string)[], maxWaitMs = 10) {
   return { writer, written: () => written, slept: () => slept };
 }
 
-test("a text is written whole though the system takes it in parts", () => {
+test("a text is written completely even if the system takes it in parts", () => {
   const { writer, written, slept } = scripted([1, "EAGAIN", 2, "EINTR", "EAGAIN", "EAGAIN"]);
   assert.equal(writer.write("hello\n"), true);
   assert.equal(written(), "hello\n");
@@ -39,7 +41,7 @@ test("a text is written whole though the system takes it in parts", () => {
   assert.equal(writer.error, undefined);
 });
 
-test("a reader that does not read is waited for once, then not until it reads again", () => {
+test("the writer waits once for a reader that does not read, and not again until it reads", () => {
   const stall = Array<string>(6).fill("EAGAIN");
   const { writer, written, slept } = scripted([...stall, "EAGAIN", "EAGAIN"]);
   assert.equal(writer.write("one\n"), false);
@@ -52,7 +54,7 @@ test("a reader that does not read is waited for once, then not until it reads ag
   assert.equal(written(), "four\n");
 });
 
-test("what is begun is ended before anything else is written", () => {
+test("the rest of a text is written before the next text", () => {
   const { writer, written } = scripted([2, ...Array<string>(7).fill("EAGAIN")]);
   assert.equal(writer.write("one\n"), false);
   assert.equal(writer.write("two\n"), false);
@@ -61,7 +63,7 @@ test("what is begun is ended before anything else is written", () => {
   assert.equal(writer.lost, 2);
 });
 
-test("a reader that has gone ends nothing; a disk that has room again is used again", () => {
+test("a reader that is gone ends nothing, and a disk that has space again is used again", () => {
   for (const code of ["EPIPE", "ENOSPC", "EIO"]) {
     const { writer, written, slept } = scripted([code, code]);
     assert.equal(writer.write("one\n"), false);
@@ -88,7 +90,7 @@ async function withDirectory(body: (directory: string) => Promise<void>): Promis
   await body(directory);
 }
 
-test("a non-blocking pipe that is full is waited for: nothing is cut", () =>
+test("nothing is cut when a non-blocking pipe is full", () =>
   withDirectory(async (directory) => {
     const fifo = join(directory, "fifo");
     const copy = join(directory, "copy");
@@ -111,7 +113,7 @@ test("a non-blocking pipe that is full is waited for: nothing is cut", () =>
     assert.ok(received.equals(new TextEncoder().encode(expected).subarray(0, 1_000_000)));
   }));
 
-test("an exit right after writing cuts nothing, and a closed pipe kills nobody", () =>
+test("an exit right after writing cuts nothing, and a closed pipe does not kill the process", () =>
   withDirectory(async (directory) => {
     const program = join(directory, "program.ts");
     writeFileSync(

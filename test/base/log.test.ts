@@ -30,7 +30,7 @@ function logger(options: Partial<LogOptions> = {}): { log: Logger; lines: string
   return { log, lines };
 }
 
-test("a JSON record: the keys that scripts know, in their order, then its own", () => {
+test("a JSON record has the keys that scripts read, in their order, and then its own", () => {
   const { log, lines } = logger();
   log.info("announce", { port: 10240, hybrid: false, path: "/run/x y" });
   assert.deepEqual(lines, [
@@ -40,7 +40,7 @@ test("a JSON record: the keys that scripts know, in their order, then its own", 
   ]);
 });
 
-test("levels by their short names, and none below the threshold", () => {
+test("levels have their short names, and records below the threshold are not written", () => {
   const names = ["TRCE", "DEBG", "INFO", "WARN", "ERRO", "CRIT"];
   for (const [threshold, level] of LOG_LEVELS.entries()) {
     const { log, lines } = logger({ level });
@@ -52,7 +52,7 @@ test("levels by their short names, and none below the threshold", () => {
   }
 });
 
-test("a room's logger carries its name", () => {
+test("a subsystem's logger carries its name", () => {
   const { log, lines } = logger();
   log.of("delivery").warn("x");
   log.of("delivery").of("spool").debug("y");
@@ -60,7 +60,7 @@ test("a room's logger carries its name", () => {
   assert.deepEqual(lines.map((line) => JSON.parse(line).subsystem), ["delivery", "spool", "root"]);
 });
 
-test("own keys cannot stand in for the base ones, and none is lost", () => {
+test("a record's own keys cannot replace the base keys, and none is lost", () => {
   const { log, lines } = logger();
   log.info("true", { source: "guest", msg: "false", msg_: "other", ["__proto__"]: "p", 1: "one" });
   const line = lines[0] as string;
@@ -71,7 +71,7 @@ test("own keys cannot stand in for the base ones, and none is lost", () => {
   assert.ok(line.startsWith('{"msg":"true",'));
 });
 
-test("undefined is left out, errors are told with their causes, numbers stay exact", () => {
+test("undefined is left out, errors come with their causes, numbers stay exact", () => {
   const { log, lines } = logger();
   const error = new Error("cannot send", { cause: new Error("ECONNREFUSED", { cause: "why" }) });
   log.error("x", { missing: undefined, error, rate: 0.5, nan: NaN, big: 2 ** 53 });
@@ -80,7 +80,7 @@ test("undefined is left out, errors are told with their causes, numbers stay exa
   ));
 });
 
-test("an error's description says each message once and ends with any chain", () => {
+test("an error's description has each message once, and ends for any chain of causes", () => {
   assert.equal(describeError(new Error("a", { cause: new Error("a") })), "a");
   assert.equal(describeError(new Error("at a: b", { cause: new Error("b") })), "at a: b");
   assert.equal(describeError("text"), "text");
@@ -91,7 +91,7 @@ test("an error's description says each message once and ends with any chain", ()
   assert.equal(describeError(loop), "loop: other");
 });
 
-/** What could steer a terminal, hide or reorder text, or forge a line. */
+/** Text that could steer a terminal, hide or reorder text, or forge a line. */
 const HOSTILE = [
   "\x1b[2J",
   "\x1b]0;title\x07",
@@ -110,7 +110,7 @@ const HOSTILE = [
   "\udc00x",
 ];
 
-test("what a guest says reaches a terminal as text only, in either format", () => {
+test("a guest's text reaches a terminal as text only, in either format", () => {
   for (const format of ["json", "text"] as const) {
     const { log, lines } = logger({ format });
     for (const text of HOSTILE) log.warn(`span ${text}`, { name: text, [text]: 1 });
@@ -122,7 +122,7 @@ test("what a guest says reaches a terminal as text only, in either format", () =
   }
 });
 
-test("JSON stays the same value, whatever is escaped", () => {
+test("escaping does not change the value that JSON stands for", () => {
   for (const text of [...HOSTILE, 'a"b\\c', "né 🙂 中"]) {
     assert.equal(JSON.parse(jsonText(text)), text);
   }
@@ -146,7 +146,7 @@ test("a long text cannot fill the log", () => {
   assert.equal(JSON.parse(lines[0] as string).text, `${"x".repeat(4096)}…`);
 });
 
-test("text records quote what a reader could mistake", () => {
+test("text records quote what a reader could misread", () => {
   const { log, lines } = logger({ format: "text" });
   const fields: LogFields = {
     n: 1,
@@ -168,7 +168,7 @@ test("text records quote what a reader could mistake", () => {
   );
 });
 
-test("colours are for the level, and only when asked for", () => {
+test("only the level is coloured, and only if colours are on", () => {
   const { log, lines } = logger({ format: "text", colour: true });
   log.error("x");
   log.log("critical", "\x1b[0m");
@@ -178,7 +178,7 @@ test("colours are for the level, and only when asked for", () => {
   ]);
 });
 
-/** A rate-limited logger over a timer that the test turns. */
+/** A rate-limited logger with a timer that the test controls. */
 function limited(records: number) {
   const { log, lines } = logger();
   const timers: (() => void)[] = [];
@@ -195,7 +195,7 @@ function limited(records: number) {
   return { log: rateLimited(log, { records, schedule }), turn, seen, timers };
 }
 
-test("a guest may say the same so often, then it is counted and summed up", () => {
+test("beyond its limit a guest's message is counted and summed up", () => {
   const { log, turn, seen } = limited(2);
   for (let n = 1; n <= 5; n++) log.warn("invalid", { guest: "a", n });
   log.warn("invalid", { guest: "b", n: 9 });
@@ -214,7 +214,7 @@ test("a guest may say the same so often, then it is counted and summed up", () =
   assert.deepEqual(seen(), [["invalid", "a", 6, undefined]]);
 });
 
-test("the limit holds across levels and rooms separately, and what is held back comes out at the end", () => {
+test("each level and subsystem has a limit of its own, and records held back are written at the end", () => {
   const { log, seen } = limited(1);
   const room = log.of("wire");
   log.warn("x", { n: 1 });
@@ -228,7 +228,7 @@ test("the limit holds across levels and rooms separately, and what is held back 
   assert.deepEqual(seen(), []);
 });
 
-test("invented keys cost no memory without bound, and share one limit", () => {
+test("invented keys share one limit, and their memory is bounded", () => {
   const { log, seen, timers, turn } = limited(1);
   for (let n = 0; n < 5000; n++) log.warn("x", { guest: `g${n}`, n });
   assert.equal(seen().length, 1025);
@@ -237,8 +237,8 @@ test("invented keys cost no memory without bound, and share one limit", () => {
   assert.deepEqual(seen(), [["x", "g4999", 4999, 5000 - 1025]]);
 });
 
-test("the summary comes by itself when the interval ends", async () => {
-  // The limiter's own timer keeps no process alive: this one does.
+test("the summary is written when the interval ends", async () => {
+  // The limiter's own timer does not keep the process alive, but this one does.
   const alive = setInterval(() => {}, 1000);
   const summary = await new Promise<string>((resolve) => {
     const write = (line: string) => {

@@ -18,7 +18,7 @@ function recorder(): { lines: string[]; begun: () => void; ended: (s: number, n:
   };
 }
 
-test("a state's begin and end are logged once each, at once", () => {
+test("the begin and the end of a state are logged once each, at once", () => {
   const lines = recorder();
   const log = new StateLog(lines, NEVER);
   log.set(false);
@@ -32,7 +32,7 @@ test("a state's begin and end are logged once each, at once", () => {
   assert.equal(lines.lines.length, 2);
 });
 
-test("a state that flickers is not logged again until it keeps still, and then as it is", async () => {
+test("a flapping state is not logged again until it settles, and then as it is", async () => {
   const lines = recorder();
   const log = new StateLog(lines, 30);
   for (let i = 0; i < 50; i++) {
@@ -48,7 +48,7 @@ test("a state that flickers is not logged again until it keeps still, and then a
   assert.equal(lines.lines[3], "ended after 50");
 });
 
-test("what a state log has not said it says when it is closed", () => {
+test("a state log writes what it has held back when it is closed", () => {
   const lines = recorder();
   const log = new StateLog(lines, NEVER);
   log.set(true);
@@ -77,7 +77,7 @@ test("an event is logged at once, then summed up", async () => {
   assert.equal(lines.length, 3);
 });
 
-test("events without a detail are told too", async () => {
+test("events without a detail are logged too", async () => {
   const lines: string[] = [];
   const log = new EventLog((spans, detail) => lines.push(`${spans} ${detail}`), 20);
   for (const spans of [1, 2, 3]) log.note(spans, "");

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { parseCommandLine } from "../../src/options/cli.ts";
 import { environmentNames } from "../../src/options/option.ts";
 import { OPTIONS } from "../../src/options/table.ts";
-import { environmentFile } from "./environment-file.ts";
+import { environmentFile } from "../../scripts/environment-file.ts";
 
 const FILE = new URL("../../deploy/systemd/kata-trace-forwarder.env", import.meta.url);
 
@@ -16,11 +16,11 @@ function assignments(text: string, commented: boolean): Record<string, string> {
   return Object.fromEntries([...text.matchAll(pattern)].map(([, name, value]) => [name, value]));
 }
 
-test("the environment file is what the table of options makes it", () => {
+test("the environment file is up to date (if not, run scripts/options-table)", () => {
   assert.equal(
     readFileSync(FILE, "utf8"),
     environmentFile(),
-    "run: bun test/deploy/environment-file.ts > deploy/systemd/kata-trace-forwarder.env",
+    "run scripts/options-table",
   );
 });
 
@@ -35,7 +35,7 @@ test("every option has a line, and every line is an option or the exporter's", (
   assert.deepEqual(options.filter((name) => !lines.includes(name as string)), []);
 });
 
-test("as it is, the file sets nothing; with every default taken in, nothing changes", () => {
+test("as it is the file sets nothing, and with every default uncommented nothing changes", () => {
   const text = readFileSync(FILE, "utf8");
   assert.deepEqual(assignments(text, false), {});
   const defaults = Object.entries(assignments(text, true)).filter(([name, value]) =>

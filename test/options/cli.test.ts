@@ -21,12 +21,12 @@ function text(command: Command): string {
   return command.text;
 }
 
-test("no arguments: run with the defaults", () => {
+test("without arguments the forwarder runs with the defaults", () => {
   const command = parseCommandLine([], {});
   assert.equal(command.kind, "run");
 });
 
-test("--help and help, to standard output, complete and within 100 columns", () => {
+test("--help and help print all options to standard output, within 100 columns", () => {
   const help = text(parseCommandLine(["--help"], {}));
   for (const option of Object.values(OPTIONS)) {
     const name = "flag" in option ? option.flag : option.env[0];
@@ -42,14 +42,14 @@ test("--help and help, to standard output, complete and within 100 columns", () 
   assert.equal(text(parseCommandLine(["help"], {})), help);
 });
 
-test("help comes before any complaint about other options", () => {
+test("help is shown even if other options are wrong", () => {
   assert.equal(parseCommandLine(["--vsock-port", "0", "--help"], {}).kind, "help");
   const broken = { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" };
   assert.equal(parseCommandLine(["--help"], broken).kind, "help");
   assert.equal(parseCommandLine(["--version"], broken).kind, "version");
 });
 
-test("--version says version and commit", () => {
+test("--version prints version and commit", () => {
   for (const flag of ["-v", "--version"]) {
     assert.deepEqual(parseCommandLine([flag], {}), {
       kind: "version",
@@ -58,7 +58,7 @@ test("--version says version and commit", () => {
   }
 });
 
-test("a misspelt option is answered with the nearest", () => {
+test("a misspelt option is answered with the most similar one", () => {
   assert.equal(
     usageError(["--otlp-endpiont", "http://c"]),
     "unknown option '--otlp-endpiont' (Did you mean --otlp-endpoint?) (see --help)",
@@ -70,7 +70,7 @@ test("a misspelt option is answered with the nearest", () => {
   assert.match(usageError(["--\x1b[2J"]), /unknown option '--\\u\{1b\}\[2J'/);
 });
 
-test("an unknown command is answered with those there are", () => {
+test("an unknown command is answered with the known ones", () => {
   assert.equal(
     usageError(["dmeo"]),
     'unknown command "dmeo": the commands are demo, view, compare, export, replay, completions or help',
@@ -81,7 +81,7 @@ test("an unknown command is answered with those there are", () => {
   );
 });
 
-test("an option without its value is not given the next option as one", () => {
+test("an option without its value does not take the next option as its value", () => {
   assert.equal(
     usageError(["--socket-path", "--dump-only"]),
     "--socket-path needs a value before --dump-only",
@@ -93,7 +93,7 @@ test("an option without its value is not given the next option as one", () => {
   assert.equal(usageError(["--dump=yes"]), "unknown option '--dump=yes' (see --help)");
 });
 
-test("every way of writing a value", () => {
+test("a value can be written in every way that shells' users know", () => {
   for (
     const argv of [["--log-level", "debug"], ["--log-level=debug"], ["-l", "debug"], ["-ldebug"]]
   ) {
@@ -117,7 +117,7 @@ test("demo takes its own options, and refuses the forwarder's", () => {
     kind: "demo",
     logLevel: "warn",
   });
-  // The forwarder's environment does not concern it.
+  // The forwarder's environment does not affect it.
   assert.equal(parseCommandLine(["demo"], { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" }).kind, "demo");
   assert.match(
     usageError(["demo", "--width", "39"]),
@@ -130,7 +130,7 @@ test("demo takes its own options, and refuses the forwarder's", () => {
   assert.match(text(parseCommandLine(["help", "demo"], {})), /--width COLUMNS/);
 });
 
-test("completions need a shell that is known", () => {
+test("completions need a known shell", () => {
   for (const shell of ["bash", "zsh", "fish"] as const) {
     const command = parseCommandLine(["completions", shell], {});
     assert.ok(command.kind === "completions");
@@ -145,14 +145,14 @@ test("completions need a shell that is known", () => {
   assert.match(usageError(["completions", "bash", "zsh"]), /too many arguments/);
 });
 
-test("parsing twice gives the same: nothing is kept between calls", () => {
+test("parsing twice gives the same, because nothing is kept between calls", () => {
   parseCommandLine(["--vsock-port", "7"], {});
   const command = parseCommandLine([], {});
   assert.ok(command.kind === "run");
   assert.equal(command.settings.listen[0].port, 10240);
 });
 
-test("quotation marks that a deployment tool has left around a variable are an error that names it", () => {
+test("an error names a variable that a deployment tool left quotation marks around", () => {
   for (
     const environment of [
       { OTEL_SERVICE_NAME: '"kata"' },
@@ -168,7 +168,7 @@ test("quotation marks that a deployment tool has left around a variable are an e
       `${name}: the value has quotation marks around it, which would be taken as part of it: leave them out`,
     );
   }
-  // What is written on a command line has been through a shell, and is meant.
+  // A command line has been through a shell, so its quotation marks are meant.
   const command = parseCommandLine(["--trace-name", '"kata"'], {});
   assert.equal(command.kind === "run" && command.settings.traceName, '"kata"');
 });

@@ -11,7 +11,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const FLAGS = (Object.values(OPTIONS) as Option[]).flatMap((option) => option.flag ?? []);
 
-/** What bash offers behind these words, the last of which is being written; bash itself splits at `=`. */
+/** What bash suggests for these words, the last of which is being typed. Bash itself splits at `=`. */
 function complete(words: readonly string[], directory = "/"): string[] {
   const script = `${completionScript("bash")}
     COMP_WORDS=("$@")
@@ -34,7 +34,7 @@ function complete(words: readonly string[], directory = "/"): string[] {
   return result.stdout.split("\n").filter((line) => line !== "");
 }
 
-test("bash: every flag and command, and those that begin so", () => {
+test("bash suggests every flag and command, and filters by what is typed", () => {
   const all = complete([""]);
   for (const flag of FLAGS) assert.ok(all.includes(flag), flag);
   for (const word of ["-l", "-h", "--help", "-v", "--version", "demo", "completions"]) {
@@ -45,7 +45,7 @@ test("bash: every flag and command, and those that begin so", () => {
   assert.deepEqual(complete(["--nonsense"]), []);
 });
 
-test("bash: the values of a flag, in either way of writing it", () => {
+test("bash suggests a flag's values, after a blank and after an equals sign", () => {
   assert.deepEqual(complete(["--log-level", ""]), [...LOG_LEVELS]);
   assert.deepEqual(complete(["-l", "w"]), ["warn"]);
   assert.deepEqual(complete(["--otlp-protocol", "=", ""]), ["grpc", "http/protobuf"]);
@@ -56,7 +56,7 @@ test("bash: the values of a flag, in either way of writing it", () => {
   assert.ok(complete(["--socket-group", "roo"]).includes("root"));
 });
 
-test("bash: files and directories, with blanks in their names", () => {
+test("bash suggests files and directories with blanks in their names", () => {
   using temporary = temporaryDirectory();
   const directory = temporary.path;
   mkdirSync(join(directory, "one dir"));
@@ -66,7 +66,7 @@ test("bash: files and directories, with blanks in their names", () => {
   assert.deepEqual(complete(["--dead-letter", "one f"], directory), ["one file"]);
 });
 
-test("bash: a command has its own words, and a value is no command", () => {
+test("bash suggests a command's own words, and takes no value for a command", () => {
   const demo = Object.values(DEMO_OPTIONS).map((option) => option.flag);
   const offered = complete(["demo", "--"]);
   assert.deepEqual(offered.sort(), [...demo, "--help"].sort());
@@ -76,7 +76,7 @@ test("bash: a command has its own words, and a value is no command", () => {
   assert.deepEqual(complete(["--user", "=", "demo", "--otlp-p"]), ["--otlp-protocol"]);
 });
 
-test("zsh and fish: every flag with its sentence and its values, quoted for the shell", () => {
+test("zsh and fish get every flag with its sentence and its values, quoted for the shell", () => {
   const zsh = completionScript("zsh");
   const fish = completionScript("fish");
   for (const flag of FLAGS) {
@@ -87,8 +87,8 @@ test("zsh and fish: every flag with its sentence and its values, quoted for the 
   assert.ok(zsh.startsWith("#compdef kata-trace-forwarder\n"));
   assert.ok(
     zsh.includes(
-      "'*--socket-path=[Hybrid vsock\\: the VMM'\\''s socket, or with {ID} those of all sandboxes; may be given " +
-        "again]:PATH:_files'",
+      "'*--socket-path=[Hybrid vsock\\: the VMM'\\''s socket, or with {ID} those of all sandboxes; may be " +
+        "repeated]:PATH:_files'",
     ),
   );
   assert.ok(zsh.includes("]:WHAT:(pause drop-oldest)'"));

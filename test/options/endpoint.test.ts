@@ -18,7 +18,7 @@ function settings(name: string, url: string, protocol?: OtlpProtocol, insecure?:
   );
 }
 
-test("nothing said: gRPC to this host; HTTP said: OTLP/HTTP's own port", () => {
+test("without an endpoint it is gRPC to this host, or with HTTP that protocol's own port", () => {
   assert.deepEqual(otlpSettings(undefined, undefined), {
     protocol: "grpc",
     url: "http://localhost:4317",
@@ -34,7 +34,7 @@ test("nothing said: gRPC to this host; HTTP said: OTLP/HTTP's own port", () => {
   });
 });
 
-test("the port decides where no protocol is said", () => {
+test("the port decides if no protocol is given", () => {
   for (const name of [FLAG, TRACES, BASE]) {
     assert.deepEqual(settings(name, "https://c:4317/"), {
       protocol: "grpc",
@@ -58,7 +58,7 @@ test("for HTTP, /v1/traces is appended by the rules of each source", () => {
       [FLAG, "http://c:4318/base?tenant=a#part", "http://c:4318/base/v1/traces?tenant=a"],
       [BASE, "http://c:4318", "http://c:4318/v1/traces"],
       [BASE, "http://c:4318/base/", "http://c:4318/base/v1/traces"],
-      // A base is a base, the specification says: nothing is guessed from its path.
+      // The specification says that it is always a base, whatever its path looks like.
       [BASE, "http://c:4318/v1/traces", "http://c:4318/v1/traces/v1/traces"],
       [TRACES, "http://c:4318", "http://c:4318/"],
       [TRACES, "http://c:4318/other", "http://c:4318/other"],
@@ -66,7 +66,7 @@ test("for HTTP, /v1/traces is appended by the rules of each source", () => {
   ) assert.equal(settings(name, given).url, expected, `${name}=${given}`);
 });
 
-test("a protocol that is said wins over the port", () => {
+test("a given protocol wins over the port", () => {
   assert.deepEqual(settings(FLAG, "http://c:4317", "http/protobuf"), {
     protocol: "http/protobuf",
     url: "http://c:4317/v1/traces",
@@ -81,11 +81,11 @@ test("a protocol that is said wins over the port", () => {
   }
 });
 
-test("what gRPC cannot use is refused, naming where it was said", () => {
+test("an endpoint that gRPC cannot use is refused, with the name of its flag or variable", () => {
   assert.throws(() => settings(BASE, "http://c:4317/v1/traces"), {
     name: "UsageError",
     message: 'OTEL_EXPORTER_OTLP_ENDPOINT: gRPC takes no path ("/v1/traces"): ' +
-      "leave it out, or say --otlp-protocol http/protobuf",
+      "leave it out, or use --otlp-protocol http/protobuf",
   });
   assert.throws(() => settings(FLAG, "http://c:4317/?x=1"), /gRPC takes no path/);
   for (const given of ["http://c", "http://c/", "http://c?"]) {
@@ -97,7 +97,7 @@ test("what gRPC cannot use is refused, naming where it was said", () => {
   assert.throws(() => settings(FLAG, "http://[::1]", "grpc"), /give http:\/\/\[::1\]:4317/);
 });
 
-test("what is no collector's URL is refused with what to write instead", () => {
+test("an invalid URL is refused with what to write instead", () => {
   for (
     const [given, message] of [
       ["", /^may not be empty$/],
@@ -108,11 +108,11 @@ test("what is no collector's URL is refused with what to write instead", () => {
       ["unix:", /is not the path of a socket: give unix:PATH or unix:\/\/\/PATH/],
       ["unix://host/path", /is not the path of a socket/],
       ["unix://", /is not the path of a socket/],
-      [`unix:/${"x".repeat(107)}`, /has 108 bytes, a UNIX socket's path at most 107/],
-      ["grpc://c:4317", /is neither http:\/\/ nor https:\/\/ nor unix:/],
-      ["http://", /is no URL/],
-      ["http://c:99999", /is no URL/],
-      ["http://a b", /is no URL/],
+      [`unix:/${"x".repeat(107)}`, /is 108 bytes long, but a UNIX socket's path may have at most 107/],
+      ["grpc://c:4317", /is not supported: give http:\/\/, https:\/\/ or unix:/],
+      ["http://", /invalid URL/],
+      ["http://c:99999", /invalid URL/],
+      ["http://a b", /invalid URL/],
     ] as const
   ) {
     assert.throws(() => endpoint(given), (error) => {
@@ -123,7 +123,7 @@ test("what is no collector's URL is refused with what to write instead", () => {
   }
 });
 
-test("a password in a URL is refused, and not repeated", () => {
+test("a password in a URL is refused without being repeated", () => {
   assert.throws(() => endpoint("http://me:secret@c:4318"), (error) => {
     assert.ok(error instanceof UsageError);
     assert.match(error.message, /OTEL_EXPORTER_OTLP_HEADERS/);
@@ -132,7 +132,7 @@ test("a password in a URL is refused, and not repeated", () => {
   });
 });
 
-test("a UNIX socket is for gRPC, unless HTTP is said", () => {
+test("a UNIX socket is for gRPC unless HTTP is given", () => {
   for (
     const [given, url] of [
       ["unix:/run/otel.sock", "unix:///run/otel.sock"],
@@ -148,7 +148,7 @@ test("a UNIX socket is for gRPC, unless HTTP is said", () => {
   }
 });
 
-test("a host without a scheme is for gRPC where OTEL_EXPORTER_OTLP_INSECURE says whether with TLS", () => {
+test("a host without a scheme is for gRPC, if OTEL_EXPORTER_OTLP_INSECURE says whether to use TLS", () => {
   for (
     const [given, insecure, url] of [
       ["c:4317", true, "http://c:4317"],

@@ -55,7 +55,7 @@ const DEFAULTS: Settings = {
   shutdownTimeoutMs: 10_000,
 };
 
-test("the defaults", () => {
+test("the defaults are as documented", () => {
   assert.deepEqual(settings([]), DEFAULTS);
 });
 
@@ -67,13 +67,13 @@ const ALL_HYPERVISORS: Settings["listen"] = [
   { kind: "vsock", cid: "any", port: 10240, optional: true },
   { ...TEMPLATE, directory: "/run/vc/vm", between: [], name: "clh.sock" },
   { ...TEMPLATE, directory: "/run/vc/firecracker", between: ["root"], name: "kata.hvsock" },
-  // Jailed Firecrackers' sandboxes are below, and it is none itself.
+  // The sandboxes of jailed Firecrackers are below it, so it is not a sandbox itself.
   { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock", except: FC },
   { ...TEMPLATE, directory: "/run/kata/firecracker", between: ["root"], name: "kata.hvsock" },
   { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock", except: FC },
 ];
 
-/** For each option a value that differs from the default, the settings it makes, and what it needs beside it. */
+/** For each option a value other than the default, the settings that it makes, and the options that it needs. */
 const EXAMPLES: Readonly<
   Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
 > = {
@@ -92,7 +92,7 @@ const EXAMPLES: Readonly<
     listen: [{ kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 }],
   }],
   allHypervisors: ["true", { listen: ALL_HYPERVISORS }],
-  // These two show with a socket only: see below.
+  // These two have an effect with a socket only, see below.
   socketMode: ["0600", {}],
   socketGroup: ["kvm", {}],
   vsockCid: ["3", { listen: [{ kind: "vsock", cid: 3, port: 10240 }] }],
@@ -129,12 +129,12 @@ const EXAMPLES: Readonly<
   label: ["kata-4.1", {}],
   traceSelf: ["true", { selfTrace: {} }],
   linkTraceparent: ["true", { rootLink: CONTEXT }, { TRACEPARENT }],
-  // These two show with --trace-self only: see below.
+  // These two have an effect with --trace-self only, see below.
   traceparent: [TRACEPARENT, {}],
   sdkDisabled: ["true", {}],
 };
 
-test("each option from its flag, from its environment variable, and the flag wins", () => {
+test("each option can be set by its flag and its environment variable, and the flag wins", () => {
   for (const [key, [value, expected, environment]] of Object.entries(EXAMPLES)) {
     const option: Option = OPTIONS[key as keyof typeof OPTIONS];
     const changed = { ...DEFAULTS, ...expected };
@@ -157,7 +157,7 @@ test("variables are named as documented", () => {
   }
 });
 
-test("a key is its flag's name in camel case, which is what the parser calls it", () => {
+test("a key is its flag's name in camel case, as the parser has it", () => {
   for (
     const [key, option] of Object.entries({ ...OPTIONS, ...DEMO_OPTIONS }) as [string, Option][]
   ) {
@@ -185,7 +185,7 @@ test("an empty flag is an error that names it", () => {
   }
 });
 
-test("the bad values that scripts know: the option is named", () => {
+test("a bad flag is named, in the words that scripts know", () => {
   for (
     const [flag, values] of [
       ["--vsock-cid", ["", "x", "4294967296", "-1"]],
@@ -220,7 +220,7 @@ test("a bad variable is named", () => {
   assert.match(usageError([], { OTEL_BSP_SCHEDULE_DELAY: "1s" }), /^OTEL_BSP_SCHEDULE_DELAY: /);
 });
 
-test("own spans: the caller's trace, and what turns them off", () => {
+test("own spans belong to the caller's trace, and can be turned off", () => {
   const self = ["--trace-self"];
   assert.deepEqual(settings(self).selfTrace, {});
   assert.deepEqual(settings(self, { TRACEPARENT }).selfTrace, { parent: CONTEXT });
@@ -232,10 +232,10 @@ test("own spans: the caller's trace, and what turns them off", () => {
   assert.deepEqual(settings(self, { TRACEPARENT, TRACECONTEXT: "x" }).selfTrace, {
     parent: CONTEXT,
   });
-  // Not the forwarder's own variable: a new trace begins, and the log says why.
+  // An invalid one begins a new trace, and the log says why.
   const { parent, parentProblem } = settings(self, { TRACECONTEXT: "x" }).selfTrace ?? {};
   assert.equal(parent, undefined);
-  assert.match(parentProblem ?? "", /^TRACECONTEXT: "x" is no trace context: give 00-/);
+  assert.match(parentProblem ?? "", /^TRACECONTEXT: invalid trace context "x": give 00-/);
 
   for (const value of ["true", "TRUE", " True "]) {
     assert.equal(settings(self, { OTEL_SDK_DISABLED: value }).selfTrace, undefined, value);
@@ -250,7 +250,7 @@ test("a link to the caller's span needs one", () => {
   const link = ["--link-traceparent"];
   assert.deepEqual(settings(link, { TRACECONTEXT: TRACEPARENT }).rootLink, CONTEXT);
   assert.equal(settings([], { TRACEPARENT }).rootLink, undefined);
-  assert.match(usageError(link), /^TRACEPARENT: not set, nor is TRACECONTEXT: --link-traceparent/);
+  assert.match(usageError(link), /^TRACEPARENT: neither it nor TRACECONTEXT is set, and --link-traceparent needs/);
   assert.match(
     usageError([], { KATA_TRACE_FORWARDER_LINK_TRACEPARENT: "true" }),
     /KATA_TRACE_FORWARDER_LINK_TRACEPARENT needs/,
@@ -258,9 +258,9 @@ test("a link to the caller's span needs one", () => {
   for (const name of ["TRACEPARENT", "TRACECONTEXT"]) {
     assert.match(
       usageError(link, { [name]: "x" }),
-      new RegExp(`^${name}: "x" is no trace context`),
+      new RegExp(`^${name}: invalid trace context "x"`),
     );
-    // Nobody asked for it.
+    // No link was asked for.
     assert.equal(settings([], { [name]: "x" }).rootLink, undefined);
   }
 });
@@ -273,7 +273,7 @@ test("a switch can be turned off in the environment", () => {
   );
 });
 
-test("endpoint and protocol: flag, then the variable for traces, then the one for all signals", () => {
+test("endpoint and protocol come from the flag, the variable for traces, or the one for all signals", () => {
   const both = {
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://traces:1/t",
     OTEL_EXPORTER_OTLP_ENDPOINT: "http://all:2/base",
@@ -302,7 +302,7 @@ test("endpoint and protocol: flag, then the variable for traces, then the one fo
   );
 });
 
-test("service.name: flag, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, default", () => {
+test("service.name comes from the flag, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES or the default", () => {
   const all = {
     OTEL_SERVICE_NAME: "variable",
     OTEL_RESOURCE_ATTRIBUTES: "service.name=attribute,team=a",
@@ -311,17 +311,17 @@ test("service.name: flag, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, default",
   assert.equal(settings([], all).traceName, "variable");
   const attribute = settings([], { ...all, OTEL_SERVICE_NAME: "" });
   assert.equal(attribute.traceName, "attribute");
-  // Settled in one place: it is not among the others any more.
+  // It is no longer among the other attributes.
   assert.deepEqual([...attribute.resourceAttributes], [["team", "a"]]);
   assert.equal(settings([], { OTEL_RESOURCE_ATTRIBUTES: "service.name=" }).traceName, "kata-agent");
 });
 
-test("a span waits 200 ms at most, whatever the SDK's variable says", () => {
+test("a span waits at most 200 ms, whatever the SDK's variable says", () => {
   assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "5000" }).batch.maxDelayMs, 200);
   assert.equal(settings([], { OTEL_BSP_SCHEDULE_DELAY: "0" }).batch.maxDelayMs, 0);
 });
 
-test("the hybrid socket's own options", () => {
+test("a hybrid socket has options of its own", () => {
   const options = [
     "--socket-path",
     "vm/clh.sock",
@@ -339,7 +339,7 @@ test("the hybrid socket's own options", () => {
   }]);
 });
 
-test("AF_VSOCK is listened to where it is asked for, or nothing else is", () => {
+test("it listens on AF_VSOCK if asked to, or if nothing else is given", () => {
   const listening = (argv: readonly string[], environment: Environment = {}) =>
     settings(argv, environment).listen.map((each) => each.kind === "vsock" ? each.cid : each.kind);
   const socket = ["--socket-path", "/s"];
@@ -356,7 +356,7 @@ test("AF_VSOCK is listened to where it is asked for, or nothing else is", () => 
   ]);
 });
 
-test("a directory on the way to another template's sandboxes is no sandbox", () => {
+test("a directory on the way to another template's sandboxes is not a sandbox", () => {
   const paths = [
     "/{ID}/a",
     "/run/{ID}/b",
@@ -377,7 +377,7 @@ test("a directory on the way to another template's sandboxes is no sandbox", () 
   );
 });
 
-test("several socket paths, and one given twice", () => {
+test("several socket paths can be given, and one that is given twice counts once", () => {
   const template = { kind: "template", directory: "/run/vc/vm", between: [], name: "clh.sock" };
   const expected = [
     { ...SOCKET, kind: "hybrid", socketPath: "/run/foo/clh.sock" },
@@ -390,7 +390,7 @@ test("several socket paths, and one given twice", () => {
     settings([], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths.join(":") }).listen,
     expected,
   );
-  // All of them from one place.
+  // All of them come from one place.
   assert.deepEqual(
     settings(["--socket-path", paths[0]], { KATA_TRACE_FORWARDER_SOCKET_PATH: paths[1] }).listen,
     [expected[0]],
@@ -405,7 +405,7 @@ test("several socket paths, and one given twice", () => {
   );
 });
 
-test("all hypervisors, beside what is asked for by itself", () => {
+test("--all-hypervisors adds to the paths that are given", () => {
   const all = ["--all-hypervisors"];
   const [vsock, cloudHypervisor, ...others] = ALL_HYPERVISORS;
   assert.deepEqual(settings([...all, "--vsock-cid", "any"]).listen[0], {
@@ -428,23 +428,23 @@ test("a vsock port that means any port is refused", () => {
 });
 
 test("a socket's path must fit into an address", () => {
-  // With "_10240" behind it: 107 bytes.
+  // 107 bytes with "_10240" at its end.
   const longest = `/${"é".repeat(50)}`;
   assert.equal(settings(["--socket-path", longest]).listen[0].kind, "hybrid");
   assert.match(
     usageError(["--socket-path", `${longest}x`]),
-    /^--socket-path: .* has 108 bytes, a UNIX socket's path at most 107/,
+    /^--socket-path: .* is 108 bytes long, but a UNIX socket's path may have at most 107/,
   );
 });
 
 test("limits must fit into one another", () => {
   assert.equal(
     usageError(["--max-frame-bytes", "9MiB"]),
-    "--max-frame-bytes (9 MiB) may not be more than --max-guest-bytes (8 MiB)",
+    "--max-frame-bytes (9 MiB) must not be more than --max-guest-bytes (8 MiB)",
   );
   assert.equal(
     usageError([], { KATA_TRACE_FORWARDER_MAX_GUEST_BYTES: "65MiB" }),
-    "KATA_TRACE_FORWARDER_MAX_GUEST_BYTES (65 MiB) may not be more than --max-total-guest-bytes (64 MiB)",
+    "KATA_TRACE_FORWARDER_MAX_GUEST_BYTES (65 MiB) must not be more than --max-total-guest-bytes (64 MiB)",
   );
   const larger = ["--max-frame-bytes", "1G", "--max-guest-bytes", "1G"];
   assert.equal(
@@ -454,7 +454,7 @@ test("limits must fit into one another", () => {
   assert.match(usageError(["--max-frame-bytes", "1025M"]), /^--max-frame-bytes: .* out of range/);
 });
 
-test("the spool's size counts with a spool only", () => {
+test("the spool's size has an effect with a spool only", () => {
   assert.deepEqual(settings(["--spool-dir", "/d", "--spool-bytes", "9M"]).queue.spool, {
     directory: "/d",
     maxBytes: 9 * MIB,

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { KATA_SOCKET_PATHS, socketPath } from "../../src/options/socket-path.ts";
 import { UsageError } from "../../src/options/values.ts";
 
-test("a path without {ID} is one socket's, made absolute", () => {
+test("a path without {ID} is that of one socket, made absolute", () => {
   assert.deepEqual(socketPath("/run/vc/vm/foo/clh.sock"), {
     kind: "path",
     path: "/run/vc/vm/foo/clh.sock",
@@ -16,7 +16,7 @@ test("a path without {ID} is one socket's, made absolute", () => {
   assert.deepEqual(socketPath("/run/{id}/clh.sock"), { kind: "path", path: "/run/{id}/clh.sock" });
 });
 
-test("{ID} is one directory above the socket", () => {
+test("{ID} stands for one directory above the socket", () => {
   const template = (directory: string, between: readonly string[], name: string) => ({
     kind: "template",
     directory,
@@ -49,7 +49,7 @@ test("{ID} anywhere else is refused", () => {
       assert(error instanceof UsageError);
       assert.equal(
         error.message,
-        `"${path}": {ID} stands for one whole directory above the socket, as in /run/vc/vm/{ID}/clh.sock`,
+        `"${path}": {ID} must stand for one whole directory above the socket, as in /run/vc/vm/{ID}/clh.sock`,
       );
       return true;
     });
@@ -57,7 +57,7 @@ test("{ID} anywhere else is refused", () => {
   assert.throws(() => socketPath(""), /^UsageError: may not be empty/);
 });
 
-test("Kata's own are templates, each once", () => {
+test("Kata's own paths are templates, each of them once", () => {
   assert.equal(new Set(KATA_SOCKET_PATHS).size, KATA_SOCKET_PATHS.length);
   for (const path of KATA_SOCKET_PATHS) assert.equal(socketPath(path).kind, "template");
 });

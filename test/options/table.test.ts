@@ -5,7 +5,7 @@ import { DOCUMENTS, optionsTable, withTable } from "../../scripts/options-table.
 import type { Option } from "../../src/options/option.ts";
 import { DEMO_OPTIONS, OPTIONS } from "../../src/options/table.ts";
 
-test("the documents hold the table as it is (else run scripts/options-table)", () => {
+test("docs/options.md is up to date (if not, run scripts/options-table)", () => {
   let found = 0;
   for (const path of DOCUMENTS) {
     const document = readFileSync(path, "utf8");
@@ -17,7 +17,7 @@ test("the documents hold the table as it is (else run scripts/options-table)", (
   assert.ok(found > 0);
 });
 
-test("a document's table is replaced between its marks, the rest is kept", () => {
+test("the table is replaced between its marks, and the rest of the document stays", () => {
   const marks = [
     "<!-- options: written by scripts/options-table -->",
     "<!-- /options -->",
@@ -28,7 +28,7 @@ test("a document's table is replaced between its marks, the rest is kept", () =>
   assert.equal(withTable(`${marks[1]}${marks[0]}`), undefined);
 });
 
-test("a row tells flag, variable, default and meaning", () => {
+test("a row has flag, variable, default and meaning", () => {
   assert.ok(
     optionsTable().includes(
       "\n| `--idle-timeout TIME\\|off` | `KATA_TRACE_FORWARDER_IDLE_TIMEOUT` | `off` | " +
@@ -39,7 +39,7 @@ test("a row tells flag, variable, default and meaning", () => {
   assert.ok(optionsTable().includes("\n|  | `OTEL_RESOURCE_ATTRIBUTES` |  | Attributes for every"));
 });
 
-test("every option can be read: one sentence, a flag or a variable, a default that it accepts", () => {
+test("every option has one sentence, a flag or a variable, and a default that it accepts", () => {
   const options = [...Object.values(OPTIONS), ...Object.values(DEMO_OPTIONS)] as Option[];
   for (const option of options) {
     const name = option.flag ?? option.env?.[0];

@@ -8,7 +8,7 @@ const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
 const CONTEXT = { traceId: TRACE, spanId: SPAN, flags: 1 };
 
-test("a trace context, as the specification's example has it", () => {
+test("a trace context is read as in the specification's example", () => {
   assert.deepEqual(traceparent(`00-${TRACE}-${SPAN}-01`), CONTEXT);
   assert.deepEqual(traceparent(` 00-${TRACE}-${SPAN}-00\n`), { ...CONTEXT, flags: 0 });
   assert.deepEqual(traceparent(`00-${TRACE}-${SPAN}-ff`), { ...CONTEXT, flags: 255 });
@@ -19,7 +19,7 @@ test("a later version may add something", () => {
   assert.deepEqual(traceparent(`cc-${TRACE}-${SPAN}-01-what-ever`), CONTEXT);
 });
 
-test("what is none is refused, and told how it should be", () => {
+test("an invalid trace context is refused, with what a valid one looks like", () => {
   for (
     const value of [
       "",
@@ -38,13 +38,13 @@ test("what is none is refused, and told how it should be", () => {
   ) {
     assert.throws(
       () => traceparent(value),
-      (error) => error instanceof UsageError && /is no trace context: give 00-/.test(error.message),
+      (error) => error instanceof UsageError && /^invalid trace context .*: give 00-/.test(error.message),
       value,
     );
   }
 });
 
-test("written as it was read", () => {
+test("a trace context is written as it was read", () => {
   for (const flags of ["00", "01", "0a", "ff"]) {
     const text = `00-${TRACE}-${SPAN}-${flags}`;
     assert.equal(formatTraceparent(traceparent(text)), text);

@@ -48,11 +48,11 @@ test("a size is bytes, or a number with a binary unit", () => {
     ] as const
   ) assert.equal(size(given), expected, given);
   assert.equal(bytes(1)("1TiB"), 1024 ** 4);
-  refuses(size, ["", "M", "4MB", "4 megabytes", "1.5M", "-1", "1e3", "0x10", " 4M"], /is no size/);
+  refuses(size, ["", "M", "4MB", "4 megabytes", "1.5M", "-1", "1e3", "0x10", " 4M"], /invalid size/);
   refuses(size, ["0", "5G", "9999999999999999T"], /is out of range: give 1 byte to 4 GiB/);
 });
 
-test("a size without an upper bound is only asked to be large enough", () => {
+test("a size without an upper bound only has to be large enough", () => {
   refuses(bytes(2048), ["1K"], /"1K" is out of range: give 2 KiB or more$/);
 });
 
@@ -77,18 +77,18 @@ test("a time is seconds, or a number with a unit, in milliseconds", () => {
       ["0", 0],
     ] as const
   ) assert.equal(time(given), expected, given);
-  refuses(time, ["", "s", "10 seconds", "-1", "1d", "1e3", ".5", "5S"], /is no time/);
+  refuses(time, ["", "s", "10 seconds", "-1", "1d", "1e3", ".5", "5S"], /invalid time/);
   refuses(time, ["600h", "2147483.648"], /out of range/);
   assert.equal(time("2147483.647"), 2 ** 31 - 1);
   refuses(duration(1), ["0", "0.1ms"], /out of range: give 1 ms to/);
 });
 
-test("off stands for 0 where a limit is optional", () => {
+test("off stands for 0 if a limit is optional", () => {
   const limit = orOff(duration(1));
   assert.equal(limit("off"), 0);
   assert.equal(limit("0"), 0);
   assert.equal(limit("2s"), 2000);
-  refuses(limit, ["never"], /"never" is no time/);
+  refuses(limit, ["never"], /invalid time "never"/);
 });
 
 test("a whole number is decimal, exact and within its bounds", () => {
@@ -110,17 +110,17 @@ test("a CID is any or 32 bits", () => {
   assert.equal(cid("3"), 3);
   assert.equal(cid("4294967294"), 4294967294);
   assert.equal(cid("4294967295"), "any");
-  refuses(cid, ["", "ANY", "4294967296", "-1", "3.0", "0x3", "host"], /is no CID/);
+  refuses(cid, ["", "ANY", "4294967296", "-1", "3.0", "0x3", "host"], /invalid CID/);
 });
 
 test("a mode is three octal digits", () => {
   assert.equal(mode("0660"), 0o660);
   assert.equal(mode("777"), 0o777);
   assert.equal(mode("0o600"), 0o600);
-  refuses(mode, ["", "66", "0888", "1777", "rw-rw----", "06600"], /is no mode/);
+  refuses(mode, ["", "66", "0888", "1777", "rw-rw----", "06600"], /invalid mode/);
 });
 
-test("an address needs a port only, and is loopback without a host", () => {
+test("an address needs only a port, and without a host it is the loopback address", () => {
   assert.deepEqual(address("9464"), { host: "127.0.0.1", port: 9464 });
   assert.deepEqual(address(":9464"), { host: "127.0.0.1", port: 9464 });
   assert.deepEqual(address("0.0.0.0:80"), { host: "0.0.0.0", port: 80 });
@@ -130,11 +130,11 @@ test("an address needs a port only, and is loopback without a host", () => {
   refuses(
     address,
     ["", "host", "host:", "::1:9464", "1:2:3", "host:65536", "http://host:1", "[]:1", "a b:1"],
-    /is no address/,
+    /invalid address/,
   );
 });
 
-test("words, texts, paths and switches", () => {
+test("words, texts, paths and switches are checked", () => {
   const colour = oneOf(["red", "green", "blue"]);
   assert.equal(colour("green"), "green");
   refuses(colour, ["", "Red", "yellow"], /is not supported: give red, green or blue/);
@@ -150,7 +150,7 @@ test("words, texts, paths and switches", () => {
   assert.equal(listed(["a", "b"]), "a or b");
 });
 
-test("what is quoted stays on one line, short and harmless", () => {
+test("quoted text is short, on one line, and harmless", () => {
   assert.equal(quoted("a\n\x1b[2Jb"), '"a\\u{a}\\u{1b}[2Jb"');
   assert.equal(quoted("x".repeat(100)), `"${"x".repeat(80)}…"`);
 });
@@ -167,7 +167,7 @@ test("resource attributes are percent-decoded key=value pairs", () => {
   refuses(resourceAttributes, ["a=%", "a=%zz", "%ff=b"], /is not percent-encoded UTF-8/);
 });
 
-test("quotation marks that a deployment tool has left in resource attributes are refused", () => {
+test("quotation marks that a deployment tool left in resource attributes are refused", () => {
   for (const given of ['a="prod"', '"a=prod', "'a=prod", "a='prod'", 'a=b,"c"=d', 'a=5"']) {
     assert.throws(() => resourceAttributes(given), {
       name: "UsageError",
@@ -177,7 +177,7 @@ test("quotation marks that a deployment tool has left in resource attributes are
   assert.deepEqual([...resourceAttributes("a=O'Brien,b=%22x%22")], [["a", "O'Brien"], ["b", '"x"']]);
 });
 
-test("true or false, and nothing else", () => {
+test("some switches accept true and false only", () => {
   assert.deepEqual(["true", "TRUE", " False "].map(trueOrFalse), [true, true, false]);
   for (const given of ["1", "yes", "", "on"]) {
     assert.throws(() => trueOrFalse(given), /is neither true nor false/, given);

@@ -1,29 +1,28 @@
-/**
- * Makes `deploy/systemd/kata-trace-forwarder.env` from the table of options, and writes it when run:
- *
- *     bun test/deploy/environment-file.ts > deploy/systemd/kata-trace-forwarder.env
- */
+/** Makes `deploy/systemd/kata-trace-forwarder.env` from the table of options. `scripts/options-table` runs it. */
 
 import process from "node:process";
-import { environmentNames, type Option } from "../../src/options/option.ts";
-import { OPTION_GROUPS } from "../../src/options/table.ts";
+import { environmentNames, type Option } from "../src/options/option.ts";
+import { OPTION_GROUPS } from "../src/options/table.ts";
 
 /** Columns of a comment. */
 const WIDTH = 100;
 
 const HEADER = `\
-# /etc/default/kata-trace-forwarder: what kata-trace-forwarder.service runs with. Its syntax is that of
-# EnvironmentFile= in systemd.exec(5): VARIABLE=value, in quotes where it has spaces; nothing is expanded.
+# /etc/default/kata-trace-forwarder: the environment of kata-trace-forwarder.service. The syntax is that of
+# EnvironmentFile= in systemd.exec(5): VARIABLE=value, in quotation marks if it contains blanks. Nothing is expanded.
 #
-# Every option is here, with its default or with "true" where it is off. To set one, take the "#" away before the
-# variable, then: systemctl restart kata-trace-forwarder. The unit itself sets the spool's directory.
+# Every option is here, with its default, or with "true" if it is off by default. To set one, remove the "#" in front of
+# the variable, and run: systemctl restart kata-trace-forwarder. The unit itself sets the spool's directory.
 #
-# Made from the program's own table of options (test/deploy/environment-file.ts).
+# Made from the program's own table of options by scripts/options-table.
 `;
 
-/** What is read of OpenTelemetry's variables beside the options. https://opentelemetry.io/docs/specs/otel/protocol/exporter/ */
+/**
+ * What is read of OpenTelemetry's variables beside the options.
+ * https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+ */
 const OTLP_VARIABLES = `\
-# As OpenTelemetry's exporters read them: each also as OTEL_EXPORTER_OTLP_TRACES_…
+# As in OpenTelemetry's exporters; each also exists as OTEL_EXPORTER_OTLP_TRACES_…
 #OTEL_EXPORTER_OTLP_HEADERS=name=value,name=value
 #OTEL_EXPORTER_OTLP_TIMEOUT=10000
 #OTEL_EXPORTER_OTLP_COMPRESSION=gzip
@@ -44,7 +43,7 @@ export function environmentFile(): string {
 function entry(option: Option): string {
   const shown = option.defaultText ?? option.default;
   const text = shown === undefined ? option.help : `${option.help} (default: ${shown})`;
-  // The most particular variable wins over the others, so the last is the one to set.
+  // The most specific variable wins, so the last one is the one to set.
   const name = environmentNames(option).at(-1);
   const value = option.default ?? (option.metavar === undefined && option.flag ? "true" : "");
   return `${comment(text)}\n#${name}=${value}\n`;
