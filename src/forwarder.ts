@@ -5,10 +5,8 @@ import { Delivery } from "./queue/delivery.ts";
 import { DumpSink, type DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
 import { prepareSpoolDirectory } from "./queue/spool/spool-directory.ts";
-import { type Libc, loadLibc } from "../ffi/libc.ts";
-import type { DescriptorStore } from "./host/handover/descriptor-store.ts";
-import { leaveUnreadBytes, takeUnreadBytes, type UnreadBytes } from "./host/handover/unread-bytes.ts";
-import { adoptGuests } from "./receivers/vsock/adopted-guests.ts";
+import type { Continuation, OnTakenOver } from "./continuation.ts";
+import { TakeOverError } from "./host/handover/take-over.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
@@ -45,10 +43,10 @@ export interface ForwarderOptions {
   readonly log: Logger;
   /** Takes the records of `--dump-only`; not needed for anything else. */
   readonly dump?: DumpWriter;
-  /**
-   * What an earlier process has left, and what the next one goes on with. Default: connections end with the process.
-   */
-  readonly descriptors?: DescriptorStore;
+  /** How guests outlive the process. Default: their connections end with it. */
+  readonly continuation?: Continuation;
+  /** Is told when another process takes over. */
+  readonly onTakenOver?: OnTakenOver;
 }
 
 /** A running forwarder. */
@@ -91,7 +89,7 @@ export async function startForwarder(
 /** @param undo gets what takes back each step that has been made. */
 async function start(
   settings: Settings,
-  { log, dump, descriptors }: ForwarderOptions,
+  { log, dump, continuation, onTakenOver = () => {} }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
@@ -107,7 +105,11 @@ async function start(
   );
   const openSink = settings.dumpOnly
     ? () => openDump(settings, dump, metrics)
-    : await prepareDelivery(settings, privileges, metrics, trace, log, descriptors, undo);
+    : await prepareDelivery(settings, privileges, metrics, trace, log, continuation?.hasGuests === true, undo);
+  // Before anything that the running process has for itself as well: the metrics' port, the sockets, the spool.
+  if (settings.takeOver !== undefined) {
+    await takeOver(settings.takeOver, continuation, privileges.owner?.uid);
+  }
 
   let notReady: string | undefined = "starting";
   const server = await startMetrics(settings, metrics, log, () => notReady);
@@ -131,13 +133,11 @@ async function start(
     onNotice: (message, fields) => log.of("listen").info(message, fields),
     privileged: privileges.run,
     user: privileges.owner?.uid,
-    ...(descriptors && { keeper: descriptors }),
+    ...(continuation && { keeper: continuation.keeper }),
   };
   const listener = createListener(settings.listen, listenerOptions);
   undo.push(() => {
-    // The next attempt finds everything as it was left to this one.
-    listener.handOver();
-    descriptors?.freeze();
+    continuation?.abandon(listener);
     return listener.stopAccepting();
   });
   let receiver: Receiver | undefined = undefined;
@@ -145,27 +145,29 @@ async function start(
     if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
     return receiver.accept(connection);
   };
-  const libc = await loadLibc();
   await trace.step("listen", () => listener.listen(accept));
   // From here until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   const sink = redactAgents(linkRoots(openSink(), settings.rootLink), settings, log);
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   listener.begin?.();
-  if (descriptors !== undefined) {
-    const unread = takeUnread(descriptors, libc, log);
-    const guests = await adoptGuests(descriptors, unread, listenerOptions, accept);
-    if (guests > 0) log.info("going on with guests of an earlier process", { guests });
-  }
+  await continuation?.adoptGuests(listenerOptions, accept);
   notReady = undefined;
   trace.started();
   log.info("listening", { address: listener.address });
-  const handOver = (): boolean => {
-    if (descriptors?.persists !== true) return false;
-    leaveGuests(descriptors, listener, receiver as Receiver, libc, log);
-    return true;
+  const parts = {
+    settings,
+    listener,
+    listenLog,
+    receiver,
+    sink,
+    server,
+    metrics,
+    trace,
+    log,
+    continuation,
+    onTakenOver,
   };
-  const parts = { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, handOver };
   return running(parts, (why) => {
     notReady = why;
   });
@@ -181,54 +183,23 @@ interface Parts {
   readonly metrics: Metrics;
   readonly trace: SelfTrace;
   readonly log: Logger;
-  /** Leaves guests to the next process; false if there is nothing that could keep them. */
-  readonly handOver: () => boolean;
-}
-
-/**
- * What an earlier process has read of frames that were not whole. Without it, those frames are lost and nothing else.
- */
-function takeUnread(descriptors: DescriptorStore, libc: Libc, log: Logger): UnreadBytes {
-  try {
-    return takeUnreadBytes(descriptors, libc);
-  } catch (error) {
-    log.warn("what an earlier process had read of unfinished frames cannot be read: they are lost", {
-      error: error as Error,
-    });
-    return new Map();
-  }
-}
-
-/** Leaves guests and listening sockets to the next process. Synchronous, so that nothing is read in between. */
-function leaveGuests(
-  descriptors: DescriptorStore,
-  listener: Listener,
-  receiver: Receiver,
-  libc: Libc,
-  log: Logger,
-): void {
-  listener.handOver();
-  const unread = receiver.handOver((name) => descriptors.outlives(name));
-  try {
-    leaveUnreadBytes(descriptors, libc, unread);
-  } catch (error) {
-    log.warn("what was read of unfinished frames cannot be left to the next process: they are lost", {
-      frames: unread.size,
-      error: error as Error,
-    });
-  }
-  descriptors.freeze();
+  readonly continuation: Continuation | undefined;
+  readonly onTakenOver: OnTakenOver;
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, handOver } = parts;
+  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, continuation } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
 
   async function stop(): Promise<number> {
     setNotReady("stopping");
-    const deadline = performance.now() + settings.shutdownTimeoutMs;
+    if (continuation?.persists === true) continuation.leave(listener, receiver);
     // Once its name is gone nobody new finds the socket; who has found it is still taken in.
-    if (!handOver()) listener.cleanUp();
+    else listener.cleanUp();
+    return await deliver();
+  }
+  async function deliver(): Promise<number> {
+    const deadline = performance.now() + settings.shutdownTimeoutMs;
     await receiver.drain(settings.shutdownTimeoutMs * READING_SHARE);
     await listener.stopAccepting();
     receiver.close();
@@ -239,7 +210,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     return lost;
   }
   async function abort(): Promise<number> {
-    handOver();
+    if (continuation?.persists === true) continuation.leave(listener, receiver);
     await listener.stopAccepting();
     receiver.close();
     const lost = await sink.abort();
@@ -252,7 +223,30 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     logFigures();
     await server?.close();
   }
+  continuation?.serve({
+    leave: () => {
+      setNotReady("another process takes over");
+      continuation.leave(listener, receiver);
+    },
+    deliver,
+    timeoutMs: settings.shutdownTimeoutMs,
+  }, parts.onTakenOver);
   return { address: listener.address, stop, abort, logFigures };
+}
+
+/** @param path of the socket of the process to take over from, and of this one's for the next. */
+async function takeOver(
+  path: string,
+  continuation: Continuation | undefined,
+  user: number | undefined,
+): Promise<void> {
+  if (continuation === undefined) {
+    throw new TakeOverError(
+      "--take-over: Deno cannot go on with another process's connections: run the executable, or with Bun",
+    );
+  }
+  await continuation.takeOver(path, user);
+  continuation.listen(path);
 }
 
 /** Agents' spans are redacted before anything keeps, shows or sends them. */
@@ -287,7 +281,7 @@ async function prepareDelivery(
   metrics: Metrics,
   trace: SelfTrace,
   log: Logger,
-  descriptors: DescriptorStore | undefined,
+  hasGuests: boolean,
   undo: (() => void | Promise<void>)[],
 ): Promise<() => SpanSink> {
   const { queue, otlp, batch, traceName, resourceAttributes } = settings;
@@ -302,7 +296,6 @@ async function prepareDelivery(
   const openSpool = await prepareSpool(settings, owner, log);
   // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process
   // cannot: they would be lost if this start failed.
-  const hasGuests = descriptors !== undefined && descriptors.unclaimed.length > 0;
   if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
     await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }

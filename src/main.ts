@@ -1,5 +1,7 @@
 import process from "node:process";
 import { errnoName } from "../ffi/errors.ts";
+import { loadLibc } from "../ffi/libc.ts";
+import { Continuation, isRestartedAtItsEnd } from "./continuation.ts";
 import { type Command, parseCommandLine } from "./options/cli.ts";
 import { DumpOutput } from "./exporters/dump-output.ts";
 import { type Forwarder, startForwarder } from "./forwarder.ts";
@@ -12,7 +14,6 @@ import { startNoLaterThreads } from "./host/later-threads.ts";
 import { DescriptorStore } from "./host/handover/descriptor-store.ts";
 import { inheritDescriptors } from "./host/handover/inherit-descriptors.ts";
 import { connectServiceManager, type ServiceManager } from "./host/service-manager.ts";
-import { loadStreamServers } from "./receivers/vsock/stream-server.ts";
 import { COMMIT } from "./base/version.ts";
 import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
@@ -56,10 +57,13 @@ async function run(settings: Settings): Promise<number> {
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
-  const descriptors = await openDescriptorStore(manager, log);
+  const continuation = await openContinuation(manager, log);
   const ended = Promise.withResolvers<number>();
   let forwarder: Forwarder | undefined;
   let stopping = false;
+  /** Another process goes on with the guests, and this one only delivers what it has. */
+  let takenOver = false;
+  const toldToStop = Promise.withResolvers<void>();
 
   const abort = (): void => void forwarder?.abort().then(ended.resolve, ended.reject);
   const stop = (): void => {
@@ -72,6 +76,11 @@ async function run(settings: Settings): Promise<number> {
       // Nothing listens yet, so that nothing can be lost.
       log.info("stopped before the start was done", { signal });
       process.exit(EXIT.clean);
+    }
+    if (takenOver) {
+      takenOver = false;
+      log.info("stopping", { signal });
+      return toldToStop.resolve();
     }
     // Of a terminal that goes SIGHUP comes twice, from the shell and from the kernel; systemd sends it after SIGTERM.
     if (stopping && signal === "SIGHUP") return;
@@ -109,7 +118,20 @@ async function run(settings: Settings): Promise<number> {
   process.on("uncaughtException", onDefect);
   process.on("unhandledRejection", onDefect);
   try {
-    forwarder = await startForwarder(settings, { log, dump, ...(descriptors && { descriptors }) });
+    forwarder = await startForwarder(settings, {
+      log,
+      dump,
+      ...(continuation && { continuation }),
+      onTakenOver: (delivered, succeeded) => {
+        stopping = takenOver = true;
+        manager.stopping("another process takes over", settings.shutdownTimeoutMs);
+        const isOver = isRestartedAtItsEnd(process.env)
+          ? toldToStop.promise
+          : Promise.race([succeeded, toldToStop.promise]);
+        void succeeded.then(() => log.info("another process has taken over"));
+        Promise.all([delivered, isOver]).then(([lost]) => ended.resolve(lost), ended.reject);
+      },
+    });
   } catch (error) {
     log.error("cannot start", { error: describeError(error) });
     manager.close();
@@ -127,21 +149,16 @@ async function run(settings: Settings): Promise<number> {
 }
 
 /** What an earlier process has left, and what this one leaves; undefined if this runtime cannot go on with it. */
-async function openDescriptorStore(manager: ServiceManager, log: Logger): Promise<DescriptorStore | undefined> {
-  const { adoption } = await loadStreamServers();
-  if (adoption === undefined) {
-    if (manager.descriptorPlaces > 0) {
-      log.warn("Deno cannot go on with connections of an earlier process: a restart ends them, with Bun it does not");
-    }
-    return undefined;
-  }
+async function openContinuation(manager: ServiceManager, log: Logger): Promise<Continuation | undefined> {
   const store = new DescriptorStore(manager, log.of("hand-over"));
-  // Nothing is loaded where nothing has been passed on.
-  if (process.env["LISTEN_FDS"] !== undefined) {
-    const { loadLibc } = await import("../ffi/libc.ts");
+  const continuation = await Continuation.open(store, log.of("hand-over"));
+  if (continuation === undefined && manager.descriptorPlaces > 0) {
+    log.warn("Deno cannot go on with connections of an earlier process: a restart ends them, with Bun it does not");
+  }
+  if (continuation !== undefined && process.env["LISTEN_FDS"] !== undefined) {
     store.inherit(inheritDescriptors(await loadLibc(), process.env, process.pid), true);
   }
-  return store;
+  return continuation;
 }
 
 /** Whether root's right to make sockets outlives the start: for sandboxes that appear later. */

@@ -133,9 +133,13 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "privileges, seccomp, the service manager",
     imports: [...SHARED, "ffi"],
   },
+  continuation: {
+    purpose: "how guests outlive a process: what an earlier one has left, and what the next one is left",
+    imports: [...SHARED, "ffi", "host", "receivers/vsock"],
+  },
   forwarder: {
     purpose: "puts the pipeline together; start, drain, stop",
-    imports: MOST,
+    imports: [...MOST, "continuation"],
   },
   demo: {
     purpose: "`kata-trace-forwarder demo`",
@@ -143,6 +147,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   main: {
     purpose: "the process: arguments in, exit code out",
-    imports: [...MOST, "demo", "forwarder"],
+    imports: [...MOST, "continuation", "demo", "forwarder"],
   },
 };

@@ -2,6 +2,7 @@ import process from "node:process";
 import { sendDescriptors } from "../../ffi/descriptor-passing.ts";
 import { errnoName } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
+import { AF_UNIX, MAX_PATH_BYTES, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from "../../ffi/sockets.ts";
 import type { Logger } from "../base/log.ts";
 
 /**
@@ -34,14 +35,8 @@ export interface ServiceManager {
   close(): void;
 }
 
-/** socket(2), unix(7), sendmsg(2): x86_64 and aarch64 alike. */
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const MSG_DONTWAIT = 0x40;
-/** Where `sun_path` begins in `struct sockaddr_un`, and how long it is. */
+/** Where `sun_path` begins in `struct sockaddr_un`; unix(7). */
 const SUN_PATH_OFFSET = 2;
-const SUN_PATH_BYTES = 108;
 
 /** The assignment of a line for people. */
 const STATUS = "STATUS=";
@@ -119,7 +114,7 @@ function notifyAddress(name: string): Uint8Array | Error {
   const path = new TextEncoder().encode(name);
   const abstract = name.startsWith("@");
   if (!abstract && !name.startsWith("/")) return new Error("neither a path nor an abstract socket");
-  if (path.length >= SUN_PATH_BYTES) return new Error("longer than a socket's path may be");
+  if (path.length > MAX_PATH_BYTES) return new Error("longer than a socket's path may be");
   // An abstract name ends where the address does, a path with a zero (unix(7)).
   const address = new Uint8Array(SUN_PATH_OFFSET + path.length + (abstract ? 0 : 1));
   address[0] = AF_UNIX;

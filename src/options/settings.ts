@@ -39,6 +39,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     waitForCollector: options.waitForCollector?.value ?? false,
     dumpOnly: options.dumpOnly?.value ?? false,
     ...(options.user && { user: options.user.value }),
+    ...takeOverSettings(options),
     log: { level: options.logLevel.value, format: options.logFormat.value },
     batch: {
       maxSpans: options.batchSpans.value,
@@ -61,6 +62,12 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     ...selfTraceSettings(options),
     ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),
   };
+}
+
+function takeOverSettings({ takeOver }: Resolved<typeof OPTIONS>): { takeOver?: string } {
+  if (takeOver === undefined) return {};
+  checkLength(takeOver.name, takeOver.value);
+  return { takeOver: takeOver.value };
 }
 
 function selfTraceSettings(

@@ -128,6 +128,13 @@ const LISTENING = {
     // A vsock port is 32 bits wide (vsock(7)).
     parse: integer(1, 2 ** 32 - 1),
   },
+  takeOver: {
+    flag: "--take-over",
+    metavar: "PATH",
+    help: "Go on with the guests of the forwarder that listens at PATH, and listen there for the next one",
+    complete: "file",
+    parse: path,
+  },
   user: {
     flag: "--user",
     metavar: "NAME",

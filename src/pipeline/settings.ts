@@ -147,6 +147,8 @@ export interface Settings {
   readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;
   readonly dumpOnly: boolean;
+  /** The socket of the process to take over from, and of this one for the next; absent: none. */
+  readonly takeOver?: string;
   /** The user to become when started as root; absent: the default one, see `openPrivileges`. */
   readonly user?: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };

@@ -98,6 +98,7 @@ const EXAMPLES: Readonly<
   vsockCid: ["3", { listen: [{ kind: "vsock", cid: 3, port: 10240 }] }],
   vsockPort: ["1", { listen: [{ kind: "vsock", cid: "any", port: 1 }] }],
   user: ["tracer", { user: "tracer" }],
+  takeOver: ["/run/ktf/take-over", { takeOver: "/run/ktf/take-over" }],
   batchSpans: ["7", { batch: { ...DEFAULTS.batch, maxSpans: 7 } }],
   batchDelay: ["20", { batch: { ...DEFAULTS.batch, maxDelayMs: 20 } }],
   queueBytes: ["1MiB", { queue: { maxBytes: MIB, whenFull: "pause" } }],

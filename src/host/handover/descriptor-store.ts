@@ -36,6 +36,7 @@ export class DescriptorStore {
   #namesBytes = 0;
   #isFullReported = false;
   #isFrozen = false;
+  #isTakenOver = false;
 
   constructor(manager: ServiceManager, log: Logger) {
     this.#manager = manager;
@@ -81,7 +82,7 @@ export class DescriptorStore {
     if (!isDescriptorName(name)) throw new Error(`a descriptor cannot be kept as ${JSON.stringify(name)}`);
     if (this.#isFrozen) return;
     this.#entries.set(name, { owner, descriptor });
-    if (!this.persists) return;
+    if (!this.persists || this.#isTakenOver) return;
     if (this.#stored.has(name)) this.#note(name, owner);
     else if (this.#hasPlace(name) || this.#makePlace(name, owner)) {
       this.#note(name, owner);
@@ -100,7 +101,27 @@ export class DescriptorStore {
 
   /** Whether what is kept under a name is there for the next process when this one ends. */
   outlives(name: string): boolean {
-    return this.#stored.has(name);
+    return this.#isTakenOver ? this.#entries.has(name) : this.#stored.has(name);
+  }
+
+  /**
+   * Another process goes on with everything that is kept. It is no longer the service manager's, whose service ends.
+   */
+  beginTakeOver(): void {
+    if (this.#isTakenOver) return;
+    this.#isTakenOver = true;
+    for (const name of [...this.#stored.keys()]) {
+      this.#forget(name);
+      this.#manager.removeDescriptor(name);
+    }
+  }
+
+  /** Puts duplicates in the place of everything that is kept, which then no longer depends on whose it was. */
+  detach(duplicate: (descriptor: number) => number): void {
+    for (const [name, { owner, descriptor }] of this.#entries) {
+      const own = duplicate(descriptor());
+      this.#entries.set(name, { owner, descriptor: () => own });
+    }
   }
 
   /**

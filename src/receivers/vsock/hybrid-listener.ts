@@ -2,11 +2,11 @@ import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { errnoName } from "../../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../../ffi/libc.ts";
+import { MAX_PATH_BYTES } from "../../../ffi/sockets.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { unixListenerName } from "./descriptor-names.ts";
 import { socketSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
-import { MAX_PATH_BYTES } from "./sockaddr.ts";
 import { groupNumber, listenAt, socketAdvice, type SocketFile } from "./socket-file.ts";
 import { loadStreamServers } from "./stream-server.ts";
 

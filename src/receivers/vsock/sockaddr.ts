@@ -1,16 +1,12 @@
 import type { VsockAddress } from "./identity.ts";
 
 /** socket(2) */
-export const AF_UNIX = 1;
 export const AF_VSOCK = 40;
 
 /** `struct sockaddr_vm`, vsock(7): family u16, reserved u16, port u32, CID u32, four bytes of zero; host byte order. */
 const SOCKADDR_VM_BYTES = 16;
 const PORT_OFFSET = 4;
 const CID_OFFSET = 8;
-
-/** `sun_path` of `struct sockaddr_un`, unix(7): 108 bytes, one of which is the NUL at its end. */
-export const MAX_PATH_BYTES = 107;
 
 /** The address as the kernel takes it. Both architectures are little endian. */
 export function vsockSockaddr(address: VsockAddress): Uint8Array {
@@ -28,13 +24,4 @@ export function readVsockSockaddr(bytes: Uint8Array): VsockAddress {
     throw new TypeError(`no AF_VSOCK address in ${bytes.length} bytes`);
   }
   return { cid: view.getUint32(CID_OFFSET, true), port: view.getUint32(PORT_OFFSET, true) };
-}
-
-/** `struct sockaddr_un` of a path. */
-export function unixSockaddr(path: string): Uint8Array {
-  const name = new TextEncoder().encode(path);
-  const bytes = new Uint8Array(2 + name.length + 1);
-  new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
-  bytes.set(name, 2);
-  return bytes;
 }

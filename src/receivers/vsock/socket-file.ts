@@ -3,14 +3,10 @@ import { dirname } from "node:path";
 import process from "node:process";
 import { errnoName, LibcError } from "../../../ffi/errors.ts";
 import type { Libc } from "../../../ffi/libc.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, unixSockaddr } from "../../../ffi/sockets.ts";
 import { ListenError } from "./listener.ts";
 import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_PATH } from "./open-flags.ts";
-import { AF_UNIX, unixSockaddr } from "./sockaddr.ts";
 
-/** socket(2), Linux, x86_64 and aarch64 alike. */
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 /** Takes every permission away from what is created. */
 const UMASK_NOBODY = 0o777;
 

@@ -1,4 +1,5 @@
 import { loadLibc } from "../../../ffi/libc.ts";
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../../../ffi/sockets.ts";
 import { freeBytes } from "../../base/free-bytes.ts";
 import type { GuestReceiver } from "./listener.ts";
 import type { VsockAddress } from "./identity.ts";
@@ -7,10 +8,6 @@ import { AF_VSOCK, readVsockSockaddr, vsockSockaddr } from "./sockaddr.ts";
 
 const libc = await loadLibc();
 
-/** socket(2), Linux, x86_64 and aarch64 alike. */
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 /** How many connections may wait to be accepted: what the kernel allows at most by default (net.core.somaxconn). */
 const BACKLOG = 4096;
 

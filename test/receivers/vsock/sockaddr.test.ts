@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readVsockSockaddr, unixSockaddr, vsockSockaddr } from "../../../src/receivers/vsock/sockaddr.ts";
+import { unixSockaddr } from "../../../ffi/sockets.ts";
+import { readVsockSockaddr, vsockSockaddr } from "../../../src/receivers/vsock/sockaddr.ts";
 
 test("an AF_VSOCK address is laid out as struct sockaddr_vm", () => {
   assert.deepEqual(

@@ -18,7 +18,7 @@ import { loadLibc } from "../../../ffi/libc.ts";
 import { HybridListener } from "../../../src/receivers/vsock/hybrid-listener.ts";
 import { ListenError } from "../../../src/receivers/vsock/listener.ts";
 import { O_DIRECTORY, O_NOFOLLOW } from "../../../src/receivers/vsock/open-flags.ts";
-import { AF_UNIX, unixSockaddr } from "../../../src/receivers/vsock/sockaddr.ts";
+import { AF_UNIX, unixSockaddr } from "../../../ffi/sockets.ts";
 import { bindAt } from "../../../src/receivers/vsock/socket-file.ts";
 import { bytesOf, dial, Guests, options } from "./guests.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
