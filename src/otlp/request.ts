@@ -7,9 +7,17 @@ import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS }
 
 /** A tag of one byte and a length of at most five: what each nested message adds at most. */
 const NESTING_BYTES = 6;
-const INITIAL_BYTES = 64 * 1024;
+/** Small, because there may be a builder for each of thousands of guests. */
+const INITIAL_BYTES = 4096;
+const INITIAL_RUNS = 4;
 /** A buffer larger than this, which only an unusually large batch needs, is given back by `clear`. */
-const RETAINED_BYTES = 8 * 1024 * 1024;
+const RETAINED_BYTES = 2 * 1024 * 1024;
+/**
+ * How many resources, and scopes of a resource, a new one is compared with: those that came last. A source has one or a
+ * few. One that has more of them than this may have one of them twice in a request, which means the same. A hash table
+ * would find them all, but a guest that knows the hash function can choose its resources so that they all collide.
+ */
+const COMPARED = 8;
 /** How many numbers describe one run: its start, its end, and the next run of the same scope. */
 const RUN_STRIDE = 3;
 const NO_RUN = -1;
@@ -32,14 +40,14 @@ interface ResourceGroup {
   /** The fields of `ResourceSpans` but for `scope_spans`. */
   readonly header: Uint8Array;
   readonly scopes: ScopeGroup[];
-  readonly byScope: Map<string, ScopeGroup>;
   /** The scope that the last span belonged to. */
   current: ScopeGroup | undefined;
 }
 
 /**
  * Puts encoded spans together to an `ExportTraceServiceRequest` with one `ResourceSpans` for each resource and one
- * `ScopeSpans` for each of its scopes; spans of one scope stay in the order they came in.
+ * `ScopeSpans` for each of its scopes, if there are not too many of them ({@link COMPARED}); spans of one scope stay in
+ * the order they came in.
  *
  * Spans are copied once into one buffer, in the order they come, and once more by `finish`: what follows each other
  * in one scope is a single run there. Nothing is allocated per span.
@@ -49,7 +57,7 @@ interface ResourceGroup {
 export class RequestBuilder {
   #buffer = new Uint8Array(INITIAL_BYTES);
   #position = 0;
-  #runs = new Int32Array(RUN_STRIDE * 64);
+  #runs = new Int32Array(RUN_STRIDE * INITIAL_RUNS);
   #runCount = 0;
   /** The scope that the last run belongs to. */
   #lastScope: ScopeGroup | undefined;
@@ -58,7 +66,6 @@ export class RequestBuilder {
   #lastSpan = -1;
   #lastResource = -1;
   #resources: ResourceGroup[] = [];
-  #byHeader = new Map<string, number>();
   #bytes = 0;
   #spans = 0;
 
@@ -71,19 +78,23 @@ export class RequestBuilder {
     return this.#spans;
   }
 
+  /** What its buffers take, bytes. */
+  get capacity(): number {
+    return this.#buffer.byteLength + this.#runs.byteLength;
+  }
+
   /**
-   * The handle of a resource, for {@link append}; the same for equal bytes. Valid until {@link clear}.
+   * The handle of a resource, for {@link append}; mostly the same for equal bytes. Valid until {@link clear}.
    *
    * @param header the fields of `ResourceSpans` but for `scope_spans`, as `ResourceOverlay` makes them. It is kept
    * until `clear`, so it must not change.
    */
   resource(header: Uint8Array): number {
-    const key = latin1(header, 0, header.length);
-    const known = this.#byHeader.get(key);
-    if (known !== undefined) return known;
-    const handle = this.#resources.length;
-    this.#resources.push({ header, scopes: [], byScope: new Map(), current: undefined });
-    this.#byHeader.set(key, handle);
+    const resources = this.#resources;
+    const known = lastEqual(resources, header, 0, header.length);
+    if (known >= 0) return known;
+    const handle = resources.length;
+    resources.push({ header, scopes: [], current: undefined });
     this.#bytes += NESTING_BYTES + header.length;
     return handle;
   }
@@ -150,7 +161,10 @@ export class RequestBuilder {
 
   /** Forgets everything, and keeps the buffer unless it is unusually large. Handles are void. */
   clear(): void {
-    if (this.#buffer.length > RETAINED_BYTES) this.#buffer = new Uint8Array(INITIAL_BYTES);
+    if (this.capacity > RETAINED_BYTES) {
+      this.#buffer = new Uint8Array(INITIAL_BYTES);
+      this.#runs = new Int32Array(RUN_STRIDE * INITIAL_RUNS);
+    }
     this.#position =
       this.#runCount =
       this.#bytes =
@@ -159,19 +173,16 @@ export class RequestBuilder {
     this.#lastScope = undefined;
     this.#lastSpans = undefined;
     this.#resources = [];
-    this.#byHeader.clear();
   }
 
   #scope(resource: number, buffer: Uint8Array, start: number, end: number): ScopeGroup {
     const group = this.#resources[resource] as ResourceGroup;
     const current = group.current;
     if (current !== undefined && equalBytes(current.header, buffer, start, end)) return current;
-    const key = latin1(buffer, start, end);
-    let scope = group.byScope.get(key);
+    let scope = group.scopes[lastEqual(group.scopes, buffer, start, end)];
     if (scope === undefined) {
       const header = buffer.slice(start, end);
       scope = { header, firstRun: NO_RUN, lastRun: NO_RUN, spanBytes: 0 };
-      group.byScope.set(key, scope);
       group.scopes.push(scope);
       this.#bytes += NESTING_BYTES + header.length;
     }
@@ -323,7 +334,21 @@ function equalBytes(known: Uint8Array, buffer: Uint8Array, start: number, end: n
   return true;
 }
 
-/** Bytes as a string with one character each, to look them up by. */
-function latin1(buffer: Uint8Array, start: number, end: number): string {
-  return Buffer.from(buffer.buffer, buffer.byteOffset + start, end - start).toString("latin1");
+/** Which of the groups that came last has the header `buffer[start … end)`; -1 if none of them. */
+function lastEqual(
+  groups: readonly { readonly header: Uint8Array }[],
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+): number {
+  for (let at = groups.length - 1; at >= Math.max(0, groups.length - COMPARED); at--) {
+    const { header } = groups[at] as { readonly header: Uint8Array };
+    if (header.length === end - start && compareBytes(header, buffer, start, end) === 0) return at;
+  }
+  return -1;
+}
+
+/** As `Buffer.compare`, with a view of neither. */
+function compareBytes(bytes: Uint8Array, buffer: Uint8Array, start: number, end: number): number {
+  return Buffer.prototype.compare.call(bytes as Buffer, buffer, start, end);
 }
