@@ -1,9 +1,13 @@
+import { loadLibc } from "../ffi/libc.ts";
 import { ENCODINGS } from "./decode/payload-decoder.ts";
 import { DeadLetterFile } from "./exporters/dead-letter.ts";
 import { deadLetterLine } from "./exporters/dead-letter-line.ts";
+import { CollectorDestination } from "./queue/collector-destination.ts";
 import { Delivery } from "./queue/delivery.ts";
 import { DumpSink, type DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
+import { FileStorage } from "./queue/spool/file-storage.ts";
+import { SegmentSpool } from "./queue/spool/segment-spool.ts";
 import { prepareSpoolDirectory } from "./queue/spool/spool-directory.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
@@ -299,19 +303,19 @@ async function prepareDelivery(
   if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
     await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }
-  return () =>
-    new Delivery({
+  return () => {
+    const collector = new CollectorDestination({
       exporter,
-      batch,
+      limits: batch,
       queue,
-      traceName,
-      resourceAttributes,
       spool: openSpool?.(),
       deadLetter: deadLetterFile?.writer(deadLetterLine, log.of("delivery")),
-      metrics,
+      metrics: metrics.destination("collector"),
       trace,
       log: log.of("delivery"),
     });
+    return new Delivery({ batch, traceName, resourceAttributes, metrics, destinations: [collector] });
+  };
 }
 
 /** Begins the forwarder's own spans. Before privileges are dropped: their exporter reads key files too. */
@@ -330,9 +334,8 @@ async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log
   if (queue.spool === undefined) return undefined;
   const { maxBytes } = queue.spool;
   const directory = prepareSpoolDirectory(queue.spool.directory, owner);
-  // Loaded only here: most of its weight is SQLite.
-  const { Spool } = await import("./queue/spool/spool.ts");
-  return () => Spool.open(directory, maxBytes, log.of("delivery"));
+  const libc = await loadLibc();
+  return () => SegmentSpool.open({ storage: FileStorage.open(directory, libc), maxBytes, log: log.of("delivery") });
 }
 
 async function startMetrics(

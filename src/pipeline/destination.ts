@@ -40,7 +40,7 @@ export class Chunk {
  * so that one that is slow or away holds up none of the others.
  *
  * It counts what becomes of each span it is given in its `DestinationMetrics`: `heldQueued` grows in {@link push} and
- * shrinks by as much as `forwarded` and `dropped` grow. All methods but the last three are called on the span path, and
+ * shrinks by as much as `forwarded` and `dropped` grow. Methods that return nothing are called on the span path, and
  * must neither wait nor throw.
  */
 export interface Destination {
@@ -54,7 +54,7 @@ export interface Destination {
   closed(source: Source): void;
   /**
    * Takes a chunk over, and calls its `release` once when it needs the bytes no more. Chunks of one account come in
-   * order.
+   * order. What comes after the end counts as dropped for `shutdown`.
    */
   push(chunk: Chunk): void;
   /** See `SpanSink`; always false where the destination drops its oldest instead. */
@@ -63,8 +63,11 @@ export interface Destination {
   readOn(account: string): void;
   /** See `SpanSink`. */
   subscribe(onChange: (account?: string) => void): () => void;
-  /** Resolves once all chunks pushed so far are as safe as they get here. Never rejects. */
-  settled(): Promise<void>;
+  /**
+   * Resolves once all chunks pushed so far are as safe as they get here. Never rejects. Absent where what is held ends
+   * with the process.
+   */
+  readonly settled?: (() => Promise<void>) | undefined;
   /** Delivers what it can within `timeoutMs`, and ends. Resolves with how many spans were lost. */
   drain(timeoutMs: number): Promise<number>;
   /** Ends at once. Resolves with how many spans were lost. */

@@ -9,8 +9,6 @@ export type ExportOutcome =
   | "partial"
   /** The collector refused all of it for good. */
   | "rejected"
-  /** It made room for newer ones (`--when-full drop-oldest`), or the spool lost it. */
-  | "dropped"
   /** The process ended first; it stays in the spool. */
   | "spooled"
   /** The process ended first. */

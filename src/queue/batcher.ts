@@ -1,12 +1,13 @@
 import { Buffer } from "node:buffer";
-import type { Metrics } from "../pipeline/metrics.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
+import type { ResourceOverlay } from "../otlp/resource.ts";
+import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
-import type { SourceSink } from "../pipeline/sink.ts";
+import type { Source } from "../pipeline/source.ts";
 
 /**
- * The largest resource that is remembered for a guest, bytes: real ones have a few hundred, and a thousand guests
+ * The largest resource that is remembered for a source, bytes: real ones have a few hundred, and a thousand guests
  * with the largest cost some 10 MB. A larger one is laid over anew for each span.
  */
 const REMEMBERED_RESOURCE_BYTES = 4096;
@@ -14,101 +15,190 @@ const REMEMBERED_RESOURCE_BYTES = 4096;
 /** A tag and a length: what `RequestBuilder` counts for a resource beside its header. */
 const RESOURCE_FRAME_BYTES = 6;
 
+/** All open chunks together are closed when they hold so much, bytes: thousands of accounts may fill theirs at once. */
+const MOST_OPEN_BYTES = 8 * 1024 * 1024;
+
+/** Builders that no chunk needs at the moment keep buffers of so many bytes together; the rest is given back. */
+const MOST_SPARE_BYTES = 4 * 1024 * 1024;
+
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
-/** Lays the host's attributes over the resource of one guest: see `ResourceOverlay`. */
-export interface Overlay {
-  apply(header: Uint8Array): Uint8Array;
+/** Takes a closed chunk over: bytes in an array of their own, which are spans of this source's account. */
+export type ChunkTaker = (source: Source, bytes: Uint8Array, spans: number) => void;
+
+/** The chunk that an account's spans go into. */
+class OpenChunk {
+  /** Of any source of the account. */
+  readonly source: Source;
+  readonly builder: RequestBuilder;
+  isOpen = true;
+
+  constructor(source: Source, builder: RequestBuilder) {
+    this.source = source;
+    this.builder = builder;
+  }
 }
 
-/** Collects the spans of all guests in one open batch, and closes it when the first of its limits is reached. */
+/**
+ * Collects spans in one open chunk for each account, and closes a chunk when the first of its limits is reached. One
+ * timer serves all, so that whatever waits at the same time leaves at the same time, and shares requests.
+ */
 export class Batcher {
   readonly #settings: BatchSettings;
   readonly #metrics: Metrics;
-  readonly #closed: (request: Uint8Array, spans: number) => void;
-  readonly builder: RequestBuilder = new RequestBuilder();
-  /** Counts batches: a resource's handle is good for one. */
-  generation = 0;
+  readonly #closed: ChunkTaker;
+  readonly #open = new Map<string, OpenChunk>();
+  #openBytes = 0;
+  readonly #spare: RequestBuilder[] = [];
+  #spareBytes = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #flushing = false;
+  /** Accounts whose chunks are closed at the end of this turn of the event loop, and who wants to know. */
+  readonly #leaving: { readonly account: string; readonly closed: () => void }[] = [];
 
-  /** @param closed takes a closed batch over. */
-  constructor(
-    settings: BatchSettings,
-    metrics: Metrics,
-    closed: (request: Uint8Array, spans: number) => void,
-  ) {
+  constructor(settings: BatchSettings, metrics: Metrics, closed: ChunkTaker) {
     this.#settings = settings;
     this.#metrics = metrics;
     this.#closed = closed;
   }
 
   /** A way in for a source. */
-  open(overlay: Overlay): Pick<SourceSink, "accept" | "close"> {
-    return new GuestBatcher(this, overlay);
+  open(source: Source, overlay: Pick<ResourceOverlay, "apply">): SourceBatcher {
+    return new SourceBatcher(this, source, overlay);
   }
 
-  /** Closes the open batch, if it has any span. */
+  /** How many spans are in open chunks, counted one chunk at a time: what `Metrics.heldOpen` must be. */
+  countSpans(): number {
+    let spans = 0;
+    for (const { builder } of this.#open.values()) spans += builder.spans;
+    return spans;
+  }
+
+  /** Closes all open chunks. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const { builder } = this;
-    const { spans } = builder;
-    if (spans === 0) return;
-    const request = builder.finish();
-    builder.clear();
-    this.generation++;
-    this.#metrics.heldOpen -= spans;
-    this.#closed(request, spans);
+    for (const chunk of [...this.#open.values()]) this.#close(chunk);
   }
 
-  /** Closes the open batch at the end of this turn of the event loop: guests that leave together share it. */
-  flushSoon(): void {
-    if (this.#flushing) return;
-    this.#flushing = true;
+  /** Closes an account's open chunk, if there is one. */
+  flushAccount(account: string): void {
+    const chunk = this.#open.get(account);
+    if (chunk !== undefined) this.#close(chunk);
+  }
+
+  /** Closes an account's open chunk at the end of this turn of the event loop: sources that leave together share it. */
+  flushSoon(account: string, closed: () => void): void {
+    this.#leaving.push({ account, closed });
+    if (this.#leaving.length > 1) return;
     setImmediate(() => {
-      this.#flushing = false;
-      this.flush();
+      const leaving = this.#leaving.splice(0);
+      for (const each of leaving) this.flushAccount(each.account);
+      for (const each of leaving) each.closed();
     });
   }
 
-  /** Closes the open batch first where a span, with `extraBytes` of a new resource, would make it too large. */
-  makeRoom(spans: EncodedSpans, index: number, extraBytes: number): void {
-    const { builder } = this;
-    if (builder.spans === 0) return;
-    if (builder.bytesWith(spans, index) + extraBytes > this.#settings.maxBytes) this.flush();
+  /**
+   * The open chunk of a source's account with room for a span.
+   *
+   * @param known the one that had its last span. @param extraBytes what its resource takes in another one.
+   */
+  chunkFor(
+    source: Source,
+    known: OpenChunk | undefined,
+    spans: EncodedSpans,
+    index: number,
+    extraBytes: number,
+  ): OpenChunk {
+    let chunk = known?.isOpen === true ? known : this.#open.get(source.account);
+    if (chunk !== undefined && chunk.builder.spans > 0) {
+      // The chunk may have the resource already, but looking for it would cost more than closing the chunk early.
+      const bytes = chunk.builder.bytesWith(spans, index) + (chunk === known ? 0 : extraBytes);
+      if (bytes > this.#settings.maxBytes) {
+        this.#close(chunk);
+        chunk = undefined;
+      }
+    }
+    if (chunk === undefined) {
+      chunk = new OpenChunk(source, this.#takeBuilder());
+      this.#open.set(source.account, chunk);
+    }
+    return chunk;
   }
 
-  append(resource: number, spans: EncodedSpans, index: number): void {
-    const { builder } = this;
+  /** See `RequestBuilder.resource`. */
+  resource({ builder }: OpenChunk, header: Uint8Array): number {
+    const before = builder.bytes;
+    const handle = builder.resource(header);
+    this.#openBytes += builder.bytes - before;
+    return handle;
+  }
+
+  append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number): void {
+    const { builder } = chunk;
+    const before = builder.bytes;
     builder.append(resource, spans, index);
+    this.#openBytes += builder.bytes - before;
     this.#metrics.heldOpen++;
-    if (builder.spans >= this.#settings.maxSpans || builder.bytes >= this.#settings.maxBytes) {
-      this.flush();
-    } else if (this.#timer === undefined) {
+    if (builder.spans >= this.#settings.maxSpans || builder.bytes >= this.#settings.maxBytes) this.#close(chunk);
+    if (this.#openBytes >= MOST_OPEN_BYTES) this.flush();
+    else if (this.#timer === undefined && this.#open.size > 0) {
       this.#timer = setTimeout(() => {
         this.#timer = undefined;
         this.flush();
       }, this.#settings.maxDelayMs);
     }
   }
+
+  #close(chunk: OpenChunk): void {
+    const { builder, source } = chunk;
+    const { spans } = builder;
+    chunk.isOpen = false;
+    this.#open.delete(source.account);
+    if (this.#open.size === 0) {
+      this.#openBytes = 0;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    } else this.#openBytes -= builder.bytes;
+    const bytes = spans === 0 ? NO_BYTES : builder.finish();
+    this.#giveBack(builder);
+    if (spans === 0) return;
+    this.#metrics.heldOpen -= spans;
+    this.#closed(source, bytes, spans);
+  }
+
+  #takeBuilder(): RequestBuilder {
+    const builder = this.#spare.pop();
+    if (builder === undefined) return new RequestBuilder();
+    this.#spareBytes -= builder.capacity;
+    return builder;
+  }
+
+  #giveBack(builder: RequestBuilder): void {
+    builder.clear();
+    if (this.#spareBytes + builder.capacity > MOST_SPARE_BYTES) return;
+    this.#spareBytes += builder.capacity;
+    this.#spare.push(builder);
+  }
 }
 
 /**
- * One guest's spans on their way into the open batch. Remembers its last resource, which is nearly always its only one.
+ * One source's spans on their way into its account's open chunk. Remembers its last resource, which is nearly always
+ * its only one.
  */
-class GuestBatcher implements Pick<SourceSink, "accept" | "close"> {
+export class SourceBatcher {
   readonly #batcher: Batcher;
-  readonly #overlay: Overlay;
-  /** The resource as the guest wrote it last, and with the host's attributes. */
+  readonly #source: Source;
+  readonly #overlay: Pick<ResourceOverlay, "apply">;
+  /** The resource as the source wrote it last, and with the host's attributes. */
   #raw: Buffer | undefined;
   #header = NO_BYTES;
-  /** The handle of `#header`, good in the batch of that generation. */
+  /** The handle of `#header`, good in this chunk alone. */
   #handle = 0;
-  #generation = -1;
+  #chunk: OpenChunk | undefined;
 
-  constructor(batcher: Batcher, overlay: Overlay) {
+  constructor(batcher: Batcher, source: Source, overlay: Pick<ResourceOverlay, "apply">) {
     this.#batcher = batcher;
+    this.#source = source;
     this.#overlay = overlay;
   }
 
@@ -125,19 +215,27 @@ class GuestBatcher implements Pick<SourceSink, "accept" | "close"> {
         lastStart = start;
         lastEnd = end;
       }
-      const isKnown = this.#generation === batcher.generation;
-      batcher.makeRoom(spans, index, isKnown ? 0 : this.#header.length + RESOURCE_FRAME_BYTES);
-      if (this.#generation !== batcher.generation) {
-        this.#handle = batcher.builder.resource(this.#header);
-        this.#generation = batcher.generation;
+      const known = this.#chunk;
+      const extraBytes = this.#header.length + RESOURCE_FRAME_BYTES;
+      const chunk = batcher.chunkFor(this.#source, known, spans, index, extraBytes);
+      if (chunk !== known) {
+        this.#chunk = chunk;
+        this.#handle = batcher.resource(chunk, this.#header);
       }
-      batcher.append(this.#handle, spans, index);
+      batcher.append(chunk, this.#handle, spans, index);
     }
     if (this.#raw === undefined) this.#header = NO_BYTES;
   }
 
-  close(): void {
-    if (this.#generation === this.#batcher.generation) this.#batcher.flushSoon();
+  /** Closes the chunk that may have spans of this source. */
+  flush(): void {
+    if (this.#chunk?.isOpen === true) this.#batcher.flushAccount(this.#source.account);
+  }
+
+  /** The source has gone. @param closed is called once everything that it sent is in closed chunks. */
+  close(closed: () => void): void {
+    if (this.#chunk?.isOpen === true) this.#batcher.flushSoon(this.#source.account, closed);
+    else closed();
   }
 
   #remember(buffer: Uint8Array, start: number, end: number): void {
@@ -148,6 +246,6 @@ class GuestBatcher implements Pick<SourceSink, "accept" | "close"> {
     }
     this.#header = this.#overlay.apply(buffer.subarray(start, end));
     this.#raw = end - start <= REMEMBERED_RESOURCE_BYTES ? Buffer.from(buffer.subarray(start, end)) : undefined;
-    this.#generation = -1;
+    this.#chunk = undefined;
   }
 }

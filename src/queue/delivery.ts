@@ -1,130 +1,103 @@
-import { performance } from "node:perf_hooks";
-import type { Logger } from "../base/log.ts";
+import { Chunk, type Destination } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
-import type { Exporter } from "../pipeline/exporter.ts";
-import type { SelfTrace } from "../pipeline/self-trace.ts";
-import type { BatchSettings, QueueSettings } from "../pipeline/settings.ts";
-import type { RetrySettings } from "./backoff.ts";
-import { Batcher } from "./batcher.ts";
-import { BatchQueue } from "./queue.ts";
-import { Sender } from "./sender.ts";
+import type { BatchSettings } from "../pipeline/settings.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
 import type { Source } from "../pipeline/source.ts";
 import { type HostResource, overlayFor } from "../pipeline/source-overlay.ts";
-import { Subscribers } from "../pipeline/subscribers.ts";
-import type { Spool } from "./spool/spool.ts";
+import { Batcher } from "./batcher.ts";
 
-/** What delivery needs of the rooms around it. */
+/** What delivery needs of the forwarder around it. */
 export interface DeliveryOptions extends HostResource {
-  readonly exporter: Exporter;
   readonly batch: BatchSettings;
-  readonly queue: QueueSettings;
-  /** Opened by `Spool.open`; closed here. */
-  readonly spool?: Spool | undefined;
-  /** Takes requests that are given up: see `DeadLetterFile.writer`. */
-  readonly deadLetter?: { write(request: Uint8Array): void } | undefined;
   readonly metrics: Metrics;
-  readonly log: Logger;
-  /** Default: `DEFAULT_RETRY`. */
-  readonly retry?: RetrySettings | undefined;
-  /** Absent: exports have no spans of their own. */
-  readonly trace?: SelfTrace | undefined;
+  /** Where all spans go, each to every one of them; closed here. */
+  readonly destinations: readonly Destination[];
 }
 
 /**
- * Everything between guests and the collector: spans are collected in batches, batches wait in a bounded queue (and a
- * spool), and are sent until the collector has answered for them.
- *
- * Delivery is at least once. A request whose answer was lost is sent again, and so is one that the spool still had when
- * the process was killed, so a span can arrive twice; its trace id and span id are then the same both times.
+ * Everything between the receivers and the destinations: spans are collected in chunks, and each chunk goes to every
+ * destination, which has a queue of its own. The destinations share the chunk's bytes; the last one gives them back.
  */
 export class Delivery implements SpanSink {
-  readonly #subscribers = new Subscribers<[account?: string]>();
   readonly #options: DeliveryOptions;
   readonly #batcher: Batcher;
-  readonly #queue: BatchQueue;
-  readonly #sender: Sender;
-  /** Spans lost at the end; set when it has come. */
-  #lost: number | undefined;
+  /** The end, once it has begun: how many spans it loses. */
+  #ended: Promise<number> | undefined;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    const { log, spool, exporter, deadLetter, retry, trace } = options;
-    const metrics = options.metrics.destination("collector");
-    this.#queue = new BatchQueue({
-      settings: options.queue,
-      spool,
-      metrics,
-      log,
-      onPausedChange: () => this.#subscribers.notify(),
-      onReady: () => this.#sender.pump(),
+    this.#batcher = new Batcher(options.batch, options.metrics, (source, bytes, spans) => {
+      this.#fanOut(source, bytes, spans);
     });
-    this.#sender = new Sender(this.#queue, { exporter, metrics, log, deadLetter, retry, trace });
-    this.#batcher = new Batcher(
-      options.batch,
-      options.metrics,
-      (request, spans) => {
-        if (this.#lost === undefined) this.#queue.push(request, spans);
-        else metrics.drop("shutdown", spans);
-      },
-    );
-    this.#sender.pump();
-  }
-
-  isPaused(_account: string): boolean {
-    return this.#queue.paused;
-  }
-
-  readOn(): void {}
-
-  subscribe(onChange: (account?: string) => void): () => void {
-    return this.#subscribers.add(onChange);
   }
 
   open(source: Source): SourceSink {
-    const batcher = this.#batcher.open(overlayFor(source, this.#options));
+    const { destinations } = this.#options;
+    const batcher = this.#batcher.open(source, overlayFor(source, this.#options));
+    for (const destination of destinations) destination.opened(source);
     return {
       accept: (spans) => batcher.accept(spans),
-      settled: () => {
-        if (this.#options.spool !== undefined) {
-          this.#batcher.flush();
-          this.#queue.commit();
-        }
-        return Promise.resolve();
+      settled: async () => {
+        const lasting = destinations.flatMap(({ settled }) => settled ?? []);
+        if (lasting.length === 0) return;
+        batcher.flush();
+        await Promise.all(lasting.map((settled) => settled()));
       },
-      close: () => batcher.close(),
+      close: () => {
+        batcher.close(() => {
+          for (const destination of destinations) destination.closed(source);
+        });
+      },
     };
   }
 
-  /** Counts the spans that are held, one batch at a time: what `Metrics.held` must say. */
-  countHeld(): number {
-    return this.#batcher.builder.spans + this.#queue.countSpans();
+  isPaused(account: string): boolean {
+    return this.#options.destinations.some((destination) => destination.isPaused(account));
   }
 
-  async drain(timeoutMs: number): Promise<number> {
-    if (this.#lost !== undefined) return this.#lost;
-    const deadline = performance.now() + timeoutMs;
+  readOn(account: string): void {
+    for (const destination of this.#options.destinations) destination.readOn(account);
+  }
+
+  subscribe(onChange: (account?: string) => void): () => void {
+    const ends = this.#options.destinations.map((destination) => destination.subscribe(onChange));
+    return () => ends.forEach((end) => end());
+  }
+
+  /** Counts the spans in open chunks, one chunk at a time: what `Metrics.heldOpen` must be. */
+  countOpen(): number {
+    return this.#batcher.countSpans();
+  }
+
+  drain(timeoutMs: number): Promise<number> {
+    return this.#end((destination) => destination.drain(timeoutMs));
+  }
+
+  /** Ends also a {@link drain} that is under way. */
+  async abort(): Promise<number> {
     this.#batcher.flush();
-    this.#queue.commit();
-    await this.#sender.finish(deadline);
-    return this.#end();
+    const lost = await this.#sum((destination) => destination.abort());
+    this.#ended ??= Promise.resolve(lost);
+    return lost;
   }
 
-  abort(): Promise<number> {
-    return Promise.resolve(this.#end());
-  }
-
-  #end(): number {
-    if (this.#lost !== undefined) return this.#lost;
-    const { log } = this.#options;
-    this.#batcher.flush();
-    this.#sender.close();
-    this.#lost = this.#queue.close();
-    const spooled = this.#queue.countSpans();
-    if (this.#lost > 0) {
-      log.error("spans are lost: the collector has not taken them in time", { spans: this.#lost });
+  #end(end: (destination: Destination) => Promise<number>): Promise<number> {
+    if (this.#ended === undefined) {
+      this.#batcher.flush();
+      this.#ended = this.#sum(end);
     }
-    if (spooled > 0) log.info("spans stay in the spool until the next start", { spans: spooled });
-    return this.#lost;
+    return this.#ended;
+  }
+
+  /** Spans that are lost at one destination or more count once for each, as they do in its counters. */
+  async #sum(end: (destination: Destination) => Promise<number>): Promise<number> {
+    const lost = await Promise.all(this.#options.destinations.map(end));
+    return lost.reduce((sum, spans) => sum + spans, 0);
+  }
+
+  #fanOut(source: Source, bytes: Uint8Array, spans: number): void {
+    const { destinations } = this.#options;
+    const chunk = new Chunk(source, bytes, spans, destinations.length);
+    for (const destination of destinations) destination.push(chunk);
   }
 }

@@ -4,8 +4,8 @@
  */
 export const AHEAD_BYTES = 16 * 1024 * 1024;
 
-/** Guests that were stopped are read again when they are ahead by no more than this part: not at every request. */
-const LOW_WATER = 1 / 2;
+/** Guests that were stopped are read again when they are ahead by less than this part: not at every request. */
+export const AHEAD_LOW_WATER = 1 / 2;
 
 /**
  * How long guests wait for a collector that was taking requests but answers no more, milliseconds; then the whole queue
@@ -34,7 +34,7 @@ export class Pace {
 
   /** Whether guests are to wait for the collector, with requests of so many bytes in the queue. */
   isAhead(bytes: number): boolean {
-    this.#ahead = this.#taking && bytes >= (this.#ahead ? AHEAD_BYTES * LOW_WATER : AHEAD_BYTES);
+    this.#ahead = this.#taking && bytes >= (this.#ahead ? AHEAD_BYTES * AHEAD_LOW_WATER : AHEAD_BYTES);
     if (!this.#ahead) this.close();
     else {
       this.#timer ??= setTimeout(() => {

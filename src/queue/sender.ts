@@ -1,17 +1,23 @@
 import { performance } from "node:perf_hooks";
 import { describeError, type Logger } from "../base/log.ts";
-import type { DestinationMetrics } from "../pipeline/metrics.ts";
-import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
-import { countSpans, halve } from "../otlp/request.ts";
-import type { SelfTrace } from "../pipeline/self-trace.ts";
-import { backoff, DEFAULT_RETRY, type RetrySettings } from "./backoff.ts";
-import type { Batch, BatchPart } from "./batch.ts";
-import type { BatchQueue } from "./queue.ts";
 import { EventLog, StateLog } from "../base/quiet-log.ts";
+import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
+import type { DestinationMetrics } from "../pipeline/metrics.ts";
+import type { SelfTrace } from "../pipeline/self-trace.ts";
+import { DEFAULT_RETRY, type RetrySettings } from "./backoff.ts";
+import type { FairQueue } from "./fair-queue.ts";
+import { LAST_TRY_MS, Outage } from "./outage.ts";
+import { OutgoingRequest } from "./outgoing-request.ts";
+import { Quarantine } from "./quarantine.ts";
+import type { RequestLimits } from "./rounds.ts";
 
-/** What the sender needs of the rooms around it. */
+/** How often accounts in quarantine are looked at while others send nothing, milliseconds. */
+const QUARANTINE_TICK_MS = 20;
+
+/** What the sender needs of the destination around it. */
 export interface SenderOptions {
   readonly exporter: Exporter;
+  readonly limits: RequestLimits;
   readonly metrics: DestinationMetrics;
   readonly log: Logger;
   /** Takes requests whose spans are given up, where anybody wants them. */
@@ -21,71 +27,53 @@ export interface SenderOptions {
   readonly trace?: SelfTrace | undefined;
 }
 
-/**
- * How long the last try may take whose failure costs nothing, since the spool has all spans, milliseconds: a collector
- * that is there answers within that, and a stop is not held up for one that is not.
- */
-const LAST_TRY_MS = 1000;
-
-/** The collector takes nothing at the moment. */
-interface Outage {
-  /** Tries that failed in a row, those that were under way when the first failed counted as one. */
-  tries: number;
-  /** Nothing is sent before this, monotonic milliseconds. */
-  notBefore: number;
-  /**
-   * The same by the collector's own word (Retry-After): a request that was under way by then and succeeds does not end
-   * it.
-   */
-  askedUntil: number;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  error: Error;
-}
-
-type Retryable = ExportResult & { kind: "retryable" };
 type Rejected = ExportResult & { kind: "rejected" };
+type Accepted = ExportResult & { kind: "success" | "partial" };
 
 /**
- * Sends the queue's batches, oldest first, and decides by the answers what becomes of them (the OTLP specification's
- * "Failures", https://opentelemetry.io/docs/specs/otlp/#failures):
+ * Sends the queue's chunks, and decides by the answers what becomes of them (the OTLP specification's "Failures",
+ * https://opentelemetry.io/docs/specs/otlp/#failures):
  *
- * - retryable: the batch waits at its place in the queue. While the collector is away one request at a time tries,
- *   at growing intervals.
- * - rejected, and the reason may lie in the spans: the request is halved until the spans at fault are alone, and
- *   given up. That is at most two requests a span; none that the collector takes is lost.
- * - rejected, and the reason lies in how the collector is addressed (credentials, path): the batch is given up whole.
- *   The specification forbids to try it again, and its parts would fare no better.
+ * - retryable: the request is sent again as it is, before all others. See {@link Outage}.
+ * - rejected, and the reason may lie in the spans: a request with chunks of several accounts is split until those that
+ *   are refused belong to one account each, which goes into {@link Quarantine}. There its requests are halved until the
+ *   spans at fault are alone, and given up.
+ * - rejected, and the reason lies in how the collector is addressed (credentials, path) or in its load: the request is
+ *   given up whole. The specification forbids sending it again, and its parts would fare no better.
  * - partial success: the collector has taken the rest and does not say which it has not, so the latter are counted,
  *   but cannot be written to the dead letters.
  */
 export class Sender {
-  readonly #queue: BatchQueue;
+  readonly #queue: FairQueue;
   readonly #options: SenderOptions;
-  readonly #retry: RetrySettings;
-  #underWay = 0;
-  #outage: Outage | undefined;
+  readonly #outage: Outage;
+  readonly #quarantine: Quarantine;
+  /** Requests to be sent before any other, the oldest first: again, or parts of one that was refused. */
+  readonly #ready: OutgoingRequest[] = [];
+  readonly #underWay = new Set<OutgoingRequest>();
+  #nextSequence = 1;
+  #isPumpScheduled = false;
+  #tick: ReturnType<typeof setTimeout> | undefined;
   /** Given up because of how the collector is addressed, since it began to refuse. */
   #refusedSpans = 0;
   #refusal: Error | undefined;
   #closed = false;
-  #finishing: { readonly deadline: number; readonly resolve: () => void } | undefined;
-  readonly #outageLog: StateLog;
+  #finishing: { readonly resolve: () => void } | undefined;
   readonly #refusalLog: StateLog;
   readonly #rejectedLog: EventLog;
   readonly #partialLog: EventLog;
   readonly #warningLog: EventLog;
 
-  constructor(queue: BatchQueue, options: SenderOptions) {
+  constructor(queue: FairQueue, options: SenderOptions) {
     this.#queue = queue;
     this.#options = options;
-    this.#retry = options.retry ?? DEFAULT_RETRY;
-    const { log } = options;
-    this.#outageLog = new StateLog({
-      begun: () =>
-        log.warn("collector unreachable: spans are held until it is back", {
-          error: this.#outage && describeError(this.#outage.error),
-        }),
-      ended: (seconds, times) => log.info("collector is back", { seconds, times }),
+    const { log, retry = DEFAULT_RETRY, limits } = options;
+    const now = (): number => performance.now();
+    this.#outage = new Outage({ log, retry, now, onRetry: () => this.pump() });
+    this.#quarantine = new Quarantine({
+      now,
+      assemble: (account) => this.#assembled(queue.takeOf(account, limits)),
+      setQuarantined: (account, isQuarantined) => queue.setQuarantined(account, isQuarantined),
     });
     this.#refusalLog = new StateLog({
       begun: () =>
@@ -106,17 +94,28 @@ export class Sender {
     this.#warningLog = new EventLog((_, message) => log.warn("collector warns", { message }));
   }
 
-  /** Sends what can be sent now. To be called when a batch has come into the queue. */
+  /**
+   * Sends what can be sent at the end of this turn of the event loop, so that chunks that come together go together.
+   */
+  schedulePump(): void {
+    if (this.#isPumpScheduled) return;
+    this.#isPumpScheduled = true;
+    queueMicrotask(() => {
+      this.#isPumpScheduled = false;
+      this.pump();
+    });
+  }
+
+  /** Sends what can be sent now. */
   pump(): void {
     if (this.#closed) return;
-    const isWaiting = this.#outage?.timer !== undefined;
-    const slots = this.#outage === undefined ? this.#options.exporter.concurrency : 1;
-    while (!isWaiting && this.#underWay < slots) {
-      const batch = this.#queue.take();
-      if (batch === undefined) break;
-      this.#underWay++;
-      void this.#send(batch, batch.request);
+    const slots = this.#outage.isActive ? 1 : this.#options.exporter.concurrency;
+    while (!this.#outage.isWaiting && this.#underWay.size < slots) {
+      const request = this.#next();
+      if (request === undefined) break;
+      void this.#send(request);
     }
+    this.#tickForQuarantine();
     this.#checkFinished();
   }
 
@@ -131,18 +130,13 @@ export class Sender {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.max(0, deadline - performance.now()));
       this.#finishing = {
-        deadline,
         resolve: () => {
           clearTimeout(timer);
           resolve();
         },
       };
-      if (this.#outage !== undefined) {
-        clearTimeout(this.#outage.timer);
-        this.#outage.timer = undefined;
-        this.#outage.askedUntil = 0;
-        this.#outage.tries = 0;
-      }
+      this.#outage.finish(deadline);
+      this.#quarantine.lift();
       this.pump();
     });
   }
@@ -150,50 +144,69 @@ export class Sender {
   /** Ends at once: answers that still come are not heard. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#outage?.timer);
+    clearTimeout(this.#tick);
     this.#finishing?.resolve();
     this.#options.exporter.close();
-    for (const log of [this.#outageLog, this.#refusalLog]) log.close();
+    this.#outage.close();
+    this.#refusalLog.close();
     for (const log of [this.#rejectedLog, this.#partialLog, this.#warningLog]) log.close();
   }
 
-  /** Sends one batch, in parts if need be, until all of it is settled or the collector is away. */
-  async #send(batch: Batch, request: Uint8Array): Promise<void> {
-    batch.trace ??= this.#options.trace?.exporting(request, batch.spans);
-    const parts = batch.parts ?? [{ request, spans: batch.spans }];
-    let released = false;
-    for (let part = parts.at(-1); part !== undefined; part = parts.at(-1)) {
-      const result = await this.#export(batch, part.request);
-      if (this.#closed) return;
-      if (result.kind === "retryable") {
-        batch.trace?.failed(result.error);
-        this.#underWay--;
-        if (part.request !== request) batch.parts = parts;
-        this.#queue.putBack(batch);
-        this.#holdOff(result);
-        this.#checkFinished();
-        return;
-      }
-      this.#reached();
-      parts.pop();
-      if (result.kind === "rejected") parts.push(...this.#reject(batch, part, result));
-      else this.#accepted(batch, part, result);
-      released = part.request === request && result.kind === "success" && result.released === true;
+  /** What is left has come to its end with the process. To be called when the queue has been closed. */
+  closeTraces(): void {
+    for (const { job, pieces } of [...this.#underWay, ...this.#ready, ...this.#quarantine.requests()]) {
+      job.end(pieces.every(({ chunk }) => chunk.isSpooled) ? "spooled" : "lost");
     }
-    this.#underWay--;
-    batch.trace?.end();
-    this.#queue.done(batch, released);
+  }
+
+  #next(): OutgoingRequest | undefined {
+    const first = this.#ready.shift();
+    if (first !== undefined) return first;
+    // While others wait, one of the requests under way may be of an account in quarantine; otherwise all but one.
+    const most = this.#queue.isWaiting ? 1 : Math.max(1, this.#options.exporter.concurrency - 1);
+    if (!this.#quarantine.isEmpty && this.#quarantine.busy < most) {
+      const suspect = this.#quarantine.next();
+      if (suspect !== undefined) return suspect;
+    }
+    const request = this.#assembled(this.#queue.take(this.#options.limits));
+    if (request !== undefined) this.#quarantine.otherSent();
+    return request;
+  }
+
+  #assembled(chunks: Parameters<typeof OutgoingRequest.of>[0]): OutgoingRequest | undefined {
+    return chunks.length === 0 ? undefined : OutgoingRequest.of(chunks, this.#nextSequence++);
+  }
+
+  async #send(request: OutgoingRequest): Promise<void> {
+    request.send();
+    this.#underWay.add(request);
+    const { job, spans } = request;
+    job.begin(() => this.#options.trace?.exporting(request.bytes, spans));
+    const result = await this.#export(request);
+    if (this.#closed) return;
+    this.#underWay.delete(request);
+    if (result.kind === "retryable") {
+      job.trace?.failed(result.error);
+      this.#again(request);
+      this.#queue.refused();
+      this.#outage.failed(result);
+    } else {
+      this.#outage.answered();
+      if (result.kind === "rejected") this.#rejected(request, result);
+      else this.#accepted(request, result);
+      this.#queue.taken();
+    }
     this.pump();
   }
 
-  async #export({ trace }: Batch, request: Uint8Array): Promise<ExportResult> {
+  async #export(request: OutgoingRequest): Promise<ExportResult> {
     const { exporter, metrics } = this.#options;
     const began = performance.now();
     let result: ExportResult;
     try {
-      const isLastTry = this.#finishing !== undefined && this.#outage !== undefined &&
-        this.#queue.spansAtRisk === 0;
-      result = await exporter.send(request, isLastTry ? LAST_TRY_MS : undefined, trace);
+      // A last try whose failure costs nothing, since the spool has all spans, does not hold up the stop.
+      const isLastTry = this.#finishing !== undefined && this.#outage.isActive && this.#queue.spansAtRisk === 0;
+      result = await exporter.send(request.bytes, isLastTry ? LAST_TRY_MS : undefined, request.job.trace);
     } catch (error) {
       // It should not, but if it does, no span shall be lost for it.
       const cause = error instanceof Error ? error : new Error(String(error));
@@ -206,50 +219,76 @@ export class Sender {
     return result;
   }
 
-  #accepted(
-    batch: Batch,
-    part: BatchPart,
-    result: ExportResult & { kind: "success" | "partial" },
-  ): void {
+  /** A request is to be sent again. */
+  #again(request: OutgoingRequest): void {
+    request.retry();
+    const { account } = request;
+    if (account !== undefined && this.#quarantine.unanswered(account, request)) return;
+    this.#addReady(request);
+  }
+
+  /** Puts a request among those that are to be sent before any other, at its place by age. */
+  #addReady(request: OutgoingRequest): void {
+    const { sequence } = request.job;
+    const at = this.#ready.findIndex(({ job }) => job.sequence > sequence);
+    this.#ready.splice(at < 0 ? this.#ready.length : at, 0, request);
+  }
+
+  #accepted(request: OutgoingRequest, result: Accepted): void {
     const { metrics } = this.#options;
+    const { account, bytes, spans, job } = request;
     let rejected = 0;
     if (result.kind === "partial") {
-      rejected = Math.min(part.spans, Math.max(0, result.rejectedSpans));
+      rejected = Math.min(spans, Math.max(0, result.rejectedSpans));
       metrics.drop("rejected", rejected);
-      batch.trace?.refused(rejected, result.message);
+      job.trace?.refused(rejected, result.message);
       this.#partialLog.note(rejected, result.message);
     } else if (result.warning !== undefined) {
       this.#warningLog.note(0, result.warning);
     }
-    metrics.forwarded += part.spans - rejected;
-    metrics.exportedBytes += part.request.length;
+    metrics.forwarded += spans - rejected;
+    metrics.exportedBytes += bytes.length;
     metrics.lastSuccess = Date.now();
     metrics.lastSuccessAt = performance.now();
-    this.#queue.settle(batch, part.spans);
+    if (account !== undefined) this.#quarantine.accepted(account, request);
     this.#refusalLog.set(false);
+    this.#settle(request, result.kind === "success" && result.released === true);
   }
 
-  /** Gives a part up, or returns its halves, the first one last. */
-  #reject(batch: Batch, part: BatchPart, { error, splitHelps }: Rejected): BatchPart[] {
-    const halves = splitHelps === true && part.spans > 1 ? this.#halve(part) : undefined;
-    if (halves !== undefined) return halves;
-    this.#options.metrics.drop("rejected", part.spans);
-    batch.trace?.refused(part.spans, describeError(error));
-    this.#queue.settle(batch, part.spans);
-    if (splitHelps === true) this.#rejectedLog.note(part.spans, describeError(error));
-    else {
+  #rejected(request: OutgoingRequest, { error, splitHelps }: Rejected): void {
+    const { account } = request;
+    if (splitHelps !== true) {
+      if (account !== undefined) this.#quarantine.givenUp(account, request);
+      this.#giveUp(request, error);
       this.#refusal = error;
-      this.#refusedSpans += part.spans;
+      this.#refusedSpans += request.spans;
       this.#refusalLog.set(true);
+    } else if (account === undefined) {
+      this.#separateAccounts(request);
+    } else {
+      const halves = this.#quarantine.refused(account, request) ? this.#halve(request) : undefined;
+      if (halves === undefined) {
+        this.#giveUp(request, error);
+        this.#rejectedLog.note(request.spans, describeError(error));
+      } else {
+        // The first half next.
+        for (const half of halves.reverse()) this.#quarantine.add(account, half);
+      }
     }
-    this.#options.deadLetter?.write(part.request);
-    return [];
   }
 
-  /** A part's halves, the first one last; nothing where it cannot be taken apart, though nothing says it could not. */
-  #halve({ request }: BatchPart): BatchPart[] | undefined {
+  /** Splits a refused request that holds chunks of several accounts. */
+  #separateAccounts(request: OutgoingRequest): void {
+    const { suspects, rest } = request.withoutQuarantined();
+    for (const suspect of suspects) this.#quarantine.add(suspect.pieces[0]!.chunk.account, suspect);
+    if (suspects.length === 0) { for (const part of request.splitByAccount()) this.#addReady(part); }
+    else if (rest !== undefined) this.#addReady(rest);
+  }
+
+  /** A request's halves; undefined if it cannot be split, though nothing says that it could not. */
+  #halve(request: OutgoingRequest): OutgoingRequest[] | undefined {
     try {
-      return halve(request).map((half) => ({ request: half, spans: countSpans(half) })).reverse();
+      return request.halve();
     } catch (error) {
       this.#options.log.error("a refused request cannot be split: it is given up whole", {
         error: describeError(error),
@@ -258,40 +297,33 @@ export class Sender {
     }
   }
 
-  /** The collector has answered, be it with a refusal. */
-  #reached(): void {
-    if (this.#outage === undefined || performance.now() < this.#outage.askedUntil) return;
-    clearTimeout(this.#outage.timer);
-    this.#outage = undefined;
-    this.#outageLog.set(false);
+  #giveUp(request: OutgoingRequest, error: Error): void {
+    const { spans, job, bytes } = request;
+    this.#options.metrics.drop("rejected", spans);
+    job.trace?.refused(spans, describeError(error));
+    this.#options.deadLetter?.write(bytes);
+    this.#settle(request, false);
   }
 
-  /** The collector has not answered, or asked for time: sets the time of the next try. */
-  #holdOff({ error, retryAfterMs }: Retryable): void {
-    const now = performance.now();
-    this.#outage ??= { tries: 0, notBefore: now, askedUntil: 0, timer: undefined, error };
-    const outage = this.#outage;
-    outage.error = error;
-    if (retryAfterMs !== undefined) {
-      outage.askedUntil = Math.max(outage.askedUntil, now + retryAfterMs);
-    }
-    this.#outageLog.set(true);
-    // Requests that were under way together fail together: one failure.
-    if (outage.timer === undefined) outage.tries++;
-    else if ((retryAfterMs ?? 0) <= outage.notBefore - now) return;
-    clearTimeout(outage.timer);
-    const wait = backoff(this.#retry, outage.tries, retryAfterMs);
-    outage.notBefore = now + wait;
-    outage.timer = setTimeout(() => {
-      outage.timer = undefined;
+  #settle(request: OutgoingRequest, isReleased: boolean): void {
+    const { job, pieces, spans } = request;
+    request.finish(isReleased);
+    job.settle(spans);
+    for (const piece of pieces) this.#queue.settle(piece.chunk, piece.spans);
+  }
+
+  /** Looks at the accounts in quarantine again after a while, if anything is left to send. */
+  #tickForQuarantine(): void {
+    if (this.#tick !== undefined || this.#quarantine.isEmpty || this.#queue.length === 0 || this.#closed) return;
+    this.#tick = setTimeout(() => {
+      this.#tick = undefined;
       this.pump();
-    }, wait);
+    }, QUARANTINE_TICK_MS);
   }
 
   #checkFinished(): void {
-    if (this.#finishing === undefined || this.#underWay > 0) return;
-    const isFutile = this.#outage?.timer !== undefined &&
-      (this.#queue.spansAtRisk === 0 || this.#outage.notBefore >= this.#finishing.deadline);
+    if (this.#finishing === undefined || this.#underWay.size > 0) return;
+    const isFutile = this.#outage.isFutile || (this.#outage.isWaiting && this.#queue.spansAtRisk === 0);
     if (this.#queue.length === 0 || isFutile) this.#finishing.resolve();
   }
 }

@@ -1,17 +1,18 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
-import { Batcher, type Overlay } from "../../src/queue/batcher.ts";
+import { Batcher, type SourceBatcher } from "../../src/queue/batcher.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
-import { payload, resourceOf } from "./support.ts";
+import { guestSource, payload, resourceOf } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { until } from "../support/until.ts";
 
 const NEVER = 1_000_000;
 
 interface ClosedBatch {
+  readonly account: string;
   readonly spans: number;
   readonly bytes: number;
   /** The spans' numbers, by the resource that they came with. */
@@ -19,7 +20,7 @@ interface ClosedBatch {
 }
 
 /** Puts its name before a resource, and counts how often it had to. */
-class NamedOverlay implements Overlay {
+class NamedOverlay {
   readonly name: string;
   applied = 0;
 
@@ -27,7 +28,7 @@ class NamedOverlay implements Overlay {
     this.name = name;
   }
 
-  apply(header: Uint8Array): Uint8Array {
+  apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
     this.applied++;
     return Uint8Array.from([...resourceOf("guest", this.name), ...header]);
   }
@@ -39,21 +40,24 @@ function setUp(settings: Partial<BatchSettings>) {
   const batcher = new Batcher(
     { maxSpans: 1000, maxBytes: 1024 * 1024, maxDelayMs: NEVER, ...settings },
     metrics,
-    (request, spans) => {
+    ({ account }, request, spans) => {
       const byResource: Record<string, number[]> = {};
       for (const { resource, spanId } of decodeRequest(request)) {
         const key = Buffer.from(resource).toString("latin1").replace(/[^a-z]/g, "");
         (byResource[key] ??= []).push(parseInt(spanId, 16));
       }
-      batches.push({ spans, bytes: request.length, byResource });
+      batches.push({ account, spans, bytes: request.length, byResource });
     },
   );
-  return { batcher, batches, metrics };
+  /** A way in for a source of an account, whose resources get a name. */
+  const open = (account: string, overlay = new NamedOverlay(account)): SourceBatcher =>
+    batcher.open(guestSource(account), overlay);
+  return { batcher, batches, metrics, open };
 }
 
 test("a batch is closed by its number of spans", () => {
-  const { batcher, batches, metrics } = setUp({ maxSpans: 3 });
-  const guest = batcher.open(new NamedOverlay("a"));
+  const { batcher, batches, metrics, open } = setUp({ maxSpans: 3 });
+  const guest = open("a");
   guest.accept(payload(range(1, 7)));
   assert.deepEqual(batches.map((batch) => batch.byResource["guesta"]), [[1, 2, 3], [4, 5, 6]]);
   assert.equal(metrics.heldOpen, 1);
@@ -65,8 +69,8 @@ test("a batch is closed by its number of spans", () => {
 });
 
 test("a batch stays below its bytes, and a span that is larger goes alone", () => {
-  const { batcher, batches } = setUp({ maxBytes: 1000 });
-  const guest = batcher.open(new NamedOverlay("a"));
+  const { batcher, batches, open } = setUp({ maxBytes: 1000 });
+  const guest = open("a");
   guest.accept(payload(range(1, 20), { nameBytes: 200 }));
   guest.accept(payload([21], { nameBytes: 5000 }));
   guest.accept(payload([22], { nameBytes: 200 }));
@@ -82,10 +86,9 @@ test("a batch stays below its bytes, and a span that is larger goes alone", () =
 });
 
 test("the bytes of a new resource count too", () => {
-  const { batcher, batches } = setUp({ maxBytes: 1000 });
-  const [a, b] = [new NamedOverlay("a"), new NamedOverlay("b")];
-  batcher.open(a).accept(payload([1], { nameBytes: 400 }));
-  batcher.open(b).accept(
+  const { batcher, batches, open } = setUp({ maxBytes: 1000 });
+  open("a").accept(payload([1], { nameBytes: 400 }));
+  open("a").accept(
     payload([2], { nameBytes: 10, resource: resourceOf("k", "x".repeat(600)) }),
   );
   batcher.flush();
@@ -93,8 +96,8 @@ test("the bytes of a new resource count too", () => {
 });
 
 test("a batch is closed when its first span has waited long enough, by one timer", async () => {
-  const { batcher, batches } = setUp({ maxDelayMs: 10 });
-  const guest = batcher.open(new NamedOverlay("a"));
+  const { batches, open } = setUp({ maxDelayMs: 10 });
+  const guest = open("a");
   guest.accept(payload([1]));
   guest.accept(payload([2]));
   assert.equal(batches.length, 0);
@@ -105,39 +108,85 @@ test("a batch is closed when its first span has waited long enough, by one timer
   assert.deepEqual(batches[1]?.byResource, { guesta: [3] });
 });
 
-test("a guest that leaves takes the batch with it, others' spans too, unless it has none there", async () => {
-  const { batcher, batches } = setUp({});
-  const [a, b, silent] = ["a", "b", "c"].map((name) => batcher.open(new NamedOverlay(name)));
+test("each account has a batch of its own, and all leave together", async () => {
+  const { batches, metrics, open } = setUp({ maxDelayMs: 10 });
+  const sources = ["a", "b", "a", "c"].map((account) => open(account));
+  for (const [index, source] of sources.entries()) source.accept(payload([index + 1]));
+  assert.deepEqual([batches.length, metrics.heldOpen], [0, 4]);
+  await until(() => batches.length > 0);
+  assert.deepEqual(batches.map(({ account, byResource }) => [account, byResource]), [
+    ["a", { guesta: [1, 3] }],
+    ["b", { guestb: [2] }],
+    ["c", { guestc: [4] }],
+  ]);
+  assert.equal(metrics.heldOpen, 0);
+});
+
+test("one account's full batch leaves the others open", () => {
+  const { batcher, batches, open } = setUp({ maxSpans: 3 });
+  open("a").accept(payload([1, 2]));
+  open("b").accept(payload([3, 4, 5, 6]));
+  assert.deepEqual(batches.map(({ byResource }) => byResource), [{ guestb: [3, 4, 5] }]);
+  assert.equal(batcher.countSpans(), 3);
+  batcher.flush();
+  assert.equal(batcher.countSpans(), 0);
+});
+
+test("however many accounts fill their batches at once, what is open stays bounded", () => {
+  const { batches, open } = setUp({});
+  for (const number of range(1, 20)) {
+    open(String.fromCharCode(0x60 + number)).accept(payload([number], { nameBytes: 900_000 }));
+  }
+  // Ten of them are more than 8 MiB.
+  assert.equal(batches.length, 20);
+});
+
+test("a source that leaves takes its account's batch with it, but no other's, unless it has none there", async () => {
+  const { batches, open } = setUp({});
+  const [a, other, b, silent] = ["a", "a", "b", "c"].map((account) => open(account));
+  const closed: string[] = [];
   a?.accept(payload([1]));
-  b?.accept(payload([2]));
-  silent?.close();
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.equal(batches.length, 0);
-  a?.close();
-  await until(() => batches.length === 1);
-  assert.deepEqual(batches[0]?.byResource, { guesta: [1], guestb: [2] });
-  // What it had was sent before: nothing is to be closed for it.
-  a?.close();
+  other?.accept(payload([2]));
   b?.accept(payload([3]));
+  silent?.close(() => closed.push("silent"));
+  assert.deepEqual(closed, ["silent"]);
+  a?.close(() => closed.push(`a, ${batches.length} batches`));
+  await until(() => closed.length === 2);
+  assert.deepEqual(closed, ["silent", "a, 1 batches"]);
+  assert.deepEqual(batches.map(({ byResource }) => byResource), [{ guesta: [1, 2] }]);
+  // What it had was sent before: nothing is to be closed for it.
+  other?.accept(payload([4]));
+  a?.close(() => {});
   await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(batches.length, 1);
 });
 
-test("guests that leave together share a batch", async () => {
-  const { batcher, batches } = setUp({});
+test("sources of one account that leave together share a batch", async () => {
+  const { batches, open } = setUp({});
   for (const number of range(1, 5)) {
-    const guest = batcher.open(new NamedOverlay("a"));
-    guest.accept(payload([number]));
-    guest.close();
+    const source = open("a");
+    source.accept(payload([number]));
+    source.close(() => {});
   }
   await until(() => batches.length > 0);
   assert.deepEqual(batches.map((batch) => batch.byResource), [{ guesta: range(1, 5) }]);
 });
 
+test("a flush of one source closes its account's batch alone", () => {
+  const { batches, open } = setUp({});
+  const [a, b] = [open("a"), open("b")];
+  a.accept(payload([1]));
+  b.accept(payload([2]));
+  a.flush();
+  a.flush();
+  assert.deepEqual(batches.map(({ byResource }) => byResource), [{ guesta: [1] }]);
+});
+
 test("spans of one resource are together, whatever came between them", () => {
-  const { batcher, batches } = setUp({});
-  const a = batcher.open(new NamedOverlay("a"));
-  const b = batcher.open(new NamedOverlay("b"));
+  const { batcher, batches, open } = setUp({});
+  // Two connections of one guest, whose resources differ all the same.
+  const a = open("a");
+  const b = open("a", new NamedOverlay("b"));
   const x = resourceOf("k", "x");
   const y = resourceOf("k", "y");
   a.accept(payload([1], { resource: x }));
@@ -156,9 +205,9 @@ test("spans of one resource are together, whatever came between them", () => {
 });
 
 test("a resource is laid over once while it stays the same, and across batches", () => {
-  const { batcher, batches } = setUp({ maxSpans: 2 });
+  const { batcher, batches, open } = setUp({ maxSpans: 2 });
   const overlay = new NamedOverlay("a");
-  const guest = batcher.open(overlay);
+  const guest = open("a", overlay);
   const x = resourceOf("k", "x");
   for (const number of range(1, 10)) guest.accept(payload([number], { resource: x }));
   assert.equal(overlay.applied, 1);
@@ -173,9 +222,9 @@ test("a resource is laid over once while it stays the same, and across batches",
 });
 
 test("a resource too large to remember is laid over each time, and is not mixed up", () => {
-  const { batcher, batches } = setUp({});
+  const { batcher, batches, open } = setUp({});
   const overlay = new NamedOverlay("a");
-  const guest = batcher.open(overlay);
+  const guest = open("a", overlay);
   const large = (letter: string) => resourceOf("k", letter.repeat(5000));
   guest.accept(payload([1, 2], { resource: large("x") }));
   guest.accept(payload([3], { resource: large("x") }));
@@ -195,9 +244,9 @@ test("spans' bytes arrive as they were", () => {
   const batcher = new Batcher(
     { maxSpans: 2, maxBytes: 10_000, maxDelayMs: NEVER },
     new Metrics(),
-    (request) => sent.push(...decodeRequest(request).map(({ span }) => Buffer.from(span).toString("hex"))),
+    (_, request) => sent.push(...decodeRequest(request).map(({ span }) => Buffer.from(span).toString("hex"))),
   );
   const spans = payload([1, 2], { nameBytes: 3 });
-  batcher.open(new NamedOverlay("a")).accept(spans);
+  batcher.open(guestSource("a"), new NamedOverlay("a")).accept(spans);
   assert.deepEqual(sent, [1, 2].map((number) => `1208${spanId(number)}2a03616161`));
 });

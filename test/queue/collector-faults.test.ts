@@ -1,10 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
 import type { Exporter } from "../../src/pipeline/exporter.ts";
 import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { type Answer, CollectorStub } from "../support/collector-stub.ts";
-import { balance, BALANCED, guestSource, payload, send, setUp, TestMetrics } from "./support.ts";
+import {
+  balance,
+  BALANCED,
+  guestSource,
+  payload,
+  send,
+  setUp,
+  type SetUpOptions,
+  type TestDelivery,
+  type TestMetrics,
+} from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { until } from "../support/until.ts";
@@ -30,7 +39,7 @@ async function exporterFor(url: string): Promise<Exporter> {
 
 interface Set {
   readonly stub: CollectorStub;
-  readonly delivery: Delivery;
+  readonly delivery: TestDelivery;
   readonly metrics: TestMetrics;
   readonly log: RecordingLogger;
 }
@@ -38,7 +47,7 @@ interface Set {
 /** A delivery to a stub. Both are gone afterwards, and the books must have balanced. */
 async function withStub(
   run: (set: Set) => Promise<void>,
-  options: Partial<DeliveryOptions> = {},
+  options: SetUpOptions = {},
 ): Promise<void> {
   const stub = await CollectorStub.start();
   const exporter = await exporterFor(stub.url);

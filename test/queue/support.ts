@@ -1,5 +1,8 @@
 import { Buffer } from "node:buffer";
+import { CollectorDestination, type CollectorOptions } from "../../src/queue/collector-destination.ts";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
+import type { BatchSettings } from "../../src/pipeline/settings.ts";
+import type { HostResource } from "../../src/pipeline/source-overlay.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
 import type { Source } from "../../src/pipeline/source.ts";
 import { type DestinationMetrics, Metrics, type ReceiverMetrics } from "../../src/pipeline/metrics.ts";
@@ -141,7 +144,7 @@ export function send(metrics: TestMetrics, source: SourceSink, spans: EncodedSpa
 }
 
 /** Whether at this moment every span received is accounted for, and those held are there one by one. */
-export function balance(metrics: TestMetrics, delivery: Delivery): Record<string, number> {
+export function balance(metrics: TestMetrics, delivery: TestDelivery): Record<string, number> {
   return {
     unaccounted: metrics.received + metrics.collector.recovered -
       (metrics.collector.forwarded + metrics.collector.droppedTotal + metrics.invalidTotal + metrics.heldNow),
@@ -150,25 +153,46 @@ export function balance(metrics: TestMetrics, delivery: Delivery): Record<string
 }
 export const BALANCED: Record<string, number> = { unaccounted: 0, uncounted: 0 };
 
+/** What a test may want otherwise than {@link setUp} has it. */
+export type SetUpOptions = Partial<CollectorOptions> & { readonly batch?: BatchSettings } & Partial<HostResource>;
+
+/** A delivery to one collector. */
+export class TestDelivery extends Delivery {
+  readonly collector: CollectorDestination;
+
+  constructor(options: DeliveryOptions, collector: CollectorDestination) {
+    super(options);
+    this.collector = collector;
+  }
+
+  countHeld(): number {
+    return this.countOpen() + this.collector.countSpans();
+  }
+}
+
 /** A delivery with a fake exporter and quick retries. */
 export function setUp(
-  options: Partial<DeliveryOptions> = {},
-  exporter: FakeExporter = new FakeExporter(),
-): { delivery: Delivery; exporter: FakeExporter; metrics: TestMetrics; log: RecordingLogger } {
+  options: SetUpOptions = {},
+  exporter: Exporter = new FakeExporter(),
+): { delivery: TestDelivery; exporter: FakeExporter; metrics: TestMetrics; log: RecordingLogger } {
   const metrics = new TestMetrics();
   const log = new RecordingLogger();
-  const delivery = new Delivery({
+  const { batch = { maxSpans: 10, maxBytes: 1024 * 1024, maxDelayMs: 5 }, ...others } = options;
+  const collector = new CollectorDestination({
     exporter,
-    batch: { maxSpans: 10, maxBytes: 1024 * 1024, maxDelayMs: 5 },
+    limits: batch,
     queue: { maxBytes: 1024 * 1024, whenFull: "pause" },
-    traceName: "trace",
-    resourceAttributes: new Map(),
-    metrics,
+    metrics: metrics.collector,
     log,
     retry: { initialMs: 4, maxMs: 8 },
-    ...options,
+    ...others,
   });
-  return { delivery, exporter, metrics, log };
+  const { traceName = "trace", resourceAttributes = new Map() } = options;
+  const delivery = new TestDelivery(
+    { batch, traceName, resourceAttributes, metrics, destinations: [collector] },
+    collector,
+  );
+  return { delivery, exporter: exporter as FakeExporter, metrics, log };
 }
 
 /** The request that the child process puts in under a number: large and small ones, told apart by every byte. */

@@ -222,7 +222,6 @@ test("a batch's export: its outcomes", async () => {
   lost?.failed(new Error("away"));
   lost?.end("lost");
   begin()?.end("spooled");
-  begin()?.end("dropped");
   const exports = (await finish()).filter(({ name }) => name === "export");
   assert.deepEqual(
     exports.map(({ attributes, status, statusMessage }) => [
@@ -236,7 +235,6 @@ test("a batch's export: its outcomes", async () => {
       ["rejected", "10", 2, "all bad"],
       ["lost", "0", 2, "away"],
       ["spooled", "0", 0, ""],
-      ["dropped", "0", 2, ""],
     ],
   );
 });

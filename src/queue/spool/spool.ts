@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../../base/log.ts";
 import { SPOOL_MIN_BYTES } from "../../pipeline/settings.ts";
-import { LEAST_SPOOLED_BYTES } from "../batch.ts";
+import { LEAST_RECORD_BYTES as LEAST_SPOOLED_BYTES } from "./segment.ts";
 import {
   checkedRow,
   closeQuietly,

@@ -1,0 +1,339 @@
+import type { Logger } from "../base/log.ts";
+import type { Chunk } from "../pipeline/destination.ts";
+import type { DestinationMetrics, DropReason } from "../pipeline/metrics.ts";
+import type { QueueSettings } from "../pipeline/settings.ts";
+import type { SourceKind } from "../pipeline/source.ts";
+import { AccountQueue, QueuedChunk } from "./account-queue.ts";
+import { Admission, type Place, type Watermarks } from "./admission.ts";
+import { FairBudget } from "./fair-budget.ts";
+import { Pace } from "./pace.ts";
+import { type RequestLimits, Rounds } from "./rounds.ts";
+import { LEAST_RECORD_BYTES } from "./spool/segment.ts";
+import { SpoolCommitter } from "./spool-committer.ts";
+import type { SpoolStore } from "./spool-store.ts";
+
+/**
+ * What accounts within their share may use beyond the limit of the memory, as a part of it, while one that came earlier
+ * fills the rest; and at least this many bytes, because a guest's connections may have been read half a MiB each when
+ * it is paused, and its open chunk may hold one more.
+ */
+const MEMORY_RESERVE = 1 / 2;
+const LEAST_MEMORY_RESERVE_BYTES = 16 * 1024 * 1024;
+/** The same for the disk. Small, because the spool keeps little free beyond its limit. */
+const DISK_RESERVE = 1 / 8;
+
+/** What the queue needs of the destination around it. */
+export interface QueueOptions {
+  readonly settings: QueueSettings;
+  /** Absent: memory only. */
+  readonly spool?: SpoolStore | undefined;
+  readonly metrics: DestinationMetrics;
+  readonly log: Logger;
+  /** See {@link Admission}. */
+  readonly onPausedChange: (account?: string) => void;
+  /** There may be a chunk to take. */
+  readonly onReady: () => void;
+}
+
+/**
+ * The chunks that wait for one destination, in a list for each account. Bounded in bytes, and so that no account can
+ * fill it at the expense of another: see {@link Admission}. Taken in turns: see {@link Rounds}.
+ *
+ * Without a spool the bound is on the bytes in memory, those under way included. With one it is on the disk; what is
+ * written there stays in memory too while there is room, so that it need not be read again, and what is not written yet
+ * (because the disk is full, say) can be sent all the same.
+ */
+export class FairQueue {
+  readonly #options: QueueOptions;
+  readonly #accounts = new Map<string, AccountQueue>();
+  readonly #memory: FairBudget<AccountQueue>;
+  readonly #disk: FairBudget<AccountQueue>;
+  readonly #admission: Admission;
+  readonly #rounds: Rounds;
+  readonly #underWay = new Set<QueuedChunk>();
+  readonly #committer: SpoolCommitter | undefined;
+  /** Absent where nobody is paused for the destination's pace. */
+  readonly #pace: Pace | undefined;
+  #waiting = 0;
+  #memoryBytes = 0;
+  #spooledSpans = 0;
+
+  constructor(options: QueueOptions) {
+    this.#options = options;
+    const { spool, log, metrics, settings } = options;
+    const pauses = settings.whenFull === "pause";
+    this.#memory = new FairBudget(settings.maxBytes);
+    this.#disk = new FairBudget(spool?.limitBytes ?? Infinity);
+    this.#pace = pauses && spool === undefined ? new Pace(() => this.#admission.refresh()) : undefined;
+    const watermarks = (budget: FairBudget<AccountQueue>, reserve: number): Watermarks => ({
+      budget,
+      full: budget.limit,
+      most: budget.limit + (pauses ? reserve : 0),
+    });
+    this.#admission = new Admission({
+      memory: watermarks(this.#memory, Math.max(settings.maxBytes * MEMORY_RESERVE, LEAST_MEMORY_RESERVE_BYTES)),
+      disk: spool && watermarks(this.#disk, this.#disk.limit * DISK_RESERVE),
+      whenFull: settings.whenFull,
+      pace: this.#pace,
+      metrics,
+      log,
+      dropOldest: (account, place, reason) => this.#dropOldest(account, place, reason),
+      onPausedChange: options.onPausedChange,
+    });
+    this.#rounds = new Rounds((chunk) => this.#load(chunk), (account) => this.#forget(account));
+    metrics.queueCapacityBytes = settings.maxBytes;
+    metrics.spoolCapacityBytes = spool === undefined ? 0 : settings.spool?.maxBytes ?? spool.limitBytes;
+    if (spool === undefined) return;
+    this.#committer = new SpoolCommitter({
+      store: spool,
+      log,
+      makeRoom: (bytes, isDiskFull) => this.#makeRoomOnDisk(bytes, isDiskFull),
+      committed: (chunk) => this.#committed(chunk),
+      onChange: () => {
+        this.#measure();
+        options.onReady();
+      },
+    });
+    this.#recover(spool);
+  }
+
+  /** How many chunks wait or are under way. */
+  get length(): number {
+    return this.#waiting + this.#underWay.size;
+  }
+  /** Whether any account's chunks wait for their turn, those in quarantine apart. */
+  get isWaiting(): boolean {
+    return this.#rounds.length > 0;
+  }
+  /** Of the spans here, those that end with the process. */
+  get spansAtRisk(): number {
+    return this.#options.metrics.heldQueued - this.#spooledSpans;
+  }
+
+  isPaused(account: string): boolean {
+    return this.#accounts.get(account)?.isPaused === true;
+  }
+
+  readOn(account: string): void {
+    const found = this.#accounts.get(account);
+    if (found !== undefined) this.#admission.readOn(found);
+  }
+
+  /** Counts the spans one chunk at a time, where `heldQueued` adds and subtracts: the two must agree. */
+  countSpans(): number {
+    let spans = 0;
+    for (const chunk of this.#all()) spans += chunk.spans;
+    return spans;
+  }
+
+  /** Takes over a chunk. It can be taken out at once: the destination need not wait for the disk. */
+  push(chunk: Chunk): void {
+    const account = this.#account(chunk.account, chunk.kind);
+    const queued = new QueuedChunk(account, chunk.spans, chunk.bytes.length, chunk);
+    this.#options.metrics.heldQueued += chunk.spans;
+    this.#memoryBytes += queued.size;
+    this.#memory.hold(account.memory, queued.size, true);
+    this.#enqueue(queued);
+    this.#committer?.add(queued);
+    this.#options.onReady();
+    this.#admission.added(account, queued.size);
+    this.#measure();
+  }
+
+  /** The chunks of the next request, those of several accounts in turns. Empty if there are none. */
+  take(limits: RequestLimits): QueuedChunk[] {
+    return this.#took(this.#rounds.take(limits));
+  }
+
+  /** The chunks of the next request of one account in quarantine. */
+  takeOf(account: AccountQueue, limits: RequestLimits): QueuedChunk[] {
+    return this.#took(this.#rounds.takeOf(account, limits));
+  }
+
+  /** Keeps an account's chunks out of the turns of the others, or lets them in again. */
+  setQuarantined(account: AccountQueue, isQuarantined: boolean): void {
+    account.isQuarantined = isQuarantined;
+    this.#rounds.enter(account);
+    this.#forget(account);
+  }
+
+  /** Some of the spans of a chunk under way have been delivered or given up, and counted as that. */
+  settle(chunk: QueuedChunk, spans: number): void {
+    this.#options.metrics.heldQueued -= spans;
+    if (chunk.isSpooled) this.#spooledSpans -= spans;
+    if (!chunk.settle(spans)) return;
+    this.#underWay.delete(chunk);
+    this.#remove(chunk, false);
+    this.#admission.removed(chunk.account);
+    this.#forget(chunk.account);
+    this.#measure();
+  }
+
+  /** The destination has taken a request. */
+  taken(): void {
+    this.#pace?.taken();
+    this.#admission.refresh();
+  }
+
+  /** The destination could not be reached, or asked for time. */
+  refused(): void {
+    this.#pace?.refused();
+    this.#admission.refresh();
+  }
+
+  /** See `Destination.settled`. */
+  settled(): Promise<void> {
+    return this.#committer?.settled() ?? Promise.resolve();
+  }
+
+  /** Commits what can be, closes the spool, and gives up what is in memory only; returns how many spans that are. */
+  async close(): Promise<number> {
+    await this.#committer?.close();
+    let lost = 0;
+    for (const chunk of this.#all()) if (!chunk.isSpooled) lost += chunk.abandon();
+    if (lost > 0) this.#options.metrics.drop("shutdown", lost);
+    this.#options.metrics.heldQueued -= lost;
+    this.#admission.close();
+    this.#pace?.close();
+    return lost;
+  }
+
+  *#all(): Generator<QueuedChunk> {
+    yield* this.#underWay;
+    for (const account of this.#accounts.values()) yield* account.chunks();
+  }
+
+  #account(key: string, kind: SourceKind): AccountQueue {
+    let account = this.#accounts.get(key);
+    if (account === undefined) this.#accounts.set(key, account = new AccountQueue(key, kind));
+    return account;
+  }
+
+  /** Forgets an account of which there is nothing to know. */
+  #forget(account: AccountQueue): void {
+    if (account.isIdle) this.#accounts.delete(account.key);
+  }
+
+  #enqueue(chunk: QueuedChunk): void {
+    const { account } = chunk;
+    account.push(chunk, this.#committer !== undefined && !chunk.isSpooled);
+    this.#waiting++;
+    this.#rounds.enter(account);
+  }
+
+  #took(chunks: QueuedChunk[]): QueuedChunk[] {
+    for (const chunk of chunks) {
+      chunk.take();
+      this.#waiting--;
+      this.#underWay.add(chunk);
+      const { account, size } = chunk;
+      if (chunk.isSpooled) this.#disk.pin(account.disk, diskSize(size));
+      else this.#memory.pin(account.memory, size);
+    }
+    return chunks;
+  }
+
+  #recover(spool: SpoolStore): void {
+    const { metrics, log } = this.#options;
+    let batches = 0;
+    for (const { id, account: key, kind, spans, size } of spool.recovered()) {
+      const account = this.#account(key, kind);
+      const chunk = new QueuedChunk(account, spans, size);
+      chunk.spoolId = id;
+      chunk.spooled();
+      this.#disk.hold(account.disk, diskSize(chunk.size), true);
+      this.#spooledSpans += spans;
+      metrics.recovered += spans;
+      metrics.heldQueued += spans;
+      this.#enqueue(chunk);
+      batches++;
+    }
+    if (batches > 0) {
+      log.info("spool holds spans of an earlier run: they are sent first", { spans: metrics.recovered, batches });
+    }
+    for (const account of this.#accounts.values()) this.#admission.added(account, 0);
+    this.#measure();
+  }
+
+  /** Sees to it that a chunk's bytes are in memory. False: not now, or never, if it has been settled as lost. */
+  #load(chunk: QueuedChunk): boolean {
+    if (chunk.bytes !== undefined) return true;
+    const { account, spans } = chunk;
+    const read = (this.#committer as SpoolCommitter).read(chunk);
+    if (read === "later") return false;
+    if (read === "lost") {
+      this.#options.log.error("a batch in the spool is damaged: its spans are dropped", {
+        batch: chunk.spoolId,
+        spans,
+      });
+      this.#drop(chunk, "spool-corrupt");
+      this.#admission.removed(account);
+      return false;
+    }
+    chunk.load(read);
+    this.#memoryBytes += chunk.size;
+    return true;
+  }
+
+  /** A chunk has been written to the spool. Its bytes stay in memory only while there is room for them. */
+  #committed(chunk: QueuedChunk): void {
+    const { account, size } = chunk;
+    const isWaiting = chunk.state === "waiting";
+    this.#spooledSpans += chunk.spans;
+    this.#memory.free(account.memory, size, isWaiting);
+    this.#disk.hold(account.disk, diskSize(size), isWaiting);
+    if (isWaiting && this.#memoryBytes > this.#options.settings.maxBytes && chunk.unload()) this.#memoryBytes -= size;
+    this.#admission.removed(account);
+    this.#admission.added(account, 0);
+  }
+
+  #dropOldest(account: AccountQueue, place: Place, reason: DropReason): number {
+    const isSpooled = this.#committer !== undefined && place === "disk";
+    const chunk = this.#committer === undefined || isSpooled ? account.first() : account.firstUncommitted();
+    if (chunk === undefined || (isSpooled && !chunk.isSpooled)) return 0;
+    return this.#drop(chunk, reason);
+  }
+
+  /** Gives up a chunk that waits. Returns how many spans it had. */
+  #drop(chunk: QueuedChunk, reason: DropReason): number {
+    const { account } = chunk;
+    const { metrics } = this.#options;
+    const spans = chunk.drop();
+    metrics.drop(reason, spans);
+    metrics.heldQueued -= spans;
+    if (chunk.isSpooled) this.#spooledSpans -= spans;
+    this.#waiting--;
+    account.dropped();
+    this.#remove(chunk, true);
+    return spans;
+  }
+
+  /** Lets go of a settled chunk's bytes, in memory and on disk. */
+  #remove(chunk: QueuedChunk, wasWaiting: boolean): void {
+    const { account, size } = chunk;
+    if (chunk.isSpooled) this.#disk.free(account.disk, diskSize(size), wasWaiting);
+    else this.#memory.free(account.memory, size, wasWaiting);
+    // Until it is committed, the spool may be reading the bytes.
+    if (chunk.spoolId !== undefined && !chunk.isSpooled) chunk.markRead();
+    if (chunk.unload()) this.#memoryBytes -= size;
+    this.#committer?.remove(chunk);
+  }
+
+  #makeRoomOnDisk(bytes: number, isDiskFull: boolean): boolean {
+    // Dropping what is in the spool does not help against others who fill the disk, unless nothing may be paused.
+    if (isDiskFull && this.#options.settings.whenFull === "pause") return false;
+    return this.#admission.makeRoomOnDisk(bytes);
+  }
+
+  #measure(): void {
+    const { metrics, spool } = this.#options;
+    metrics.queueBytes = this.#memoryBytes;
+    metrics.queueBatches = this.length;
+    metrics.spoolBytes = spool?.usedBytes ?? 0;
+    metrics.spoolBatches = spool?.count ?? 0;
+  }
+}
+
+function diskSize(size: number): number {
+  return Math.max(size, LEAST_RECORD_BYTES);
+}

@@ -1,0 +1,190 @@
+import { describeError, type Logger } from "../base/log.ts";
+import { StateLog } from "../base/quiet-log.ts";
+import { Fifo } from "./fifo.ts";
+import type { QueuedChunk } from "./account-queue.ts";
+import { SpoolError } from "./spool/spool-error.ts";
+import type { SpoolStore } from "./spool-store.ts";
+
+/** How long after a failure the spool is tried again, milliseconds. */
+const RETRY_MS = 1000;
+
+/** What the committer needs of the queue around it. */
+export interface SpoolCommitterOptions {
+  readonly store: SpoolStore;
+  readonly log: Logger;
+  /**
+   * Drops old chunks of at least so many bytes from the spool, if any may be dropped. Returns whether that was
+   * anything.
+   *
+   * @param isDiskFull the spool has room, but the disk has not.
+   */
+  readonly makeRoom: (bytes: number, isDiskFull: boolean) => boolean;
+  /** The chunk is safe on disk. */
+  readonly committed: (chunk: QueuedChunk) => void;
+  /** Something has been committed, or could not be. */
+  readonly onChange: () => void;
+}
+
+/**
+ * Writes chunks to the spool and removes them again, with one commit for all that has come while the last one was under
+ * way. A spool that cannot be written, for example because the disk is full, is tried again from time to time.
+ *
+ * ```
+ *          append, as soon as there is room             commit
+ * pending ─────────────────────────────────▶ appended ─────────▶ spooled
+ * ```
+ *
+ * A chunk may be settled at any of these points, since the destination does not wait for the disk.
+ */
+export class SpoolCommitter {
+  readonly #options: SpoolCommitterOptions;
+  readonly #store: SpoolStore;
+  /** Not appended yet, oldest first; some may be settled meanwhile. */
+  readonly #pending = new Fifo<QueuedChunk>();
+  /** Appended and not committed; some may be settled meanwhile. */
+  #appended: QueuedChunk[] = [];
+  #immediate: ReturnType<typeof setImmediate> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  /** The commit that is under way; never rejects. */
+  #committing: Promise<void> | undefined;
+  #failure: SpoolError | undefined;
+  #removals: number[] = [];
+  #closed = false;
+  readonly #failureLog: StateLog;
+
+  constructor(options: SpoolCommitterOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    const { log } = options;
+    this.#failureLog = new StateLog({
+      begun: () =>
+        log.error("the spool cannot be used: new batches are in memory only, and tried again", {
+          error: this.#failure && describeError(this.#failure),
+        }),
+      ended: (seconds, times) => log.info("the spool can be used again", { seconds, times }),
+    });
+  }
+
+  /** Has a chunk committed soon. */
+  add(chunk: QueuedChunk): void {
+    this.#pending.push(chunk);
+    // While the spool fails, the next try has its own time.
+    if (this.#failure === undefined) this.#schedule();
+  }
+
+  /** A chunk is settled: removes it soon. */
+  remove(chunk: QueuedChunk): void {
+    if (chunk.spoolId === undefined) return;
+    this.#removals.push(chunk.spoolId);
+    this.#schedule();
+  }
+
+  /** A chunk's bytes; `lost` if the spool has it no more, `later` if it cannot be read at the moment. */
+  read(chunk: QueuedChunk): Uint8Array | "lost" | "later" {
+    try {
+      return this.#store.read(chunk.spoolId as number) ?? "lost";
+    } catch (error) {
+      if (!(error instanceof SpoolError)) throw error;
+      if (error.kind === "damaged") return "lost";
+      this.#fail(error);
+      return "later";
+    }
+  }
+
+  /** Resolves when everything added so far has been committed, or has turned out not to be possible to commit. */
+  async settled(): Promise<void> {
+    await this.#committing;
+    if (this.#pending.length > 0 || this.#appended.length > 0) await this.commit();
+  }
+
+  /** Commits what is there now, after what is being committed. Never rejects. */
+  async commit(): Promise<void> {
+    while (this.#committing !== undefined) await this.#committing;
+    clearImmediate(this.#immediate);
+    this.#immediate = undefined;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#committing = this.#commit();
+    try {
+      await this.#committing;
+    } finally {
+      this.#committing = undefined;
+    }
+    // What has come meanwhile; a failure has its own time.
+    if (this.#failure === undefined && (this.#pending.length > 0 || this.#removals.length > 0)) this.#schedule();
+  }
+
+  /** Commits what can be, and closes the spool. */
+  async close(): Promise<void> {
+    await this.commit();
+    this.#closed = true;
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#retry);
+    this.#failureLog.close();
+    await this.#store.close();
+  }
+
+  #schedule(): void {
+    if (this.#immediate !== undefined || this.#committing !== undefined || this.#closed) return;
+    this.#immediate = setImmediate(() => {
+      this.#immediate = undefined;
+      void this.commit();
+    });
+  }
+
+  #fail(error: SpoolError): void {
+    this.#failure = error;
+    this.#failureLog.set(true);
+    if (this.#closed) return;
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      void this.commit();
+    }, RETRY_MS);
+  }
+
+  async #commit(): Promise<void> {
+    this.#store.remove(this.#removals.splice(0));
+    const refused = this.#appendPending();
+    try {
+      await this.#store.commit();
+      for (const chunk of this.#appended.splice(0)) {
+        if (chunk.state === "settled") continue;
+        chunk.spooled();
+        this.#options.committed(chunk);
+      }
+      if (refused !== undefined) throw refused;
+      this.#failure = undefined;
+      this.#failureLog.set(false);
+    } catch (error) {
+      if (!(error instanceof SpoolError)) throw error;
+      this.#appended = this.#appended.filter((chunk) => chunk.state !== "settled");
+      if (error.kind === "full") this.#options.makeRoom(this.#appended[0]?.size ?? 0, refused === undefined);
+      this.#fail(error);
+    }
+    this.#options.onChange();
+  }
+
+  /** Appends what waits, oldest first. Returns why the rest must wait. */
+  #appendPending(): SpoolError | undefined {
+    let mayMakeRoom = true;
+    for (let chunk = this.#pending.first(); chunk !== undefined; chunk = this.#pending.first()) {
+      const { bytes, state, account, spans, size } = chunk;
+      if (state !== "settled" && bytes !== undefined) {
+        try {
+          chunk.spoolId = this.#store.append({ account: account.key, kind: account.kind, spans, bytes });
+          this.#appended.push(chunk);
+        } catch (error) {
+          if (!(error instanceof SpoolError)) throw error;
+          if (error.kind !== "full" || !mayMakeRoom || !this.#options.makeRoom(size, false)) return error;
+          // Once only for each chunk: where that makes no room, more would be dropped in vain.
+          mayMakeRoom = false;
+          this.#store.remove(this.#removals.splice(0));
+          continue;
+        }
+      }
+      this.#pending.shift();
+      mayMakeRoom = true;
+    }
+    return undefined;
+  }
+}
