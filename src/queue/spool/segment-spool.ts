@@ -2,6 +2,7 @@ import { describeError, type Logger } from "../../base/log.ts";
 import { StateLog } from "../../base/quiet-log.ts";
 import { SPOOL_MIN_BYTES } from "../../pipeline/settings.ts";
 import { SegmentWriter } from "./segment-writer.ts";
+import { EarlierRecords, type EarlierSpool } from "./earlier-spool.ts";
 import { MAX_ACCOUNT_BYTES, recordBytes, type SOURCE_KINDS } from "./segment-format.ts";
 import { SegmentIndex } from "./segment-index.ts";
 import { SegmentPool } from "./segment-pool.ts";
@@ -34,6 +35,8 @@ export interface SpoolOptions {
   /** Of all files together, bytes; at least {@link SPOOL_MIN_BYTES}. */
   readonly maxBytes: number;
   readonly log: Logger;
+  /** Opens the spool of an earlier version that is in the same directory; what is in it is sent first. */
+  readonly earlier?: (() => EarlierSpool | undefined) | undefined;
 }
 
 const UTF8 = new TextEncoder();
@@ -54,6 +57,7 @@ export class SegmentSpool {
   readonly #index = new SegmentIndex();
   readonly #writer: SegmentWriter;
   readonly #recovery: Recovery;
+  readonly #earlier: EarlierRecords;
   /** Appended and not committed. */
   readonly #pending = new Map<number, Entry>();
   #pendingBytes = 0;
@@ -69,7 +73,8 @@ export class SegmentSpool {
   /** Segments whose removals could not be written. */
   readonly #unwritten = new Set<Segment>();
 
-  private constructor({ storage, maxBytes, log }: SpoolOptions) {
+  private constructor({ storage, maxBytes, log }: SpoolOptions, earlier: EarlierSpool | undefined) {
+    this.#earlier = new EarlierRecords(earlier);
     this.#hardLimit = Math.floor(maxBytes * (1 - RESERVED_SHARE));
     this.limitBytes = Math.floor(this.#hardLimit * LIMIT_SHARE);
     this.#storage = storage;
@@ -103,30 +108,34 @@ export class SegmentSpool {
    */
   static open(options: SpoolOptions): SegmentSpool {
     if (options.maxBytes < SPOOL_MIN_BYTES) throw new RangeError(`a spool of ${options.maxBytes} bytes`);
+    let earlier: EarlierSpool | undefined;
     try {
-      return new SegmentSpool(options);
+      earlier = options.earlier?.();
+      return new SegmentSpool(options, earlier);
     } catch (error) {
+      earlier?.close();
       options.storage.close();
       throw storageError(error, `cannot read the spool ${options.storage.path}`);
     }
   }
 
   /** What was found at the start and has not been removed, oldest first. To be gone through once. */
-  recovered(): Generator<RecoveredRecord> {
-    return this.#recovery.records();
+  *recovered(): Generator<RecoveredRecord> {
+    yield* this.#earlier.recovered();
+    yield* this.#recovery.records();
   }
 
   /** What the committed records count for, bytes. */
   get usedBytes(): number {
-    return this.#usedBytes;
+    return this.#usedBytes + this.#earlier.usedBytes;
   }
   /** How many records are committed. */
   get count(): number {
-    return this.#index.count;
+    return this.#index.count + this.#earlier.count;
   }
   /** How full the spool is with what has been appended, 1 and more being full. */
   get fill(): number {
-    return (this.#usedBytes + this.#pendingBytes) / this.limitBytes;
+    return (this.usedBytes + this.#pendingBytes) / this.limitBytes;
   }
 
   /**
@@ -140,7 +149,7 @@ export class SegmentSpool {
       throw new SpoolError("failed", `the name of an account has ${encoded.length} bytes`);
     }
     const size = countedBytes(recordBytes(encoded.length, bytes.length));
-    if (this.#usedBytes + this.#pendingBytes + size > this.#hardLimit) {
+    if (this.usedBytes + this.#pendingBytes + size > this.#hardLimit) {
       throw new SpoolError("full", "the spool is full");
     }
     const id = this.#nextId++;
@@ -174,6 +183,7 @@ export class SegmentSpool {
    * Throws {@link SpoolError} if the disk does not give it back now. It may do so later.
    */
   read(id: number): Uint8Array | undefined {
+    if (id < 0) return this.#earlier.read(id);
     const pending = this.#pending.get(id);
     if (pending !== undefined) return pending.bytes;
     const location = this.#index.locate(id);
@@ -203,6 +213,7 @@ export class SegmentSpool {
   remove(ids: Iterable<number>): void {
     const segments = new Set<Segment>();
     for (const id of ids) {
+      if (id < 0) this.#earlier.remove(id);
       const pending = this.#pending.get(id);
       if (pending !== undefined) this.#forget(pending);
       const segment = this.#remove(id, "delivered");
@@ -217,6 +228,7 @@ export class SegmentSpool {
     await this.#writer.close();
     await this.#pool.settled();
     this.#removalLog.close();
+    this.#earlier.close();
     this.#storage.close();
   }
 
