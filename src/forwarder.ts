@@ -11,6 +11,8 @@ import { SegmentSpool } from "./queue/spool/segment-spool.ts";
 import { prepareSpoolDirectory } from "./queue/spool/spool-directory.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
+import { KnownSandboxes } from "./receivers/accounts/known-sandboxes.ts";
+import type { HostReceivers } from "./receivers/host/host-receivers.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
@@ -115,6 +117,10 @@ async function start(
     await takeOver(settings.takeOver, continuation, privileges.owner?.uid);
   }
 
+  const sandboxes = new KnownSandboxes();
+  const hosts = await trace.step("listen to the host", () => openHosts(settings, metrics, sandboxes, log));
+  if (hosts !== undefined) undo.push(() => hosts.abort());
+
   let notReady: string | undefined = "starting";
   const server = await startMetrics(settings, metrics, log, () => notReady);
   if (server !== undefined) undo.push(() => server.close());
@@ -152,9 +158,10 @@ async function start(
   await trace.step("listen", () => listener.listen(accept));
   // From here until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
-  const sink = redactAgents(linkRoots(openSink(), settings.rootLink), settings, log);
+  const sink = sandboxes.watch(redactAgents(linkRoots(openSink(), settings.rootLink), settings, log));
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   listener.begin?.();
+  hosts?.begin(sink);
   await continuation?.adoptGuests(listenerOptions, accept);
   notReady = undefined;
   trace.started();
@@ -164,6 +171,7 @@ async function start(
     listener,
     listenLog,
     receiver,
+    hosts,
     sink,
     server,
     metrics,
@@ -182,6 +190,7 @@ interface Parts {
   readonly listener: Listener;
   readonly listenLog: RateLimitedLogger;
   readonly receiver: Receiver;
+  readonly hosts: HostReceivers | undefined;
   readonly sink: SpanSink;
   readonly server: MetricsServer | undefined;
   readonly metrics: Metrics;
@@ -192,7 +201,7 @@ interface Parts {
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, listenLog, receiver, sink, server, metrics, trace, log, continuation } = parts;
+  const { settings, listener, listenLog, receiver, hosts, sink, server, metrics, trace, log, continuation } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
 
   async function stop(): Promise<number> {
@@ -204,7 +213,8 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   }
   async function deliver(): Promise<number> {
     const deadline = performance.now() + settings.shutdownTimeoutMs;
-    await receiver.drain(settings.shutdownTimeoutMs * READING_SHARE);
+    const readingMs = settings.shutdownTimeoutMs * READING_SHARE;
+    await Promise.all([receiver.drain(readingMs), hosts?.stop(readingMs)]);
     await listener.stopAccepting();
     receiver.close();
     const timeLeft = (): number => Math.max(0, deadline - performance.now());
@@ -215,7 +225,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   }
   async function abort(): Promise<number> {
     if (continuation?.persists === true) continuation.leave(listener, receiver);
-    await listener.stopAccepting();
+    await Promise.all([listener.stopAccepting(), hosts?.abort()]);
     receiver.close();
     const lost = await sink.abort();
     await trace.stop(0);
@@ -336,6 +346,19 @@ async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log
   const directory = prepareSpoolDirectory(queue.spool.directory, owner);
   const libc = await loadLibc();
   return () => SegmentSpool.open({ storage: FileStorage.open(directory, libc), maxBytes, log: log.of("delivery") });
+}
+
+/** Opens the receivers of the host's own programs, if the settings name any. */
+async function openHosts(
+  settings: Settings,
+  metrics: Metrics,
+  sandboxes: KnownSandboxes,
+  log: Logger,
+): Promise<HostReceivers | undefined> {
+  if (settings.jaeger === undefined && settings.otlpListen.length === 0) return undefined;
+  // Loaded only here: most forwarders have guests alone.
+  const { openHostReceivers } = await import("./receivers/host/host-receivers.ts");
+  return await openHostReceivers(settings, { metrics, sandboxes, log });
 }
 
 async function startMetrics(

@@ -21,8 +21,10 @@ const MOST = [
   "http",
   "receivers/accounts",
   "receivers/vsock",
+  "receivers/peers",
   "receivers/jaeger",
   "receivers/otlp",
+  "receivers/host",
   "processors",
   "queue",
   "exporters",
@@ -78,13 +80,21 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "guests over AF_VSOCK and hybrid vsock, and who a guest is",
     imports: [...SHARED, "decode", "ffi", "receivers/accounts"],
   },
+  "receivers/peers": {
+    purpose: "which process of this machine is at the other end of a TCP socket",
+    imports: [...SHARED, "ffi"],
+  },
   "receivers/jaeger": {
     purpose: "Kata runtimes over Jaeger Thrift",
-    imports: [...SHARED, "decode", "ffi", "http", "receivers/accounts"],
+    imports: [...SHARED, "decode", "http", "receivers/accounts", "receivers/peers"],
   },
   "receivers/otlp": {
     purpose: "other programs of the host over OTLP/HTTP and OTLP/gRPC",
-    imports: [...SHARED, "decode", "ffi", "http", "receivers/accounts"],
+    imports: [...SHARED, "decode", "http", "receivers/accounts"],
+  },
+  "receivers/host": {
+    purpose: "opens the receivers of the host's own programs, as the settings say",
+    imports: [...SHARED, "http", "receivers/accounts", "receivers/peers", "receivers/jaeger", "receivers/otlp"],
   },
   processors: {
     purpose: "changes to encoded spans on their way: links, resources, redaction",

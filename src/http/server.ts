@@ -1,5 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { createServer, isIP, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { BodyBudget } from "./body.ts";
 import { type Connection, ConnectionTable } from "./connections.ts";
 import type { ExchangeContext } from "./exchange.ts";
@@ -9,9 +10,13 @@ import type { Http2Settings, HttpLimits } from "./limits.ts";
 import { HttpListenError, type ListenAddress, shownAddress } from "./listen-error.ts";
 import type { HttpHandler } from "./messages.ts";
 import { detectProtocol, type Protocol } from "./protocol.ts";
+import type { TlsCredentials } from "./tls.ts";
 
 /** How long a stop waits before it ends connections, milliseconds: a request may be on its way. */
 const STOP_GRACE_MS = 20;
+
+/** Connections that there may be, with those in the middle of their handshake, for each that may be through it. */
+const HANDSHAKES = 2;
 
 /** What a server needs. */
 export interface HttpServerOptions {
@@ -19,13 +24,15 @@ export interface HttpServerOptions {
   readonly limits: HttpLimits;
   /** Absent: HTTP/1 alone. */
   readonly http2?: Http2Settings;
+  /** Absent: without TLS. */
+  readonly tls?: TlsCredentials;
   /** Told what `handler` throws. */
   readonly onError: (error: Error, path: string) => void;
 }
 
 /**
  * An HTTP server whose clients cannot make it hold more, or wait longer, than its limits say: HTTP/1 and, on the same
- * port, HTTP/2 without TLS.
+ * port, HTTP/2, whose clients need not ask for it first. With or without TLS.
  */
 export class HttpServer {
   readonly #options: HttpServerOptions;
@@ -42,7 +49,7 @@ export class HttpServer {
     this.#connections = new ConnectionTable(limits);
     this.#http1 = new Http1(context);
     this.#http2 = options.http2 === undefined ? undefined : new Http2(context, options.http2);
-    this.#listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#listener = createListener(options, (socket) => this.#accept(socket));
   }
 
   /** Listens; resolves with the address, whose port is the real one where 0 was asked for. Rejects with {@link HttpListenError}. */
@@ -106,6 +113,26 @@ export class HttpServer {
     // A connection that was accepted before the stop and spoke after it has its say.
     if (this.#isStopping && protocol === "HTTP/2") setTimeout(() => connection.endGently(), STOP_GRACE_MS);
   }
+}
+
+function createListener({ tls, limits, http2 }: HttpServerOptions, accept: (socket: Socket) => void): Server {
+  if (tls === undefined) return createServer({ noDelay: true }, accept);
+  const listener = createTlsServer({
+    cert: Buffer.from(tls.certificate),
+    key: Buffer.from(tls.key),
+    ...tls.clientAuthority !== undefined && {
+      ca: Buffer.from(tls.clientAuthority),
+      requestCert: true,
+      rejectUnauthorized: true,
+    },
+    ALPNProtocols: http2 === undefined ? ["http/1.1"] : ["h2", "http/1.1"],
+    handshakeTimeout: limits.headerMs,
+    noDelay: true,
+  }, accept);
+  // Connections count for the table once they are through the handshake.
+  listener.maxConnections = HANDSHAKES * limits.maxConnections;
+  listener.on("tlsClientError", (_error, socket) => socket.destroy());
+  return listener;
 }
 
 async function resolve(address: ListenAddress): Promise<string> {

@@ -1,6 +1,7 @@
 import type { GuestLimits, ListenSettings, SelfTraceSettings, Settings } from "../pipeline/settings.ts";
 import type { TraceContext } from "../pipeline/trace-context.ts";
 import { otlpSettings } from "./endpoint.ts";
+import { hostSettings } from "./host-settings.ts";
 import type { Resolved } from "./resolve.ts";
 import { KATA_SOCKET_PATHS, LONGEST_SOCKET_PATH, type SocketPath, socketPath } from "./socket-path.ts";
 import type { OPTIONS } from "./table.ts";
@@ -33,6 +34,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
   attributes.delete("service.name");
   return {
     listen: listenSettings(options),
+    ...hostSettings(options),
     otlp: otlpSettings(options.otlpEndpoint, options.otlpProtocol, options.otlpInsecure),
     traceName: options.traceName?.value ?? (serviceName || DEFAULT_TRACE_NAME),
     resourceAttributes: attributes,
@@ -102,13 +104,14 @@ function rootLink(
 }
 
 /**
- * It listens on AF_VSOCK if a CID is given, if all hypervisors are asked for, or if nothing else is given. A socket
- * path that is given twice counts once.
+ * It listens on AF_VSOCK if a CID is given, if all hypervisors are asked for, or if no socket path is given. A kernel
+ * without it is an error unless something else is listened to as well. A socket path that is given twice counts once.
  */
 function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
   const { vsockCid, vsockPort } = options;
   const port = vsockPort.value;
-  const all = options.allHypervisors?.value === true;
+  const all = options.allHypervisors?.value === true || options.allSources?.value === true;
+  const hasHostReceiver = options.jaegerListen !== undefined || options.otlpListen !== undefined;
   const hybrid = hybridSettings(options, all);
   const [first, ...others] = hybrid;
   if (first !== undefined && vsockCid.source === "default" && !all) return [first, ...others];
@@ -121,7 +124,7 @@ function listenSettings(options: Resolved<typeof OPTIONS>): Settings["listen"] {
     kind: "vsock",
     cid: vsockCid.value,
     port,
-    ...(all && vsockCid.source === "default" && { optional: true }),
+    ...((all || hasHostReceiver) && vsockCid.source === "default" && { optional: true }),
   };
   return [vsock, ...hybrid];
 }

@@ -145,6 +145,72 @@ const LISTENING = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
+/** Where runtimes and other programs on the host come in. */
+const HOST = {
+  allSources: {
+    flag: "--all-sources",
+    help: "All of --all-hypervisors, --jaeger-listen 14268 and --otlp-listen 4317 and 4318, where the ports are free",
+    parse: flag,
+  },
+  jaegerListen: {
+    flag: "--jaeger-listen",
+    metavar: "ADDRESS",
+    help: "Take Kata runtimes' spans (jaeger_endpoint) at HOST:PORT, :PORT or PORT (loopback)",
+    parse: address,
+  },
+  jaegerUser: {
+    flag: "--jaeger-user",
+    metavar: "NAME",
+    help: "What the runtimes' jaeger_user must be; needs --jaeger-password-file",
+    parse: text,
+  },
+  jaegerPasswordFile: {
+    flag: "--jaeger-password-file",
+    metavar: "FILE",
+    help: "A file whose first line the runtimes' jaeger_password must be",
+    complete: "file",
+    parse: path,
+  },
+  keepHttp2Noise: {
+    flag: "--keep-http2-noise",
+    help: "Keep the spans of the HTTP/2 client that Kata 4's Rust runtime sends its spans with",
+    parse: flag,
+  },
+  otlpListen: {
+    flag: "--otlp-listen",
+    metavar: "ADDRESS",
+    separator: ",",
+    help: "Take other programs' spans over OTLP (HTTP and gRPC) at HOST:PORT, :PORT or PORT (loopback)",
+    parse: address,
+  },
+  listenCert: {
+    flag: "--listen-cert",
+    metavar: "FILE",
+    help: "The certificate, in PEM, with which runtimes and other programs are listened to over TLS",
+    complete: "file",
+    parse: path,
+  },
+  listenKey: {
+    flag: "--listen-key",
+    metavar: "FILE",
+    help: "The key of --listen-cert, in PEM",
+    complete: "file",
+    parse: path,
+  },
+  listenClientCa: {
+    flag: "--listen-client-ca",
+    metavar: "FILE",
+    help: "The authority, in PEM, that clients' certificates must be from",
+    complete: "file",
+    parse: path,
+  },
+  insecureListen: {
+    flag: "--insecure-listen",
+    help: "Listen without TLS beyond the loopback address",
+    parse: flag,
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
 /** Between guests and the collector. */
 const DELIVERY = {
   batchSpans: {
@@ -316,6 +382,7 @@ const TRACING = {
 export const OPTION_GROUPS = {
   Collector: COLLECTOR,
   Listening: LISTENING,
+  "Runtimes and other programs": HOST,
   Delivery: DELIVERY,
   "Limits for guests": LIMITS,
   "Log and metrics": WATCHING,
@@ -327,6 +394,7 @@ export const OPTION_GROUPS = {
 export const OPTIONS = {
   ...COLLECTOR,
   ...LISTENING,
+  ...HOST,
   ...DELIVERY,
   ...LIMITS,
   ...WATCHING,

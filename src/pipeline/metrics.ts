@@ -64,6 +64,13 @@ export class Histogram {
   }
 }
 
+/**
+ * Why a span that came in is not wanted, and does not count as received.
+ *
+ * - `http2-noise`: it is of the HTTP/2 client that a runtime sends its spans with.
+ */
+export type LeftOutReason = "http2-noise";
+
 /** What one receiver has taken in: plain numbers, so that counting costs nothing on the span path. */
 export class ReceiverMetrics {
   /** The value of the label `receiver`. */
@@ -74,6 +81,7 @@ export class ReceiverMetrics {
   received = 0;
   receivedBytes = 0;
   readonly invalid: { [reason in InvalidReason]?: number } = {};
+  readonly leftOut: { [reason in LeftOutReason]?: number } = {};
   /** Payloads by encoding. */
   readonly payloads: { [encoding: string]: number } = {};
 
@@ -82,10 +90,15 @@ export class ReceiverMetrics {
     this.encodings = encodings;
   }
 
-  /** Counts a payload that is not a span, which counts as one received. */
-  invalidate(reason: InvalidReason): void {
-    this.received++;
-    this.invalid[reason] = (this.invalid[reason] ?? 0) + 1;
+  /** Counts payloads that are not spans, or invalid spans of a payload. Each counts as one received. */
+  invalidate(reason: InvalidReason, count = 1): void {
+    this.received += count;
+    this.invalid[reason] = (this.invalid[reason] ?? 0) + count;
+  }
+
+  /** Counts spans that are not wanted. */
+  leaveOut(reason: LeftOutReason, spans: number): void {
+    this.leftOut[reason] = (this.leftOut[reason] ?? 0) + spans;
   }
 
   get invalidTotal(): number {

@@ -131,9 +131,41 @@ export interface ViewerSettings {
   readonly label: string;
 }
 
+/** Where to listen over TCP. */
+export interface TcpListenSettings {
+  readonly host: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  /** That somebody else listens there is logged, and no error. */
+  readonly optional?: true;
+}
+
+/** The receiver of Kata runtimes' Jaeger Thrift. */
+export interface JaegerSettings {
+  readonly listen: TcpListenSettings;
+  /** Absent: whatever credentials come are taken. */
+  readonly credentials?: { readonly user: string; readonly passwordFile: string };
+  /** Keep the spans of the HTTP/2 client that sends the others. */
+  readonly keepHttp2Noise: boolean;
+}
+
+/** What the receivers for the host's own programs prove who they are with: files in PEM. */
+export interface ListenTlsSettings {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  /** Absent: clients need no certificate. */
+  readonly clientAuthorityFile?: string;
+}
+
 /** Everything the forwarder is told, checked. Made once, never changed. */
 export interface Settings {
   readonly listen: readonly [ListenSettings, ...ListenSettings[]];
+  /** Absent: runtimes are not listened to. */
+  readonly jaeger?: JaegerSettings;
+  /** Where the host's programs send OTLP to; mostly empty. */
+  readonly otlpListen: readonly TcpListenSettings[];
+  /** Absent: the receivers for the host's own programs are without TLS. */
+  readonly listenTls?: ListenTlsSettings;
   readonly otlp: OtlpSettings;
   /** `service.name` of everything forwarded. */
   readonly traceName: string;

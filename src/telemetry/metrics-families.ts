@@ -3,6 +3,7 @@ import type {
   DestinationMetrics,
   DisconnectReason,
   DropReason,
+  LeftOutReason,
   Metrics,
   ReceiverMetrics,
 } from "../pipeline/metrics.ts";
@@ -33,6 +34,7 @@ const DISCONNECT_REASONS = words<DisconnectReason>({
   "invalid-rate": 0,
   "max-guests": 0,
 });
+const LEFT_OUT_REASONS = words<LeftOutReason>({ "http2-noise": 0 });
 const INVALID_REASONS = words<InvalidReason>({
   truncated: 0,
   "trailing-bytes": 0,
@@ -110,6 +112,11 @@ function receiverFamilies(
       "spans_invalid_total",
       "Payloads that are not spans.",
       receivers.flatMap(({ name, invalid }) => labelled({ receiver: name }, "reason", INVALID_REASONS, invalid)),
+    ),
+    counterOf(
+      "spans_left_out_total",
+      "Spans that came in and are not wanted; they do not count as received.",
+      receivers.flatMap(({ name, leftOut }) => labelled({ receiver: name }, "reason", LEFT_OUT_REASONS, leftOut)),
     ),
     counterOf(
       "payloads_total",

@@ -40,7 +40,7 @@ test("bash suggests every flag and command, and filters by what is typed", () =>
   for (const word of ["-l", "-h", "--help", "-v", "--version", "demo", "completions"]) {
     assert.ok(all.includes(word), word);
   }
-  assert.deepEqual(complete(["--otlp-"]), ["--otlp-endpoint", "--otlp-protocol"]);
+  assert.deepEqual(complete(["--otlp-"]), ["--otlp-endpoint", "--otlp-protocol", "--otlp-listen"]);
   assert.deepEqual(complete(["--dump-only", "de"]), ["demo"]);
   assert.deepEqual(complete(["--nonsense"]), []);
 });

@@ -34,6 +34,7 @@ const CONTEXT = {
 };
 
 const DEFAULTS: Settings = {
+  otlpListen: [],
   listen: [{ kind: "vsock", cid: "any", port: 10240 }],
   otlp: { protocol: "grpc", url: "http://localhost:4317" },
   traceName: "kata-agent",
@@ -73,6 +74,9 @@ const ALL_HYPERVISORS: Settings["listen"] = [
   { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock", except: FC },
 ];
 
+const OPTIONAL = { host: "127.0.0.1", optional: true } as const;
+const OPTIONAL_VSOCK = [{ kind: "vsock", cid: "any", port: 10240, optional: true }] as const;
+
 /** For each option a value other than the default, the settings that it makes, and the options that it needs. */
 const EXAMPLES: Readonly<
   Record<keyof typeof OPTIONS, readonly [string, Partial<Settings>, Environment?]>
@@ -92,6 +96,32 @@ const EXAMPLES: Readonly<
     listen: [{ kind: "hybrid", socketPath: "/run/foo/clh.sock", port: 10240, mode: 0o660 }],
   }],
   allHypervisors: ["true", { listen: ALL_HYPERVISORS }],
+  allSources: ["true", {
+    listen: ALL_HYPERVISORS,
+    jaeger: { listen: { ...OPTIONAL, port: 14268 }, keepHttp2Noise: false },
+    otlpListen: [{ ...OPTIONAL, port: 4318 }, { ...OPTIONAL, port: 4317 }],
+  }],
+  jaegerListen: ["14268", {
+    listen: OPTIONAL_VSOCK,
+    jaeger: { listen: { host: "127.0.0.1", port: 14268 }, keepHttp2Noise: false },
+  }],
+  otlpListen: ["4318", { listen: OPTIONAL_VSOCK, otlpListen: [{ host: "127.0.0.1", port: 4318 }] }],
+  // These show with a receiver only: see host-settings.test.ts.
+  jaegerUser: ["kata", {}, { KATA_TRACE_FORWARDER_JAEGER_PASSWORD_FILE: "/etc/password" }],
+  jaegerPasswordFile: ["/etc/password", {}, { KATA_TRACE_FORWARDER_JAEGER_USER: "kata" }],
+  keepHttp2Noise: ["true", {}],
+  insecureListen: ["true", {}],
+  listenCert: ["/etc/cert", { listenTls: { certificateFile: "/etc/cert", keyFile: "/etc/key" } }, {
+    KATA_TRACE_FORWARDER_LISTEN_KEY: "/etc/key",
+  }],
+  listenKey: ["/etc/key", { listenTls: { certificateFile: "/etc/cert", keyFile: "/etc/key" } }, {
+    KATA_TRACE_FORWARDER_LISTEN_CERT: "/etc/cert",
+  }],
+  listenClientCa: [
+    "/etc/ca",
+    { listenTls: { certificateFile: "/etc/cert", keyFile: "/etc/key", clientAuthorityFile: "/etc/ca" } },
+    { KATA_TRACE_FORWARDER_LISTEN_CERT: "/etc/cert", KATA_TRACE_FORWARDER_LISTEN_KEY: "/etc/key" },
+  ],
   // These two have an effect with a socket only, see below.
   socketMode: ["0600", {}],
   socketGroup: ["kvm", {}],
@@ -154,7 +184,7 @@ test("variables are named as documented", () => {
   assert.equal(new Set(names).size, names.length);
   assert.ok(names.includes("KATA_TRACE_FORWARDER_SOCKET_PATH"));
   for (const name of names) {
-    assert.match(name, /^((KATA_TRACE_FORWARDER|OTEL)_[A-Z_]+|TRACEPARENT|TRACECONTEXT)$/);
+    assert.match(name, /^((KATA_TRACE_FORWARDER|OTEL)_[A-Z0-9_]+|TRACEPARENT|TRACECONTEXT)$/);
   }
 });
 

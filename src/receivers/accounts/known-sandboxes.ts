@@ -1,0 +1,75 @@
+import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
+import type { Source } from "../../pipeline/source.ts";
+
+/** How the Rust runtime calls its service: this and the first characters of the sandbox's ID. */
+const SERVICE_NAME = /^kata-sb-([a-zA-Z0-9][a-zA-Z0-9_.-]{7})$/;
+const SANDBOX_ATTRIBUTE = "kata.sandbox.id";
+/** Sandboxes that are remembered after their last source has gone: a runtime's last spans come after its guest's. */
+const MAX_GONE = 1024;
+
+/** Which sandboxes there are, from the sources that receivers open. */
+export class KnownSandboxes {
+  /** How many sources each sandbox has. */
+  readonly #present = new Map<string, number>();
+  readonly #gone = new Set<string>();
+
+  /** The sandbox that a service of the Rust runtime is of; undefined if none or more than one could be meant. */
+  ofService(serviceName: string): string | undefined {
+    const [, prefix] = SERVICE_NAME.exec(serviceName) ?? [];
+    if (prefix === undefined) return undefined;
+    let found: string | undefined;
+    for (const ids of [this.#present.keys(), this.#gone]) {
+      for (const id of ids) {
+        if (!id.startsWith(prefix) || id === found) continue;
+        if (found !== undefined) return undefined;
+        found = id;
+      }
+    }
+    return found;
+  }
+
+  /** A sink that notes the sandboxes of the sources opened through it, and hands everything through. */
+  watch(sink: SpanSink): SpanSink {
+    return {
+      open: (source) => this.#open(source, sink),
+      isPaused: (account) => sink.isPaused(account),
+      readOn: (account) => sink.readOn(account),
+      subscribe: (onChange) => sink.subscribe(onChange),
+      drain: (timeoutMs) => sink.drain(timeoutMs),
+      abort: () => sink.abort(),
+    };
+  }
+
+  #open(source: Source, sink: SpanSink): SourceSink {
+    const opened = sink.open(source);
+    const id = source.attributes.get(SANDBOX_ATTRIBUTE);
+    if (typeof id !== "string") return opened;
+    this.#present.set(id, (this.#present.get(id) ?? 0) + 1);
+    this.#gone.delete(id);
+    let isOpen = true;
+    return {
+      accept: (spans) => opened.accept(spans),
+      settled: () => opened.settled(),
+      close: () => {
+        if (isOpen) this.#close(id);
+        isOpen = false;
+        opened.close();
+      },
+    };
+  }
+
+  #close(id: string): void {
+    const sources = (this.#present.get(id) ?? 1) - 1;
+    if (sources > 0) {
+      this.#present.set(id, sources);
+      return;
+    }
+    this.#present.delete(id);
+    this.#gone.add(id);
+    if (this.#gone.size <= MAX_GONE) return;
+    for (const oldest of this.#gone) {
+      this.#gone.delete(oldest);
+      return;
+    }
+  }
+}

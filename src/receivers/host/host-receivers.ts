@@ -1,0 +1,161 @@
+import type { Logger } from "../../base/log.ts";
+import { HttpListenError, type ListenAddress, shownAddress } from "../../http/listen-error.ts";
+import { HttpServer } from "../../http/server.ts";
+import type { TlsCredentials } from "../../http/tls.ts";
+import type { Metrics } from "../../pipeline/metrics.ts";
+import type { JaegerSettings, Settings, TcpListenSettings } from "../../pipeline/settings.ts";
+import type { SpanSink } from "../../pipeline/sink.ts";
+import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
+import { JAEGER_HTTP2, JAEGER_LIMITS, JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
+import { PeerFinder } from "../peers/peer-finder.ts";
+import { portOwner } from "../peers/port-owner.ts";
+import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
+import { HostReceiverError } from "./host-receiver-error.ts";
+import { isOwnEndpoint } from "./own-endpoint.ts";
+
+/** What the receivers work with. */
+export interface HostReceiverOptions {
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly sandboxes: KnownSandboxes;
+}
+
+/** A receiver whose server listens. */
+interface OpenReceiver {
+  readonly server: HttpServer;
+  readonly begin: (sink: SpanSink) => void;
+  readonly close: () => void;
+}
+
+/** The receivers of the host's own programs. */
+export interface HostReceivers {
+  /** Begins to answer. */
+  begin(sink: SpanSink): void;
+  /** Accepts nothing more, answers what has come, and hands it on. Takes `timeoutMs` at most. */
+  stop(timeoutMs: number): Promise<void>;
+  /** Ends at once. What has been answered is handed on. */
+  abort(): Promise<void>;
+}
+
+/**
+ * Opens the receivers that the settings name: reads the files they need, and listens. To be called while the process
+ * may still read them. Rejects with a {@link HostReceiverError}; none is left open then.
+ */
+export async function openHostReceivers(settings: Settings, options: HostReceiverOptions): Promise<HostReceivers> {
+  const opening = new Opening(settings, options);
+  try {
+    await opening.open();
+  } catch (error) {
+    await opening.close();
+    throw error;
+  }
+  return opening.receivers();
+}
+
+class Opening {
+  readonly #settings: Settings;
+  readonly #options: HostReceiverOptions;
+  readonly #open: OpenReceiver[] = [];
+  #tls: TlsCredentials | undefined;
+
+  constructor(settings: Settings, options: HostReceiverOptions) {
+    this.#settings = settings;
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    const { jaeger, listenTls } = this.#settings;
+    this.#tls = listenTls === undefined ? undefined : readTlsCredentials(listenTls);
+    if (jaeger !== undefined) await this.#openJaeger(jaeger);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#open.map(({ server }) => server.close()));
+    for (const receiver of this.#open) receiver.close();
+  }
+
+  receivers(): HostReceivers {
+    return {
+      begin: (sink) => {
+        for (const receiver of this.#open) receiver.begin(sink);
+      },
+      stop: async (timeoutMs) => {
+        await Promise.all(this.#open.map(async ({ server, close }) => {
+          await server.stop(timeoutMs);
+          close();
+        }));
+      },
+      abort: () => this.close(),
+    };
+  }
+
+  async #openJaeger({ listen, credentials, keepHttp2Noise }: JaegerSettings): Promise<void> {
+    const { metrics, sandboxes } = this.#options;
+    const log = this.#options.log.of("jaeger");
+    let wasForbidden = false;
+    const finder = new PeerFinder(() => {
+      if (!wasForbidden) log.debug("runtimes' processes cannot be looked into, so they do not tell their sandbox");
+      wasForbidden = true;
+    });
+    const receiver = new JaegerReceiver({
+      metrics,
+      log,
+      sandboxes,
+      findPeer: (connection) => finder.find(connection),
+      keepHttp2Noise,
+      ...credentials !== undefined && {
+        credentials: {
+          user: credentials.user,
+          password: readFirstLine("--jaeger-password-file", credentials.passwordFile),
+        },
+      },
+    });
+    const server = new HttpServer({
+      handler: receiver,
+      limits: JAEGER_LIMITS,
+      http2: JAEGER_HTTP2,
+      ...this.#tls && { tls: this.#tls },
+      onError: (error, path) => log.error("a runtime's request failed", { path, error }),
+    });
+    if (!await this.#listen("--jaeger-listen", listen, server, log)) return;
+    this.#open.push({ server, begin: (sink) => receiver.begin(sink), close: () => receiver.close() });
+  }
+
+  /** Returns false if an address that is optional cannot be had, which is logged. */
+  async #listen(option: string, address: TcpListenSettings, server: HttpServer, log: Logger): Promise<boolean> {
+    let bound: ListenAddress;
+    try {
+      bound = await server.listen(address);
+    } catch (error) {
+      if (!(error instanceof HttpListenError)) throw error;
+      const problem = `${option} ${describe(error, address)}`;
+      if (address.optional === undefined || !error.isInUse) throw new HostReceiverError(problem, { cause: error });
+      log.warn(problem);
+      return false;
+    }
+    if (await this.#isOwnEndpoint(bound)) {
+      await server.close();
+      const problem = `${option} ${shownAddress(bound)}: the collector's address, ${this.#settings.otlp.url}, leads ` +
+        "there, so the forwarder would send to itself: give the collector another address, or the receiver";
+      if (address.optional === undefined) throw new HostReceiverError(problem);
+      log.warn(`not listening at ${shownAddress(bound)}, because the collector is expected there (--otlp-endpoint)`);
+      return false;
+    }
+    log.info("listening to the host", { option, address: shownAddress(bound), tls: this.#tls !== undefined });
+    return true;
+  }
+
+  async #isOwnEndpoint(bound: ListenAddress): Promise<boolean> {
+    const { dumpOnly, otlp } = this.#settings;
+    return !dumpOnly && await isOwnEndpoint(otlp.url, bound);
+  }
+}
+
+/** Why an address cannot be listened at, with the program that has it. */
+function describe(error: HttpListenError, address: TcpListenSettings): string {
+  const owner = error.isInUse ? portOwner(address.port) : undefined;
+  if (owner === undefined) return error.message;
+  return `${
+    shownAddress(address)
+  }: ${owner.name} (process ${owner.pid}) listens there: stop it, or choose another port`;
+}

@@ -1,0 +1,68 @@
+import type { HttpConnection } from "../../http/messages.ts";
+import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
+import type { Source } from "../../pipeline/source.ts";
+
+/** Sandboxes that one connection may speak for: a shim has one, a relay many. More are taken for unknown ones. */
+const MAX_SANDBOXES = 256;
+
+interface OpenSource {
+  readonly sink: SourceSink;
+  readonly connections: Set<HttpConnection>;
+}
+
+/** The sources that runtimes are: one for each sandbox, and one for all whose sandbox is not known. */
+export class RuntimeSources {
+  readonly #sink: SpanSink;
+  readonly #open = new Map<string | undefined, OpenSource>();
+  readonly #sandboxesOf = new Map<HttpConnection, Set<string | undefined>>();
+
+  constructor(sink: SpanSink) {
+    this.#sink = sink;
+  }
+
+  /** The way in for spans of a sandbox that come over a connection. */
+  get(sandbox: string | undefined, connection: HttpConnection): SourceSink {
+    let sandboxes = this.#sandboxesOf.get(connection);
+    if (sandboxes === undefined) this.#sandboxesOf.set(connection, sandboxes = new Set());
+    if (sandboxes.size >= MAX_SANDBOXES && !sandboxes.has(sandbox)) sandbox = undefined;
+    let source = this.#open.get(sandbox);
+    if (source === undefined) {
+      source = { sink: this.#sink.open(runtimeSource(sandbox)), connections: new Set() };
+      this.#open.set(sandbox, source);
+    }
+    sandboxes.add(sandbox);
+    source.connections.add(connection);
+    return source.sink;
+  }
+
+  /** A connection has ended: sources that came over it alone are gone. */
+  disconnected(connection: HttpConnection): void {
+    for (const sandbox of this.#sandboxesOf.get(connection) ?? []) {
+      const source = this.#open.get(sandbox);
+      source?.connections.delete(connection);
+      if (source === undefined || source.connections.size > 0) continue;
+      this.#open.delete(sandbox);
+      source.sink.close();
+    }
+    this.#sandboxesOf.delete(connection);
+  }
+
+  /** No more spans come. */
+  closeAll(): void {
+    for (const { sink } of this.#open.values()) sink.close();
+    this.#open.clear();
+    this.#sandboxesOf.clear();
+  }
+}
+
+/** A runtime's spans keep their `service.name`; that of a guest's is the forwarder's to say. */
+function runtimeSource(sandbox: string | undefined): Source {
+  const attributes = new Map([["kata.component", "runtime"]]);
+  if (sandbox !== undefined) attributes.set("kata.sandbox.id", sandbox);
+  return {
+    kind: "runtime",
+    name: sandbox ?? "runtime",
+    account: sandbox === undefined ? "runtime" : `runtime:${sandbox}`,
+    attributes,
+  };
+}
