@@ -1,45 +1,44 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, constants } from "node:zlib";
+import { splitFrames } from "../test/decode/support/fixtures.ts";
+import { readJson } from "../test/decode/support/json-reference.ts";
 
-const FIXTURE = new URL("../test/fixtures/session-isolated", import.meta.url);
+const FIXTURE = new URL("../test/fixtures/real-agent/real-4.1.0-session.json-frames", import.meta.url);
 const TARGET = new URL("../src/demo/session.ts", import.meta.url);
 
-/** One line of a fixture's `.expected.jsonl`: a span as the recorder knew it. */
-interface ExpectedSpan {
-  readonly traceFlags: number;
-  readonly isRemote: boolean;
-  readonly resource: readonly unknown[];
-  readonly links: readonly unknown[];
-  readonly [field: string]: unknown;
-}
-
-/** The expected spans in the form that `SpanRecord` has, but for what the host adds. */
-function expectedRecords(): unknown[] {
-  return readFileSync(`${FIXTURE.pathname}.expected.jsonl`, "utf8").trim().split("\n").map(
-    (line) => {
-      const { traceFlags, isRemote: _, resource, ...span } = JSON.parse(line) as ExpectedSpan;
-      // A link's flags are put together from two fields: the session has none, so none are converted here.
-      if (span.links.length > 0) {
-        throw new Error("a session with links needs their flags converted");
-      }
-      return { ...span, flags: traceFlags, resource: { attributes: resource } };
-    },
-  );
+/**
+ * The spans as a reader says that shares nothing with the forwarder's decoders, in the form that `SpanRecord` has, but
+ * for what the host adds.
+ */
+function expectedRecords(frames: Uint8Array): unknown[] {
+  return splitFrames(frames).map((payload) => {
+    const { traceFlags, isRemote: _, resource, ...span } = readJson(payload);
+    // A link's flags are put together from two fields: the session has none, so none are converted here.
+    if (span.links.length > 0) throw new Error("a session with links needs their flags converted");
+    return { ...span, flags: traceFlags, resource: { attributes: resource ?? [] } };
+  });
 }
 
 function embedded(bytes: Uint8Array | string): string {
-  const lines = gzipSync(bytes, { level: 9 }).toString("base64").match(/.{1,96}/g) ?? [];
+  const compressed = brotliCompressSync(bytes, {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY,
+      [constants.BROTLI_PARAM_LGWIN]: constants.BROTLI_MAX_WINDOW_BITS,
+    },
+  });
+  const lines = compressed.toString("base64").match(/.{1,96}/g) ?? [];
   return `\`\n${lines.join("\n")}\n\``;
 }
 
+const frames = new Uint8Array(readFileSync(FIXTURE));
 writeFileSync(
   TARGET,
-  `// Written by scripts/embed-session from test/fixtures/session-isolated.*: do not edit.
+  `// Written by scripts/embed-session from test/fixtures/real-agent/real-4.1.0-session: do not edit.
 
-/** What an agent wrote in one sandbox's life, frame after frame: gzip, base64. */
-export const SESSION_FRAMES = ${embedded(readFileSync(`${FIXTURE.pathname}.bincode`))};
+/** What a real agent wrote in one sandbox's life, frame after frame: Brotli, base64. */
+export const SESSION_FRAMES = ${embedded(frames)};
 
-/** The spans in it, as an array of \`SpanRecord\`s without what the host adds: JSON, gzip, base64. */
-export const SESSION_SPANS = ${embedded(JSON.stringify(expectedRecords()))};
+/** The spans in it, as an array of \`SpanRecord\`s without what the host adds: JSON, Brotli, base64. */
+export const SESSION_SPANS = ${embedded(JSON.stringify(expectedRecords(frames)))};
 `,
 );

@@ -4,21 +4,24 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
-import { gunzipSync } from "node:zlib";
+import { brotliDecompressSync } from "node:zlib";
 import { parseCommandLine } from "../options/cli.ts";
 import { startForwarder } from "../forwarder.ts";
 import { LineWriter } from "../base/line-writer.ts";
 import { createLogger, type Logger, type LogLevel, printable } from "../base/log.ts";
 import type { SpanRecord } from "../otlp/json-record.ts";
+import { recordToPart } from "../otlp/record-encoder.ts";
 import type { Settings } from "../pipeline/settings.ts";
 import { openPrivileges } from "../host/privileges.ts";
 import { VERSION } from "../base/version.ts";
 import { differences, type ExpectedSpan } from "./compare.ts";
+import { TraceStore } from "../store/trace-store.ts";
 import { DemoReceiver } from "./receiver.ts";
 import { replay } from "./replay.ts";
 import { SESSION_FRAMES, SESSION_SPANS } from "./session.ts";
+import { drawSandboxes } from "../view/terminal/draw-sandboxes.ts";
+import { isColourful } from "../view/terminal/terminal-style.ts";
 import { duration } from "../view/terminal/terminal-text.ts";
-import { waterfall, type WaterfallSpan, type WaterfallStyle } from "../view/terminal/waterfall.ts";
 
 /** What the command line says of the demo. */
 export interface DemoOptions {
@@ -34,8 +37,6 @@ export type StartForwarder = (
   rooms: { readonly log: Logger },
 ) => Promise<{ stop(): Promise<number> }>;
 
-/** Columns where there is no terminal. */
-const DEFAULT_WIDTH = 100;
 /** How long the spans may take through the forwarder, milliseconds: a hundred times what they need. */
 const ARRIVAL_TIMEOUT_MS = 10_000;
 /** Differences told; further ones are counted. */
@@ -44,10 +45,10 @@ const MOST_DIFFERENCES = 20;
 const SOCKET_NAME = "demo.hvsock";
 
 /**
- * Proves the whole path: replays a recorded sandbox session into a real hybrid socket, through a forwarder as it always
- * runs, to an OTLP/HTTP receiver in this process; draws the trace that arrived, and compares every field of every span
- * with what the recorder knew. Resolves with the exit code: 0 if all is as it was sent, else 1. Rejects where the
- * forwarder cannot start.
+ * Proves the whole path: replays what a real agent wrote in a sandbox's life into a real hybrid socket, through a
+ * forwarder as it always runs, to an OTLP/HTTP receiver in this process; draws the sandbox that arrived, and compares
+ * every field of every span with what an independent reader made of the same bytes. Resolves with the exit code: 0 if
+ * all is as it was sent, else 1. Rejects if the forwarder cannot start.
  */
 export async function runDemo(
   options: DemoOptions,
@@ -57,7 +58,6 @@ export async function runDemo(
 ): Promise<number> {
   const session = new Uint8Array(embedded(SESSION_FRAMES));
   const recorded = JSON.parse(embedded(SESSION_SPANS).toString()) as ExpectedSpan[];
-  const style = terminalStyle(options.width);
   const began = performance.now();
   const { receiver, sandbox, problems } = await forward(options, start, async (path, receiver) => {
     await replay(path, session);
@@ -68,10 +68,9 @@ export async function runDemo(
   const expected = recorded.map((span) => withHostAttributes(span, sandbox));
   problems.push(...receiver.problems, ...differences(expected, receiver.spans));
   const lines = [
-    `kata-trace-forwarder ${VERSION}: a recorded sandbox session, from a guest's socket to OTLP/HTTP`,
+    `kata-trace-forwarder ${VERSION}: a real agent's sandbox, recorded, from a guest's socket to OTLP/HTTP`,
     "",
-    ...waterfall(receiver.spans.map(forWaterfall), style),
-    "",
+    drawn(receiver.spans, options.width),
     ...problems.slice(0, MOST_DIFFERENCES).map((problem) => `error: ${printable(problem, 1000)}`),
   ];
   if (problems.length > MOST_DIFFERENCES) {
@@ -82,7 +81,7 @@ export async function runDemo(
     : `FAILED: ${receiver.spans.length} of ${recorded.length} spans, see above`;
   lines.push(
     `${verdict}; ${session.length} bytes in, ${receiver.bytes} bytes out in ${receiver.requests} ` +
-      `${receiver.requests === 1 ? "request" : "requests"}, ${duration(elapsed, style.unicode ? "µ" : "u")}`,
+      `${receiver.requests === 1 ? "request" : "requests"}, ${duration(elapsed, "u")}`,
   );
   write(`${lines.join("\n")}\n`);
   return problems.length === 0 ? 0 : 1;
@@ -139,26 +138,11 @@ function demoSettings(socketPath: string, url: string): Settings {
 function demoLog(level: LogLevel): Logger {
   // Waits 100 ms for a reader that does not read.
   const { write } = new LineWriter(process.stderr.fd, { maxWaitMs: 100 });
-  return createLogger({ level, format: "text", colour: colourful(process.stderr), write });
-}
-
-/** https://no-color.org: set and not empty means no colours. */
-function colourful(stream: { readonly isTTY?: boolean }): boolean {
-  return stream.isTTY === true && !process.env["NO_COLOR"];
-}
-
-function terminalStyle(width: number | undefined): WaterfallStyle {
-  const { LC_ALL, LC_CTYPE, LANG } = process.env;
-  return {
-    width: width ?? Math.max(process.stdout.columns ?? DEFAULT_WIDTH, 40),
-    colour: colourful(process.stdout),
-    // The order of setlocale(3).
-    unicode: /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || ""),
-  };
+  return createLogger({ level, format: "text", colour: isColourful(process.stderr), write });
 }
 
 function embedded(base64: string): Buffer {
-  return gunzipSync(Buffer.from(base64, "base64"));
+  return brotliDecompressSync(Buffer.from(base64, "base64"));
 }
 
 /** What the forwarder lays over a guest's resource. */
@@ -168,19 +152,17 @@ function withHostAttributes(span: ExpectedSpan, sandbox: string): ExpectedSpan {
     key,
     value: { stringValue: value },
   }));
-  return { ...span, resource: { attributes: [...span.resource.attributes, ...added] } };
+  const own = span.resource.attributes.filter(({ key }) => !(key in host));
+  return { ...span, resource: { attributes: [...own, ...added] } };
 }
 
-function forWaterfall(span: SpanRecord): WaterfallSpan {
-  /** `STATUS_CODE_ERROR` (opentelemetry/proto/trace/v1/trace.proto). */
-  const failed = span.status.code === 2;
-  return {
-    traceId: span.traceId,
-    spanId: span.spanId,
-    parentSpanId: span.parentSpanId,
-    name: span.name,
-    start: BigInt(span.startTimeUnixNano),
-    end: BigInt(span.endTimeUnixNano),
-    ...(failed && { error: span.status.message }),
-  };
+/** What arrived, as the viewer draws a sandbox: all its traces as one. */
+function drawn(spans: readonly SpanRecord[], width: number | undefined): string {
+  const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity });
+  try {
+    store.add(spans.map((span) => ({ kind: "file", part: recordToPart(span) })), Date.now());
+    return drawSandboxes(store, "", width);
+  } finally {
+    store.close();
+  }
 }

@@ -83,39 +83,46 @@ async function demo(faults: Faults, width = 100) {
   return { code, lines: plain.split("\n") };
 }
 
-test("every span with every field: the trace, one line of figures, exit code 0", async () => {
+test("every span with every field: all traces as one sandbox, one line of figures, exit code 0", async () => {
   const { code, lines } = await demo({});
   assert.equal(code, 0);
-  // A heading, a blank line, the trace's heading, 36 spans, one reason, a blank line, the figures, the end.
-  assert.equal(lines.length, 43);
-  assert.equal(lines[2], "trace 8af00a133fad517d86cc7763222724a2, 36 spans, 249 ms");
-  assert.match(lines[3] as string, /^root-span .* {2}249 ms$/);
-  assert.match(
-    lines[41] as string,
-    /^36 spans, every field as it was sent; 15584 bytes in, \d{4} bytes out in 1 request, [\d.]+ m?s$/,
+  // A heading, a blank line, two lines of the sandbox, 95 spans, a blank line, the figures, the end.
+  assert.equal(lines.length, 102);
+  assert.match(lines[2] as string, /^sandbox kata-trace-forwarder-demo-\w+, ended: 95 spans in 27 traces$/);
+  assert.equal(
+    lines[3],
+    "5.81 s to start: Guest kernel + agent 1.10 s, Sandbox 1.77 s, Create 2.88 s, Start 63.9 ms",
   );
-  assert.equal(lines[42], "");
+  assert.match(lines[4] as string, /^root-span .* {3}14\.8 s$/);
+  // The child is in another trace than its parent.
+  const child = lines.findIndex((line) => /^└─ do_signal_process |^`- do_signal_process /.test(line));
+  assert.match(lines[child - 1] as string, /^signal_process /);
+  assert.match(
+    lines[100] as string,
+    /^95 spans, every field as it was sent; 254222 bytes in, \d{6} bytes out in 1 request, [\d.]+ m?s$/,
+  );
+  assert.equal(lines[101], "");
 });
 
 test("the width is the user's", async () => {
   const { lines } = await demo({}, 60);
-  assert.equal(lines[3]?.length, 60);
+  assert.equal(lines[4]?.length, 60);
 });
 
 test("a span that does not arrive is named, exit code 1", async () => {
   const { code, lines } = await demo({ skip: 0 });
   assert.equal(code, 1);
   assert.ok(
-    lines.includes("error: span fc9562c3091f55b7 (setup_shared_namespaces) did not arrive"),
+    lines.includes("error: span 64adf055b9dfa766 (get_mount_fs_type_from_file) did not arrive"),
   );
-  assert.match(lines.at(-2) as string, /^FAILED: 35 of 36 spans, see above; 15584 bytes in/);
+  assert.match(lines.at(-2) as string, /^FAILED: 94 of 95 spans, see above; 254222 bytes in/);
 });
 
 test("a span that arrives twice is named, exit code 1", async () => {
-  const { code, lines } = await demo({ repeat: 35 });
+  const { code, lines } = await demo({ repeat: 94 });
   assert.equal(code, 1);
   assert.deepEqual(lines.filter((line) => line.startsWith("error: ")), [
-    "error: span 67e92d78fd7630b2 (root-span) arrived 2 times",
+    "error: span fdcb30df2a038762 (root-span) arrived 2 times",
   ]);
 });
 
@@ -126,9 +133,9 @@ test("fields that differ are told, the first of them one by one", async () => {
   assert.equal(errors.length, 21);
   assert.match(
     errors[0] as string,
-    /\(setup_shared_namespaces\): resource is \{.*"other".*kata-agent/,
+    /\(get_mount_fs_type_from_file\): resource is \{.*"other".*kata-agent/,
   );
-  assert.equal(errors[20], "error: and 16 more");
+  assert.equal(errors[20], "error: and 75 more");
 });
 
 test("spans that the forwarder gave up fail the demo, whatever arrived", async () => {
@@ -160,7 +167,7 @@ test("the real forwarder, in a process of its own: root becomes another user the
   );
   assert.equal(status, 0);
   const lines = stdout.split("\n");
-  assert.match(lines.at(-2) as string, /^36 spans, every field as it was sent; 15584 bytes in/);
+  assert.match(lines.at(-2) as string, /^95 spans, every field as it was sent; 254222 bytes in/);
   // No terminal, no UTF-8: neither colours nor blocks.
   assert.match(stdout, /^[ -~\n]*$/);
   const [, socket] = /listening address=(\S+demo\.hvsock_10240)/.exec(stderr) ?? [];

@@ -1,43 +1,43 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { gunzipSync } from "node:zlib";
+import { brotliDecompressSync } from "node:zlib";
 import { chunksOf } from "../../src/demo/replay.ts";
 import { SESSION_FRAMES, SESSION_SPANS } from "../../src/demo/session.ts";
+import { splitFrames } from "../decode/support/fixtures.ts";
+import { readJson } from "../decode/support/json-reference.ts";
+import { REAL_STREAMS, type RecordedStream, streamBytes } from "../decode/support/recorded-streams.ts";
 
-function fixture(suffix: string): Buffer {
-  return readFileSync(new URL(`../fixtures/session-isolated.${suffix}`, import.meta.url));
-}
+const SESSION = REAL_STREAMS.find(({ file }) => file.endsWith("real-4.1.0-session.json-frames")) as RecordedStream;
 
 function embedded(base64: string): Buffer {
-  return gunzipSync(Buffer.from(base64, "base64"));
+  return brotliDecompressSync(Buffer.from(base64, "base64"));
 }
 
-test("the embedded session is the recorded one (else run scripts/embed-session)", () => {
-  assert.ok(embedded(SESSION_FRAMES).equals(fixture("bincode")));
+test("the embedded session is what the real agent wrote (else run scripts/embed-session)", () => {
+  assert.ok(embedded(SESSION_FRAMES).equals(streamBytes(SESSION)));
 });
 
-test("the embedded spans are the expected ones, every field of them", () => {
+test("the embedded spans are what an independent reader makes of it, every field of them", () => {
   const spans = JSON.parse(embedded(SESSION_SPANS).toString());
-  const lines = fixture("expected.jsonl").toString().trim().split("\n");
-  assert.equal(spans.length, lines.length);
-  for (const [index, line] of lines.entries()) {
-    const { traceFlags, isRemote, resource, ...span } = JSON.parse(line);
+  const payloads = splitFrames(streamBytes(SESSION));
+  assert.equal(spans.length, SESSION.spans);
+  for (const [index, payload] of payloads.entries()) {
+    const { traceFlags, isRemote, resource, ...span } = readJson(payload);
     assert.equal(isRemote, false);
-    assert.deepEqual(spans[index], {
-      ...span,
-      flags: traceFlags,
-      resource: { attributes: resource },
-    });
+    assert.deepEqual(spans[index], { ...span, flags: traceFlags, resource: { attributes: resource } });
   }
 });
 
+test("what is embedded stays small", () => {
+  assert.ok(SESSION_FRAMES.length + SESSION_SPANS.length < 60_000);
+});
+
 test("the replay's pieces are the session, in more pieces than frames", () => {
-  const session = new Uint8Array(fixture("bincode"));
+  const session = streamBytes(SESSION);
   const pieces = [...chunksOf(session)];
   assert.ok(Buffer.concat(pieces).equals(session));
-  assert.ok(pieces.length > 36);
+  assert.ok(pieces.length > SESSION.spans);
   assert.equal(pieces[0]?.length, 1);
   assert.ok(pieces.some((piece) => piece.length > 1000));
 });

@@ -25,7 +25,7 @@ export async function runViewFiles(request: ViewRequest, write: (text: string) =
   const { store, problems } = from === undefined ? loadFiles(files) : await jaegerStore(from);
   try {
     for (const problem of problems) write(`${problem}\n`);
-    if (request.terminal) write(drawSandboxes(store, request.sandbox, process.stdout.columns));
+    if (request.terminal) write(drawSandboxes(store, request.sandbox));
     else await serve(store, settings.viewer?.address, write);
     return 0;
   } finally {

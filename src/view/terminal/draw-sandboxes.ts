@@ -1,30 +1,23 @@
-import process from "node:process";
 import { printable } from "../../base/log.ts";
 import { StoreReader } from "../../store/store-reader.ts";
 import type { TraceStore } from "../../store/trace-store.ts";
-import { formatDuration } from "../format.ts";
 import { computeSandbox, summaryView } from "../sandbox-view.ts";
-import { waterfall, type WaterfallStyle } from "./waterfall.ts";
-
-/** Columns where standard output is not a terminal. */
-const DEFAULT_WIDTH = 100;
-const SMALLEST_WIDTH = 40;
+import { terminalStyle } from "./terminal-style.ts";
+import { cut, duration } from "./terminal-text.ts";
+import { waterfall } from "./waterfall.ts";
 
 /**
  * Draws sandboxes as waterfalls, each with all its traces as one tree; the youngest comes last, where a terminal shows
  * it. Text from guests is made harmless.
  *
- * @param prefix only sandboxes whose ID begins with it. @param width columns; undefined: where there is no terminal.
+ * @param prefix only sandboxes whose ID begins with it. @param width columns; undefined: the terminal's.
  */
-export function drawSandboxes(store: TraceStore, prefix = "", width = DEFAULT_WIDTH): string {
+export function drawSandboxes(store: TraceStore, prefix = "", width?: number): string {
   const reader = new StoreReader(store);
   const found = reader.sandboxes().filter(({ sid }) => sid.startsWith(prefix)).reverse();
   if (found.length === 0) return prefix === "" ? "no spans\n" : `no sandbox begins with "${printable(prefix)}"\n`;
-  const style: WaterfallStyle = {
-    width: Math.max(SMALLEST_WIDTH, width),
-    colour: process.stdout.isTTY && !process.env["NO_COLOR"],
-    unicode: /utf-?8/i.test(process.env["LC_ALL"] || process.env["LC_CTYPE"] || process.env["LANG"] || ""),
-  };
+  const style = terminalStyle(width);
+  const lasting = (ns: number) => duration(BigInt(Math.round(ns)), style.unicode ? "µ" : "u");
   return found.map((stored) => {
     const computed = computeSandbox(reader, stored);
     const { state, start, phases, traces } = summaryView(stored, computed.summary);
@@ -42,12 +35,12 @@ export function drawSandboxes(store: TraceStore, prefix = "", width = DEFAULT_WI
         ...(span.error && { error: "" }),
       };
     });
+    const steps = phases.map(({ name, from, to }) => `${name} ${lasting(to - from)}`);
     const head = [
-      `sandbox ${printable(stored.sid)}  ${state}  ${traces} traces`,
-      start === undefined ? "its start was not traced" : `${formatDuration(start)} to start`,
-      ...phases.map(({ name, from, to }) => `${name} ${formatDuration(to - from)}`),
-    ].join("  ");
+      `sandbox ${printable(stored.sid)}, ${state}: ${stored.spans} spans in ${traces} traces`,
+      start === undefined ? "its start was not traced" : `${lasting(start)} to start: ${steps.join(", ")}`,
+    ];
     const lines = waterfall(drawn, style).slice(1);
-    return `${head}\n${lines.join("\n")}\n`;
+    return [...head.map((line) => cut(line, style.width, style.unicode ? "…" : "~")), ...lines, ""].join("\n");
   }).join("\n");
 }
