@@ -17,7 +17,7 @@ import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
-import { neededLater } from "./receivers/vsock/needed-later.ts";
+import { privilegesToRetain } from "./receivers/vsock/retained-privileges.ts";
 import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
@@ -26,7 +26,7 @@ import { probe } from "./exporters/probe.ts";
 import type { TraceContext } from "./pipeline/trace-context.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
 import { redacting } from "./processors/redact.ts";
-import { RootLinks } from "./processors/root-links.ts";
+import { linkingRoots } from "./processors/root-links.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
 import type { Settings } from "./pipeline/settings.ts";
 import { figures } from "./telemetry/metrics-families.ts";
@@ -106,7 +106,7 @@ async function start(
   undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(
     settings.user,
-    await neededLater(settings.listen),
+    await privilegesToRetain(settings.listen),
     (message) => log.warn(message),
   );
   const openSink = settings.dumpOnly
@@ -271,7 +271,7 @@ function redactAgents(sink: SpanSink, { redact }: Settings, log: Logger): SpanSi
 }
 
 function linkRoots(sink: SpanSink, context: TraceContext | undefined): SpanSink {
-  return context === undefined ? sink : new RootLinks(sink, context);
+  return context === undefined ? sink : linkingRoots(sink, context);
 }
 
 function openDump(

@@ -1,11 +1,11 @@
 import type { Libc } from "../../ffi/libc.ts";
 
-/** Sets of capabilities, a bit each, numbered as linux/capability.h does; capabilities(7). */
+/** Sets of capabilities, with a bit for each, numbered as in linux/capability.h; capabilities(7). */
 export const NO_CAPABILITY = 0n;
-/** Reading, writing and searching whatever the permissions of files and directories say. */
+/** Reading, writing and searching, whatever the permissions of files and directories are. */
 export const CAP_DAC_OVERRIDE = 1n << 1n;
 
-/** prctl(2): whether a thread's permitted set outlives its becoming another user than root. */
+/** prctl(2): whether a thread keeps its permitted set when it becomes a user other than root. */
 export const PR_SET_KEEPCAPS = 8;
 
 /** `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits, in two halves. */
@@ -19,20 +19,20 @@ const HEADER_BYTES = 8;
 const DATA_BYTES = 12;
 
 /**
- * Capabilities that one thread keeps: always permitted, and effective only while an operation runs.
+ * Capabilities that one thread retains. They are always permitted, but effective only while an operation runs.
  *
- * They belong to the thread that makes this object, which is the only one that may use it. A thread that this one
- * starts later is given the same sets by the kernel, and there is no way to take them away: so the executable starts
- * none (see `startNoLaterThreads`). Deno does, for its own ends: what they have is permitted, but not in effect.
+ * They belong to the thread that makes this object, which is the only one that may use it. If that thread starts
+ * another one later, the kernel gives it the same sets, and nothing can take them away. The executable therefore starts
+ * none (see `startNoLaterThreads`). Deno does start some: for them the capabilities are permitted, but not effective.
  */
-export class KeptCapabilities {
+export class RetainedCapabilities {
   readonly #libc: Libc;
   readonly #header = new Uint8Array(HEADER_BYTES);
   readonly #lowered: Uint8Array;
   readonly #raised: Uint8Array;
   #depth = 0;
 
-  /** Gives up every capability but these, and these until they are needed. Throws what capset(2) does. */
+  /** Gives up all other capabilities, and lowers these until they are needed. Throws what capset(2) does. */
   constructor(libc: Libc, set: bigint) {
     this.#libc = libc;
     new DataView(this.#header.buffer).setUint32(0, VERSION_3, true);
@@ -42,8 +42,8 @@ export class KeptCapabilities {
   }
 
   /**
-   * Runs an operation with them in effect. It must be synchronous throughout, since what is asynchronous happens on
-   * other threads, and after this has returned.
+   * Runs an operation while they are effective. It must be synchronous throughout, because asynchronous work happens on
+   * other threads, or after this has returned.
    */
   run<Result>(operation: () => Result): Result {
     if (this.#depth++ === 0) this.#libc.capset(this.#header, this.#raised);
@@ -55,7 +55,7 @@ export class KeptCapabilities {
   }
 }
 
-/** Nothing is inheritable: no program is run. */
+/** Nothing is inheritable, because no program is run. */
 function capabilityData(effective: bigint, permitted: bigint): Uint8Array {
   const view = new DataView(new ArrayBuffer(2 * DATA_BYTES));
   for (const half of [0, 1]) {

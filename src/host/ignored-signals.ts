@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 
 /**
- * Whether whoever started this process had it ignore a signal, as `nohup` does with SIGHUP (execve(2) keeps that). Such
- * a signal must not be handled.
+ * Whether a signal was already ignored when this process was started, as `nohup` does with SIGHUP (execve(2) preserves
+ * it). Such a signal must not be handled.
  *
- * @param status the process's `/proc/self/status`: `SigIgn` has a bit for each, the lowest for signal 1
+ * @param status the process's `/proc/self/status`. `SigIgn` has a bit for each signal, the lowest one for signal 1
  * (proc_pid_status(5)).
  */
 export function isIgnored(

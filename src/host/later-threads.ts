@@ -6,9 +6,9 @@ import { passOnDescriptors } from "./handover/inherit-descriptors.ts";
 import { PrivilegeError } from "./privileges.ts";
 
 /**
- * How Bun is told to start no threads when it needs them: to compile and to collect garbage on the thread that runs
- * JavaScript (Source/JavaScriptCore/runtime/OptionsList.h; measured with the benchmark's load, it takes no more time),
- * and to have as few threads as it can for what the system does synchronously, such as looking up names.
+ * These make Bun compile and collect garbage on the thread that runs JavaScript, instead of starting threads for it
+ * (Source/JavaScriptCore/runtime/OptionsList.h; under the benchmark's load it takes no more time), and have as few
+ * threads as possible for synchronous system calls, such as looking up names.
  */
 const OPTIONS = {
   BUN_JSC_useConcurrentJIT: "0",
@@ -18,18 +18,18 @@ const OPTIONS = {
 } as const;
 
 /**
- * Makes the runtime start no more threads, for the process that keeps a capability: a new thread would have it too.
- * Bun reads the options for that when it starts, so the program is started again, as the same process; nothing may be
- * open yet.
+ * Makes the runtime start no more threads. A process that retains a capability needs this, because a new thread would
+ * have the capability too. Bun reads these options when it starts, so the program is started again, as the same
+ * process. Nothing may be open yet.
  *
- * Resolves where they are in effect, and under Deno, which has no such options. Rejects with a {@link PrivilegeError}
- * where the program cannot be started again.
+ * Resolves if the options are in effect, and under Deno, which does not have them. Rejects with a
+ * {@link PrivilegeError} if the program cannot be started again.
  */
 export async function startNoLaterThreads(): Promise<void> {
   const { env } = process;
   if (!("Bun" in globalThis)) return;
   if (Object.entries(OPTIONS).every(([name, value]) => env[name] === value)) {
-    // These threads are started when they are first needed: now.
+    // This makes the runtime start the threads of its pool now.
     await Promise.all(Array.from({ length: 8 }, () => readdir("/proc/self/task")));
     return;
   }
@@ -41,8 +41,8 @@ export async function startNoLaterThreads(): Promise<void> {
     libc.execve(process.execPath, words, environment.map(([name, value]) => `${name}=${value}`));
   } catch (error) {
     throw new PrivilegeError(
-      "the program cannot start itself again, as it does to keep a right for one thread alone: allow execve(2), or " +
-        "give a --socket-path without {ID}",
+      "the program cannot start itself again, which it does to retain a right for one thread only: " +
+        "allow execve(2), or give a --socket-path without {ID}",
       { cause: error },
     );
   }

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import process from "node:process";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
-import { CAP_DAC_OVERRIDE, KeptCapabilities, NO_CAPABILITY, PR_SET_KEEPCAPS } from "./capabilities.ts";
+import { CAP_DAC_OVERRIDE, NO_CAPABILITY, PR_SET_KEEPCAPS, RetainedCapabilities } from "./capabilities.ts";
 import {
   SECCOMP_ARCHITECTURES,
   SECCOMP_FILTER_FLAG_TSYNC,
@@ -19,56 +19,56 @@ const PR_SET_NO_NEW_PRIVS = 38;
 /** proc_pid_status(5), `Seccomp`. */
 const SECCOMP_MODE_FILTER = 2;
 
-/** Privileges that could not be dropped, or that are still there after they were: the start must fail. */
+/** Privileges could not be dropped, or are still there afterwards. The start must fail. */
 export class PrivilegeError extends Error {
   override readonly name = "PrivilegeError";
 }
 
-/** What of root's privileges is needed after the start. */
-export interface Kept {
-  /** Making and removing files in directories of root's: CAP_DAC_OVERRIDE, for one thread. */
+/** The privileges of root that are needed after the start. */
+export interface RetainedPrivileges {
+  /** CAP_DAC_OVERRIDE for one thread, to make and remove files in root's directories. */
   readonly directories: boolean;
-  /** Groups that the user is in beside its own, so that it may give its files to them. */
+  /** Groups that the user is in besides its own, so that it may give its files to them. */
   readonly groups: readonly number[];
 }
 
-const KEEP_NOTHING: Kept = { directories: false, groups: [] };
+const RETAIN_NOTHING: RetainedPrivileges = { directories: false, groups: [] };
 
 /** Root's privileges, as long as the process has them. */
 export interface Privileges {
   /**
-   * Whom the process becomes, and who must own what it goes on writing to; undefined: it is not root and stays who it
-   * is.
+   * The user that the process becomes, and that must own what it goes on writing to. Undefined if the process is not
+   * root, and stays the user that it is.
    */
   readonly owner: User | undefined;
   /**
-   * Gives them up for good, on every thread, and makes sure of it; nothing where the process is not root. To be called
-   * once, when everything that needs root is open. Synchronous, so that nothing happens half way. Throws a
+   * Gives them up for good, on every thread, and checks that. Does nothing if the process is not root. To be called
+   * once, when everything that needs root is open. It is synchronous, so that nothing else happens half way. Throws a
    * {@link PrivilegeError}, after which the process must not go on.
    */
   drop(): void;
   /**
-   * Runs an operation with what was kept: of all threads only the one that dropped the rest may, and the operation
-   * must be synchronous throughout. See {@link KeptCapabilities}.
+   * Runs an operation with the retained privileges. Only the thread that dropped the others may do that, and the
+   * operation must be synchronous throughout. See {@link RetainedCapabilities}.
    */
   run<Result>(operation: () => Result): Result;
 }
 
-/** What is said when root becomes a user that other programs run as too. */
+/** The warning if root becomes a user that other programs run as too. */
 const SHARED_USER =
-  "running as nobody: whatever else runs as nobody can read the spool, stop this process and connect as any sandbox: " +
-  "make a user for it (useradd --system --shell /usr/sbin/nologin kata-trace-forwarder), or give --user";
+  "running as nobody: anything else that runs as nobody can read the spool, stop this process and connect as any " +
+  "sandbox: make a user for it (useradd --system --shell /usr/sbin/nologin kata-trace-forwarder), or give --user";
 
 /**
- * Prepares to become a user, if the process is root, and to keep nothing else but `kept`. Rejects with a
- * {@link PrivilegeError} if there is no such user, or if it is root again.
+ * Prepares to become a user, if the process is root, and to retain only `retained`. Rejects with a
+ * {@link PrivilegeError} if there is no such user, or if that user is root again.
  *
- * @param asked the user by name or number; undefined: the default one.
- * @param onProblem is told once if the default one is shared with other programs.
+ * @param asked the user by name or number; undefined: the default user.
+ * @param onProblem is called once if the default user is shared with other programs.
  */
 export async function openPrivileges(
   asked: string | undefined,
-  kept: Kept = KEEP_NOTHING,
+  retained: RetainedPrivileges = RETAIN_NOTHING,
   onProblem: (message: string) => void = () => {},
 ): Promise<Privileges> {
   if (effectiveUser() !== 0) {
@@ -86,19 +86,19 @@ export async function openPrivileges(
   if (user.uid === 0 || user.gid === 0) {
     const what = user.uid === 0 ? "is root" : "is in root's group";
     throw new PrivilegeError(
-      `the user "${name}" ${what}, as which nothing that guests send may be handled: give --user another user`,
+      `the user "${name}" ${what}, which must not handle what guests send: give --user another user`,
     );
   }
-  if (kept.groups.includes(0)) {
+  if (retained.groups.includes(0)) {
     throw new PrivilegeError(
-      "root's group cannot be kept for sockets that are made later: give --socket-group another group",
+      "root's group cannot be retained for sockets that are made later: give --socket-group another group",
     );
   }
-  let capabilities: KeptCapabilities | undefined;
+  let capabilities: RetainedCapabilities | undefined;
   return {
     owner: user,
     drop: () => {
-      capabilities = drop(libc, user, kept);
+      capabilities = drop(libc, user, retained);
     },
     run: (operation) => capabilities === undefined ? operation() : capabilities.run(operation),
   };
@@ -106,31 +106,31 @@ export async function openPrivileges(
 
 function effectiveUser(): number {
   const uid = process.geteuid?.();
-  // Taking "unknown" for "not root" would keep root's privileges.
-  if (uid === undefined) throw new PrivilegeError("this runtime does not say whom it runs as");
+  // Treating "unknown" as "not root" would retain root's privileges.
+  if (uid === undefined) throw new PrivilegeError("this runtime does not say which user it runs as");
   return uid;
 }
 
-/** Returns the capabilities that were kept, if any. */
-function drop(libc: Libc, user: User, kept: Kept): KeptCapabilities | undefined {
-  // Root's directory may be one that the user must not see, and would be kept busy.
+/** Returns the retained capabilities, if any. */
+function drop(libc: Libc, user: User, retained: RetainedPrivileges): RetainedCapabilities | undefined {
+  // The current directory may be one that the user must not see, and it could not be unmounted.
   process.chdir("/");
-  const set = kept.directories ? CAP_DAC_OVERRIDE : NO_CAPABILITY;
+  const set = retained.directories ? CAP_DAC_OVERRIDE : NO_CAPABILITY;
   const before = new Set(readThreads().map(({ id }) => id));
-  // Only for this thread: every other one loses all it has as it becomes the user.
-  if (kept.directories) libc.prctl(PR_SET_KEEPCAPS, 1n);
-  become(libc, user, kept.groups);
-  const capabilities = kept.directories ? keep(libc, set) : undefined;
+  // Only for this thread. Every other one loses all of its capabilities when it becomes the user.
+  if (retained.directories) libc.prctl(PR_SET_KEEPCAPS, 1n);
+  become(libc, user, retained.groups);
+  const capabilities = retained.directories ? retain(libc, set) : undefined;
   forbidNewPrivileges(libc);
   const self = Number(basename(readlinkSync("/proc/thread-self")));
   const permitted = (id: number): readonly bigint[] => {
     if (id === self) return [set];
-    // One that this thread has started in between: see KeptCapabilities.
+    // A thread that this one has started in between, see RetainedCapabilities.
     return before.has(id) ? [NO_CAPABILITY] : [NO_CAPABILITY, set];
   };
   const violations = [
     ...readThreads().flatMap((thread) =>
-      privilegesOf(thread, user, { permitted: permitted(thread.id), groups: kept.groups })
+      privilegesOf(thread, user, { permitted: permitted(thread.id), groups: retained.groups })
     ),
     ...rootRegained(libc),
   ];
@@ -142,7 +142,7 @@ function drop(libc: Libc, user: User, kept: Kept): KeptCapabilities | undefined 
   return capabilities;
 }
 
-/** Groups before the user: the user alone may not change groups. */
+/** Groups come before the user, because only root may change groups. */
 function become(libc: Libc, { name, uid, gid }: User, groups: readonly number[]): void {
   try {
     libc.setgroups(groups);
@@ -157,21 +157,23 @@ function become(libc: Libc, { name, uid, gid }: User, groups: readonly number[])
   }
 }
 
-function keep(libc: Libc, set: bigint): KeptCapabilities {
+function retain(libc: Libc, set: bigint): RetainedCapabilities {
   try {
-    const capabilities = new KeptCapabilities(libc, set);
+    const capabilities = new RetainedCapabilities(libc, set);
     libc.prctl(PR_SET_KEEPCAPS, 0n);
     return capabilities;
   } catch (error) {
     throw new PrivilegeError(
-      "root's right to make sockets in its directories cannot be kept here: grant CAP_DAC_OVERRIDE, or give a " +
+      "the right to make sockets in root's directories cannot be retained here: grant CAP_DAC_OVERRIDE, or give a " +
         "--socket-path without {ID}",
       { cause: error },
     );
   }
 }
 
-/** No_new_privs, on every thread: no program that is run gains anything. See {@link seccompProgram} for the filter. */
+/**
+ * Sets no_new_privs on every thread, so that no program gains privileges, with the filter of {@link seccompProgram}.
+ */
 function forbidNewPrivileges(libc: Libc): void {
   const architecture = SECCOMP_ARCHITECTURES[process.arch];
   if (architecture === undefined) {
@@ -195,7 +197,7 @@ function forbidNewPrivileges(libc: Libc): void {
       { cause: error },
     );
   }
-  // Both must have been reachable until now: the kernel read them through their addresses.
+  // Both must be reachable until now, because the kernel read them through their addresses.
   if (unsynchronised !== 0n || fprog.length + program.length === 0) {
     throw new PrivilegeError(
       `no_new_privs cannot be set on every thread: thread ${unsynchronised} has a system call filter of its own`,
@@ -203,7 +205,7 @@ function forbidNewPrivileges(libc: Libc): void {
   }
 }
 
-/** What a thread may have: one of these permitted sets, and exactly these groups. */
+/** What a thread may have: any of these permitted sets, and exactly these groups. */
 interface Allowed {
   readonly permitted: readonly bigint[];
   readonly groups: readonly number[];
@@ -212,8 +214,8 @@ interface Allowed {
 const ALLOW_NOTHING: Allowed = { permitted: [NO_CAPABILITY], groups: [] };
 
 /**
- * What a thread still may that it should not. Inheritable capabilities are left out: by themselves they allow nothing,
- * and what they would do, for a program that is run, no_new_privs prevents.
+ * The privileges that a thread still has but should not have. Inheritable capabilities are left out, because they only
+ * count for a program that is run, and no_new_privs prevents that.
  */
 export function privilegesOf(
   thread: ThreadStatus,
@@ -248,7 +250,7 @@ export function privilegesOf(
   return wrong;
 }
 
-/** Tries to be root again, which must fail. */
+/** Tries to become root again, which must fail. */
 function rootRegained(libc: Libc): string[] {
   const attempts: readonly [string, () => void][] = [
     ["setresuid", () => libc.setresuid(0, 0, 0)],

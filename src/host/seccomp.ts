@@ -1,10 +1,10 @@
 /**
  * The system call filter of a forwarder without privileges.
  *
- * Installed with SECCOMP_FILTER_FLAG_TSYNC it also sets no_new_privs on every thread, which prctl(2) alone does for
- * one only. What it denies, with EPERM, is what a forwarder never does and what a foothold in one would go on with:
- * running programs, reaching into other processes, changing namespaces and mounts, loading code into the kernel, and
- * the parts of the kernel that such footholds have most often used to become root.
+ * Installed with SECCOMP_FILTER_FLAG_TSYNC it also sets no_new_privs on every thread, which prctl(2) does only for the
+ * calling one. It denies, with EPERM, what a forwarder never does but an attacker inside it would do next: running
+ * programs, reaching into other processes, changing namespaces and mounts, loading code into the kernel, and the parts
+ * of the kernel that attackers have used most often to become root.
  *
  * Specification: seccomp(2), Documentation/userspace-api/seccomp_filter.rst; classic BPF: bpf(4) of the BSDs,
  * Documentation/networking/filter.rst.
@@ -12,19 +12,19 @@
 
 /** One architecture's numbers. Sources: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
 export interface SeccompArchitecture {
-  /** AUDIT_ARCH_…, linux/audit.h: what the kernel says the call was made by. */
+  /** AUDIT_ARCH_… of linux/audit.h, by which the kernel says what made a call. */
   readonly audit: number;
   /** seccomp(2) itself. */
   readonly seccomp: number;
   readonly clone: number;
   readonly clone3: number;
-  /** The calls denied, by name. */
+  /** The denied calls, by name. */
   readonly denied: { readonly [call: string]: number };
-  /** Numbers from here on belong to another ABI of the same machine (x32), with calls of its own. */
+  /** From this number on calls belong to another ABI of the same machine (x32). */
   readonly foreignAbi?: number;
 }
 
-/** Calls that came after the architectures agreed on numbers. */
+/** Newer calls, whose numbers are the same on all architectures. */
 const DENIED_EVERYWHERE = {
   io_uring_setup: 425,
   io_uring_enter: 426,
@@ -39,7 +39,7 @@ const DENIED_EVERYWHERE = {
   mount_setattr: 442,
 } as const;
 
-/** By the name that `process.arch` has. */
+/** By the name in `process.arch`. */
 export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitecture } = {
   x64: {
     audit: 0xc000_003e,
@@ -114,7 +114,7 @@ export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitectu
   },
 };
 
-/** linux/seccomp.h: the operation, its flag, and what a filter answers (the errno is in the low 16 bits). */
+/** linux/seccomp.h: the operation, its flag, and a filter's results (the errno is in the low 16 bits). */
 export const SECCOMP_SET_MODE_FILTER = 1n;
 export const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 const RET_ALLOW = 0x7fff_0000;
@@ -144,7 +144,7 @@ interface Instruction {
   readonly label?: Label;
   readonly code: number;
   readonly operand: number;
-  /** Where a jump goes if its condition holds; else the next instruction follows. */
+  /** Where a jump goes if its condition holds. Otherwise the next instruction follows. */
   readonly to?: Label;
 }
 
@@ -154,7 +154,7 @@ export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<Ar
   const deny = (call: number): Instruction => ({ code: JUMP_EQUAL, operand: call, to: "deny" });
   const instructions: Instruction[] = [
     { code: LOAD, operand: OFFSET_ARCHITECTURE },
-    // Over the next if it is this architecture: another one's numbers mean other calls.
+    // Skips the next instruction on this architecture. On another one the numbers mean other calls.
     { code: JUMP_EQUAL, operand: audit },
     { code: RETURN, operand: RET_ERRNO | EPERM },
     { code: LOAD, operand: OFFSET_NUMBER },
@@ -167,12 +167,12 @@ export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<Ar
     { code: JUMP_EQUAL, operand: clone3, to: "unknown" },
     ...Object.values(denied).map(deny),
     { code: RETURN, operand: RET_ALLOW },
-    // A user namespace is how an ordinary user gets at the kernel's privileged side.
+    // In a user namespace an ordinary user reaches privileged parts of the kernel.
     { label: "clone", code: LOAD, operand: OFFSET_FIRST_ARGUMENT },
     { code: JUMP_SET, operand: CLONE_NEWUSER, to: "deny" },
     { code: RETURN, operand: RET_ALLOW },
     { label: "deny", code: RETURN, operand: RET_ERRNO | EPERM },
-    // Its flags are in memory, out of a filter's sight: C libraries fall back to clone, as on an older kernel.
+    // Its flags are in memory, where a filter cannot see them. C libraries fall back to clone, as on an older kernel.
     { label: "unknown", code: RETURN, operand: RET_ERRNO | ENOSYS },
   );
   return assemble(instructions);
@@ -187,7 +187,7 @@ function assemble(instructions: readonly Instruction[]): Uint8Array<ArrayBuffer>
       ? index + (code === JUMP_EQUAL ? 2 : 1)
       : instructions.findIndex(({ label }) => label === to);
     view.setUint16(at, code, true);
-    // Jumps count from the instruction after them; there is no way back.
+    // A jump's target counts from the next instruction, and cannot be negative.
     view.setUint8(at + 2, target - index - 1);
     view.setUint32(at + 4, operand, true);
   });

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { errnoName } from "../../ffi/errors.ts";
 
-/** What the kernel says that a thread may do; proc_pid_status(5). */
+/** A thread's credentials, as the kernel has them; proc_pid_status(5). */
 export interface ThreadStatus {
   /** The thread's ID. */
   readonly id: number;
@@ -9,16 +9,16 @@ export interface ThreadStatus {
   readonly uids: readonly number[];
   readonly gids: readonly number[];
   readonly groups: readonly number[];
-  /** Capabilities, a bit each. */
+  /** Capabilities, with a bit for each. */
   readonly permitted: bigint;
   readonly effective: bigint;
   readonly ambient: bigint;
   readonly noNewPrivileges: boolean;
-  /** 2: a filter is installed. */
+  /** 2 if a filter is installed. */
   readonly seccomp: number;
 }
 
-/** Reads a `/proc/…/status`. Throws where a line is missing. */
+/** Reads a `/proc/…/status`. Throws if a line is missing. */
 export function parseThreadStatus(id: number, text: string): ThreadStatus {
   const value = (key: string): string => {
     const found = new RegExp(`^${key}:[ \\t]*(.*)$`, "m").exec(text)?.[1];

@@ -1,18 +1,18 @@
-/** What stands in place of a value that was cut out. */
+/** What replaces a value that was cut out. */
 export const REDACTED = "[redacted]";
 
 /**
- * Where a field begins whose value is secret: a container's environment and arguments, what CopyFile and WriteStream
- * carry, and proxies with their passwords. Kata's types are `Process`, `Hook`, `CopyFileRequest`, `WriteStreamRequest`
- * and `AgentConfig`. A name counts only as a whole; it may be quoted, as in a map.
+ * The beginning of a field whose value is secret: a container's environment and arguments, the data of CopyFile and
+ * WriteStream, and proxies with their passwords. Kata's types are `Process`, `Hook`, `CopyFileRequest`,
+ * `WriteStreamRequest` and `AgentConfig`. Only whole names count. They may be quoted, as in a map.
  */
 const SECRET_FIELD = /(?<![A-Za-z0-9_])(?:[Ee]nv|[Aa]rgs|data|[a-z_]*proxy)(?:\\*")?\s*:\s*(?:Some\(\s*)*/g;
 
 /**
- * Cuts the secret values out of Rust's debug text (`{:?}` and `{:#?}`), which agents put into attributes. Text in which
- * such a value does not end, because somebody has cut the text, is cut off there. Linear in the text's length.
+ * Cuts secret values out of Rust's debug text (`{:?}` and `{:#?}`), which agents put into attributes. If such a value
+ * does not end, because the text has been cut, everything from there on is cut out. Takes time linear in the length.
  *
- * @returns the text without them, or undefined if there are none.
+ * @returns the text without secret values, or undefined if there are none.
  */
 export function redactDebugText(text: string): string | undefined {
   let redacted = "";
@@ -30,8 +30,8 @@ export function redactDebugText(text: string): string | undefined {
 }
 
 /**
- * Where a list, map or string ends that begins at `start`; `start` itself if something else is there, such as `None`
- * or a number. The text's end if it does not end.
+ * The end of the list, map or string that begins at `start`. Returns `start` itself for anything else, such as `None`
+ * or a number, and the end of the text if the value does not end.
  */
 function valueEnd(text: string, start: number): number {
   let depth = 0;
@@ -43,7 +43,7 @@ function valueEnd(text: string, start: number): number {
     else if (character === '"' || character === "\\") {
       const end = stringEnd(text, at);
       if (end === at && depth === 0) return start;
-      // Backslashes outside of a string are none of Rust's: they are passed over.
+      // Rust writes no backslashes outside of strings, so they are skipped.
       at = Math.max(end, at + 1);
       if (depth === 0) return at;
       continue;
@@ -55,8 +55,8 @@ function valueEnd(text: string, start: number): number {
 }
 
 /**
- * Where a quoted string ends that begins at `start`, with its quotes. Debug text of debug text escapes its quotes, so
- * one that begins with k backslashes and a quote ends with as many; a quote or backslash within it has more of them.
+ * The end of the quoted string that begins at `start`. Debug text within debug text has its quotes escaped, so a string
+ * that begins with k backslashes and a quote ends in the same way, and quotes within it have more backslashes. Returns
  * `start` if there is no quote after the backslashes.
  */
 function stringEnd(text: string, start: number): number {

@@ -15,17 +15,17 @@ import type { SpanSink } from "../pipeline/sink.ts";
 import { redactDebugText, REDACTED } from "./debug-text.ts";
 import { SpanProcessor } from "./span-processor.ts";
 
-/** Attributes that are dumps of the agent's whole state, with every container of the sandbox. */
+/** Attributes that dump the agent's whole state, with every container of the sandbox. */
 const STATE_DUMPS: ReadonlySet<string> = new Set(["self", "c"]);
-/** Attributes that are secret as a whole. */
+/** Attributes whose whole value is secret. */
 const SECRET_VALUES: ReadonlySet<string> = new Set(["env", "args", "data"]);
 
-/** What becomes of an attribute. */
+/** What to do with an attribute. */
 type Verdict = "keep" | "drop" | { readonly value: string };
 
 /**
- * Takes out of agents' spans what must not leave the node. Dropped attributes are counted in the span's
- * `dropped_attributes_count`; where a value, or a part of it, was cut out, "[redacted]" stands in its place.
+ * Removes from agents' spans what must not leave the node. Dropped attributes are counted in the span's
+ * `dropped_attributes_count`. "[redacted]" replaces a value, or a part of it, that was cut out.
  */
 export function redacting(sink: SpanSink, settings: RedactSettings): SpanSink {
   return new SpanProcessor(sink, ({ kind }) => kind === "guest" ? (spans) => redactSpans(spans, settings) : undefined);
@@ -35,7 +35,7 @@ function redactSpans(spans: EncodedSpans, settings: RedactSettings): void {
   for (let span = 0; span < spans.count; span++) redactSpan(spans, span, settings);
 }
 
-/** Writes a span that has something to redact anew, behind what the payload became; the others stay where they are. */
+/** If a span has something to redact, writes it again behind the payload's other spans. */
 function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings): void {
   const { writer } = spans;
   const outer = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
@@ -50,7 +50,7 @@ function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings)
     const verdict = fields.tag === SPAN_ATTRIBUTES ? judge(fields, settings) : "keep";
     if (verdict === "keep" && !isCount) continue;
     if (content < 0) {
-      // The writer may grow; the reader keeps the old bytes, which nobody changes.
+      // If the writer grows, the reader still has the old bytes, which nobody changes.
       content = writer.openField();
     }
     writer.bytes(fields.buffer.subarray(copied, fields.fieldStart));
@@ -86,12 +86,12 @@ function judge(attribute: ProtobufReader, { debugText, names }: RedactSettings):
   if (STATE_DUMPS.has(key)) return "drop";
   if (SECRET_VALUES.has(key)) return { value: REDACTED };
   if (value === undefined) return "keep";
-  // One character a byte: only ASCII is looked for, and the bytes stay what they are.
+  // One character for each byte, because only ASCII is searched for, and all other bytes stay as they are.
   const redacted = redactDebugText(Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1"));
   return redacted === undefined ? "keep" : { value: redacted };
 }
 
-/** Writes an attribute with another value, whose characters are bytes. */
+/** Writes an attribute with another value, each of whose characters is a byte. */
 function writeAttribute(writer: ProtobufWriter, attribute: ProtobufReader, value: string): void {
   const keyValue = attribute.message();
   const field = writer.openMessage(SPAN_ATTRIBUTES);

@@ -1,6 +1,5 @@
 import { Buffer } from "node:buffer";
-import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
-import type { Source } from "../pipeline/source.ts";
+import type { SpanSink } from "../pipeline/sink.ts";
 import type { TraceContext } from "../pipeline/trace-context.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
@@ -15,51 +14,15 @@ import {
   SPAN_LINKS,
   SPAN_PARENT_SPAN_ID,
 } from "../otlp/trace-fields.ts";
+import { SpanProcessor } from "./span-processor.ts";
 
 /**
- * Gives each root span that passes a link to one context. A span is a root where it has no parent, or one of zeros
- * only, which some writers mean by it. Everything else of it stays as it is, byte for byte; the link is its last field.
+ * Gives each root span that passes a link to one context. A root span has no parent, or one that consists of zeros, by
+ * which some writers mean the same. The link becomes the span's last field, and everything else stays as it is.
  */
-export class RootLinks implements SpanSink {
-  readonly #sink: SpanSink;
-  readonly #link: Uint8Array;
-
-  constructor(sink: SpanSink, context: TraceContext) {
-    this.#sink = sink;
-    this.#link = encodeLink(context);
-  }
-
-  open(source: Source): SourceSink {
-    const sink = this.#sink.open(source);
-    return {
-      accept: (spans) => {
-        linkRoots(spans, this.#link);
-        sink.accept(spans);
-      },
-      settled: () => sink.settled(),
-      close: () => sink.close(),
-    };
-  }
-
-  isPaused(account: string): boolean {
-    return this.#sink.isPaused(account);
-  }
-
-  readOn(account: string): void {
-    this.#sink.readOn(account);
-  }
-
-  subscribe(onChange: (account?: string) => void): () => void {
-    return this.#sink.subscribe(onChange);
-  }
-
-  drain(timeoutMs: number): Promise<number> {
-    return this.#sink.drain(timeoutMs);
-  }
-
-  abort(): Promise<number> {
-    return this.#sink.abort();
-  }
+export function linkingRoots(sink: SpanSink, context: TraceContext): SpanSink {
+  const link = encodeLink(context);
+  return new SpanProcessor(sink, () => (spans) => linkRoots(spans, link));
 }
 
 /** One whole `Span.links` field. */
@@ -69,13 +32,13 @@ function encodeLink({ traceId, spanId, flags }: TraceContext): Uint8Array {
   writer.lengthDelimited(LINK_TRACE_ID >>> 3, Buffer.from(traceId, "hex"));
   writer.lengthDelimited(LINK_SPAN_ID >>> 3, Buffer.from(spanId, "hex"));
   writer.byte(LINK_FLAGS);
-  // It came from another process.
+  // The context came from another process.
   writer.fixed32(flags | FLAGS_HAS_IS_REMOTE | FLAGS_IS_REMOTE);
   writer.closeMessage(link);
   return writer.buffer.slice(0, writer.position);
 }
 
-/** Puts a root span and its link behind what the payload became, and lets its place point there. */
+/** Writes each root span again with its link, behind the payload's other spans. */
 function linkRoots(spans: EncodedSpans, link: Uint8Array): void {
   const { writer } = spans;
   let reader = new ProtobufReader(writer.buffer);
@@ -89,7 +52,7 @@ function linkRoots(spans: EncodedSpans, link: Uint8Array): void {
     writer.bytes(writer.buffer.subarray(start, end));
     writer.bytes(link);
     spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
-    // What was written may have needed a larger buffer.
+    // Writing may have moved everything to a larger buffer.
     if (reader.buffer !== writer.buffer) reader = new ProtobufReader(writer.buffer);
   }
 }

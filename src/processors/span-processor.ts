@@ -2,11 +2,11 @@ import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
 import type { Source } from "../pipeline/source.ts";
 
-/** Changes the spans of a payload in place, before they go on. It must neither wait nor throw. */
+/** Changes the spans of a payload in place. It must neither wait nor throw. */
 export type SpanTransform = (spans: EncodedSpans) => void;
 
 /**
- * A processor: a sink that changes spans on their way into another one. Everything else it hands through.
+ * A processor: a sink that changes spans on their way into another sink, and passes on everything else.
  */
 export class SpanProcessor implements SpanSink {
   readonly #sink: SpanSink;

@@ -11,14 +11,14 @@ import { COMMIT, VERSION } from "../base/version.ts";
 import type { InvalidReason } from "../pipeline/invalid-reason.ts";
 import type { Family, Labels, Sample } from "./metrics-text.ts";
 
-/** What the settings allow. */
+/** Limits from the settings. */
 export interface Capacities {
   /** `--max-guests`. */
   readonly guests: number;
 }
 
-// Every value that a label may take, so that each series is there from the start with 0: a rate over a counter that
-// appears with its first event misses that event. The types make a missing word an error.
+// Every value that a label may have, so that each series exists from the start with 0, because a rate over a counter
+// that appears with its first event misses that event. The types make a missing word an error.
 const DROP_REASONS = words<DropReason>({
   "queue-full": 0,
   "paused-too-long": 0,
@@ -56,8 +56,8 @@ function words<Word extends string>(all: Readonly<Record<Word, 0>>): readonly Wo
 /** The namespace of the forwarder's own metrics. */
 const PREFIX = "kata_trace_forwarder_";
 /**
- * The `receiver` of spans that an earlier process had received. Only a destination with a spool has them: the equation
- * of one without leaves them out.
+ * The `receiver` of spans that an earlier process had received. Only a destination with a spool has such spans, and the
+ * equation of any other destination leaves them out.
  */
 const SPOOL_RECEIVER = "spool";
 
@@ -71,22 +71,22 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
     ...receiverFamilies([...metrics.receivers.values()], [...metrics.destinations.values()]),
     ...deliveryFamilies(metrics, [...metrics.destinations.values()]),
 
-    counterOf("guests_accepted_total", "Guests that were taken in.", [{ value: metrics.guestsAccepted }]),
+    counterOf("guests_accepted_total", "Guests that were accepted.", [{ value: metrics.guestsAccepted }]),
     gaugeOf("guests", "Guests connected.", [{ value: metrics.guestsConnected }]),
     gaugeOf("guests_limit", "Guests that may be connected at once.", [{ value: capacities.guests }]),
     counterOf(
       "guests_disconnected_total",
-      "Guests that were disconnected or refused for a limit.",
+      "Guests that were disconnected or refused because of a limit.",
       labelled({}, "reason", DISCONNECT_REASONS, metrics.disconnected),
     ),
     counterOf(
       "rate_limit_pauses_total",
-      "Times that a guest was paused for its span rate.",
+      "Times that a guest was paused because of its span rate.",
       [{ value: metrics.rateLimitPauses }],
     ),
     gaugeOf(
       "build_info",
-      "Always 1; what was built is in the labels.",
+      "Always 1; the labels say what was built.",
       [{ labels: { version: VERSION, commit: COMMIT }, value: 1 }],
     ),
   ];
@@ -102,7 +102,7 @@ function receiverFamilies(
   return [
     counterOf(
       "spans_received_total",
-      "Spans that came in, valid or not; from the spool: those that an earlier process had received.",
+      "Spans that were received, valid or not; with receiver=spool by an earlier process.",
       [
         ...each(({ received }) => received),
         { labels: { receiver: SPOOL_RECEIVER }, value: recovered },
@@ -125,7 +125,7 @@ function receiverFamilies(
         labelled({ receiver: name }, "encoding", encodings, payloads)
       ),
     ),
-    counterOf("received_bytes_total", "Bytes that came in.", each(({ receivedBytes }) => receivedBytes)),
+    counterOf("received_bytes_total", "Bytes that were received.", each(({ receivedBytes }) => receivedBytes)),
   ];
 }
 
@@ -136,7 +136,7 @@ function deliveryFamilies(metrics: Metrics, destinations: readonly DestinationMe
     counterOf("spans_forwarded_total", "Spans that the destination accepted.", each(({ forwarded }) => forwarded)),
     counterOf(
       "spans_dropped_total",
-      "Spans that were received and given up.",
+      "Spans that were received but given up.",
       destinations.flatMap(({ name, dropped }) => labelled({ destination: name }, "reason", DROP_REASONS, dropped)),
     ),
     gaugeOf(
@@ -146,7 +146,7 @@ function deliveryFamilies(metrics: Metrics, destinations: readonly DestinationMe
     ),
     counterOf(
       "spans_recovered_total",
-      "Of the spans received, those an earlier process left in the spool.",
+      "Spans that an earlier process left in the spool.",
       each(({ recovered }) => recovered),
     ),
     counterOf(
@@ -161,25 +161,25 @@ function deliveryFamilies(metrics: Metrics, destinations: readonly DestinationMe
     ),
     counterOf(
       "pace_pauses_total",
-      "Times that sources were paused for the destination to keep up.",
+      "Times that sources were paused so that the destination can keep up.",
       each(({ pacePauses }) => pacePauses),
     ),
-    gaugeOf("queue_bytes", "What is held in memory.", each(({ queueBytes }) => queueBytes)),
+    gaugeOf("queue_bytes", "Bytes held in memory.", each(({ queueBytes }) => queueBytes)),
     gaugeOf(
       "queue_capacity_bytes",
-      "What the queue in memory may hold.",
+      "Bytes that the queue in memory may hold.",
       each(({ queueCapacityBytes }) => queueCapacityBytes),
     ),
     gaugeOf("queue_batches", "Batches waiting or on their way.", each(({ queueBatches }) => queueBatches)),
     gaugeOf(
       "delivery_fill_ratio",
-      "How full the queue is, 1 being full: in memory, or with a spool on the disk.",
+      "How full the queue is, in memory or with a spool on the disk; 1 means full.",
       each(({ deliveryFill }) => deliveryFill),
     ),
-    gaugeOf("spool_bytes", "What the spool's batches take on disk.", each(({ spoolBytes }) => spoolBytes)),
+    gaugeOf("spool_bytes", "Bytes of the spool's batches on disk.", each(({ spoolBytes }) => spoolBytes)),
     gaugeOf(
       "spool_capacity_bytes",
-      "What the spool may hold; 0 where there is none.",
+      "Bytes that the spool may hold; 0 without a spool.",
       each(({ spoolCapacityBytes }) => spoolCapacityBytes),
     ),
     gaugeOf("spool_batches", "Batches in the spool.", each(({ spoolBatches }) => spoolBatches)),
@@ -203,9 +203,9 @@ function deliveryFamilies(metrics: Metrics, destinations: readonly DestinationMe
 }
 
 /**
- * The same figures for a log record (SIGUSR1): keys are the metrics' names without what they have in common, the values
- * of labels after full stops. Receivers are added up, and the first destination, mostly the only one, is not named;
- * series with a label that are still 0 are left out.
+ * The same figures for a log record (SIGUSR1). Keys are the metrics' names without their common part, followed by
+ * labels' values after full stops. Receivers are added up, and the first destination, which is usually the only one, is
+ * not named. Labelled series that are still 0 are left out.
  */
 export function figures(metrics: Metrics, capacities: Capacities): LogFields {
   const fields: Record<string, number> = {};
@@ -242,7 +242,7 @@ function gaugeOf(name: string, help: string, samples: readonly Sample[]): Family
   return { name: PREFIX + name, help, type: "gauge", samples };
 }
 
-/** A series for each value that a label may take, beside the labels that all of them have. */
+/** A series for each value that a label may have, with the labels that all of them have in common. */
 function labelled(
   common: Labels,
   label: string,

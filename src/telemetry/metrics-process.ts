@@ -4,8 +4,8 @@ import process from "node:process";
 import type { Family } from "./metrics-text.ts";
 
 /**
- * The process's own metrics, by the names that every Prometheus client uses; on a system without `/proc` those read
- * there are left out.
+ * The process's own metrics, with the names that every Prometheus client uses. On a system without `/proc` some are
+ * left out.
  *
  * Specification: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
  */
@@ -47,7 +47,7 @@ function maxFileDescriptors(): number | undefined {
 }
 
 /**
- * Reads in `/proc`, which may be missing or hidden (`hidepid`, a chroot): that is no error, there is only less to show.
+ * Reads in `/proc`, which may be missing or hidden (`hidepid`, a chroot). In that case there is just less to show.
  */
 function inProc<Value>(read: () => Value): Value | undefined {
   try {

@@ -1,14 +1,14 @@
 import { performance } from "node:perf_hooks";
 import type { Metrics } from "../pipeline/metrics.ts";
 
-/** How full delivery is when there is hardly room for another batch. */
+/** The fill ratio from which on there is hardly room for another batch. */
 const FULL = 0.9;
-/** How long that may last without the collector taking anything, milliseconds: backpressure alone comes and goes. */
+/** How long that may last without an accepted request, milliseconds, because backpressure alone comes and goes. */
 const STUCK_MS = 30_000;
 
 /**
- * Why delivery is stuck, in one line: what waits fills the queue, or with a spool the disk, and a destination has not
- * taken a request for half a minute. Undefined while it is not.
+ * Says in one line why delivery is stuck: the queue, or with a spool the disk, is full, and a destination has not
+ * accepted a request for half a minute. Undefined if it is not stuck.
  *
  * @param now monotonic milliseconds, 0 at the process's start.
  */

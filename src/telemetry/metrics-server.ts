@@ -15,8 +15,8 @@ export interface MetricsSources {
   readonly metrics: Metrics;
   readonly capacities: Capacities;
   /**
-   * For `/readyz`: why the forwarder takes no guests, in one line (it starts, it stops); undefined while it does. That
-   * its delivery is stuck is seen here.
+   * For `/readyz`: says in one line why no guests are accepted (starting, stopping), or undefined if they are. Whether
+   * delivery is stuck is checked here.
    */
   readonly notReady: () => string | undefined;
   readonly log: Logger;
@@ -26,19 +26,19 @@ export interface MetricsSources {
 
 /** A running endpoint. */
 export interface MetricsServer {
-  /** Where it listens, `HOST:PORT`; the port is the real one where 0 was asked for. */
+  /** Where it listens, as `HOST:PORT`, with the real port if 0 was given. */
   readonly address: string;
   readonly port: number;
   /** Ends it and its connections at once. */
   close(): Promise<void>;
 }
 
-/** An endpoint that cannot listen: the message names the address, the reason and what to do. */
+/** The endpoint cannot listen. The message names the address, the reason and what to do. */
 export class MetricsServerError extends Error {
   override readonly name = "MetricsServerError";
 }
 
-/** What Prometheus gives a scrape (`scrape_timeout`), milliseconds. */
+/** Prometheus's own limit for a scrape (`scrape_timeout`), milliseconds. */
 const SCRAPE_MS = 10_000;
 
 /** A scraper sends a few hundred bytes of header and no body, and each scrape has a connection of its own. */
@@ -54,7 +54,7 @@ const LIMITS: HttpLimits = {
   idleMs: 0,
 };
 
-/** How long the text of `/metrics` is used again, milliseconds: it costs the same however often it is asked for. */
+/** How long the text of `/metrics` is reused, milliseconds, so that frequent scrapes cost no more. */
 const TEXT_MS = 1_000;
 
 /**
@@ -69,7 +69,7 @@ export async function startMetricsServer(
   const server = new HttpServer({
     handler: { admit: admitMethod, answer: (request) => endpoint.answer(request) },
     limits: LIMITS,
-    // Being watched must not end what is watched.
+    // A failing scrape must not end the forwarder.
     onError: (error, path) => sources.log.error("metrics request failed", { path, error }),
   });
   const bound = await server.listen(address).catch((cause) => {
@@ -100,14 +100,14 @@ class Endpoint {
       case "/metrics":
         return textAnswer(200, this.#metricsText(), { "content-type": EXPOSITION_TYPE });
       case "/healthz":
-        // The event loop came here, and nothing else can be out of order for good without ending the process.
+        // The event loop works. Any other lasting fault would have ended the process.
         return textAnswer(200, "ok\n");
       case "/readyz": {
         const reason = notReady() ?? stuckDelivery(metrics);
         return textAnswer(reason === undefined ? 200 : 503, `${reason ?? "ready"}\n`);
       }
     }
-    return textAnswer(404, "there are /metrics, /healthz and /readyz\n");
+    return textAnswer(404, "not found: try /metrics, /healthz or /readyz\n");
   }
 
   #metricsText(): string {

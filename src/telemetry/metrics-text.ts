@@ -3,14 +3,14 @@ import type { Histogram } from "../pipeline/metrics.ts";
 /** Label names and values. */
 export type Labels = Readonly<Record<string, string>>;
 
-/** What one time series of a family is worth at the moment. */
+/** The current value of one time series. */
 export interface Sample {
   /** Absent: none. */
   readonly labels?: Labels;
   readonly value: number;
 }
 
-/** Everything known under one metric's name. */
+/** All series of one metric. */
 export type Family =
   | {
     readonly name: string;
@@ -31,8 +31,8 @@ export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 /**
  * Families in Prometheus's text format.
  *
- * prom-client was tried instead and left out: its histogram cannot be given counts that are kept elsewhere, it reckons
- * the process's CPU time from when it is loaded, and it writes `Nan` for what Bun and Deno do not know.
+ * prom-client is not used, because its histograms cannot take counts from elsewhere, it counts CPU time from when it is
+ * loaded, and it writes `Nan` for values that Bun and Deno do not have.
  *
  * Specification: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
  */
@@ -40,7 +40,7 @@ export function exposition(families: readonly Family[]): string {
   let text = "";
   for (const family of families) {
     const { name, type } = family;
-    // There is nothing to label yet.
+    // There is nothing to show yet.
     if ((family.type === "histogram" ? family.histograms : family.samples).length === 0) continue;
     text += `# HELP ${name} ${escapeHelp(family.help)}\n# TYPE ${name} ${type}\n`;
     if (family.type === "histogram") {
@@ -70,7 +70,7 @@ function line(name: string, labels: Labels | undefined, value: number): string {
   return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${number(value)}\n`;
 }
 
-/** As Go's `ParseFloat` reads it: JavaScript's own form but for the infinities. */
+/** A number as Go's `ParseFloat` reads it, which is JavaScript's form except for infinities. */
 function number(value: number): string {
   if (value === Infinity) return "+Inf";
   return value === -Infinity ? "-Inf" : String(value);

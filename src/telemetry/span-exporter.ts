@@ -6,12 +6,12 @@ import { describeError, type Logger } from "../base/log.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
 
 /**
- * Sends the SDK's spans through an exporter of their own, which knows no spans: so sending them makes none. What the
- * collector does not take is lost.
+ * Sends the SDK's spans through an exporter of its own, which makes no spans, so that sending spans never makes more of
+ * them. Spans that the collector does not accept are lost.
  */
 export class SelfSpanExporter implements SpanExporter {
   readonly #exporter: Exporter;
-  /** One request at a time: at its end the SDK's processor exports several batches at once. */
+  /** Allows one request at a time, although the SDK's processor exports several batches at once when it ends. */
   #last: Promise<void> = Promise.resolve();
   #lost = 0;
   #error = "";

@@ -11,8 +11,8 @@ export interface SpanIds {
 }
 
 /**
- * The traces that an encoded `ExportTraceServiceRequest` holds spans of, at most so many, each with the first of them.
- * Of bytes that are no such request, those that come before the fault.
+ * The traces in an encoded `ExportTraceServiceRequest`, at most `most`, each with its first span. If the bytes are not
+ * a valid request, the traces before the fault.
  */
 export function traceContexts(request: Uint8Array, most: number): SpanIds[] {
   const found = new Map<string, SpanIds>();
@@ -20,23 +20,23 @@ export function traceContexts(request: Uint8Array, most: number): SpanIds[] {
   try {
     for (const { start, end } of spansOf(request)) {
       if (found.size >= most) break;
-      // Most spans of a batch follow one of the same trace.
+      // Most spans of a batch come after one of the same trace.
       if (!ids.read(start, end)) continue;
       const { traceId, spanId } = ids;
       if (!found.has(traceId)) found.set(traceId, { traceId, spanId });
     }
   } catch (error) {
-    // The request is sent all the same: what is wrong with it is the collector's to say.
+    // The request is sent nevertheless, and the collector will say what is wrong with it.
     if (!(error instanceof ProtobufError)) throw error;
   }
   return [...found.values()];
 }
 
-/** Reads the ids of one span after the other. */
+/** Reads the IDs of one span after the other. */
 class IdReader {
   readonly #request: Buffer;
   readonly #span: ProtobufReader;
-  /** Where the trace id of the span read last is. */
+  /** Where the trace ID of the last span is. */
   #traceStart = 0;
   #traceEnd = 0;
   #spanStart = 0;
@@ -47,7 +47,7 @@ class IdReader {
     this.#span = new ProtobufReader(request);
   }
 
-  /** Reads the ids of the span `start … end`; false where it is of the same trace as the one before. */
+  /** Reads the IDs of the span `start … end`. Returns false if it is of the same trace as the one before. */
   read(start: number, end: number): boolean {
     const span = this.#span;
     const [lastStart, lastEnd] = [this.#traceStart, this.#traceEnd];

@@ -31,8 +31,8 @@ import { traceContexts } from "./trace-contexts.ts";
 const NAME = "kata-trace-forwarder";
 
 /**
- * The SDK's own limits (https://opentelemetry.io/docs/specs/otel/trace/sdk/#batching-processor), said here since the
- * variables for them are about guests' spans in this program; and a shorter delay, milliseconds.
+ * The SDK's own limits (https://opentelemetry.io/docs/specs/otel/trace/sdk/#batching-processor), but a shorter delay
+ * (milliseconds). They are set here because their variables are about guests' spans in this program.
  */
 const PROCESSOR = {
   maxQueueSize: 2048,
@@ -41,18 +41,18 @@ const PROCESSOR = {
   exportTimeoutMillis: 30_000,
 } as const;
 
-/** To how many of the traces that a batch holds its export is linked. */
+/** How many traces of its batch an export is linked to. */
 const MOST_LINKS = 16;
 
 /** The longest error in a span, UTF-16 units. */
 const ERROR_CHARACTERS = 1024;
 
-/** What self-tracing needs of the rooms around it. */
+/** What self-tracing needs from other layers. */
 export interface SelfTraceOptions {
   readonly settings: SelfTraceSettings;
-  /** What the host adds to each resource, here too. */
+  /** The host's attributes, which own spans get too. */
   readonly resourceAttributes: ReadonlyMap<string, string>;
-  /** For own spans alone; closed here. */
+  /** For own spans only; it is closed here. */
   readonly exporter: Exporter;
   readonly log: Logger;
   /** When the start began, Unix time in milliseconds. */
@@ -60,8 +60,8 @@ export interface SelfTraceOptions {
 }
 
 /**
- * Begins self-tracing, and its first span, `start`. The only way to the tracing SDK: importing this file loads it.
- * Sampling and limits of spans are read from `OTEL_TRACES_SAMPLER`, `OTEL_SPAN_*` and so on by the SDK.
+ * Begins self-tracing with its first span, `start`. Importing this file loads the tracing SDK, and nothing else does.
+ * The SDK itself reads `OTEL_TRACES_SAMPLER`, `OTEL_SPAN_*` and so on.
  */
 export function openSelfTrace(options: SelfTraceOptions): SelfTrace {
   const { parentProblem } = options.settings;
@@ -76,7 +76,7 @@ class SdkSelfTrace implements SelfTrace {
   readonly #exporter: SelfSpanExporter;
   readonly #tracer: Tracer;
   readonly #log: Logger;
-  /** What spans without a parent of the forwarder's own belong to. */
+  /** The context of spans that have no own span as their parent. */
   readonly #root: Context;
   readonly #start: Span;
   #isStarted = false;
@@ -119,7 +119,7 @@ class SdkSelfTrace implements SelfTrace {
       span.end();
       return value;
     }, failed);
-    // A promise of what `run`'s is.
+    // It resolves with what the promise of `run` does.
     return settled as Result;
   }
 
@@ -138,7 +138,7 @@ class SdkSelfTrace implements SelfTrace {
       span.setAttributes({ "kata.spans": spans, "kata.bytes": request.length });
       span.addLinks(
         traceContexts(request, MOST_LINKS)
-          // They were sampled, or they would not be here.
+          // Only sampled spans are sent.
           .map((ids) => ({ ...ids, traceFlags: TraceFlags.SAMPLED, isRemote: true }))
           .filter(isSpanContextValid)
           .map((context) => ({ context })),
@@ -158,7 +158,7 @@ class SdkSelfTrace implements SelfTrace {
       this.#start.setStatus({ code: SpanStatusCode.ERROR, message: "the start failed" });
       this.#start.end();
     }
-    // What fails there the exporter has logged.
+    // The exporter logs its own failures.
     const flushed = this.#provider.shutdown().catch(() => {});
     if (!await within(timeoutMs, flushed)) {
       this.#log.warn("own spans are lost: the collector has not taken them in time");
@@ -252,7 +252,7 @@ function errorText(error: unknown): string {
   return printable(describeError(error), ERROR_CHARACTERS);
 }
 
-/** Whether a promise is settled in time. */
+/** Whether a promise settles in time. */
 async function within(timeoutMs: number, settled: Promise<unknown>): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<boolean>((resolve) => {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isIgnored } from "../../src/host/ignored-signals.ts";
 
-test("a signal is ignored where its bit says so", () => {
-  // As `nohup` leaves it, and SIGPIPE (13) as runtimes have it.
+test("a signal is ignored if its bit is set", () => {
+  // SIGHUP as `nohup` sets it, and SIGPIPE (13) as runtimes set it.
   const status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000014003\n";
   assert.equal(isIgnored("SIGHUP", status), true);
   assert.equal(isIgnored("SIGPIPE", status), true);

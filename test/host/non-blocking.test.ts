@@ -12,7 +12,7 @@ function flags(fd: number): number {
   return parseInt(found?.[1] ?? "", 8);
 }
 
-test("a pipe gets a descriptor that does not wait, and keeps its own flags", () => {
+test("a pipe is opened again without blocking, and the original's flags do not change", () => {
   using temporary = temporaryDirectory();
   const directory = temporary.path;
   const path = join(directory, "pipe");
@@ -27,14 +27,14 @@ test("a pipe gets a descriptor that does not wait, and keeps its own flags", () 
   const buffer = new Uint8Array(100);
   const length = readSync(reader, buffer);
   assert.equal(new TextDecoder().decode(buffer.subarray(0, length)), "the same pipe");
-  // Full: it says so instead of waiting.
+  // When it is full, writing fails instead of waiting.
   assert.throws(() => {
     for (;;) writeSync(fd, new Uint8Array(4096));
   }, { code: "EAGAIN" });
   for (const each of [fd, writer, reader]) closeSync(each);
 });
 
-test("a file stays as it is: what others write to it is not written over", () => {
+test("a file is not opened again, so nothing that others write to it is overwritten", () => {
   using temporary = temporaryDirectory();
   const directory = temporary.path;
   const path = join(directory, "file");
@@ -46,7 +46,7 @@ test("a file stays as it is: what others write to it is not written over", () =>
   closeSync(file);
 });
 
-test("a descriptor that is closed is given back: writing will tell", () => {
+test("a closed descriptor is returned as it is, because writing to it will fail", () => {
   const file = openSync("/dev/null", "w");
   closeSync(file);
   assert.equal(nonBlocking(file), file);

@@ -1,5 +1,5 @@
 /**
- * A process that drops its privileges, says on standard output what came of it, one line of JSON, and waits for its
+ * A process that drops its privileges. It writes the result to standard output, as one line of JSON, and waits for its
  * standard input to end. Argument: the user to become.
  */
 import { spawnSync } from "node:child_process";
@@ -36,7 +36,7 @@ async function connects(): Promise<boolean> {
   return response === "answered";
 }
 
-/** What listening in a directory comes to, and what is there while it listens and after. */
+/** The result of listening in a directory, and the files in it during that and afterwards. */
 async function listening(directory: string, group?: string): Promise<string[]> {
   const settings = {
     kind: "hybrid",
@@ -91,7 +91,7 @@ const result = {
   setgroups: attempt(() => libc.setgroups([0])),
   write: attempt(() => writeFileSync("/etc/kata-privileges-test", "")),
   ranProgram: spawnSync("/bin/true").status === 0,
-  // With null pointers: EPERM is the filter's answer, before the kernel looks at anything.
+  // The arguments are null pointers, because the filter denies the calls before the kernel looks at them.
   execve: call("execve"),
   unshare: call("unshare"),
   ptrace: call("ptrace"),

@@ -75,7 +75,7 @@ test(
         problems: [],
       });
       assert.match(String(result["address"]), /^(127\.0\.0\.1|::1)$/);
-      // In root's directory the socket cannot be removed any more: the next start does it.
+      // In root's directory the socket can no longer be removed, so the next start does it.
       const socket = join(directory.path, "clh.sock_1");
       assert.equal(lstatSync(socket).isSocket(), true);
       const next = startChild(CHILD, "nobody", directory.path);
@@ -89,7 +89,7 @@ test(
   },
 );
 
-test("a user by number is taken too", NEEDS_ROOT, async () => {
+test("a user can be given by number", NEEDS_ROOT, async () => {
   const nobody = (await loadLibc()).userByName("nobody");
   const child = startChild(CHILD, String(nobody?.uid));
   const result = await firstLine(child);
@@ -118,7 +118,7 @@ test(
   },
 );
 
-test("who is not root stays who it is, whatever the user", async () => {
+test("a process that is not root stays the user that it is", async () => {
   const privileges = await asNobody(() => openPrivileges("no-such-user-here"));
   assert.equal(privileges.owner, undefined);
   const before = process.geteuid?.();

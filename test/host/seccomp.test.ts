@@ -13,7 +13,7 @@ const CLONE_NEWUSER = 0x1000_0000;
  */
 const CLONE_THREAD = 0x003d_0f00;
 
-/** What the kernel would answer: classic BPF, as far as the filter goes. */
+/** What the kernel would answer: an interpreter for as much of classic BPF as the filter uses. */
 function answer(program: Uint8Array, audit: number, call: number, argument = 0): number {
   const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
   const data = new DataView(new ArrayBuffer(64));
@@ -40,24 +40,24 @@ for (const [name, architecture] of Object.entries(SECCOMP_ARCHITECTURES)) {
   const { audit, denied, clone, clone3 } = architecture;
   const program = seccompProgram(architecture);
 
-  test(`${name}: what is denied is denied, and nothing else`, () => {
+  test(`${name}: only the denied calls are denied`, () => {
     const calls = new Set(Object.values(denied));
     assert.equal(calls.size, Object.keys(denied).length);
-    // 600: beyond the newest system call (462 in Linux 6.10).
+    // 600 is beyond the newest system call (462 in Linux 6.10).
     for (let call = 0; call < 600; call++) {
       const expected = calls.has(call) ? DENY : call === clone3 ? UNKNOWN : ALLOW;
       assert.equal(answer(program, audit, call), expected, `call ${call}`);
     }
   });
 
-  test(`${name}: threads may be made, user namespaces not`, () => {
+  test(`${name}: threads may be made, but user namespaces may not`, () => {
     assert.equal(answer(program, audit, clone, CLONE_THREAD), ALLOW);
     assert.equal(answer(program, audit, clone, CLONE_NEWUSER), DENY);
     assert.equal(answer(program, audit, clone, CLONE_THREAD | CLONE_NEWUSER), DENY);
     assert.equal(answer(program, audit, clone3), UNKNOWN);
   });
 
-  test(`${name}: another architecture's calls are denied, whatever they are`, () => {
+  test(`${name}: all calls of another architecture are denied`, () => {
     for (const call of [0, 1, 59, 221]) assert.equal(answer(program, 0x4000_0003, call), DENY);
   });
 
@@ -76,7 +76,7 @@ test("calls of the x32 ABI are denied", () => {
   assert.equal(answer(program, x64.audit, 0xffff_ffff), DENY);
 });
 
-test("the program is handed over as struct sock_fprog", () => {
+test("the program is passed on as struct sock_fprog", () => {
   const program = new Uint8Array(3 * 8);
   assert.deepEqual(
     [...sockFprog(program, 0x0102_0304_0506_0708n)],

@@ -11,7 +11,7 @@ import { RecordingLogger } from "../support/recording-logger.ts";
 import { NotifyReceiver } from "./support/notify-receiver.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** Messages of what was logged, each with its error. */
+/** The logged messages, each with its error. */
 function messages({ records }: RecordingLogger): string[] {
   return records.map(({ message, fields }) => `${message} (${describeError(fields?.["error"])})`);
 }
@@ -29,7 +29,7 @@ function socketAddress(abstract: string): Uint8Array {
   return Uint8Array.of(1, 0, ...path);
 }
 
-/** Reads until `enough`; the test's own timeout ends what never comes. */
+/** Reads until `enough`. If that never happens, the test's own timeout ends it. */
 async function readUntil(
   receiver: NotifyReceiver,
   enough: (messages: readonly string[]) => boolean,
@@ -42,7 +42,7 @@ async function readUntil(
   return messages;
 }
 
-test("readiness, status and stop are told as sd_notify(3) says", async () => {
+test("readiness, status and stop are reported as in sd_notify(3)", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, quiet);
@@ -61,7 +61,7 @@ test("readiness, status and stop are told as sd_notify(3) says", async () => {
   receiver.close();
 });
 
-test("a socket with a path is reached, also after the path has become unreachable", async () => {
+test("a socket with a path stays reachable after its path has become unreachable", async () => {
   using temporary = temporaryDirectory();
   const directory = temporary.path;
   const path = join(directory, "notify");
@@ -77,7 +77,7 @@ test("a socket with a path is reached, also after the path has become unreachabl
   }
 });
 
-test("the watchdog is fed from readiness on, and not after close", async () => {
+test("the watchdog is fed from readiness until close", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   const environment = {
@@ -103,7 +103,7 @@ test("the watchdog is fed from readiness on, and not after close", async () => {
   receiver.close();
 });
 
-test("a watchdog that is meant for another process, or for none, is not fed", async () => {
+test("a watchdog that is off, or meant for another process, is not fed", async () => {
   for (
     const variables of [
       { WATCHDOG_USEC: "2000", WATCHDOG_PID: String(process.pid + 1) },
@@ -123,7 +123,7 @@ test("a watchdog that is meant for another process, or for none, is not fed", as
   }
 });
 
-test("a manager that is behind delays no one, and gets what matters later", async () => {
+test("a slow manager delays nothing, and gets the important messages later", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   const manager = await connectServiceManager({ NOTIFY_SOCKET: name }, quiet);
@@ -142,7 +142,7 @@ test("a manager that is behind delays no one, and gets what matters later", asyn
   receiver.close();
 });
 
-test("a manager that goes away is logged once and then left alone", async () => {
+test("a manager that goes away is logged once and not contacted again", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   const log = new RecordingLogger();
@@ -156,7 +156,7 @@ test("a manager that goes away is logged once and then left alone", async () => 
   ]);
 });
 
-test("without a service manager nothing is opened and nothing happens", async () => {
+test("without a service manager nothing is opened", async () => {
   const before = openDescriptors();
   for (const environment of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "1000" }]) {
     const manager = await connectServiceManager(environment, quiet);
@@ -168,7 +168,7 @@ test("without a service manager nothing is opened and nothing happens", async ()
   assert.equal(openDescriptors(), before);
 });
 
-test("a NOTIFY_SOCKET that cannot be used is logged with its reason, and leaves nothing open", async () => {
+test("an unusable NOTIFY_SOCKET is logged with the reason, and leaves nothing open", async () => {
   const wrong: readonly [name: string, reason: string][] = [
     ["notify", "neither a path nor an abstract socket"],
     ["vsock:2:1234", "neither a path nor an abstract socket"],
@@ -212,7 +212,7 @@ test("descriptors are stored and removed under their names", async () => {
   receiver.close();
 });
 
-test("a descriptor that is gone before the manager took it is never sent, nor its removal", async () => {
+test("a descriptor that is closed before the manager took it is never sent, and neither is its removal", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   const manager = await connectServiceManager({ NOTIFY_SOCKET: name, FDSTORE: "1" }, quiet);
@@ -232,7 +232,7 @@ test("a descriptor that is gone before the manager took it is never sent, nor it
   receiver.close();
 });
 
-test("a manager that keeps nothing says so by not saying how much", async () => {
+test("a manager without a descriptor store is recognised by the missing variable", async () => {
   const name = abstractName();
   const receiver = new NotifyReceiver(name);
   for (const places of [undefined, "", "many", "-1", "0"]) {
@@ -244,7 +244,7 @@ test("a manager that keeps nothing says so by not saying how much", async () => 
   receiver.close();
 });
 
-test("descriptors' names are what systemd takes", () => {
+test("descriptors' names are valid for systemd", () => {
   for (const name of ["a", "guest|k3.1|v|3|1026", "l/run/vc", "x".repeat(255)]) assert.ok(isDescriptorName(name), name);
   for (const name of ["", "a:b", "a\nb", "é", "x".repeat(256), "\x7f"]) assert.ok(!isDescriptorName(name), name);
 });

@@ -30,7 +30,7 @@ const NOBODY = ROOT.replace(/^(Uid|Gid):.*$/gm, "$1:\t65534\t65534\t65534\t65534
   .replace("NoNewPrivs:\t0", "NoNewPrivs:\t1").replace("Seccomp:\t0", "Seccomp:\t2");
 const USER = { name: "nobody", uid: 65534, gid: 65534 };
 
-test("a status is read as the kernel writes it", () => {
+test("a status is read in the form that the kernel writes", () => {
   assert.deepEqual(parseThreadStatus(12, ROOT), {
     id: 12,
     uids: [0, 0, 0, 0],
@@ -45,17 +45,17 @@ test("a status is read as the kernel writes it", () => {
   assert.deepEqual(parseThreadStatus(12, NOBODY).groups, []);
 });
 
-test("a status without a line that is needed is an error", () => {
+test("a status without a necessary line is an error", () => {
   assert.throws(() => parseThreadStatus(12, ROOT.replace(/^NoNewPrivs.*\n/m, "")), {
     message: "no NoNewPrivs in the status of thread 12",
   });
 });
 
-test("a thread without privileges is found to have none", () => {
+test("a thread without privileges has no violations", () => {
   assert.deepEqual(privilegesOf(parseThreadStatus(12, NOBODY), USER), []);
 });
 
-test("each privilege that is left is found", () => {
+test("each remaining privilege is found", () => {
   assert.deepEqual(privilegesOf(parseThreadStatus(12, ROOT), USER), [
     "thread 12 has user IDs 0,0,0,0",
     "thread 12 has group IDs 0,0,0,0",
@@ -82,7 +82,7 @@ test("each privilege that is left is found", () => {
   }
 });
 
-test("this process's threads are read, the first among them", () => {
+test("this process's threads are read, including the first one", () => {
   const threads = readThreads();
   assert(threads.length > 1, `${threads.length} threads`);
   const main = threads.find((thread) => thread.id === process.pid);

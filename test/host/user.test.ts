@@ -9,12 +9,12 @@ const host = {
   userById: (uid: number) => [...USERS.values()].find((user) => user.uid === uid),
 };
 
-test("a user is found by name, with the user's own group", () => {
+test("a user is found by name, with its own group", () => {
   assert.deepEqual(findUser(host, "nobody"), { name: "nobody", uid: 65534, gid: 65533 });
   assert.equal(findUser(host, "somebody"), undefined);
 });
 
-test("a number is a user's too, but a name of digits comes first", () => {
+test("a user is found by number, but a name made of digits comes first", () => {
   assert.deepEqual(findUser(host, "65534"), { name: "65534", uid: 65534, gid: 65533 });
   assert.deepEqual(findUser(host, "1001"), { name: "1001", uid: 7, gid: 8 });
   assert.equal(findUser(host, "4294967295"), undefined);
@@ -28,7 +28,7 @@ test("the host's own users are found", async () => {
   assert.deepEqual(findUser(libc, "0"), { name: "0", uid: 0, gid: 0 });
 });
 
-test("the default is the forwarder's own user, and one that others share only where that does not exist", () => {
+test("the default is the forwarder's own user, or a shared one only if that does not exist", () => {
   const own = { uid: 990, gid: 989 };
   const users = new Map([["nobody", { uid: 65534, gid: 65534 }], ["kata-trace-forwarder", own]]);
   const lookUp = { userByName: (name: string) => users.get(name), userById: () => undefined };

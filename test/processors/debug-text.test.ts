@@ -9,13 +9,13 @@ const CASES: Readonly<Record<string, string | undefined>> = {
   "env: None, args: Some([]), n: 1": "env: None, args: Some([redacted]), n: 1",
   "data: [1, 2, 3], offset: 0": "data: [redacted], offset: 0",
   'https_proxy: "http://u:p@h:1", no_proxy: "x"': "https_proxy: [redacted], no_proxy: [redacted]",
-  // Debug text within debug text: quotes and backslashes are escaped once more.
+  // Debug text within debug text has its quotes and backslashes escaped once more.
   'inner: "Process { env: [\\"A=\\\\\\"q\\\\\\"\\", \\"B=\\\\\\\\\\"], z: 1 }"':
     'inner: "Process { env: [redacted], z: 1 }"',
   // `{:#?}`.
   'env: Some(\n    [\n        "A=b",\n    ],\n),': "env: Some(\n    [redacted],\n),",
   '{"env": {"A": "b"}, "c": 1}': '{"env": [redacted], "c": 1}',
-  // A value that somebody has cut.
+  // A value that has been cut.
   'cwd: "/", env: ["A=b", "SECR': 'cwd: "/", env: [redacted]',
   'env: [["a"], ["b"]] rest': "env: [redacted] rest",
   'environment: [1], myenv: [2], env_x: [3], data_dir: "x"': undefined,

@@ -12,7 +12,7 @@ import { REAL_STREAMS, type RecordedStream, streamBytes, TRACED_STREAMS } from "
 
 const DEFAULT: RedactSettings = { debugText: true, names: new Set() };
 
-/** What comes out of payloads that pass redaction. */
+/** The spans of payloads after redaction. */
 function redacted(payloads: readonly Uint8Array[], settings: RedactSettings, kind: SourceKind = "guest"): SpanRecord[] {
   const records: SpanRecord[] = [];
   const sink: SpanSink = {
@@ -46,7 +46,7 @@ function redacted(payloads: readonly Uint8Array[], settings: RedactSettings, kin
   return records;
 }
 
-/** Secrets that the recorded containers had: of their environment, their arguments, and a copied token. */
+/** Secrets of the recorded containers, from their environment, their arguments, and a copied token. */
 const SECRETS = ["hunter2", "not-a-real-secret", "echo hello", "id; ls /", "101, 121, 74, 104", "DB_PASSWORD"];
 
 function payloadsOf(stream: RecordedStream): Uint8Array[] {
@@ -77,7 +77,7 @@ for (const stream of REAL_STREAMS) {
   });
 }
 
-test("a session with secrets had them in it", () => {
+test("the recorded session contains the secrets", () => {
   const session = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
   assert.ok(session !== undefined);
   const text = JSON.stringify(redacted(payloadsOf(session), { debugText: false, names: new Set() }));

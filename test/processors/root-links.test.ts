@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { SourceSink, SpanSink } from "../../src/pipeline/sink.ts";
 import type { Source } from "../../src/pipeline/source.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RootLinks } from "../../src/processors/root-links.ts";
+import { linkingRoots } from "../../src/processors/root-links.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { encodedSpans } from "../otlp/support/encoded.ts";
 import { otlpRequest } from "../process/support/spans.ts";
@@ -18,15 +18,15 @@ const CONTEXT = {
   flags: 1,
 };
 /**
- * The `Span.links` (13) field that it becomes: trace_id (1), span_id (2), flags (6, fixed32) of a context that is
- * sampled and remote.
+ * The expected `Span.links` (13) field: trace_id (1), span_id (2) and flags (6, fixed32) of a context that is sampled
+ * and remote.
  */
 const LINK = Buffer.from(
   `6a 21 0a10${CONTEXT.traceId} 1208${CONTEXT.spanId} 35 01030000`.replaceAll(" ", ""),
   "hex",
 );
 
-/** What a sink got of one payload: each span, its scope and its resource. */
+/** What a sink received from one payload: each span with its scope and resource. */
 interface Taken {
   readonly span: Uint8Array;
   readonly scope: Uint8Array;
@@ -82,11 +82,11 @@ class RecordingSink implements SpanSink {
   }
 }
 
-/** Passes spans through; what went in and what came out. */
+/** Passes spans through, and returns what went in and what came out. */
 function through(spans: EncodedSpans): [Taken[], Taken[]] {
   const sink = new RecordingSink();
   const before = slices(spans);
-  new RootLinks(sink, CONTEXT).open(SOURCE).accept(spans);
+  linkingRoots(sink, CONTEXT).open(SOURCE).accept(spans);
   return [before, sink.taken];
 }
 
@@ -96,7 +96,7 @@ function message(field: Uint8Array): Uint8Array {
   return span.bytes;
 }
 
-/** A root must have the link as its last field and be the same before it, any other span must be the same. */
+/** Asserts that a root span has got the link as its last field, and that nothing else has changed. */
 function assertLinked(
   before: readonly Taken[],
   after: readonly Taken[],
@@ -148,7 +148,7 @@ for (const name of FIXTURES) {
   });
 }
 
-test("many spans of a payload: each by itself, whatever their sizes", () => {
+test("many spans of a payload are linked one by one, whatever their sizes", () => {
   const id = (length: number) => Array.from({ length }, (_, i) => i + 1);
   const plain = [0, 50, 90, 127, 16_300, 300_000].flatMap((size) =>
     [undefined, id(8), new Array<number>(8).fill(0), []].map((parentSpanId) => ({
@@ -157,11 +157,11 @@ test("many spans of a payload: each by itself, whatever their sizes", () => {
     }))
   );
   const [before, after] = through(encodedSpans(plain));
-  // Eight zeros are no parent: nothing has such an id.
+  // Eight zeros are not a parent, because no span has such an ID.
   assertLinked(before, after, plain.map((_, i) => i % 4 !== 1));
 });
 
-test("a parent is found wherever it stands in the span", () => {
+test("a parent is found anywhere in the span", () => {
   const spans = new EncodedSpans();
   const { writer } = spans;
   const field = Buffer.from("120c" + "2a00" + "2208" + "0000000000000001", "hex");
@@ -171,9 +171,9 @@ test("a parent is found wherever it stands in the span", () => {
   assertLinked(before, after, [false]);
 });
 
-test("everything else is the sink's behind it", async () => {
+test("everything else is passed on to the next sink", async () => {
   const sink = new RecordingSink();
-  const links = new RootLinks(sink, CONTEXT);
+  const links = linkingRoots(sink, CONTEXT);
   const changes: (string | undefined)[] = [];
   const unsubscribe = links.subscribe((account) => changes.push(account));
   for (const onChange of sink.subscribers) onChange("box");

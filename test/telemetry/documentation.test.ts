@@ -23,7 +23,7 @@ const SOURCE = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8
   .join("\n")
   .replaceAll(/["`]\s*\+\s*["`]/g, "");
 
-test("every log record that the documentation names is one that the program writes", () => {
+test("the program writes every log record that the documentation names", () => {
   const messages = PAGES.flatMap((name) =>
     [...page(name).matchAll(/`"msg":"([^"]+)"`/g)].map(([, message = ""]) => message.replace(/\s+/g, " "))
   );
@@ -31,7 +31,7 @@ test("every log record that the documentation names is one that the program writ
   assert.deepEqual(messages.filter((message) => !SOURCE.includes(JSON.stringify(message))), []);
 });
 
-test("every error that the documentation names is one that the program ends with", () => {
+test("the program has every error that the documentation names", () => {
   const [, table = ""] = /## It does not start\n([^]*?)\n## /.exec(page("docs/troubleshooting.md")) ?? [];
   const messages = [...table.matchAll(/^\| `([^`]+)` \|/gm)].map(([, message]) => message as string);
   assert.ok(messages.length >= 6, `${messages}`);
@@ -39,7 +39,7 @@ test("every error that the documentation names is one that the program ends with
   assert.deepEqual(parts.filter((part) => !SOURCE.replace(/\s+/g, " ").includes(part)), []);
 });
 
-test("every metric that the documentation names is one that is served, with its reasons", () => {
+test("every metric and reason that the documentation names is served", () => {
   const metrics = new Metrics();
   metrics.receiver("vsock");
   metrics.destination("collector");
@@ -69,7 +69,7 @@ test("every option that the documentation names exists", () => {
       ...("flag" in option ? [option.flag as string] : []),
     ]),
   );
-  // Jaeger's, and what OpenTelemetry's exporters read.
+  // Jaeger's options, and variables of OpenTelemetry's exporters.
   const foreign = ["--query", "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_HEADERS"];
   const named = PAGES.flatMap((name) =>
     page(name).match(/(?<=[`\s(])--[a-z][a-z-]+|\bOTEL_[A-Z_]+|\bKATA_TRACE_FORWARDER_[A-Z_]+/g) ??

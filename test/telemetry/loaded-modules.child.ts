@@ -4,7 +4,7 @@ import { parseCommandLine } from "../../src/options/cli.ts";
 import { startForwarder } from "../../src/forwarder.ts";
 import { createLogger } from "../../src/base/log.ts";
 
-/** Runs a forwarder with the arguments given until it listens, and writes which packages it has loaded, as JSON. */
+/** Runs a forwarder with the given arguments until it listens, and writes the packages that it has loaded, as JSON. */
 const command = parseCommandLine(process.argv.slice(2), {});
 if (command.kind !== "run") throw new Error("no forwarder");
 const log = createLogger({ level: "critical", format: "json", colour: false, write: () => {} });

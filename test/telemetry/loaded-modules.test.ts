@@ -6,7 +6,7 @@ import { startChild } from "../support/child.ts";
 import { HttpReceiver } from "../exporters/support/http-receiver.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** What only self-tracing has a use for. */
+/** Packages that only self-tracing uses. */
 const SDK = [
   "@opentelemetry/otlp-transformer",
   "@opentelemetry/resources",
@@ -36,10 +36,10 @@ async function loadedBy(...options: string[]): Promise<string[]> {
   }
 }
 
-test("the SDK is loaded for own spans only", async () => {
+test("the SDK is loaded only if own spans are on", async () => {
   const without = await loadedBy();
   assert.deepEqual(without.filter((name) => /^@(opentelemetry|grpc)\//.test(name)), []);
-  // The measure works: here they are seen.
+  // This shows that loaded packages are noticed.
   const withOwn = await loadedBy("--trace-self");
   assert.deepEqual(withOwn.filter((name) => SDK.includes(name)).sort(), SDK);
 });

@@ -65,20 +65,20 @@ function request(server: MetricsServer, path: string, method = "GET"): Promise<A
   });
 }
 
-/** Sends bytes as they are; resolves with what came back when the far end closed the connection. */
+/** Sends bytes as they are, and resolves with the answer when the server has closed the connection. */
 function raw(server: MetricsServer, text: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = net.connect(server.port, "127.0.0.1", () => socket.write(text));
     let answer = "";
     socket.setEncoding("utf8");
     socket.on("data", (chunk: string) => answer += chunk);
-    // A reset is one way of closing: what counts is that it is closed.
+    // A reset closes the connection too.
     socket.on("error", () => {});
     socket.on("close", () => resolve(answer));
   });
 }
 
-/** A process whose series are all there. */
+/** Metrics whose series all exist. */
 function idle(): Metrics {
   const metrics = new Metrics();
   metrics.receiver("vsock", ["bincode", "json", "otlp"]);
@@ -86,7 +86,7 @@ function idle(): Metrics {
   return metrics;
 }
 
-/** A process that has seen some of everything. */
+/** Metrics in which everything has happened. */
 function busy(): Metrics {
   const metrics = idle();
   const vsock = metrics.receiver("vsock");
@@ -124,7 +124,7 @@ function busy(): Metrics {
   return metrics;
 }
 
-test("/metrics shows every counter, by name and unit", async () => {
+test("/metrics shows every counter with its name and unit", async () => {
   await serving(sources({ metrics: busy() }), async (server) => {
     const { status, headers, body } = await request(server, "/metrics");
     assert.equal(status, 200);
@@ -184,7 +184,7 @@ test("/metrics shows every counter, by name and unit", async () => {
   });
 });
 
-test("every reason is there from the start, with 0", async () => {
+test("every reason exists from the start, with 0", async () => {
   await serving(sources(), async (server) => {
     const families = readExposition((await request(server, "/metrics")).body);
     const values = (name: string): Record<string, number> =>
@@ -233,7 +233,7 @@ test("the process's own metrics are those of this process", async () => {
   });
 });
 
-test("/healthz says ok, /readyz the reason why not", async () => {
+test("/healthz says ok, and /readyz says why the forwarder is not ready", async () => {
   let reason: string | undefined = "does not listen yet";
   await serving(sources({ notReady: () => reason }), async (server) => {
     const healthy = await request(server, "/healthz");
@@ -246,7 +246,7 @@ test("/healthz says ok, /readyz the reason why not", async () => {
   });
 });
 
-test("/readyz says that delivery is stuck: full, and nothing taken for half a minute", async () => {
+test("/readyz says that delivery is stuck if the queue is full and nothing is accepted for 30 s", async () => {
   const metrics = idle();
   const collector = metrics.destination("collector");
   collector.spoolCapacityBytes = 2000;
@@ -263,13 +263,13 @@ test("/readyz says that delivery is stuck: full, and nothing taken for half a mi
     );
     collector.lastSuccessAt = performance.now();
     assert.equal((await request(server, "/readyz")).status, 200);
-    // It is no reason to be restarted: what is held would be lost.
+    // It is not a reason for a restart, in which held spans would be lost.
     collector.lastSuccessAt = -60_000;
     assert.equal((await request(server, "/healthz")).status, 200);
   });
 });
 
-test("before the first success it counts from the process's start", () => {
+test("before the first success the time counts from the process's start", () => {
   const metrics = new Metrics();
   metrics.destination("collector").deliveryFill = 1;
   assert.equal(stuckDelivery(metrics, 29_999), undefined);
@@ -279,7 +279,7 @@ test("before the first success it counts from the process's start", () => {
   );
 });
 
-test("the text of /metrics is made once a second at most", async () => {
+test("the text of /metrics is made at most once a second", async () => {
   const metrics = new Metrics();
   let now = 5_000;
   await serving(sources({ metrics, now: () => now }), async (server) => {
@@ -295,7 +295,7 @@ test("the text of /metrics is made once a second at most", async () => {
   });
 });
 
-test("HEAD gives the headers alone, other methods 405, other paths 404", async () => {
+test("HEAD gets the headers only, other methods 405, other paths 404", async () => {
   await serving(sources(), async (server) => {
     const head = await request(server, "/metrics", "HEAD");
     assert.equal(head.status, 200);
@@ -313,7 +313,7 @@ test("HEAD gives the headers alone, other methods 405, other paths 404", async (
   });
 });
 
-test("a connection carries one request, and what is not HTTP ends it", async () => {
+test("a connection takes one request, and anything that is not HTTP ends it", async () => {
   await serving(sources(), async (server) => {
     const one = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     const twice = await raw(server, one + one);
@@ -337,18 +337,18 @@ test("a connection carries one request, and what is not HTTP ends it", async () 
   });
 });
 
-test("idle connections lock no scraper out", async () => {
+test("idle connections do not lock out a scraper", async () => {
   await serving(sources(), async (server) => {
     let closed = 0;
     const evicted = Promise.withResolvers<void>();
     const idle = Array.from({ length: 100 }, () => {
       const socket = net.connect(server.port, "127.0.0.1");
       socket.on("error", () => {});
-      // Its end is only noticed by a socket that is read.
+      // Only a socket that is read notices its end.
       socket.resume();
-      // The start of a request: a kernel may keep a silent connection from the server altogether.
+      // The start of a request, because the kernel may not report a silent connection to the server at all.
       socket.write("GET /healthz HTT");
-      // All but the 32 that may be open at once.
+      // All except the 32 that may be open at a time.
       socket.once("close", () => ++closed === 100 - 32 && evicted.resolve());
       return socket;
     });
@@ -365,7 +365,7 @@ test("idle connections lock no scraper out", async () => {
   });
 });
 
-test("a request that fails inside costs that request, and is logged", async () => {
+test("a request that fails inside is logged and costs only itself", async () => {
   const log = new RecordingLogger();
   const failing = sources({
     log,
@@ -382,7 +382,7 @@ test("a request that fails inside costs that request, and is logged", async () =
   ]);
 });
 
-test("a port in use is an error that says so", async () => {
+test("an error says that the port is in use", async () => {
   await serving(sources(), async (server) => {
     await assert.rejects(
       startMetricsServer({ host: "127.0.0.1", port: server.port }, sources()),
@@ -394,12 +394,12 @@ test("a port in use is an error that says so", async () => {
     );
     assert.equal(server.address, `127.0.0.1:${server.port}`);
   });
-  // RFC 6761: no such name resolves.
+  // RFC 6761: such a name never resolves.
   await assert.rejects(
     startMetricsServer({ host: "no.such.invalid", port: 20_000 }, sources()),
     /^MetricsServerError: --metrics no\.such\.invalid:20000: there is no such host/,
   );
-  // TEST-NET-1 (RFC 5737): no machine has it.
+  // TEST-NET-1 (RFC 5737): no machine has this address.
   await assert.rejects(
     startMetricsServer({ host: "192.0.2.1", port: 0 }, sources()),
     {
@@ -409,7 +409,7 @@ test("a port in use is an error that says so", async () => {
   );
 });
 
-test("after close the port is free and connections are gone", async () => {
+test("after close the port is free and connections are closed", async () => {
   const server = await startMetricsServer({ host: "127.0.0.1", port: 0 }, sources());
   const socket = net.connect(server.port, "127.0.0.1");
   socket.on("error", () => {});
@@ -423,7 +423,7 @@ test("after close the port is free and connections are gone", async () => {
   await again.close();
 });
 
-test("figures are the same numbers, without the series of a label that are 0", () => {
+test("figures are the same numbers, without labelled series that are 0", () => {
   assert.deepEqual(figures(busy(), CAPACITIES), {
     spans_received: 100,
     spans_forwarded: 60,

@@ -4,7 +4,7 @@ import { Histogram } from "../../src/pipeline/metrics.ts";
 import { exposition } from "../../src/telemetry/metrics-text.ts";
 import { readExposition } from "./support/exposition.ts";
 
-test("counters, gauges and labels are written as the format says", () => {
+test("counters, gauges and labels are written in the format", () => {
   const text = exposition([
     { name: "a_total", help: "Of a.", type: "counter", samples: [{ value: 3 }] },
     {
@@ -25,7 +25,7 @@ test("counters, gauges and labels are written as the format says", () => {
   assert.equal(readExposition(text).get("b")?.series.get('b{x="2",y="two"}'), 1e21);
 });
 
-test("help and label values are escaped, infinities spelled as Prometheus spells them", () => {
+test("help and label values are escaped, and infinities are spelled as in Prometheus", () => {
   const text = exposition([{
     name: "c",
     help: 'back\\slash\nnewline "quote"',
@@ -61,7 +61,7 @@ test("a histogram is cumulative and ends with +Inf", () => {
   );
 });
 
-test("the strict reader refuses what it must", () => {
+test("the strict reader refuses invalid text", () => {
   const good = "# HELP a_total x\n# TYPE a_total counter\na_total 1\n";
   assert.equal(readExposition(good).size, 1);
   for (

@@ -30,17 +30,17 @@ const REQUEST = encode("ExportTraceServiceRequest", {
   ],
 });
 
-test("each trace once, with the first of its spans", () => {
+test("each trace is found once, with its first span", () => {
   assert.deepEqual(traceContexts(REQUEST, 16), [ids(1, 11), ids(2, 21), ids(3, 31), ids(4, 41)]);
 });
 
-test("no more than asked for", () => {
+test("no more traces are found than asked for", () => {
   assert.deepEqual(traceContexts(REQUEST, 4).length, 4);
   assert.deepEqual(traceContexts(REQUEST, 2), [ids(1, 11), ids(2, 21)]);
   assert.deepEqual(traceContexts(REQUEST, 0), []);
 });
 
-test("no spans, and no request", () => {
+test("no traces are found without spans, and in bytes that are not a request", () => {
   assert.deepEqual(traceContexts(new Uint8Array(), 16), []);
   assert.deepEqual(traceContexts(Uint8Array.of(0xff, 0xff), 16), []);
   const cut = REQUEST.subarray(0, REQUEST.length - 1);

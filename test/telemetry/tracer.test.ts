@@ -18,7 +18,7 @@ const PARENT = {
   flags: 1,
 };
 
-/** Keeps what it gets, and answers as told. */
+/** Keeps what it is sent, and answers as told. */
 class RecordingExporter implements Exporter {
   readonly concurrency = 1;
   readonly requests: Uint8Array[] = [];
@@ -42,7 +42,7 @@ interface SetUp {
   readonly trace: SelfTrace;
   readonly exporter: RecordingExporter;
   readonly log: RecordingLogger;
-  /** Ends the trace, and all its spans by their names in the order they ended. */
+  /** Ends the trace, and returns all its spans by name, in the order in which they ended. */
   readonly finish: () => Promise<OwnSpan[]>;
 }
 
@@ -80,7 +80,7 @@ function requestOf(...traces: number[]): Uint8Array {
   });
 }
 
-test("the start and its steps", async () => {
+test("the start and its steps are spans", async () => {
   const { trace, finish, exporter } = setUp(
     {},
     new Map([["host.name", "node1"], ["service.version", "host's"]]),
@@ -112,7 +112,7 @@ test("the start and its steps", async () => {
   assert.equal(scope, "kata-trace-forwarder");
 });
 
-test("a step that fails, and a start that fails", async () => {
+test("a step that fails and a start that fails are errors", async () => {
   const { trace, finish } = setUp();
   const error = new Error("no", { cause: new Error("because\x1b") });
   assert.throws(() =>
@@ -131,7 +131,7 @@ test("a step that fails, and a start that fails", async () => {
   assert.deepEqual(named(spans, "start").status, 2);
 });
 
-test("a guest's connection", async () => {
+test("a guest's connection is a span", async () => {
   const { trace, finish } = setUp();
   trace.started();
   const whole = trace.connection();
@@ -160,12 +160,12 @@ test("a guest's connection", async () => {
     ...counted,
   });
   assert.deepEqual([first.status, second.status, second.statusMessage], [0, 2, "reset"]);
-  // Each guest is a trace of its own.
+  // Each guest has a trace of its own.
   assert.deepEqual([first.parentSpanId, second.parentSpanId], ["", ""]);
   assert.notEqual(first.traceId, second.traceId);
 });
 
-test("a batch's export: what it carried, and what its requests carry", async () => {
+test("an export has links to the traces in its batch, and its requests carry its context", async () => {
   const { trace, finish } = setUp();
   trace.started();
   const request = requestOf(1, 2, 0, 1);
@@ -190,14 +190,14 @@ test("a batch's export: what it carried, and what its requests carry", async () 
     "kata.spans_refused": "0",
   });
   assert.deepEqual(span.events, [["failed", { "error.message": "refused" }]]);
-  // A context of zeros is none.
+  // A context of zeros is invalid.
   assert.deepEqual(span.links, [
     { traceId: "1".padStart(32, "0"), spanId: "7".padStart(16, "0"), flags: 0x301 },
     { traceId: "2".padStart(32, "0"), spanId: "7".padStart(16, "0"), flags: 0x301 },
   ]);
 });
 
-test("a batch's export: its links are bounded", async () => {
+test("the number of an export's links is bounded", async () => {
   const { trace, finish } = setUp();
   const traces = Array.from({ length: 100 }, (_, i) => i + 1);
   trace.exporting(requestOf(...traces), 100)?.end();
@@ -208,7 +208,7 @@ test("a batch's export: its links are bounded", async () => {
   );
 });
 
-test("a batch's export: its outcomes", async () => {
+test("an export has each outcome", async () => {
   const { trace, finish } = setUp();
   const begin = () => trace.exporting(requestOf(1), 10);
   const partial = begin();
@@ -239,7 +239,7 @@ test("a batch's export: its outcomes", async () => {
   );
 });
 
-test("a caller's trace: everything belongs to it", async () => {
+test("with a caller's trace everything belongs to it", async () => {
   const { trace, finish, log } = setUp({ parent: PARENT });
   trace.step("step", () => {});
   trace.started();
@@ -261,7 +261,7 @@ test("a caller's trace: everything belongs to it", async () => {
   assert.deepEqual(log.records, []);
 });
 
-test("a caller that does not sample, and one whose context is broken", async () => {
+test("nothing is recorded if the caller does not sample, and a broken context begins a new trace", async () => {
   const unsampled = setUp({ parent: { ...PARENT, flags: 0 } });
   const traceparent = unsampled.trace.exporting(requestOf(1), 1)?.traceparent;
   assert.match(traceparent ?? "", new RegExp(`^00-${PARENT.traceId}-[0-9a-f]{16}-00$`));
@@ -277,7 +277,7 @@ test("a caller that does not sample, and one whose context is broken", async () 
   }]);
 });
 
-test("the SDK's sampler is that of the environment", async () => {
+test("the environment chooses the SDK's sampler", async () => {
   await withVariables({ OTEL_TRACES_SAMPLER: "always_off" }, async () => {
     const { trace, finish } = setUp();
     trace.step("step", () => {});
@@ -287,7 +287,7 @@ test("the SDK's sampler is that of the environment", async () => {
   });
 });
 
-test("the variables for guests' batches are not for own spans", async () => {
+test("the variables for guests' batches do not affect own spans", async () => {
   const all = await withVariables({ OTEL_BSP_MAX_QUEUE_SIZE: "1" }, async () => {
     const { trace, finish } = setUp();
     for (let i = 0; i < 100; i++) trace.exporting(requestOf(1), 1)?.end();
@@ -296,7 +296,7 @@ test("the variables for guests' batches are not for own spans", async () => {
   assert.equal(all.filter(({ name }) => name === "export").length, 100);
 });
 
-test("the queue is bounded, and its end is sent one request at a time", async () => {
+test("the queue is bounded, and its rest is sent one request at a time", async () => {
   const { trace, finish, exporter } = setUp();
   let release = (): void => {};
   const held = new Promise<void>((resolve) => release = resolve);
@@ -307,11 +307,11 @@ test("the queue is bounded, and its end is sent one request at a time", async ()
   for (let i = 0; i < 5000; i++) trace.exporting(requestOf(1), 1)?.end();
   const finished = finish();
   release();
-  // The first 512 are under way at once, 2048 more wait.
+  // The first 512 are under way, and 2048 more wait.
   assert.equal((await finished).length, 512 + 2048);
 });
 
-test("what the collector does not take is lost, and said once", async () => {
+test("spans that the collector does not accept are lost, and logged once", async () => {
   const { trace, exporter, log } = setUp();
   exporter.answer = () => ({ kind: "retryable", error: new Error("away") });
   for (let i = 0; i < 512 + 10; i++) trace.exporting(requestOf(1), 1)?.end();
@@ -323,7 +323,7 @@ test("what the collector does not take is lost, and said once", async () => {
   );
 });
 
-test("the end waits no longer than told, and an abort not at all", async () => {
+test("the end waits no longer than told, and an abort does not wait", async () => {
   const { trace, exporter, log } = setUp();
   exporter.answer = () => new Promise(() => {});
   trace.started();

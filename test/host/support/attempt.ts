@@ -1,6 +1,6 @@
 import { errnoName } from "../../../ffi/errors.ts";
 
-/** The errno's name that an action fails with; "done" if it does not. */
+/** The name of the errno that an action fails with, or "done" if it does not fail. */
 export function attempt(action: () => unknown): string {
   try {
     action();

@@ -20,12 +20,12 @@ export class NotifyReceiver {
     libc.bind(this.#socket, address);
   }
 
-  /** What has come so far and was not read yet. */
+  /** The messages that have arrived since the last call. */
   read(): string[] {
     return this.messages().map(({ bytes }) => new TextDecoder().decode(bytes));
   }
 
-  /** The same with the descriptors that came with it, which are the caller's. */
+  /** The same with their descriptors, which the caller must close. */
   messages(): DescriptorMessage[] {
     const messages: DescriptorMessage[] = [];
     for (;;) {
@@ -42,7 +42,7 @@ export class NotifyReceiver {
     libc.close(this.#socket);
   }
 
-  /** Sends from a socket of its own until the queue is full; returns how many fitted. */
+  /** Sends from a socket of its own until the queue is full; returns how many messages fit. */
   fill(address: Uint8Array): number {
     const sender = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     try {

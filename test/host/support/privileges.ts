@@ -5,7 +5,7 @@ import process from "node:process";
 import { IS_ROOT } from "../../support/root.ts";
 import { parseThreadStatus, type ThreadStatus } from "../../../src/host/thread-status.ts";
 
-/** The first line that a process writes, as JSON; its standard error where there is none. */
+/** The first line that a process writes, as JSON. Fails with its standard error if there is none. */
 export async function firstLine(child: ChildProcess): Promise<Record<string, unknown>> {
   let output = "";
   let errors = "";
@@ -24,7 +24,7 @@ export function threadsOf(pid: number): ThreadStatus[] {
   );
 }
 
-/** Asks as an effective user that is not root, for a moment where the tests run as root. */
+/** Runs `ask` as an effective user that is not root, even if the tests run as root. */
 export async function asNobody<Result>(ask: () => Promise<Result>): Promise<Result> {
   if (IS_ROOT) process.seteuid?.(65534);
   try {

@@ -1,6 +1,6 @@
 import process from "node:process";
 
-/** Runs `body` with these variables, and puts the environment back afterwards. */
+/** Runs `body` with these variables, and restores the environment afterwards. */
 export async function withVariables<Result>(
   variables: Readonly<Record<string, string>>,
   body: () => Promise<Result>,

@@ -1,5 +1,5 @@
 /**
- * A strict reader of Prometheus's text format: what the specification lets a reader forgive (order, spaces, families
+ * A strict reader of Prometheus's text format. What the specification lets a reader forgive (order, blanks, families
  * without a type) is an error here, so that the endpoint cannot drift.
  *
  * Specification: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
@@ -10,7 +10,7 @@ export interface ReadFamily {
   readonly name: string;
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
-  /** By the series as it stands in the text, name and labels. */
+  /** By the series' name and labels, as they are in the text. */
   readonly series: ReadonlyMap<string, number>;
 }
 
@@ -21,7 +21,7 @@ const TYPE_LINE = new RegExp(`^# TYPE (${NAME}) (counter|gauge|histogram)$`);
 const SAMPLE_LINE = new RegExp(`^(${NAME})((?:\\{${LABEL}(?:,${LABEL})*\\})?) (\\S+)$`);
 const NUMBER = /^(?:[+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN)$/;
 
-/** Reads a whole answer. Throws an `Error` that names the line at fault. */
+/** Reads a whole response. Throws an `Error` that names the line at fault. */
 export function readExposition(text: string): ReadonlyMap<string, ReadFamily> {
   const families = new Map<string, ReadFamily>();
   if (!text.endsWith("\n")) throw new Error("the last line has no end");
@@ -70,7 +70,7 @@ function check({ name, type, series }: ReadFamily): void {
     throw new Error(`${name} is a ${type}: only counters end in _total`);
   }
   if (type !== "histogram") return;
-  // One histogram for each set of the other labels.
+  // There is one histogram for each set of the other labels.
   const last = new Map<string, { bound: number; count: number }>();
   for (const [id, value] of series) {
     const [, labels, text] = /_bucket\{(.*?),?le="([^"]+)"\}$/.exec(id) ?? [];

@@ -5,7 +5,7 @@ export interface OwnSpan {
   readonly name: string;
   readonly traceId: string;
   readonly spanId: string;
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   readonly parentSpanId: string;
   readonly kind: number;
   /** Nanoseconds since 1970. */
@@ -53,7 +53,7 @@ interface DecodedRequest {
   }[];
 }
 
-/** The spans of a request, those of guests too, decoded by another's decoder. */
+/** All spans of a request, including guests', decoded by an independent decoder. */
 export function ownSpans(request: Uint8Array): OwnSpan[] {
   const { resourceSpans = [] } = decode("ExportTraceServiceRequest", request) as DecodedRequest;
   return resourceSpans.flatMap(({ resource, scopeSpans = [] }) =>

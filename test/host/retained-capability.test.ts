@@ -9,14 +9,14 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { asNobody, firstLine, threadsOf } from "./support/privileges.ts";
 import { startChild } from "../support/child.ts";
 
-const CHILD = new URL("./kept-capability.child.ts", import.meta.url);
+const CHILD = new URL("./retained-capability.child.ts", import.meta.url);
 /** linux/capability.h */
 const CAP_DAC_OVERRIDE = 0b10n;
 /** A group that the user is not in by itself. */
 const GROUP = 4711;
 
 test(
-  "one thread keeps one capability, which has no effect but while it is used",
+  "one thread retains one capability, which is effective only while it is used",
   NEEDS_ROOT,
   async () => {
     using directory = temporaryDirectory();
@@ -51,7 +51,7 @@ test(
       for (const thread of threads) {
         assert.equal(thread.effective, 0n);
         assert.equal(thread.ambient, 0n);
-        // Those that the runtime has started since inherit what is permitted: see KeptCapabilities.
+        // Threads that the runtime has started since inherit the permitted set, see RetainedCapabilities.
         assert.equal(thread.permitted & ~CAP_DAC_OVERRIDE, 0n);
         assert.deepEqual(thread.uids, Array(4).fill(nobody.uid));
         assert.deepEqual(thread.gids, Array(4).fill(nobody.gid));
@@ -59,7 +59,7 @@ test(
         assert.equal(thread.noNewPrivileges, true);
         assert.equal(thread.seccomp, 2);
       }
-      assert(threads.some(({ permitted }) => permitted === 0n), "every thread keeps it");
+      assert(threads.some(({ permitted }) => permitted === 0n), "every thread has it");
     } finally {
       child.stdin?.end();
       await once(child, "close");
@@ -67,14 +67,14 @@ test(
   },
 );
 
-test("root's group is not kept", NEEDS_ROOT, async () => {
+test("root's group is not retained", NEEDS_ROOT, async () => {
   await assert.rejects(openPrivileges("nobody", { directories: true, groups: [0] }), {
     name: "PrivilegeError",
-    message: "root's group cannot be kept for sockets that are made later: give --socket-group another group",
+    message: "root's group cannot be retained for sockets that are made later: give --socket-group another group",
   });
 });
 
-test("without root there is nothing to keep: operations just run", async () => {
+test("without root there is nothing to retain, and operations just run", async () => {
   const kept = { directories: true, groups: [0] };
   const privileges = await asNobody(() => openPrivileges("nobody", kept));
   privileges.drop();

@@ -3,8 +3,8 @@ import type { ListenSettings } from "../../pipeline/settings.ts";
 import { ListenError } from "./listener.ts";
 import { groupNumber } from "./socket-file.ts";
 
-/** What listening goes on to need of root's privileges after the start; see `Kept`. */
-export async function neededLater(
+/** The privileges of root that listening needs after the start, see `RetainedPrivileges`. */
+export async function privilegesToRetain(
   listen: readonly ListenSettings[],
 ): Promise<{ readonly directories: boolean; readonly groups: readonly number[] }> {
   const groups = new Set<number>();

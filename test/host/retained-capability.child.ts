@@ -1,7 +1,7 @@
 /**
- * A process that drops its privileges but for those that sockets in root's directories need, says on standard output
- * what it still may, one line of JSON, and waits for its standard input to end.
- * Arguments: a directory of root's, and the group to keep.
+ * A process that drops all privileges except those that sockets in root's directories need. It writes what it may still
+ * do to standard output, as one line of JSON, and waits for its standard input to end.
+ * Arguments: a directory of root's, and the group to retain.
  */
 import { chmodSync, chownSync, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
@@ -13,7 +13,7 @@ import { attempt } from "./support/attempt.ts";
 const [, , directory = "", group = ""] = process.argv;
 const gid = Number(group);
 
-/** The effective set of this thread, as the kernel has it, low half. */
+/** The low half of this thread's effective set, as the kernel has it. */
 function effective(): number {
   // struct __user_cap_header_struct, version 3, and its data, twice.
   const header = new Uint8Array(8);
@@ -27,7 +27,7 @@ function effective(): number {
 const libc = await loadLibc();
 const privileges = await openPrivileges("nobody", { directories: true, groups: [gid] });
 const asRoot = privileges.run(() => attempt(() => readdirSync(directory)));
-// The runtime's own threads, such as read directories asynchronously.
+// Makes the runtime start the threads that read directories asynchronously.
 await Promise.all(Array.from({ length: 32 }, () => readdir("/proc/self/task")));
 libc.setgroups([0, 1, 2, gid]);
 
@@ -53,7 +53,7 @@ const result = {
   afterThrown: attempt(() => mkdirSync(made)),
   raised: privileges.run(effective),
   lowered: effective(),
-  // Its own file: to the group that it kept, and to nobody else.
+  // It may give its own file to the retained group, and to nobody else.
   toGroup: privileges.run(() => attempt(() => chownSync(file, -1, gid))),
   toOtherGroup: privileges.run(() => attempt(() => chownSync(file, -1, gid + 1))),
   toOther: privileges.run(() => attempt(() => chownSync(file, 0, -1))),
