@@ -32,6 +32,8 @@ const CODES_OF_HTTP: ReadonlyMap<number, GrpcCode> = new Map([
   [404, "UNIMPLEMENTED"],
 ]);
 
+/** A gRPC server has a status for its own faults, so this is a proxy's fault, and will pass. */
+const SERVER_ERROR = 500;
 /** Too large for a proxy on the way, which smaller requests may pass. */
 const TOO_LARGE = 413;
 
@@ -96,10 +98,10 @@ function classifyOther({ headers, body, isCut }: GrpcAnswer): ExportResult {
     return { kind: "retryable", error: new NotOtlpError(`an answer that is not gRPC's (${type})`, status) };
   }
   if (result.error instanceof NotOtlpError) return result;
-  const code = result.kind === "retryable" ? "UNAVAILABLE" : CODES_OF_HTTP.get(status) ?? "UNKNOWN";
+  const isRetryable = result.kind === "retryable" || status === SERVER_ERROR;
+  const code = isRetryable ? "UNAVAILABLE" : CODES_OF_HTTP.get(status) ?? "UNKNOWN";
   const message = `not answered by a gRPC server: ${result.error.message}`;
   const error = new ExportError(describeStatus(code, message), codeNumber(code));
-  return result.kind === "retryable"
-    ? { ...result, error }
-    : { kind: "rejected", error, splitHelps: status === TOO_LARGE };
+  if (!isRetryable) return { kind: "rejected", error, splitHelps: status === TOO_LARGE };
+  return result.kind === "retryable" ? { ...result, error } : { kind: "retryable", error };
 }

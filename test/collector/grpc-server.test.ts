@@ -241,6 +241,7 @@ const BROKEN: readonly (readonly [string, RegExp])[] = [
   ["web-page", /^HTTP 200 with a web page \(text\/html\), so this is not an OTLP receiver: <title>Sign in/],
   ["json", /^HTTP 200 with an answer that is not gRPC's \(application\/json\)/],
   ["bad-gateway", /^gRPC UNAVAILABLE: not answered by a gRPC server: HTTP 502: <h1>502/],
+  ["proxy-error", /^gRPC UNAVAILABLE: not answered by a gRPC server: HTTP 500: <h1>500/],
   ["interim-flood", /^gRPC UNAVAILABLE: interim answers \(1xx\) without end, and no answer$/],
   ["overrun-window", /^gRPC UNAVAILABLE: /],
   ["not-http2", /^gRPC UNAVAILABLE: /],
@@ -260,7 +261,6 @@ const REFUSED: readonly (readonly [string, RegExp, boolean])[] = [
   ["strange-status", /^gRPC UNKNOWN: %zz$/, true],
   ["answer-then-reset", /^gRPC RESOURCE_EXHAUSTED: received message larger than max \(5000000 vs\. 4194304\)$/, true],
   ["early-refusal", /^gRPC UNAUTHENTICATED: no token$/, false],
-  ["proxy-error", /^gRPC UNKNOWN: not answered by a gRPC server: HTTP 500: <h1>500/, false],
   ["not-found", /^gRPC UNIMPLEMENTED: not answered by a gRPC server: HTTP 404: no such path$/, false],
   ["too-large-proxy", /^gRPC UNKNOWN: not answered by a gRPC server: HTTP 413: <h1>413/, true],
 ];

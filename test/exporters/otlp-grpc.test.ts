@@ -244,7 +244,7 @@ const PROXY_ANSWERS: [number, number | undefined, "retryable" | "rejected", bool
   [404, 12, "rejected", false],
   [413, 2, "rejected", true],
   [429, 14, "retryable"],
-  [500, 2, "rejected", false],
+  [500, 14, "retryable"],
   [502, 14, "retryable"],
   [503, 14, "retryable"],
   [504, 14, "retryable"],

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, renameSync, writeFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { CA, CLIENT, SERVER } from "../exporters/support/certificates.ts";
 import { GrpcReceiver } from "../exporters/support/grpc-receiver.ts";
@@ -13,7 +13,7 @@ import { plainFrames } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 /** Key and certificates as files that only their owner may read: root, where the tests run as root. */
-function keyFiles(sandbox: Sandbox): Readonly<Record<string, string>> {
+function keyFiles(sandbox: Sandbox, mode = 0o600): Readonly<Record<string, string>> {
   const files = {
     CERTIFICATE: CA,
     CLIENT_CERTIFICATE: CLIENT.cert,
@@ -23,7 +23,7 @@ function keyFiles(sandbox: Sandbox): Readonly<Record<string, string>> {
     Object.entries(files).map(([name, content]) => {
       const path = sandbox.path(name);
       writeFileSync(path, content);
-      chmodSync(path, 0o600);
+      chmodSync(path, mode);
       return [`OTEL_EXPORTER_OTLP_${name}`, path];
     }),
   );
@@ -86,3 +86,49 @@ test("TLS to a collector that is not trusted, or without what it wants, is a fai
     await http.close();
   }
 });
+
+test("renewed certificates are used by new connections, over HTTP and gRPC", async () => {
+  for (const protocol of ["http/protobuf", "grpc"] as const) {
+    const server = await startServer(protocol);
+    using sandbox = new Sandbox();
+    const files = keyFiles(sandbox, 0o644);
+    // The server does not accept a certificate that is not for a client.
+    const { OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE = "", OTEL_EXPORTER_OTLP_CLIENT_KEY = "" } = files;
+    writeFileSync(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, SERVER.cert);
+    writeFileSync(OTEL_EXPORTER_OTLP_CLIENT_KEY, SERVER.key);
+    try {
+      await using forwarder = await fromEnvironment(sandbox, {
+        OTEL_EXPORTER_OTLP_ENDPOINT: server.endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+        KATA_TRACE_FORWARDER_WAIT_FOR_COLLECTOR: "true",
+        ...files,
+      });
+      await guestLife(sandbox.address, plainFrames(1, 3));
+      await forwarder.record("collector unreachable: spans are held until it is back");
+      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}.new`, CLIENT.cert);
+      renameSync(`${OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}.new`, OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE);
+      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_KEY}.new`, CLIENT.key);
+      renameSync(`${OTEL_EXPORTER_OTLP_CLIENT_KEY}.new`, OTEL_EXPORTER_OTLP_CLIENT_KEY);
+      await forwarder.record("certificates have been replaced: new connections use the new ones");
+      await until(() => server.spans() === 3, `the spans arrive over ${protocol}`);
+      assert.deepEqual(await forwarder.stop(), CLEAN);
+    } finally {
+      await server.close();
+    }
+  }
+});
+
+/** A collector over TLS that wants a client's certificate. */
+async function startServer(protocol: "grpc" | "http/protobuf") {
+  if (protocol === "http/protobuf") {
+    const receiver = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
+    await receiver.listen();
+    const spans = (): number => receiver.requests.flatMap(({ body }) => decodeRequest(body)).length;
+    return { endpoint: new URL(receiver.url).origin, spans, close: () => receiver.close() };
+  }
+  const receiver = new GrpcReceiver();
+  const keys = [{ private_key: Buffer.from(SERVER.key), cert_chain: Buffer.from(SERVER.cert) }];
+  await receiver.start(ServerCredentials.createSsl(Buffer.from(CA), keys, true));
+  const spans = (): number => receiver.calls.flatMap(({ body }) => decodeRequest(body)).length;
+  return { endpoint: receiver.url.replace("http:", "https:"), spans, close: () => receiver.stop() };
+}

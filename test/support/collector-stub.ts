@@ -28,6 +28,8 @@ export type Answer =
   | { readonly kind: "half" }
   /** The connection is reset once the request has been read; the stub keeps the spans if it `takes` them. */
   | { readonly kind: "reset"; readonly takes?: boolean }
+  /** Interim answers (100 Continue) for as long as the client reads them. */
+  | { readonly kind: "interim" }
   /** No answer, ever. */
   | { readonly kind: "hang" };
 
@@ -140,6 +142,9 @@ export class CollectorStub {
         if (answer.takes === true) this.#take(request);
         socket.resetAndDestroy();
         break;
+      case "interim":
+        flood(socket);
+        break;
       case "hang":
         break;
     }
@@ -148,6 +153,13 @@ export class CollectorStub {
   #take({ spans }: StubRequest): void {
     for (const { spanId } of spans) this.taken.set(spanId, (this.taken.get(spanId) ?? 0) + 1);
   }
+}
+
+function flood(socket: Socket): void {
+  if (socket.destroyed) return;
+  const taken = socket.write("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000));
+  if (taken) setImmediate(flood, socket);
+  else socket.once("drain", () => flood(socket));
 }
 
 function respond(socket: Socket, status: number, body: Buffer, retryAfter?: string): void {
