@@ -110,8 +110,7 @@ test(
     for (const root of ["root", "0"]) {
       await assert.rejects(openPrivileges(root), {
         name: "PrivilegeError",
-        message:
-          `the user "${root}" is root, as which nothing that guests send may be handled: give --user another user`,
+        message: `the user "${root}" is root, which must not handle what guests send: give --user another user`,
       });
     }
     assert.equal(process.geteuid?.(), 0);

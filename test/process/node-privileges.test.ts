@@ -103,7 +103,7 @@ test(
     assert.equal(root.code, 1);
     assert.match(
       root.stderr,
-      /^kata-trace-forwarder: root's group cannot be kept .* --socket-group/m,
+      /^kata-trace-forwarder: root's group cannot be retained .* --socket-group/m,
     );
   },
   NEEDS_ROOT,
@@ -115,7 +115,7 @@ test("root without CAP_DAC_OVERRIDE is told what is lacking", async () => {
     through: ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"],
   });
   assert.equal(code, 1);
-  assert.match(stderr, /^kata-trace-forwarder: .*cannot be kept here: grant CAP_DAC_OVERRIDE, or/m);
+  assert.match(stderr, /^kata-trace-forwarder: .*cannot be retained here: grant CAP_DAC_OVERRIDE, or/m);
 }, NEEDS_ROOT);
 
 test(
