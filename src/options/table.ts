@@ -362,7 +362,7 @@ const TRACING = {
   },
   linkTraceparent: {
     flag: "--link-traceparent",
-    help: "Link agents' root spans to the span in TRACEPARENT, so that they can be found from it",
+    help: "Link the root of each of the agents' traces (every RPC has one) to the span in TRACEPARENT",
     parse: flag,
   },
   // Checked where it is used, because a caller that sets it wrongly for everybody must not prevent the start.

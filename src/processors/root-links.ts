@@ -17,12 +17,17 @@ import {
 import { SpanProcessor } from "./span-processor.ts";
 
 /**
- * Gives each root span that passes a link to one context. A root span has no parent, or one that consists of zeros, by
+ * Gives each root span of a guest a link to one context. A root span has no parent, or one that consists of zeros, by
  * which some writers mean the same. The link becomes the span's last field, and everything else stays as it is.
+ *
+ * A sandbox has many root spans, because agents begin a trace with every RPC that comes without a traceparent, and for
+ * some of what they do by themselves. Nothing but the sandbox's ID joins these traces, so each of them gets the link,
+ * and not only that of `root-span`, which ends with the sandbox and is lost if the sandbox is killed. What the host's
+ * own programs send is not linked, because their spans know their callers.
  */
 export function linkingRoots(sink: SpanSink, context: TraceContext): SpanSink {
   const link = encodeLink(context);
-  return new SpanProcessor(sink, () => (spans) => linkRoots(spans, link));
+  return new SpanProcessor(sink, ({ kind }) => kind === "guest" ? (spans) => linkRoots(spans, link) : undefined);
 }
 
 /** One whole `Span.links` field. */

@@ -9,8 +9,9 @@ import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { encodedSpans } from "../otlp/support/encoded.ts";
 import { otlpRequest } from "../process/support/spans.ts";
 import { decodeSpan } from "../decode/support/decode-span.ts";
-import { fixture, FIXTURES } from "../decode/support/fixtures.ts";
+import { fixture, FIXTURES, splitFrames } from "../decode/support/fixtures.ts";
 import { readFields } from "../decode/support/protobuf-reader.ts";
+import { readPayload, REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts";
 
 const CONTEXT = {
   traceId: "0af7651916cd43dd8448eb211c80319c",
@@ -147,6 +148,50 @@ for (const name of FIXTURES) {
     }
   });
 }
+
+/** How many root spans there are in each stream of a real agent. */
+const REAL_ROOTS: Readonly<Record<string, number>> = {
+  "real-agent/real-3.28.0-session.bincode": 22,
+  "real-agent/real-3.28.0-session-traceparent.bincode": 6,
+  "real-agent/real-3.28.0-busy.bincode.gz": 63,
+  "real-agent/real-3.28.0-virtio-vsock-pid1.bincode": 12,
+  "real-agent/real-4.1.0-session.json-frames": 26,
+  "real-agent/real-4.1.0-session-1vcpu.json-frames": 26,
+  "real-agent/real-4.1.0-session-traceparent.json-frames": 6,
+  "real-agent/real-4.1.0-busy.json-frames.gz": 283,
+  "real-agent/real-4.1.0-copyfile-1MiB.json-frames.gz": 7,
+  "real-agent/real-4.1.0-virtio-vsock-pid1.json-frames": 12,
+};
+for (const stream of REAL_STREAMS) {
+  test(`${stream.file}: the root of each trace gets the link, whatever else the agent did with its traces`, () => {
+    const decoder = new PayloadDecoder();
+    const spans = new EncodedSpans();
+    let roots = 0;
+    for (const payload of splitFrames(streamBytes(stream))) {
+      decoder.decode(payload, 0, payload.length, spans);
+      const [before, after] = through(spans);
+      const { parentSpanId } = readPayload(stream.encoding, payload);
+      assertLinked(before, after, [parentSpanId === ""]);
+      if (parentSpanId === "") roots++;
+    }
+    assert.equal(roots, REAL_ROOTS[stream.file]);
+  });
+}
+
+test("what the host's own programs send is not linked", () => {
+  const { bincode } = fixture("session-isolated");
+  const spans = new EncodedSpans();
+  const sink = new RecordingSink();
+  for (const kind of ["runtime", "host"] as const) {
+    const source = linkingRoots(sink, CONTEXT).open({ ...SOURCE, kind });
+    for (const payload of bincode) {
+      new PayloadDecoder().decode(payload, 0, payload.length, spans);
+      const before = slices(spans);
+      source.accept(spans);
+      assert.deepEqual(sink.taken, before);
+    }
+  }
+});
 
 test("many spans of a payload are linked one by one, whatever their sizes", () => {
   const id = (length: number) => Array.from({ length }, (_, i) => i + 1);
