@@ -28,7 +28,8 @@ import { Receiver } from "./receivers/vsock/receiver.ts";
 import { redacting } from "./processors/redact.ts";
 import { linkingRoots } from "./processors/root-links.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
-import type { Settings } from "./pipeline/settings.ts";
+import type { Destination } from "./pipeline/destination.ts";
+import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
 import { figures } from "./telemetry/metrics-families.ts";
 import type { MetricsServer } from "./telemetry/metrics-server.ts";
 import { openPrivileges, type Privileges } from "./host/privileges.ts";
@@ -101,7 +102,8 @@ async function start(
   const metrics = new Metrics();
   // Their series are there from the start, although they are opened later.
   metrics.receiver("vsock", ENCODINGS);
-  metrics.destination(settings.dumpOnly ? "dump" : "collector");
+  if (settings.forwards !== false) metrics.destination(settings.dumpOnly ? "dump" : "collector");
+  if (settings.viewer !== undefined && !settings.dumpOnly) metrics.destination("store");
   const trace = await prepareSelfTrace(settings, log);
   undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(
@@ -109,9 +111,15 @@ async function start(
     await privilegesToRetain(settings.listen),
     (message) => log.warn(message),
   );
-  const openSink = settings.dumpOnly
-    ? () => openDump(settings, dump, metrics)
-    : await prepareDelivery(settings, privileges, metrics, trace, log, continuation?.hasGuests === true, undo);
+  const openSink = settings.dumpOnly ? () => openDump(settings, dump, metrics) : await prepareDelivery({
+    settings,
+    owner: privileges.owner,
+    metrics,
+    trace,
+    log,
+    hasGuests: continuation?.hasGuests === true,
+    undo,
+  });
   // Before anything that the running process has for itself as well: the metrics' port, the sockets, the spool.
   if (settings.takeOver !== undefined) {
     await takeOver(settings.takeOver, continuation, privileges.owner?.uid);
@@ -285,20 +293,46 @@ function openDump(
   return new DumpSink({ format, output, traceName, resourceAttributes, metrics });
 }
 
+/** Opens a destination once privileges have been dropped. */
+type OpenDestination = () => Destination;
+
+/** What destinations are made of. */
+interface DestinationParts {
+  readonly settings: Settings;
+  readonly owner: Privileges["owner"];
+  readonly metrics: Metrics;
+  readonly trace: SelfTrace;
+  readonly log: Logger;
+  /** Guests of an earlier process are going to be taken over. */
+  readonly hasGuests: boolean;
+  readonly undo: (() => void | Promise<void>)[];
+}
+
 /**
- * Opens all that delivery needs privileges for, and finds out whether the collector is there. Returns what opens the
- * rest, once they are gone.
+ * Opens all that delivery needs privileges for. Returns what opens the rest, once they are gone.
  */
-async function prepareDelivery(
-  settings: Settings,
-  { owner }: Privileges,
-  metrics: Metrics,
-  trace: SelfTrace,
-  log: Logger,
-  hasGuests: boolean,
-  undo: (() => void | Promise<void>)[],
-): Promise<() => SpanSink> {
-  const { queue, otlp, batch, traceName, resourceAttributes } = settings;
+async function prepareDelivery(parts: DestinationParts): Promise<() => SpanSink> {
+  const { settings, metrics } = parts;
+  const { batch, traceName, resourceAttributes } = settings;
+  const prepared = [
+    ...(settings.forwards === false ? [] : [await prepareCollector(parts)]),
+    ...(settings.viewer === undefined ? [] : [await startViewer(settings.viewer, parts)]),
+  ];
+  return () => {
+    return new Delivery({
+      batch,
+      traceName,
+      resourceAttributes,
+      metrics,
+      destinations: prepared.map((open) => open()),
+    });
+  };
+}
+
+/** Opens the exporter and what else the collector needs, and finds out whether it is there. */
+async function prepareCollector(parts: DestinationParts): Promise<OpenDestination> {
+  const { settings, owner, metrics, trace, log, hasGuests, undo } = parts;
+  const { queue, otlp, batch } = settings;
   const exporter = await createExporter(otlp, log.of("otlp"), {
     onRetry: () => metrics.destination("collector").exportRetries++,
   });
@@ -313,8 +347,8 @@ async function prepareDelivery(
   if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
     await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }
-  return () => {
-    const collector = new CollectorDestination({
+  return () =>
+    new CollectorDestination({
       exporter,
       limits: batch,
       queue,
@@ -324,8 +358,22 @@ async function prepareDelivery(
       trace,
       log: log.of("delivery"),
     });
-    return new Delivery({ batch, traceName, resourceAttributes, metrics, destinations: [collector] });
-  };
+}
+
+/** Starts the viewer's process, which has to listen before anybody looks for its page. */
+async function startViewer(viewer: ViewerSettings, parts: DestinationParts): Promise<OpenDestination> {
+  const { owner, metrics, log, undo } = parts;
+  // Loaded only here: most forwarders have no viewer.
+  const { ViewDestination } = await import("./view/process/view-destination.ts");
+  const destination = await ViewDestination.start({
+    viewer,
+    metrics: metrics.destination("store"),
+    log: log.of("view"),
+    user: owner,
+  });
+  undo.push(async () => void await destination.abort());
+  log.info("serving the viewer", { url: destination.url });
+  return () => destination;
 }
 
 /** Begins the forwarder's own spans. Before privileges are dropped: their exporter reads key files too. */

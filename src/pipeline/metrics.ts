@@ -9,7 +9,7 @@ import type { InvalidReason } from "./invalid-reason.ts";
  * - `shutdown`: still waiting when the process ended, and no spool to stay in;
  * - `spool-corrupt`: what the spool gave back is not what was put in.
  */
-export type DropReason = "queue-full" | "paused-too-long" | "rejected" | "shutdown" | "spool-corrupt";
+export type DropReason = "queue-full" | "paused-too-long" | "rejected" | "shutdown" | "spool-corrupt" | "viewer-gone";
 
 /** Why a guest was disconnected, or not taken in. */
 export type DisconnectReason =

@@ -25,6 +25,7 @@ const DROP_REASONS = words<DropReason>({
   rejected: 0,
   shutdown: 0,
   "spool-corrupt": 0,
+  "viewer-gone": 0,
 });
 const DISCONNECT_REASONS = words<DisconnectReason>({
   "frame-timeout": 0,

@@ -4,7 +4,7 @@ import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import type { Logger } from "../../base/log.ts";
 import type { Chunk, Destination } from "../../pipeline/destination.ts";
-import type { DestinationMetrics } from "../../pipeline/metrics.ts";
+import type { DestinationMetrics, DropReason } from "../../pipeline/metrics.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { chunkHeader, sourceMessage, type SourceNotice, type ViewerReport } from "./protocol.ts";
 import type { ViewerSettings } from "../../pipeline/settings.ts";
@@ -16,8 +16,6 @@ const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 const PIPE_BYTES = 1024 * 1024;
 /** How long the viewer's process may take to serve, milliseconds: a store of a gigabyte is opened in less. */
 const START_MS = 15_000;
-/** Between two starts of a viewer that has ended by itself, milliseconds. */
-const RESTART_MS = 5_000;
 
 /** The viewer cannot be started; the message says why and what to do. */
 export class ViewerError extends Error {
@@ -48,8 +46,8 @@ export class ViewDestination implements Destination {
   #waiting: (Chunk | Uint8Array)[] = [];
   #head = 0;
   #waitingBytes = 0;
-  readonly #open = new Map<Source, SourceNotice>();
-  #restart: ReturnType<typeof setTimeout> | undefined;
+  /** Bytes of chunks that the pipe has not taken yet. Bun's `writableLength` does not count them. */
+  #inPipe = 0;
   #ended = false;
   #url = "";
 
@@ -71,21 +69,18 @@ export class ViewDestination implements Destination {
   }
 
   opened(source: Source): void {
-    const notice = noticeOf(source);
-    this.#open.set(source, notice);
-    this.#enqueue(sourceMessage("opened", notice));
+    this.#enqueue(sourceMessage("opened", noticeOf(source)));
   }
 
   closed(source: Source): void {
-    const notice = this.#open.get(source) ?? noticeOf(source);
-    this.#open.delete(source);
-    this.#enqueue(sourceMessage("closed", notice));
+    this.#enqueue(sourceMessage("closed", noticeOf(source)));
   }
 
   push(chunk: Chunk): void {
     const { metrics } = this.#options;
     metrics.heldQueued += chunk.spans;
     if (this.#ended) return this.#drop(chunk, "shutdown");
+    if (this.#pipe === undefined) return this.#drop(chunk, "viewer-gone");
     this.#enqueue(chunk);
     while (this.#waitingBytes > MAX_WAITING_BYTES) this.#dropOldest();
     this.#showFill();
@@ -99,10 +94,6 @@ export class ViewDestination implements Destination {
 
   subscribe(): () => void {
     return () => {};
-  }
-
-  settled(): Promise<void> {
-    return Promise.resolve();
   }
 
   async drain(timeoutMs: number): Promise<number> {
@@ -131,18 +122,24 @@ export class ViewDestination implements Destination {
   #end(): number {
     if (this.#ended) return 0;
     this.#ended = true;
-    clearTimeout(this.#restart);
-    let lost = 0;
+    return this.#dropAll("shutdown");
+  }
+
+  /** Drops everything that waits; returns how many spans that are. */
+  #dropAll(reason: DropReason): number {
+    let spans = 0;
     while (this.#length > 0) {
       const first = this.#shift();
       if (first instanceof Uint8Array) continue;
-      lost += first.spans;
-      this.#drop(first, "shutdown");
+      spans += first.spans;
+      this.#drop(first, reason);
     }
-    return lost;
+    this.#showFill();
+    return spans;
   }
 
   #enqueue(item: Chunk | Uint8Array): void {
+    if (this.#pipe === undefined) return;
     this.#waiting.push(item);
     this.#waitingBytes += sizeOf(item);
     this.#write();
@@ -170,7 +167,7 @@ export class ViewDestination implements Destination {
     this.#shift();
   }
 
-  #drop(chunk: Chunk, reason: "queue-full" | "shutdown"): void {
+  #drop(chunk: Chunk, reason: DropReason): void {
     const { metrics } = this.#options;
     metrics.heldQueued -= chunk.spans;
     metrics.drop(reason, chunk.spans);
@@ -180,7 +177,7 @@ export class ViewDestination implements Destination {
   #write(): void {
     const pipe = this.#pipe;
     if (pipe === undefined) return;
-    while (this.#length > 0 && pipe.writableLength < PIPE_BYTES) {
+    while (this.#length > 0 && this.#inPipe < PIPE_BYTES) {
       const item = this.#shift();
       if (item instanceof Uint8Array) pipe.write(item);
       else this.#writeChunk(pipe, item);
@@ -191,10 +188,12 @@ export class ViewDestination implements Destination {
   #writeChunk(pipe: Writable, chunk: Chunk): void {
     const { metrics } = this.#options;
     const { length } = chunk.bytes;
+    this.#inPipe += length;
     pipe.write(chunkHeader(chunk.kind, length));
     pipe.write(chunk.bytes, (error) => {
+      this.#inPipe -= length;
       metrics.heldQueued -= chunk.spans;
-      if (error) metrics.drop("queue-full", chunk.spans);
+      if (error) metrics.drop("viewer-gone", chunk.spans);
       else {
         metrics.forwarded += chunk.spans;
         metrics.exportedBytes += length;
@@ -227,7 +226,6 @@ export class ViewDestination implements Destination {
     child.once("exit", (code, signal) => this.#exited(child, signal ?? code));
     this.#url = await serving(child, child.stdout, log);
     this.#pipe = child.stdin;
-    child.stdin.on("drain", () => this.#write());
     this.#write();
   }
 
@@ -236,23 +234,10 @@ export class ViewDestination implements Destination {
     const wasServing = this.#pipe !== undefined;
     this.#child = this.#pipe = undefined;
     if (this.#ended || !wasServing) return;
-    const { log } = this.#options;
-    log.error("the viewer has ended: it is started again, forwarding goes on", { how: String(how) });
-    this.#restart = setTimeout(() => void this.#startAgain(), RESTART_MS);
-  }
-
-  async #startAgain(): Promise<void> {
-    const { log } = this.#options;
-    try {
-      // The new process knows nobody.
-      for (const notice of this.#open.values()) this.#waiting.unshift(sourceMessage("opened", notice));
-      await this.#start();
-      log.info("the viewer serves again", { url: this.#url });
-    } catch (error) {
-      if (!(error instanceof ViewerError)) throw error;
-      log.error("the viewer cannot be started again", { error });
-      if (!this.#ended) this.#restart = setTimeout(() => void this.#startAgain(), RESTART_MS);
-    }
+    this.#dropAll("viewer-gone");
+    this.#options.log.error("the viewer has ended: restart the forwarder to have it again; forwarding goes on", {
+      how: String(how),
+    });
   }
 }
 

@@ -35,8 +35,8 @@ async function runViewer(settings: ViewerSettings): Promise<void> {
     if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
   };
   process.once("exit", removeTemporary);
-  // The forwarder decides when this ends: a terminal's Ctrl-C goes to both.
-  for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
+  // The forwarder decides when this ends: a terminal's Ctrl-C and a service manager's SIGTERM go to both.
+  for (const signal of ["SIGINT", "SIGHUP", "SIGTERM"] as const) process.on(signal, () => {});
   const file = settings.store ?? join(directory as string, "traces");
   const store = TraceStore.open(file, { maxBytes: settings.storeBytes, keepMs: settings.storeKeepMs }, settings.label);
   const server = await ViewServer.start({ store, address: settings.address, log: REPORTING_LOG });

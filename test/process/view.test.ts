@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import process from "node:process";
+import type * as api from "../../src/view/api.ts";
+import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts";
+import { until } from "../support/until.ts";
+import { type Forwarder, startForwarder } from "./support/forwarder.ts";
+import { Pipeline } from "./support/pipeline.ts";
+import { CLEAN } from "./support/process.ts";
+import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
+import { taken } from "./support/spans.ts";
+import { test } from "./support/test.ts";
+
+/** A page that has exchanged the printed token for a session. */
+class Page {
+  readonly #origin: string;
+  readonly #cookie: string;
+
+  private constructor(origin: string, cookie: string) {
+    this.#origin = origin;
+    this.#cookie = cookie;
+  }
+
+  static async open(url: string): Promise<Page> {
+    const { origin, hash } = new URL(url);
+    const body = JSON.stringify({ token: hash.slice("#token=".length) });
+    const answer = await fetch(`${origin}/api/v1/session`, { method: "POST", body });
+    assert.equal(answer.status, 200);
+    return new Page(origin, answer.headers.get("set-cookie")?.split(";")[0] ?? "");
+  }
+
+  async get<Answer>(path: string): Promise<Answer> {
+    const answer = await fetch(`${this.#origin}/api/v1${path}`, { headers: { cookie: this.#cookie } });
+    assert.equal(answer.status, 200, path);
+    return await answer.json() as Answer;
+  }
+
+  /** Waits until the list of sandboxes is as asked for. */
+  async sandboxes(are: (list: api.SandboxList) => boolean): Promise<api.SandboxList> {
+    let list = await this.get<api.SandboxList>("/sandboxes");
+    await until(async () => are(list = await this.get("/sandboxes")), "the list of sandboxes is as it should be");
+    return list;
+  }
+}
+
+const SESSION = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
+const VIEW = ["--view", "127.0.0.1:0"];
+
+async function viewerUrl(forwarder: Forwarder): Promise<string> {
+  return String((await forwarder.record("serving the viewer"))["url"]);
+}
+
+/** The viewer's process: the forwarder's one child. */
+function viewerOf(forwarder: Forwarder): number {
+  const children = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).filter((name) => {
+    try {
+      return readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(forwarder.child.pid);
+    } catch {
+      // It ended meanwhile.
+      return false;
+    }
+  });
+  assert.equal(children.length, 1);
+  return Number(children[0]);
+}
+
+test("view shows a sandbox while it runs, and when it has ended", async () => {
+  assert.ok(SESSION !== undefined);
+  using sandbox = new Sandbox();
+  await using forwarder = await startForwarder(["view", ...VIEW, "--socket-path", sandbox.socketPath]);
+  const page = await Page.open(await viewerUrl(forwarder));
+  const guest = await Guest.connect(sandbox.address);
+  await guest.write(streamBytes(SESSION));
+  const running = await page.sandboxes(({ sandboxes }) => sandboxes[0]?.spans === 95);
+  assert.deepEqual([running.sandboxes[0]?.id, running.sandboxes[0]?.state], [sandbox.id, "running"]);
+  assert.equal(running.store.running, 1);
+  await guest.end();
+  const ended = await page.sandboxes(({ sandboxes }) => sandboxes[0]?.state === "ended");
+  assert.equal(ended.sandboxes[0]?.start, 5_814_715_720);
+  const detail = await page.get<api.SandboxDetail>(`/sandboxes/${sandbox.id}`);
+  assert.equal(detail.columns.id.length, 95);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("a viewer that is killed stays away, and forwarding does not notice", async () => {
+  assert.ok(SESSION !== undefined);
+  await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  await viewerUrl(forwarder);
+  process.kill(viewerOf(forwarder), "SIGKILL");
+  await forwarder.record(/^the viewer has ended/);
+  await guestLife(sandbox.address, streamBytes(SESSION));
+  await taken(stub, 95);
+  await until(async () => await forwarder.metric("spans_dropped_total", "viewer-gone") === 95, "they are counted");
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("a viewer that hangs loses its oldest spans, counted, and nobody else's", async () => {
+  assert.ok(SESSION !== undefined);
+  await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  await viewerUrl(forwarder);
+  const viewer = viewerOf(forwarder);
+  process.kill(viewer, "SIGSTOP");
+  // More than the pipe and what may wait for it hold.
+  const session = streamBytes(SESSION);
+  const lives = Math.ceil((40 * 1024 * 1024) / session.length);
+  try {
+    for (let i = 0; i < lives; i++) await guestLife(sandbox.address, session);
+    // The collector gets the same spans again and again, and all of them.
+    await until(async () => await forwarder.metric("spans_forwarded_total", "collector") === lives * 95, "all arrive");
+    assert.equal(stub.taken.size, 95);
+    assert.ok(await forwarder.metric("spans_dropped_total", "store") > 0);
+  } finally {
+    // Also if this fails: it holds the forwarder's standard error.
+    process.kill(viewer, "SIGCONT");
+  }
+  await until(async () => await forwarder.metric("spans_held", "store") === 0, "the viewer has caught up");
+  const store = await forwarder.metric("spans_forwarded_total", "store") +
+    await forwarder.metric("spans_dropped_total", "store");
+  assert.equal(store, lives * 95);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
