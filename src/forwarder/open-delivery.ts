@@ -1,0 +1,135 @@
+import { loadLibc } from "../../ffi/libc.ts";
+import type { Logger } from "../base/log.ts";
+import { createExporter } from "../exporters/create-exporter.ts";
+import { DeadLetterFile } from "../exporters/dead-letter.ts";
+import { deadLetterLine } from "../exporters/dead-letter-line.ts";
+import { DumpSink, type DumpWriter } from "../exporters/dump-sink.ts";
+import { probe } from "../exporters/probe.ts";
+import type { Privileges } from "../host/privileges.ts";
+import { jsonLine, textRecord } from "../otlp/record-text.ts";
+import type { Destination } from "../pipeline/destination.ts";
+import type { Metrics } from "../pipeline/metrics.ts";
+import type { SelfTrace } from "../pipeline/self-trace.ts";
+import type { Settings, ViewerSettings } from "../pipeline/settings.ts";
+import type { SpanSink } from "../pipeline/sink.ts";
+import { redacting } from "../processors/redact.ts";
+import { linkingRoots } from "../processors/root-links.ts";
+import { CollectorDestination } from "../queue/collector-destination.ts";
+import { Delivery } from "../queue/delivery.ts";
+import { FileStorage } from "../queue/spool/file-storage.ts";
+import { SegmentSpool } from "../queue/spool/segment-spool.ts";
+import { prepareSpoolDirectory } from "../queue/spool/spool-directory.ts";
+
+/** How long the collector may take to show itself at the start, milliseconds. */
+const PROBE_TIMEOUT_MS = 5_000;
+
+/** Puts the processors that the settings ask for before a sink: redaction first, because it is before everything. */
+export function processed(sink: SpanSink, { redact, rootLink }: Settings, log: Logger): SpanSink {
+  const linked = rootLink === undefined ? sink : linkingRoots(sink, rootLink);
+  if (redact !== undefined) return redacting(linked, redact);
+  log.info("agents' spans leave with containers' environment and arguments in them: see --redact and docs/privacy.md");
+  return linked;
+}
+
+/** What `--dump-only` has instead of delivery. */
+export function openDump(
+  settings: Settings,
+  output: DumpWriter | undefined,
+  metrics: Metrics,
+): DumpSink {
+  if (output === undefined) throw new Error("there is nothing to dump to");
+  const { traceName, resourceAttributes, log } = settings;
+  const format = log.format === "text" ? textRecord : jsonLine;
+  return new DumpSink({ format, output, traceName, resourceAttributes, metrics });
+}
+
+/** Opens a destination once privileges have been dropped. */
+type OpenDestination = () => Destination;
+
+/** What destinations are made of. */
+export interface DestinationParts {
+  readonly settings: Settings;
+  readonly owner: Privileges["owner"];
+  readonly metrics: Metrics;
+  readonly trace: SelfTrace;
+  readonly log: Logger;
+  /** Guests of an earlier process are going to be taken over. */
+  readonly hasGuests: boolean;
+  readonly undo: (() => void | Promise<void>)[];
+}
+
+/**
+ * Opens all that delivery needs privileges for. Returns what opens the rest, once they are gone.
+ */
+export async function prepareDelivery(parts: DestinationParts): Promise<() => SpanSink> {
+  const { settings, metrics } = parts;
+  const { batch, traceName, resourceAttributes } = settings;
+  const prepared = [
+    ...(settings.forwards === false ? [] : [await prepareCollector(parts)]),
+    ...(settings.viewer === undefined ? [] : [await startViewer(settings.viewer, parts)]),
+  ];
+  return () => {
+    return new Delivery({
+      batch,
+      traceName,
+      resourceAttributes,
+      metrics,
+      destinations: prepared.map((open) => open()),
+    });
+  };
+}
+
+/** Opens the exporter and what else the collector needs, and finds out whether it is there. */
+async function prepareCollector(parts: DestinationParts): Promise<OpenDestination> {
+  const { settings, owner, metrics, trace, log, hasGuests, undo } = parts;
+  const { queue, otlp, batch } = settings;
+  const exporter = await createExporter(otlp, log.of("otlp"), {
+    onRetry: () => metrics.destination("collector").exportRetries++,
+  });
+  undo.push(() => exporter.close());
+  const deadLetterFile = queue.deadLetterFile === undefined
+    ? undefined
+    : DeadLetterFile.open(queue.deadLetterFile, undefined, owner);
+  if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
+  const openSpool = await prepareSpool(settings, owner, log);
+  // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process
+  // cannot: they would be lost if this start failed.
+  if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
+    await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
+  }
+  return () =>
+    new CollectorDestination({
+      exporter,
+      limits: batch,
+      queue,
+      spool: openSpool?.(),
+      deadLetter: deadLetterFile?.writer(deadLetterLine, log.of("delivery")),
+      metrics: metrics.destination("collector"),
+      trace,
+      log: log.of("delivery"),
+    });
+}
+
+/** Starts the viewer's process, which has to listen before anybody looks for its page. */
+async function startViewer(viewer: ViewerSettings, parts: DestinationParts): Promise<OpenDestination> {
+  const { owner, metrics, log, undo } = parts;
+  // Loaded only here: most forwarders have no viewer.
+  const { ViewDestination } = await import("../view/process/view-destination.ts");
+  const destination = await ViewDestination.start({
+    viewer,
+    metrics: metrics.destination("store"),
+    log: log.of("view"),
+    user: owner,
+  });
+  undo.push(async () => void await destination.abort());
+  log.info("serving the viewer", { url: destination.url });
+  return () => destination;
+}
+
+async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log: Logger) {
+  if (queue.spool === undefined) return undefined;
+  const { maxBytes } = queue.spool;
+  const directory = prepareSpoolDirectory(queue.spool.directory, owner);
+  const libc = await loadLibc();
+  return () => SegmentSpool.open({ storage: FileStorage.open(directory, libc), maxBytes, log: log.of("delivery") });
+}
