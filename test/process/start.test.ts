@@ -62,7 +62,7 @@ test("--log-level and --log-format", async () => {
   const lines = text.stdout.split("\n");
   // No colours: this is no terminal.
   assert.match(lines[0] ?? "", /^\d{4}-\S+Z INFO announce commit-version=\S+$/);
-  assert.match(lines[1] ?? "", /^\d{4}-\S+Z INFO listening address=\S+_10240$/);
+  assert.match(lines[2] ?? "", /^\d{4}-\S+Z INFO listening address=\S+_10240$/);
 });
 
 test("a log that nobody reads, or can read any more, keeps nothing from working", async () => {
