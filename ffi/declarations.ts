@@ -1,6 +1,6 @@
 import type { Declarations } from "./library.ts";
 
-/** The functions of the C library that are called, as their headers declare them. */
+/** The functions of the C library that are used, as their headers declare them. */
 export const DECLARATIONS = {
   __errno_location: { parameters: [], result: "u64" },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },

@@ -21,16 +21,16 @@ export const MAX_DESCRIPTORS = 253;
 /** `struct ucred`: process i32, user u32, group u32; unix(7). */
 const UCRED_BYTES = 12;
 
-/** A message that came with descriptors, which belong to the receiver from now on. */
+/** A message with descriptors, which belong to the receiver from now on. */
 export interface DescriptorMessage {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Close-on-exec. */
   readonly descriptors: readonly number[];
-  /** Whether there were more descriptors than were asked for; the kernel has closed the others. */
+  /** Whether there were more descriptors than asked for. The kernel has closed the others. */
   readonly isTruncated: boolean;
 }
 
-/** Who is at the other end of a UNIX socket, as the kernel saw it when the connection was made. */
+/** The process at the other end of a UNIX socket, as the kernel saw it when the connection was made. */
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
@@ -38,9 +38,9 @@ export interface PeerCredentials {
 }
 
 /**
- * Sends bytes, and with their first one duplicates of descriptors, from a connected UNIX socket; gives how many bytes
- * it took. There must be at least one byte and at most {@link MAX_DESCRIPTORS} descriptors. Throws what sendmsg(2)
- * does.
+ * Sends bytes from a connected UNIX socket, with duplicates of descriptors attached to the first byte. Returns how many
+ * bytes were sent. There must be at least one byte and at most {@link MAX_DESCRIPTORS} descriptors. Throws what
+ * sendmsg(2) does.
  */
 export function sendDescriptors(
   libc: Libc,
@@ -66,8 +66,8 @@ export function sendDescriptors(
 }
 
 /**
- * Receives a message with up to `maxDescriptors` descriptors; of a stream, what is there of its bytes. No bytes: the
- * other end has closed. Throws what recvmsg(2) does.
+ * Receives a message, or the bytes that a stream has at the moment, with up to `maxDescriptors` descriptors. No bytes
+ * mean that the other end has closed. Throws what recvmsg(2) does.
  */
 export function receiveDescriptors(
   libc: Libc,
@@ -90,7 +90,7 @@ export function receiveDescriptors(
   };
 }
 
-/** Who is at the other end of a connected UNIX socket. Throws what getsockopt(2) does. */
+/** Finds out which process is at the other end of a connected UNIX socket. Throws what getsockopt(2) does. */
 export function peerCredentials(libc: Libc, socket: number): PeerCredentials {
   const bytes = libc.getsockopt(socket, SOL_SOCKET, SO_PEERCRED, UCRED_BYTES);
   const view = new DataView(bytes.buffer);
@@ -102,7 +102,7 @@ function controlBytes(descriptors: number): number {
   return descriptors === 0 ? 0 : CMSGHDR_BYTES + Math.ceil(descriptors * DESCRIPTOR_BYTES / 8) * 8;
 }
 
-/** Memory of its own, whose address stays; see `ForeignFunctions.addressOf`. */
+/** Memory of its own, whose address does not change; see `ForeignFunctions.addressOf`. */
 function zeroes(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(bytes));
 }
@@ -118,7 +118,7 @@ function messageHeader(libc: Libc, bytes: Uint8Array<ArrayBuffer>, control: Uint
     words.setBigUint64(CONTROL_ADDRESS_OFFSET, libc.addressOf(control), true);
     words.setBigUint64(CONTROL_LENGTH_OFFSET, BigInt(control.length), true);
   }
-  // Called after the system call: until then C has the addresses of what these refer to.
+  // To be called after the system call, because C has the addresses of these until then.
   const keepAlive = (): void => {
     if (vector.length + bytes.length + control.length === 0) throw new Error("a message without a vector");
   };

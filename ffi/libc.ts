@@ -3,14 +3,16 @@ import { DECLARATIONS } from "./declarations.ts";
 import { openCLibrary } from "./open-library.ts";
 import { type ForeignFunctions, loadForeignFunctions, type NativeFunctions } from "./library.ts";
 
-/** fcntl(2): duplicate a descriptor, close-on-exec. */
+/** fcntl(2): duplicates a descriptor, with close-on-exec. */
 const F_DUPFD_CLOEXEC = 1030;
 /** Room for `struct passwd` (48 bytes) and `struct group` (32 bytes) of glibc and musl. */
 const RECORD_BYTES = 64;
-/** Where both C libraries keep the numbers in them: `pw_uid` and `pw_gid` after two pointers, and `gr_gid` likewise. */
+/** Where both C libraries have the numbers in them: `pw_uid` and `pw_gid` follow two pointers, and so does `gr_gid`. */
 const FIRST_ID_OFFSET = 16;
 const SECOND_ID_OFFSET = 20;
-/** Strings of one record: first try and limit, bytes. A group with thousands of members needs more than the first. */
+/**
+ * Bytes for the strings of one record: at first, and at most. A group with thousands of members needs more at first.
+ */
 const LOOKUP_BYTES = 4096;
 const LOOKUP_BYTES_MAX = 16 * 1024 * 1024;
 /** errno(3) */
@@ -20,24 +22,24 @@ const SOCKADDR_STORAGE_BYTES = 128;
 
 const encoder = new TextEncoder();
 
-/** The numbers that passwd(5) has for a user. */
+/** A user's numbers in passwd(5). */
 export interface UserRecord {
   readonly uid: number;
   readonly gid: number;
 }
 
 /**
- * Calls to the C library. Every one is synchronous, does what the manual page of its name says, and throws a
+ * Calls to the C library. Each one is synchronous, does what the manual page of that name says, and throws a
  * {@link LibcError} where that page says -1.
  *
- * Belongs to the thread that opened it: errno is a thread's own.
+ * It belongs to the thread that opened it, because each thread has an errno of its own.
  */
 export class Libc {
   readonly #ffi: ForeignFunctions;
   readonly #c: NativeFunctions<typeof DECLARATIONS>;
   /**
-   * errno itself, not a copy. It is read with no native call in between, which could change it: asking
-   * `__errno_location()` after each failure would be one.
+   * errno itself, not a copy. It has to be read without a native call in between, such as one to `__errno_location()`,
+   * because that could change it.
    */
   readonly #errno: Int32Array;
 
@@ -47,7 +49,7 @@ export class Libc {
     this.#errno = new Int32Array(ffi.view(this.#c.__errno_location(), 4));
   }
 
-  /** Gives a call's result back, or throws what errno says. To be called right after it. */
+  /** Returns a call's result, or throws its errno. To be called right after the call. */
   #check<Result extends number | bigint>(call: string, result: Result): Result {
     if (result < 0) throw new LibcError(call, this.#errno[0] as number);
     return result;
@@ -72,17 +74,17 @@ export class Libc {
     this.#check("connect", this.#c.connect(fd, address, address.length));
   }
 
-  /** Sends from a connected socket; gives how many bytes it took. */
+  /** Sends from a connected socket. Returns how many bytes were sent. */
   send(fd: number, bytes: Uint8Array, flags: number): number {
     return Number(this.#check("send", this.#c.send(fd, bytes, BigInt(bytes.length), flags)));
   }
 
-  /** Sends the message that a `struct msghdr` describes; gives how many bytes of data it took. */
+  /** Sends the message that a `struct msghdr` describes. Returns how many bytes of data were sent. */
   sendmsg(fd: number, header: Uint8Array, flags: number): number {
     return Number(this.#check("sendmsg", this.#c.sendmsg(fd, header, flags)));
   }
 
-  /** Receives a message into what a `struct msghdr` describes; gives how many bytes of data it got. */
+  /** Receives a message into the buffers of a `struct msghdr`. Returns how many bytes of data were received. */
   recvmsg(fd: number, header: Uint8Array, flags: number): number {
     return Number(this.#check("recvmsg", this.#c.recvmsg(fd, header, flags)));
   }
@@ -119,7 +121,7 @@ export class Libc {
     return address.subarray(0, length[0]);
   }
 
-  /** fcntl(2) with a number for argument. */
+  /** fcntl(2) with a number as its argument. */
   fcntl(fd: number, command: number, argument: number): number {
     return this.#check("fcntl", this.#c.fcntl(fd, command, BigInt(argument)));
   }
@@ -129,7 +131,7 @@ export class Libc {
     this.#check("flock", this.#c.flock(fd, operation));
   }
 
-  /** A second descriptor of the same open file, close-on-exec. */
+  /** A second descriptor of the same open file, with close-on-exec. */
   duplicate(fd: number): number {
     return this.fcntl(fd, F_DUPFD_CLOEXEC, 0);
   }
@@ -138,17 +140,17 @@ export class Libc {
     this.#check("close", this.#c.close(fd));
   }
 
-  /** openat(2) of something that is there: nothing is created. */
+  /** openat(2) of something that exists. Nothing is created. */
   openAt(directory: number, path: string, flags: number): number {
     return this.#check("openat", this.#c.openat(directory, cString(path), flags));
   }
 
-  /** A file without a name that lives in memory for as long as somebody has it open; memfd_create(2). */
+  /** A file without a name, which is in memory for as long as it is open anywhere; memfd_create(2). */
   memfdCreate(name: string, flags: number): number {
     return this.#check("memfd_create", this.#c.memfd_create(cString(name), flags));
   }
 
-  /** Reads into a buffer; gives how many bytes it got. */
+  /** Reads into a buffer. Returns how many bytes were read. */
   read(fd: number, buffer: Uint8Array): number {
     return Number(this.#check("read", this.#c.read(fd, buffer, BigInt(buffer.length))));
   }
@@ -158,7 +160,7 @@ export class Libc {
     return this.#check("inotify_init1", this.#c.inotify_init1(flags));
   }
 
-  /** The watch descriptor of a path: the same one for the same file. */
+  /** The watch descriptor of a path, which is the same for the same file. */
   inotifyAddWatch(fd: number, path: string, mask: number): number {
     const name = cString(path);
     return this.#check("inotify_add_watch", this.#c.inotify_add_watch(fd, name, mask));
@@ -168,7 +170,7 @@ export class Libc {
     this.#check("inotify_rm_watch", this.#c.inotify_rm_watch(fd, watch));
   }
 
-  /** prctl(2) with one argument; it acts on the calling thread alone. */
+  /** prctl(2) with one argument. It affects only the calling thread. */
   prctl(option: number, argument: bigint): number {
     return this.#check("prctl", this.#c.prctl(option, argument, 0n, 0n, 0n));
   }
@@ -179,24 +181,24 @@ export class Libc {
     this.#check("setgroups", this.#c.setgroups(BigInt(gids.length), list));
   }
 
-  /** Real, effective and saved group ID of every thread: libc, unlike the kernel, carries the change to all of them. */
+  /** Real, effective and saved group ID of every thread, because libc, unlike the kernel, changes all of them. */
   setresgid(real: number, effective: number, saved: number): void {
     this.#check("setresgid", this.#c.setresgid(real, effective, saved));
   }
 
-  /** Real, effective and saved user ID of every thread, as {@link setresgid}. */
+  /** Real, effective and saved user ID of every thread, like {@link setresgid}. */
   setresuid(real: number, effective: number, saved: number): void {
     this.#check("setresuid", this.#c.setresuid(real, effective, saved));
   }
 
   /**
-   * Capabilities of the calling thread alone, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2).
+   * Capabilities of the calling thread only, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2).
    */
   capset(header: Uint8Array, data: Uint8Array): void {
     this.#check("capset", this.#c.capset(header, data));
   }
 
-  /** Becomes another program, with the same process ID; returns only by throwing. execve(2) */
+  /** Becomes another program, with the same process ID. Returns only by throwing. execve(2) */
   execve(path: string, words: readonly string[], environment: readonly string[]): void {
     const lists = [words, environment].map((list) => list.map(cString));
     const [argv, envp] = lists.map((list) => {
@@ -205,16 +207,16 @@ export class Libc {
     });
     const result = this.#c.execve(cString(path), argv as Uint8Array, envp as Uint8Array);
     this.#check("execve", result);
-    // Never reached: keeps the strings reachable until then.
+    // Never reached, but it keeps the strings reachable until the call.
     throw new Error(`execve of ${lists.flat().length} strings came back`);
   }
 
-  /** syscall(2), for what libc has no function for. Gives what the kernel gives. */
+  /** syscall(2), for calls that libc has no function for. Returns the kernel's result. */
   syscall(name: string, number: number, first: bigint, second: bigint, third: bigint): bigint {
     return this.#check(name, this.#c.syscall(BigInt(number), first, second, third));
   }
 
-  /** The user of this name, wherever nsswitch.conf(5) says that users are; undefined where there is none. */
+  /** The user of this name, from the databases in nsswitch.conf(5); undefined if there is none. */
   userByName(name: string): UserRecord | undefined {
     if (name.includes("\0")) return undefined;
     const nameBytes = cString(name);
@@ -225,13 +227,13 @@ export class Libc {
     return record && userRecord(record);
   }
 
-  /** The user of this number; undefined where there is none. */
+  /** The user of this number; undefined if there is none. */
   userById(uid: number): UserRecord | undefined {
     const record = this.#lookUp("getpwuid_r", (...rest) => this.#c.getpwuid_r(uid, ...rest));
     return record && userRecord(record);
   }
 
-  /** The number of the group of this name; undefined where there is none. */
+  /** The number of the group of this name; undefined if there is none. */
   groupByName(name: string): number | undefined {
     if (name.includes("\0")) return undefined;
     const nameBytes = cString(name);
@@ -242,7 +244,7 @@ export class Libc {
     return record?.getUint32(FIRST_ID_OFFSET, true);
   }
 
-  /** getpwnam(3): these give an errno back instead of setting it, and ask for more room with ERANGE. */
+  /** These return an errno instead of setting it, and ask for a larger buffer with ERANGE; getpwnam(3). */
   #lookUp(
     call: string,
     look: (record: Uint8Array, strings: Uint8Array, size: bigint, found: Uint8Array) => number,
@@ -253,13 +255,13 @@ export class Libc {
       const strings = new Uint8Array(bytes);
       const errno = look(record, strings, BigInt(bytes), new Uint8Array(found.buffer));
       if (found[0] !== 0n) return new DataView(record.buffer);
-      // "Not found" has no one value: 0, ENOENT, ESRCH, EBADF, EPERM are all in use, as the page says.
+      // The page says that 0, ENOENT, ESRCH, EBADF and EPERM can all mean "not found".
       if (errno !== ERANGE) return undefined;
       if (bytes >= LOOKUP_BYTES_MAX) throw new LibcError(call, errno);
     }
   }
 
-  /** The address of a buffer; see {@link ForeignFunctions.addressOf} for how long it holds. */
+  /** The address of a buffer; see {@link ForeignFunctions.addressOf} for how long it is valid. */
   addressOf(buffer: Uint8Array<ArrayBuffer>): bigint {
     return this.#ffi.addressOf(buffer);
   }
@@ -267,7 +269,7 @@ export class Libc {
 
 let opened: Libc | undefined;
 
-/** The C library through a given interface; opened once a thread. Throws {@link LibraryError}. */
+/** The C library through a given interface, opened once in each thread. Throws {@link LibraryError}. */
 export function openLibc(ffi: ForeignFunctions): Libc {
   return opened ??= new Libc(ffi);
 }

@@ -17,7 +17,7 @@ export const foreignFunctions: ForeignFunctions = {
         { args: declaration.parameters.map(bunType), returns: bunType(declaration.result) },
       ]),
     );
-    // The names and types were just made from the declarations: only the compiler cannot see it.
+    // The names and types come from the declarations, which the compiler cannot see.
     return dlopen(name, symbols).symbols as unknown as NativeFunctions<D>;
   },
   addressOf: (buffer) => BigInt(ptr(buffer)),

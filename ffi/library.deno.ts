@@ -3,7 +3,9 @@ import type { Declarations, ForeignFunctions, NativeFunctions } from "./library.
 /** An address, opaque in Deno. */
 type DenoPointer = object | null;
 
-/** As much of Deno's API as is used here: its types are not installed. https://docs.deno.com/api/deno/ffi */
+/**
+ * The part of Deno's API that is used here, because Deno's types are not installed. https://docs.deno.com/api/deno/ffi
+ */
 declare const Deno: {
   dlopen(
     name: string,
@@ -17,10 +19,10 @@ declare const Deno: {
   UnsafePointerView: { getArrayBuffer(pointer: DenoPointer, bytes: number): ArrayBuffer };
 };
 
-/** Deno's side of {@link ForeignFunctions}; its names for the types are the ones used here. */
+/** Deno's side of {@link ForeignFunctions}; whose names for the types are Deno's own. */
 export const foreignFunctions: ForeignFunctions = {
   open<const D extends Declarations>(name: string, declarations: D): NativeFunctions<D> {
-    // The symbols are typed by the declarations: only the compiler cannot see it.
+    // The symbols have the types of the declarations, which the compiler cannot see.
     return Deno.dlopen(name, declarations).symbols as unknown as NativeFunctions<D>;
   },
   addressOf: (buffer) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)),

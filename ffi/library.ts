@@ -1,16 +1,16 @@
 /**
- * Shared libraries behind one interface: `library.bun.ts` and `library.deno.ts` are its two sides, chosen here.
+ * Shared libraries behind one interface, which `library.bun.ts` and `library.deno.ts` implement.
  *
- * Only for 64-bit machines, which are all that either runtime supports.
+ * Only for 64-bit machines, because neither runtime supports others.
  */
 
 /**
- * A C type, by its width. `buffer` is a pointer to a buffer's first byte (null: a null pointer), `u64` also a pointer
- * or a `size_t`.
+ * A C type, by its width. `buffer` is a pointer to a buffer's first byte, or a null pointer for null. `u64` is also a
+ * pointer or a `size_t`.
  */
 export type NativeType = "i32" | "u32" | "i64" | "u64" | "buffer";
 
-/** What stands for each type in JavaScript. */
+/** The JavaScript type for each of them. */
 interface JavaScriptTypes {
   readonly i32: number;
   readonly u32: number;
@@ -28,7 +28,7 @@ export interface NativeFunction {
 /** Declarations by the function's name. */
 export type Declarations = { readonly [name: string]: NativeFunction };
 
-/** What a function takes, in JavaScript. */
+/** A function's arguments in JavaScript. */
 type Arguments<Parameters extends readonly NativeType[]> = {
   -readonly [Index in keyof Parameters]: JavaScriptTypes[Parameters[Index]];
 };
@@ -49,7 +49,7 @@ export interface ForeignFunctions {
    * `ArrayBuffer` (such memory does not move) and must be reachable for as long as C uses the address.
    */
   addressOf(buffer: Uint8Array<ArrayBuffer>): bigint;
-  /** Memory that C owns, as a view: reads and writes go straight to it. */
+  /** A view of memory that C owns. Reads and writes go straight to it. */
   view(address: bigint, bytes: number): ArrayBuffer;
 }
 

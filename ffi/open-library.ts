@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs";
 import { LibraryError } from "./errors.ts";
 import type { Declarations, ForeignFunctions, NativeFunctions } from "./library.ts";
 
-/** The C library's file by its name: glibc's; musl's as its linker maps it, and as Alpine also calls it. */
+/** The file names of glibc, and of musl as its linker maps it and as Alpine also calls it. */
 const C_LIBRARY = /^(?:libc\.so\.6|ld-musl-[a-z0-9_]+\.so\.1|libc\.musl-[a-z0-9_]+\.so\.1)$/;
 
-/** How Bun says that it may not make memory executable, as its calls into libraries need; bun:ffi. */
+/** Bun's error if memory cannot be made executable, which calls into libraries need; bun:ffi. */
 const NO_EXECUTABLE_MEMORY = /requires the JIT/;
 
 /**
@@ -33,7 +33,7 @@ export function openLibrary<const D extends Declarations>(
   path: string,
   declarations: D,
 ): NativeFunctions<D> {
-  if (!path.startsWith("/")) throw new LibraryError(`a library is opened by an absolute path, which ${path} is not`);
+  if (!path.startsWith("/")) throw new LibraryError(`the path of a library must be absolute: ${path}`);
   try {
     return ffi.open(path, declarations);
   } catch (error) {

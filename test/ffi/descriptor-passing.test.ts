@@ -36,7 +36,7 @@ function closeAll({ descriptors }: DescriptorMessage): void {
   for (const fd of descriptors) libc.close(fd);
 }
 
-test("descriptors arrive with the message they were sent with, as new ones of the same open files", () => {
+test("descriptors arrive with their message, as new ones of the same open files", () => {
   withPair(SOCK_SEQPACKET, ([near, far]) => {
     const files = [libc.memfdCreate("a", 0), libc.memfdCreate("b", 0)];
     assert.equal(sendDescriptors(libc, near, text.encode("first"), files), 5);
@@ -55,7 +55,7 @@ test("descriptors arrive with the message they were sent with, as new ones of th
   });
 });
 
-test("as many descriptors as the kernel takes fit into one message, and one more is refused", () => {
+test("a message takes the kernel's maximum of descriptors, and one more is refused", () => {
   withPair(SOCK_STREAM, ([near, far]) => {
     const file = libc.memfdCreate("many", 0);
     const many = Array.from({ length: MAX_DESCRIPTORS }, () => file);
@@ -69,7 +69,7 @@ test("as many descriptors as the kernel takes fit into one message, and one more
   });
 });
 
-test("more descriptors than are asked for are said to be missing", () => {
+test("the result says if there were more descriptors than asked for", () => {
   withPair(SOCK_SEQPACKET, ([near, far]) => {
     const file = libc.memfdCreate("one", 0);
     sendDescriptors(libc, near, text.encode("x"), Array.from({ length: 8 }, () => file));
@@ -81,7 +81,7 @@ test("more descriptors than are asked for are said to be missing", () => {
   });
 });
 
-test("an empty queue, an end and a descriptor that is none are told as the system calls do", () => {
+test("an empty queue, an end and an invalid descriptor are reported as by the system calls", () => {
   const [near, far] = libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert.throws(
     () => receiveDescriptors(libc, far, 10, 1, MSG_DONTWAIT),
@@ -95,7 +95,7 @@ test("an empty queue, an end and a descriptor that is none are told as the syste
   libc.close(far);
 });
 
-test("the peer of a UNIX socket is who made the connection", () => {
+test("the peer of a UNIX socket is the process that made the connection", () => {
   withPair(SOCK_STREAM, ([near]) => {
     assert.deepEqual(peerCredentials(libc, near), {
       pid: process.pid,

@@ -25,7 +25,7 @@ function failure(action: () => unknown): LibcError {
   return assert.fail("the call should have failed");
 }
 
-test("a failed call says its name, the errno and the errno's name", () => {
+test("a failed call has its name, the errno and the errno's name", () => {
   const error = failure(() => libc.close(-1));
   assert.equal(error.message, "close: EBADF");
   assert.equal(error.call, "close");
@@ -62,7 +62,7 @@ test("a socket is bound, listens, is connected to and knows its peer", () => {
   const client = libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   try {
     assert.equal(failure(() => libc.connect(client, loopback)).code, "ECONNREFUSED");
-    // Port 0 lets the kernel choose one: two servers of that address do not clash, of one port they do.
+    // With port 0 the kernel chooses one, so that tests that run at the same time do not clash.
     libc.bind(server, loopback);
     libc.listen(server, 1);
     assert.equal(failure(() => libc.getpeername(client)).code, "ENOTCONN");
@@ -93,7 +93,7 @@ test("a pair of connected sockets names its family", () => {
 });
 
 test("a duplicate is the same file under another descriptor", () => {
-  // Deno's own calls know only descriptors that Deno opened: the kernel tells.
+  // Deno's own calls know only descriptors that Deno opened, so the kernel is asked.
   const file = (fd: number) => readlinkSync(`/proc/self/fd/${fd}`);
   const original = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const socket = file(original);
@@ -108,7 +108,7 @@ test("a duplicate is the same file under another descriptor", () => {
   assert.throws(() => file(copy), { code: "ENOENT" });
 });
 
-test("an open file that is locked cannot be locked by another open file of it", () => {
+test("a locked file cannot be locked by another open file of it", () => {
   /** flock(2). */
   const LOCK_EX = 2, LOCK_NB = 4, LOCK_UN = 8;
   const [first, second] = [openSync("/proc/self", "r"), openSync("/proc/self", "r")] as const;
@@ -132,7 +132,7 @@ test("users and groups are found by name and number", () => {
   assert.equal(libc.groupByName("no-such-group-here"), undefined);
 });
 
-test("a name with a NUL is nobody's, not the name before it", () => {
+test("a name with a NUL is not taken for the part before it", () => {
   assert.equal(libc.userByName("root\0x"), undefined);
   assert.equal(libc.groupByName("root\0x"), undefined);
 });
@@ -151,7 +151,7 @@ test("the library is opened once", async () => {
   assert.equal(openLibc(await loadForeignFunctions()), libc);
 });
 
-test("a process becomes another program, with the arguments and the environment it is given", () => {
+test("a process becomes another program, with the given arguments and environment", () => {
   const path = fileURLToPath(new URL("../../ffi/libc.ts", import.meta.url));
   const script = `import { loadLibc } from ${JSON.stringify(path)};
     const libc = await loadLibc();
@@ -166,6 +166,6 @@ test("a process becomes another program, with the arguments and the environment 
   assert.equal(after, `${before} 1  2 é y`, stderr);
 });
 
-test("a program that is not there leaves the process as it is", () => {
+test("a missing program leaves the process as it is", () => {
   assert.equal(failure(() => libc.execve("/no/such/program", ["x"], [])).code, "ENOENT");
 });

@@ -7,7 +7,7 @@ import { type ForeignFunctions, loadForeignFunctions } from "../../ffi/library.t
 
 const CLOSE = { close: { parameters: ["i32"], result: "i32" } } as const;
 
-/** What the runtime does not do here, a stand-in for it does. */
+/** Stands in for a runtime that cannot open libraries. */
 function failing(message: string): ForeignFunctions {
   return {
     open: () => {
@@ -44,7 +44,7 @@ test("a bare name is refused, because a runtime would look for it in the current
   assert.throws(() => openLibrary(ffi, "./libc.so.6", CLOSE), LibraryError);
 });
 
-test("where executable memory is forbidden, the error says so and what forbids it", () => {
+test("if executable memory is forbidden, the error says so and what forbids it", () => {
   assert.throws(
     () => openLibrary(failing("bun:ffi requires the JIT"), "/lib/libc.so.6", CLOSE),
     (error) =>
