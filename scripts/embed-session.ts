@@ -7,13 +7,13 @@ const FIXTURE = new URL("../test/fixtures/real-agent/real-4.1.0-session.json-fra
 const TARGET = new URL("../src/demo/session.ts", import.meta.url);
 
 /**
- * The spans as a reader says that shares nothing with the forwarder's decoders, in the form that `SpanRecord` has, but
- * for what the host adds.
+ * The spans as read by an independent reader, which shares nothing with the forwarder's decoders. They are
+ * `SpanRecord`s without what the host adds.
  */
 function expectedRecords(frames: Uint8Array): unknown[] {
   return splitFrames(frames).map((payload) => {
     const { traceFlags, isRemote: _, resource, ...span } = readJson(payload);
-    // A link's flags are put together from two fields: the session has none, so none are converted here.
+    // A link's flags come from two fields. The session has no links, so none are converted here.
     if (span.links.length > 0) throw new Error("a session with links needs their flags converted");
     return { ...span, flags: traceFlags, resource: { attributes: resource ?? [] } };
   });

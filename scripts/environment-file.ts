@@ -18,7 +18,7 @@ const HEADER = `\
 `;
 
 /**
- * What is read of OpenTelemetry's variables beside the options.
+ * OpenTelemetry's variables that are read besides the options.
  * https://opentelemetry.io/docs/specs/otel/protocol/exporter/
  */
 const OTLP_VARIABLES = `\

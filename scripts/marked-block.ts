@@ -1,6 +1,6 @@
 /** Part of a document that a script writes, between two marks. */
 export interface MarkedBlock {
-  /** What stands there. */
+  /** What the block contains. */
   readonly name: string;
   /** The script that writes it. */
   readonly script: string;

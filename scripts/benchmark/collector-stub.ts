@@ -1,5 +1,5 @@
-// A counting collector in a process of its own: prints its ports for OTLP/HTTP and OTLP/gRPC, answers each export with
-// success once it has been read and counted, and tells its figures at /figures, over HTTP. A request that is none is
+// A counting collector in a process of its own. It prints its ports for OTLP/HTTP and OTLP/gRPC, answers each export
+// with success once it has been read and counted, and serves its figures at /figures over HTTP. An invalid request is
 // answered with 400 or INVALID_ARGUMENT.
 // Use: bun collector-stub.ts
 import * as grpc from "@grpc/grpc-js";
@@ -30,7 +30,7 @@ function figures(): StubFigures {
   };
 }
 
-/** Throws `RangeError` where it is no request. */
+/** Throws `RangeError` for an invalid request. */
 function take(request: Uint8Array): void {
   count.add(request, performance.timeOrigin + performance.now());
   requests++;

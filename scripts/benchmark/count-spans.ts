@@ -1,4 +1,4 @@
-// Reads no more of an ExportTraceServiceRequest than what it counts: lengths are walked, texts are skipped.
+// Reads only what it counts in an ExportTraceServiceRequest. Everything else is skipped by its length.
 
 /** `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans` and `ScopeSpans.spans`, by their numbers. */
 const RESOURCE_SPANS = 1;
@@ -12,12 +12,12 @@ const FIXED64 = 1;
 const LENGTH_DELIMITED = 2;
 const FIXED32 = 5;
 
-/** What requests held. */
+/** What was in the requests. */
 export class SpanCount {
   spans = 0;
   /** Bytes of `Span` messages, without their tags and lengths. */
   bytes = 0;
-  /** Of each span, how long after its end time it was counted, milliseconds; kept where `measure` is set. */
+  /** For each span, how long after its end time it was counted, milliseconds; only if `measure` is set. */
   readonly latencies: number[] = [];
   readonly #measure: boolean;
   #view: DataView = new DataView(new ArrayBuffer(0));
@@ -27,7 +27,11 @@ export class SpanCount {
     this.#measure = measure;
   }
 
-  /** Counts a request. `now`: when it came, milliseconds since the epoch. Throws `RangeError` where it is none. */
+  /**
+   * Counts a request. Throws `RangeError` if it is invalid.
+   *
+   * @param now when the request arrived, milliseconds since the epoch.
+   */
   add(request: Uint8Array, now: number): void {
     this.#view = new DataView(request.buffer, request.byteOffset, request.byteLength);
     this.#each(
@@ -77,7 +81,7 @@ export class SpanCount {
     return Number.NaN;
   }
 
-  /** How long a field's content is that begins here, after its length where it has one. */
+  /** The length of the field's content that begins here, after the content's own length if there is one. */
   #length(tag: number): number {
     switch (tag & 7) {
       case LENGTH_DELIMITED:
@@ -102,7 +106,7 @@ export class SpanCount {
   }
 }
 
-/** The least of the sorted numbers that is not less than so large a part of them. */
+/** A quantile: the smallest of the sorted numbers that is not less than this share of them. */
 export function quantile(sorted: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * part) - 1)] ?? Number.NaN;
 }

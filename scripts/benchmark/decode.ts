@@ -7,18 +7,18 @@ import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { fixturePath, joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
 import { median } from "./machine.ts";
 
-/** What a socket hands over at once, bytes. */
+/** How much a socket gives in one read, bytes. */
 const CHUNK_BYTES = 64 * 1024;
-/** At least so many spans are in what is decoded again and again. */
+/** The least number of spans in the payloads that are decoded again and again. */
 const LEAST_SPANS = 2048;
 const FRAME_LIMIT = 1 << 30;
-/** How often the two sides take turns, and for how long each, seconds. */
+/** How often the two sides take turns, and how long each turn is, seconds. */
 const TURNS = 5;
 const TURN_SECONDS = 1;
-/** A round is short, so that on a busy machine some are left alone; the reference's are as long. */
+/** Rounds are short, so that on a busy machine some of them are undisturbed. The reference's have the same length. */
 const ROUND_MS = 20;
 
-/** Nanoseconds a span takes, of many short rounds: the least, which other processes disturbed least, and the median. */
+/** Nanoseconds for a span in many short rounds: the least, which was disturbed least, and the median. */
 interface Times {
   readonly best: number;
   readonly median: number;
@@ -27,13 +27,13 @@ interface Times {
 /** How fast payloads become OTLP on one core. */
 export interface DecodeFigures {
   readonly ours: Times;
-  /** The Rust crates' decoding alone; absent where their program is not there. */
+  /** The Rust crates' decoding alone; absent if their program has not been built. */
   readonly reference: Times | undefined;
 }
 
 /**
- * Measures decoding, on one core, from a frame's bytes to a span's: frames, decoding, encoding. The reference, which
- * reads the file of frames beforehand and only decodes, takes turns with it.
+ * Measures decoding on one core, from a frame's bytes to a span's: frames, decoding, encoding. It takes turns with the
+ * reference, which reads the file of frames beforehand and only decodes.
  */
 export async function measureDecode(
   fixture: string,
@@ -63,7 +63,7 @@ function together(turns: readonly Times[]): Times {
   };
 }
 
-/** Prepares what {@link measureDecode} measures for a turn. */
+/** Prepares a turn of {@link measureDecode}. */
 function decoding(fixture: string, encoding: LoadEncoding): () => Times {
   const frames = readFrames(fixture, encoding);
   const count = Math.ceil(LEAST_SPANS / frames.length) * frames.length;
@@ -113,7 +113,7 @@ function decoding(fixture: string, encoding: LoadEncoding): () => Times {
   };
 }
 
-/** Runs the program in test/agent, built from the crates that agents use. */
+/** Runs the program in test/agent, which is built from the crates that agents use. */
 async function measureReference(agent: string, file: string, encoding: string): Promise<Times> {
   const { stdout } = await promisify(execFile)(agent, [
     "bench",
@@ -138,7 +138,7 @@ export function spanSizes(fixture: string, encoding: LoadEncoding, spanBytes: nu
   });
 }
 
-/** How long a message is whose field, with a tag of one byte and its length, is so long. */
+/** The length of a message, from that of its field with a tag of one byte and a length. */
 function messageBytes(field: number): number {
   let prefix = 2;
   while (field - prefix >= 0x80 ** (prefix - 1)) prefix++;

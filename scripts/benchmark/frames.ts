@@ -5,24 +5,24 @@ import { fileURLToPath } from "node:url";
 /** Bytes of a frame's header: the payload's length, big endian. */
 const HEADER_BYTES = 8;
 /**
- * Where bincode puts a span's fixed-size beginning: trace id 16, span id 8, flags 1, is_remote 1, trace_state's tag 1
- * (absent: 0).
+ * The sizes of a span's beginning in bincode: trace ID 16, span ID 8, flags 1, is_remote 1, trace_state's tag 1 (0:
+ * absent).
  */
 const TRACE_STATE_TAG = 26;
-/** … then parent span id 8, kind 4, name length 8 and the name; after it start_time and end_time, u64 and u32 each. */
+/** … followed by parent span ID 8, kind 4, name length 8, name, then start_time and end_time, each a u64 and a u32. */
 const NAME_LENGTH = TRACE_STATE_TAG + 1 + 8 + 4;
-/** What a name is made longer with. */
+/** The filler that makes a name longer. */
 const FILLER = "x".charCodeAt(0);
-/** In serde's JSON the span's own name is the first member called so. */
+/** In serde's JSON the first member with this name is the span's own. */
 const JSON_NAME = Buffer.from('"name":"');
 
-/** What a load is made of. */
+/** The frames of a load. */
 export type LoadEncoding = "bincode" | "json";
 
-/** One recorded frame, header included. */
+/** One recorded frame, with its header. */
 export interface Frame {
   readonly bytes: Uint8Array;
-  /** Where end_time's seconds begin, or -1 where the payload is no bincode: there a send time can be written. */
+  /** Where end_time's seconds begin, so that a send time can be written; -1 if the payload is not bincode. */
   readonly endTime: number;
 }
 
@@ -32,7 +32,7 @@ export function fixturePath(name: string, encoding: LoadEncoding): string {
   return fileURLToPath(new URL(`../../test/fixtures/${name}.${suffix}`, import.meta.url));
 }
 
-/** Reads recorded frames. Spans smaller than `spanBytes` (of payload) get a name so long that they have that size. */
+/** Reads recorded frames. Spans smaller than `spanBytes` (payload) get a longer name, so that they have that size. */
 export function readFrames(name: string, encoding: LoadEncoding, spanBytes = 0): Frame[] {
   const file = new Uint8Array(readFileSync(fixturePath(name, encoding)));
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -80,14 +80,14 @@ export function stampEndTime(frame: Frame, unixMs: number): void {
   view.setUint32(frame.endTime + 8, Math.floor((unixMs - seconds * 1000) * 1e6), true);
 }
 
-/** Frames one after another, `count` of them, in one piece. */
+/** `count` frames in one piece. */
 export function joinFrames(frames: readonly Frame[], count: number): Uint8Array {
   const parts: Uint8Array[] = [];
   for (let i = 0; i < count; i++) parts.push((frames[i % frames.length] as Frame).bytes);
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** How many spans each guest sends where they send so many together: the first one what the others leave. */
+/** How many spans each guest sends, if they send `spans` together. The first one sends the remainder. */
 export function shares(spans: number, guests: number): number[] {
   const share = Math.floor(spans / guests);
   return Array.from(

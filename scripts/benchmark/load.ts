@@ -1,4 +1,4 @@
-// A process of guests: connects to a socket, sends spans, tells its figures, and ends when the last byte is written.
+// A process of guests. It connects to a socket, sends spans, prints its figures, and ends when it has written all.
 // Use: bun load.ts LOAD, LOAD as JSON (see `Load`).
 import net from "node:net";
 import process from "node:process";
@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { type Frame, joinFrames, readFrames, shares, stampEndTime } from "./frames.ts";
 import type { Load, LoadFigures } from "./processes.ts";
 
-/** Frames a write at least, about 80 kB: large enough that writing costs the load little. */
+/** The least number of frames in a write, about 80 kB, which is enough to make writing cheap for the load. */
 const LEAST_FRAMES_A_WRITE = 128;
 
 function connect(path: string): Promise<net.Socket> {
@@ -22,7 +22,7 @@ function end(socket: net.Socket): Promise<void> {
 
 /** As fast as the socket takes it. */
 async function flood(socket: net.Socket, frames: readonly Frame[], count: number): Promise<void> {
-  // All recorded frames a whole number of times, so that each write is the same.
+  // Each write contains all recorded frames a whole number of times, so that all writes are the same.
   const perWrite = Math.ceil(LEAST_FRAMES_A_WRITE / frames.length) * frames.length;
   const block = joinFrames(frames, perWrite);
   let left = count;
@@ -33,7 +33,7 @@ async function flood(socket: net.Socket, frames: readonly Frame[], count: number
   await end(socket);
 }
 
-/** Each span carries the moment of its writing as its end time, so that the collector knows how long it took. */
+/** Each span's end time is when it was written, so that the collector knows how long it took. */
 async function pace(
   sockets: readonly net.Socket[],
   frames: readonly Frame[],

@@ -4,13 +4,13 @@ import { readFileSync } from "node:fs";
 export const TICKS_PER_SECOND = 100;
 
 /**
- * The fields of /proc/stat's first line that are no work: idle and iowait (proc(5)); guest times are in user's already.
+ * The fields of /proc/stat's first line that are not work: idle and iowait (proc(5)). Guest times are part of user's.
  */
 const IDLE_FIELDS: ReadonlySet<number> = new Set([3, 4]);
 const WORK_FIELDS = 8;
 
 /**
- * Seconds that all processors together have worked since the machine was started; what a hypervisor took counts too.
+ * Seconds that all processors together have worked since the machine was started, including what a hypervisor took.
  */
 export function machineSeconds(): number {
   const [line = ""] = readFileSync("/proc/stat", "utf8").split("\n");
@@ -19,7 +19,7 @@ export function machineSeconds(): number {
   return work / TICKS_PER_SECOND;
 }
 
-/** User and system time of a process and those of its threads that are its own, seconds. */
+/** User and system time of a process with all its threads, seconds. */
 export function processSeconds(pid: number): number {
   return statSeconds(`/proc/${pid}/stat`);
 }
@@ -31,8 +31,8 @@ export function mainThreadSeconds(pid: number): number {
 
 function statSeconds(path: string): number {
   const text = readFileSync(path, "utf8");
-  // The name, which may hold anything, is in parentheses; utime and stime are fields 14 and 15, of which 3 is the first
-  // here.
+  // The name, which may contain anything, is in parentheses. utime and stime are fields 14 and 15, and the first field
+  // after the name is 3.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

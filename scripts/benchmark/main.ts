@@ -1,4 +1,4 @@
-// Measures what docs/performance.md says, with the compiled executable where a process is meant.
+// Measures the figures of docs/performance.md, those of a whole process with the compiled executable.
 // Use: scripts/bench (see there).
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -11,17 +11,17 @@ import { startStub } from "./processes.ts";
 import { printReport, type Row } from "./report.ts";
 import { type LoadOptions, type LoadRun, WholeProcess } from "./whole-process.ts";
 
-/** Where equal work takes so many times as long as in the quietest round, the machine is busy with something else. */
+/** If equal work takes this many times as long as in the quietest round, the machine is busy with something else. */
 const NOISE_LIMIT = 1.25;
-/** And where other processes take more than this of one core. */
+/** It is also busy if other processes take more than this of one core. */
 const OTHERS_LIMIT = 0.1;
-/** A helper that is busier than this, of one core, may be what the forwarder waits for. */
+/** The forwarder may have to wait for a helper that takes more than this of one core. */
 const HELPER_LIMIT = 0.9;
-/** How often a process that does nothing is started. */
+/** How often an idle process is started. */
 const IDLE_ROUNDS = 7;
-/** Where spans cost several times as much, fewer tell as much. */
+/** Fewer spans are enough if each of them costs several times as much. */
 const DEAR_SHARE = 1 / 3;
-/** So many spans come while a process that has just been started still compiles the code that is used most. */
+/** While a new process receives this many spans, it is still compiling its hot code. */
 const COLD_SPANS = 1_000_000;
 
 const { values } = parseArgs({
@@ -45,7 +45,7 @@ const rate = Number(values.rate);
 const rounds = Number(values.rounds);
 const agent = process.env["KTF_AGENT"] || undefined;
 
-/** Rounds of the same: the quietest is that in which the forwarder took the least time of the processor. */
+/** Rounds of the same work. The quietest is the one in which the forwarder took the least CPU time. */
 async function quietest(measure: () => Promise<LoadRun>): Promise<LoadRun[]> {
   const runs: LoadRun[] = [];
   for (let i = 0; i < rounds; i++) runs.push(await measure());
@@ -88,7 +88,7 @@ function most(figure: string, value: number, unit: string, goal?: number): Row {
   return { figure, value, unit, ...(goal !== undefined && { goal: { kind: "max", value: goal } }) };
 }
 
-/** What makes the figures doubtful. */
+/** Reasons to doubt the figures. */
 function doubts(decoding: readonly DecodeFigures[], runs: readonly LoadRun[]): string[] {
   const unevenness = Math.max(...decoding.map(({ ours }) => ours.median / ours.best));
   const others = Math.max(...runs.map((run) => run.others));
@@ -109,7 +109,7 @@ function doubts(decoding: readonly DecodeFigures[], runs: readonly LoadRun[]): s
 }
 
 const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-"));
-// The forwarder becomes nobody, and a spool of it lies below.
+// The forwarder becomes another user, and its spool is below this directory.
 chmodSync(directory, 0o755);
 const stub = await startStub();
 try {
@@ -146,7 +146,7 @@ try {
     most("– median", latency.p50, "ms"),
     most("start → listening, median", median(idle.map(({ startMs }) => startMs)), "ms", 100),
     most("resident memory, idle", median(idle.map((run) => run.residentMb)), "MB", 50),
-    most("– with 1,000 guests that say nothing", await forwarder.idleGuests(), "MB"),
+    most("– with 1,000 silent guests", await forwarder.idleGuests(), "MB"),
     most(
       "– with a full queue (64 MiB), the collector away",
       await forwarder.collectorAway(options),

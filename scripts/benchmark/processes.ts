@@ -10,25 +10,25 @@ const here = (name: string): string => fileURLToPath(new URL(name, import.meta.u
 
 /** The compiled executable that is measured. */
 export const EXECUTABLE = here("../../dist/kata-trace-forwarder");
-/** The port that the forwarder takes by default, and its socket's name ends with. */
+/** The forwarder's default port, which its socket's name ends with. */
 const VSOCK_PORT = 10240;
 
-/** What a load's process is told. */
+/** The arguments of a load's process. */
 export interface Load {
   /** The forwarder's socket. */
   readonly socket: string;
-  /** Recorded frames: see `readFrames`. */
+  /** Recorded frames, see `readFrames`. */
   readonly fixture: string;
   readonly encoding: LoadEncoding;
   readonly spanBytes: number;
   readonly guests: number;
   /** Of all guests together. */
   readonly spans: number;
-  /** Spans a second of all guests together; 0: as fast as the forwarder takes them. */
+  /** Spans a second from all guests together; 0: as fast as the forwarder reads them. */
   readonly rate: number;
 }
 
-/** What a load tells. */
+/** The figures of a load. */
 export interface LoadFigures {
   /** From the first byte to the last. */
   readonly seconds: number;
@@ -53,13 +53,13 @@ export interface Forwarder {
   readonly socket: string;
   /** Milliseconds from the start of the process until it listened. */
   readonly startMs: number;
-  /** Asks it to stop; resolves with its exit code. */
+  /** Asks it to stop, and resolves with its exit code. */
   stop(): Promise<number | null>;
   /** Ends it at once. */
   kill(): Promise<void>;
 }
 
-/** What a forwarder is told beside where it listens. */
+/** How a forwarder is started. */
 export interface ForwarderOptions {
   /** Where the collector is. */
   readonly port: number;
@@ -80,7 +80,7 @@ export async function startForwarder(
   const child = spawn(EXECUTABLE, args, { stdio: ["ignore", "inherit", "inherit"] });
   const exited = once(child, "exit");
   const socket = `${socketPath}_${VSOCK_PORT}`;
-  // A socket comes to its name only when it listens.
+  // A socket gets its name only when it listens.
   while (!existsSync(socket)) {
     if (child.exitCode !== null) throw new Error(`the forwarder ended with ${child.exitCode}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -106,9 +106,9 @@ export interface Stub {
   readonly port: number;
   readonly grpcPort: number;
   figures(): Promise<StubFigures>;
-  /** Begins to count anew, latencies too where asked for. */
+  /** Starts counting again, with latencies if asked for. */
   reset(latency?: boolean): Promise<void>;
-  /** Waits until so many spans have come. Throws when for five seconds none more does. */
+  /** Waits until this many spans have arrived. Throws if none arrives for five seconds. */
   waitFor(spans: number): Promise<StubFigures>;
   stop(): void;
 }

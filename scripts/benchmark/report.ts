@@ -5,15 +5,15 @@ export interface Row {
   readonly figure: string;
   readonly value: number;
   readonly unit: string;
-  /** Of the measurements that the figure is the quietest of, the least and the most; absent where there is one. */
+  /** The least and the most of the measurements, of which the figure is the quietest; absent if there is only one. */
   readonly spread?: readonly [number, number];
   /** `min`: at least the goal; `max`: at most. */
   readonly goal?: { readonly kind: "min" | "max"; readonly value: number };
-  /** How many times as fast as the Rust crates' decoding alone, in the same run; at least 1 is a goal too. */
+  /** How many times as fast as the Rust crates' decoding alone, in the same run. At least 1 is a goal too. */
   readonly ratio?: number;
 }
 
-/** Whether a figure reaches its goals; undefined where it has none. */
+/** Whether a figure reaches its goals; undefined if it has none. */
 export function reached({ value, goal, ratio }: Row): boolean | undefined {
   if (goal === undefined) return undefined;
   const within = goal.kind === "min" ? value >= goal.value : value <= goal.value;
@@ -24,7 +24,7 @@ function number(n: number): string {
   return n.toFixed(n < 10 ? 2 : 0);
 }
 
-/** Writes figures as a table in Markdown, and below it what is to be known of the measurement. */
+/** Figures as a Markdown table, followed by notes about the measurement. */
 export function printReport(rows: readonly Row[], notes: readonly string[]): void {
   const lines = [
     "| figure | measured | goal | reached | times the Rust crates' speed |",

@@ -8,16 +8,16 @@ import { type LoadEncoding, shares } from "./frames.ts";
 import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
 import { type Forwarder, startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
 
-/** Until a process that has nothing to do has done what it does at its start, milliseconds. */
+/** How long an idle process is busy with its start, milliseconds. */
 const SETTLE_MS = 1500;
-/** How many guests that say nothing are connected, and how many at once. */
+/** How many silent guests are connected, and how many of them at a time. */
 const IDLE_GUESTS = 1000;
 const IDLE_GUESTS_AT_ONCE = 50;
-/** After so long without growth a queue is full, milliseconds; the transport keeps trying for 10 s. */
+/** A queue that has not grown for this long is full, milliseconds. */
 const FULL_AFTER_MS = 3000;
 /**
- * Guests of the load whose latency is measured, and for how long it is sent: first to warm up, then to measure,
- * seconds.
+ * The number of guests while latency is measured, and for how long they send, seconds: first to warm up, and then to
+ * measure.
  */
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
@@ -31,7 +31,7 @@ export interface LoadOptions {
   readonly spans: number;
 }
 
-/** How the forwarder sends, where it is not over HTTP and from memory. */
+/** How the forwarder sends; default: over HTTP and from memory. */
 export interface Way {
   readonly protocol?: "grpc";
   readonly spooled?: boolean;
@@ -43,9 +43,9 @@ export interface LoadRun {
   readonly cpuPerMillion: number;
   readonly millionPerSecond: number;
   readonly peakMb: number;
-  /** How busy the forwarder's main thread was, and the other two processes were, of one core. */
+  /** How much of one core the forwarder's main thread and the other two processes took. */
   readonly busy: { readonly forwarder: number; readonly load: number; readonly stub: number };
-  /** What everything else on the machine took, of one core. */
+  /** How much of one core everything else on the machine took. */
   readonly others: number;
 }
 
@@ -69,7 +69,7 @@ export class WholeProcess {
     });
   }
 
-  /** Sends spans as fast as they are taken, each time to a new forwarder. */
+  /** Sends spans as fast as they are read, each time to a new forwarder. */
   async load(encoding: LoadEncoding, options: LoadOptions, way: Way = {}): Promise<LoadRun> {
     const stub = this.#stub;
     const forwarder = await this.#start(way);
@@ -117,7 +117,7 @@ export class WholeProcess {
     };
   }
 
-  /** A forwarder with nothing to do: how soon it listened, milliseconds, and what it takes, MB. */
+  /** An idle forwarder: how soon it listened, milliseconds, and its memory, MB. */
   async idle() {
     const forwarder = await this.#start();
     await sleep(SETTLE_MS);
@@ -126,7 +126,7 @@ export class WholeProcess {
     return { startMs: forwarder.startMs, residentMb: now };
   }
 
-  /** What a forwarder takes with a thousand guests that say nothing, MB. */
+  /** A forwarder's memory with a thousand silent guests, MB. */
   async idleGuests(): Promise<number> {
     const forwarder = await this.#start();
     const sockets: net.Socket[] = [];
@@ -142,7 +142,7 @@ export class WholeProcess {
     return now;
   }
 
-  /** What a forwarder takes at most, MB, when the collector has gone and guests send until its queue is full. */
+  /** A forwarder's peak memory if the collector is away and guests send until its queue is full, MB. */
   async collectorAway(options: LoadOptions): Promise<number> {
     const stub = await startStub();
     const forwarder = await startForwarder(join(this.#directory, "away.sock"), stub);
@@ -163,7 +163,7 @@ export class WholeProcess {
     return peak;
   }
 
-  /** From a guest's write to the collector's receipt at so many spans a second, milliseconds. */
+  /** The time from a guest's write to the collector's receipt at this many spans a second, milliseconds. */
   async latency({ fixture }: LoadOptions, rate: number): Promise<{ p50: number; p99: number }> {
     const forwarder = await this.#start();
     const send = async (seconds: number) => {
@@ -187,7 +187,7 @@ export class WholeProcess {
   }
 }
 
-/** What the stub must have counted, or something is lost, or the stub does not look. */
+/** What the stub must have counted. If it has not, spans were lost, or the stub does not count. */
 function expectedBytes(
   encoding: LoadEncoding,
   { fixture, spanBytes, spans, guests }: LoadOptions,
