@@ -15,6 +15,12 @@ export interface DumpWriter {
   onTaken: () => void;
 }
 
+/**
+ * The longest text that waits for a reader, UTF-16 units. Sources that can be paused stop long before; what others send
+ * beyond this is dropped, since the memory is not theirs to fill.
+ */
+export const MOST_HELD_CHARACTERS = 16 * 1024 * 1024;
+
 /** What the dump needs of the process around it. */
 export interface DumpOptions extends HostResource {
   /** Makes the record of one span, its newline included. */
@@ -33,7 +39,12 @@ export class DumpSink implements SpanSink {
   readonly #subscribers = new Subscribers<[account?: string]>();
   /** Spans whose text the reader may not have yet. */
   #held = 0;
+  /** How long that text is, UTF-16 units. */
+  #heldCharacters = 0;
   #full = false;
+  readonly #runtimes = new Set<string>();
+  /** Accounts that are read although the reader is behind. */
+  readonly #readOn = new Set<string>();
   #finished: () => void = () => {};
 
   constructor(options: DumpOptions) {
@@ -43,14 +54,17 @@ export class DumpSink implements SpanSink {
   }
 
   /**
-   * All sources wait together: the text is written in the order in which spans come, so nobody has a part of its own.
+   * All sources wait together, because the text is written in the order in which spans come. Runtimes never wait: see
+   * {@link SpanSink}.
    */
-  isPaused(_account: string): boolean {
-    return this.#full;
+  isPaused(account: string): boolean {
+    return this.#full && !this.#runtimes.has(account);
   }
 
-  /** What is shown is held by the output, which bounds it, so nothing has to be dropped for what is read on. */
-  readOn(): void {}
+  /** What is read on although the reader is behind is shown while there is room for it, and dropped from then on. */
+  readOn(account: string): void {
+    if (this.#full) this.#readOn.add(account);
+  }
 
   subscribe(onChange: (account?: string) => void): () => void {
     return this.#subscribers.add(onChange);
@@ -58,8 +72,13 @@ export class DumpSink implements SpanSink {
 
   open(source: Source): SourceSink {
     const overlay = overlayFor(source, this.#options);
+    const { account, kind } = source;
+    if (kind === "runtime") this.#runtimes.add(account);
     return {
-      accept: (spans) => this.#show(spans, overlay),
+      accept: (spans) => {
+        if (this.#heldCharacters < MOST_HELD_CHARACTERS) this.#show(spans, overlay);
+        else this.#metrics.drop(this.#readOn.has(account) ? "paused-too-long" : "queue-full", spans.count);
+      },
       settled: () => Promise.resolve(),
       close: () => {},
     };
@@ -99,6 +118,7 @@ export class DumpSink implements SpanSink {
       );
       text += format(record);
     }
+    this.#heldCharacters += text.length;
     this.#held += spans.count;
     this.#metrics.heldQueued += spans.count;
     output.write(text);
@@ -114,12 +134,13 @@ export class DumpSink implements SpanSink {
 
   #release(): void {
     this.#metrics.heldQueued -= this.#held;
-    this.#held = 0;
+    this.#held = this.#heldCharacters = 0;
   }
 
   #setFull(full: boolean): void {
     if (full === this.#full) return;
     this.#full = full;
+    if (!full) this.#readOn.clear();
     if (full) this.#metrics.backpressurePauses++;
     this.#subscribers.notify();
   }

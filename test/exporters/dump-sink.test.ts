@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DumpSink } from "../../src/exporters/dump-sink.ts";
+import { DumpSink, MOST_HELD_CHARACTERS } from "../../src/exporters/dump-sink.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
 import type { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
@@ -8,7 +8,7 @@ import { guestSource, payload, resourceOf } from "../queue/support.ts";
 import { range, spanId } from "../support/numbers.ts";
 
 /** A sink whose reader takes what there is when it is told to. */
-function setUp(takes = true) {
+function setUp(takes = true, suffix = "") {
   const metrics = new Metrics();
   const texts: string[] = [];
   const output = {
@@ -20,7 +20,7 @@ function setUp(takes = true) {
     },
   };
   const sink = new DumpSink({
-    format: ({ spanId, resource }) => `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}\n`,
+    format: ({ spanId, resource }) => `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}${suffix}\n`,
     output,
     traceName: "name",
     resourceAttributes: new Map([["host", "h"]]),
@@ -90,4 +90,22 @@ test("abort gives up what the reader has not, and ends a drain that waits for it
   assert.equal(await sink.abort(), 4);
   assert.equal(await draining, 0, "they are counted once");
   assert.deepEqual(counts(metrics), [4, 0, 4, 0]);
+});
+
+test("a runtime is never paused, and a guest may be read on: what there is no room for is dropped and counted", () => {
+  const { sink, metrics, output, guest } = setUp(false, "x".repeat(MOST_HELD_CHARACTERS / 4));
+  const runtime = sink.open({ ...guestSource("r"), kind: "runtime" });
+  send(metrics, guest, payload([1, 2]));
+  assert.deepEqual([sink.isPaused("s"), sink.isPaused("r")], [true, false]);
+  send(metrics, runtime, payload([3]));
+  sink.readOn("s");
+  send(metrics, guest, payload([4]));
+  assert.deepEqual(counts(metrics), [4, 0, 0, 4]);
+  send(metrics, guest, payload([5, 6]));
+  send(metrics, runtime, payload([7]));
+  assert.deepEqual(metrics.destination("dump").dropped, { "paused-too-long": 2, "queue-full": 1 });
+  output.onTaken();
+  assert.deepEqual(counts(metrics), [7, 4, 3, 0]);
+  send(metrics, guest, payload([8]));
+  assert.deepEqual(counts(metrics), [8, 4, 3, 1]);
 });

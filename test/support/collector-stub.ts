@@ -56,6 +56,8 @@ export class CollectorStub {
   /** How the next requests are answered, each used up by one; then `answer` decides. */
   readonly script: Answer[] = [];
   answer: (request: StubRequest) => Answer = () => OK;
+  /** How long an answer takes, milliseconds. */
+  delayMs = 0;
   readonly requests: StubRequest[] = [];
   /** How often each span, by its id, was in a request that the stub took. */
   readonly taken = new Map<string, number>();
@@ -110,7 +112,9 @@ export class CollectorStub {
         const spans = decodeRequest(body);
         const request = { path, headers, spans, bytes: body.length, index: this.requests.length };
         this.requests.push(request);
-        this.#answer(socket, request, this.script.shift() ?? this.answer(request));
+        const answer = this.script.shift() ?? this.answer(request);
+        if (this.delayMs === 0) this.#answer(socket, request, answer);
+        else setTimeout(() => this.#answer(socket, request, answer), this.delayMs);
       }
     });
   }

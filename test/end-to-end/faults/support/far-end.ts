@@ -17,6 +17,7 @@ export class FarEnd implements AsyncDisposable {
   readonly port: number;
   /** How each request is answered. */
   answer: (request: StubRequest) => Answer = () => ({ kind: "ok" });
+  #delayMs = 0;
   /** What it took, by span id. */
   readonly arrivals = new Map<string, Arrival>();
   /** When each request came, monotonic milliseconds. */
@@ -37,6 +38,12 @@ export class FarEnd implements AsyncDisposable {
 
   get url(): string {
     return `http://127.0.0.1:${this.port}/v1/traces`;
+  }
+
+  /** How long each answer takes from now on, milliseconds. */
+  set delayMs(delayMs: number) {
+    this.#delayMs = delayMs;
+    if (this.#stub !== undefined) this.#stub.delayMs = delayMs;
   }
 
   /** How many different spans it has. */
@@ -60,6 +67,7 @@ export class FarEnd implements AsyncDisposable {
   async comeBack(): Promise<void> {
     const stub = await CollectorStub.start(this.port);
     stub.answer = (request) => this.#note(stub, request);
+    stub.delayMs = this.#delayMs;
     this.#stub = stub;
   }
 

@@ -110,6 +110,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
   }],
   /** Good spans, as fast as they are read. */
   flood: [4, (guest) => again(guest, 0, () => writeSpans(guest, 50, 4000))],
+  /** Good spans, 5,000 a second: what a busy sandbox may well have. */
+  steady: [1, (guest) => again(guest, 10, () => writeSpans(guest, 50, 20))],
   /** Payloads that are none, small and as fast as they are read; who is disconnected comes again at once. */
   rubbish: [4, async (guest) => {
     const frames = new Uint8Array(1000 * 16);
