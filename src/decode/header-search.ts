@@ -118,7 +118,9 @@ export class HeaderSearch {
       const length = high * 0x100_0000 + ((buffer[at + 5] as number) << 16) + ((buffer[at + 6] as number) << 8) +
         (buffer[at + 7] as number);
       if (length === 0) {
-        at = firstOtherThanZero(buffer, at + FRAME_HEADER_BYTES, end) - FRAME_HEADER_BYTES + 1;
+        // No header begins before the last byte that can be its length is another.
+        const other = firstOtherThanZero(buffer, at + FRAME_HEADER_BYTES, Math.min(end, limit + FRAME_HEADER_BYTES));
+        at = other - FRAME_HEADER_BYTES + 1;
         continue;
       }
       if (length >= SHORTEST_PAYLOAD && length <= this.#maxFrameBytes && at !== known) {

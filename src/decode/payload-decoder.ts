@@ -20,6 +20,13 @@ const OPEN_BRACKET = 0x5b;
  */
 const BINCODE_TAGS_END = 27;
 
+/** The smallest payload that can be a span: one with only its IDs, in OTLP. */
+const SMALLEST_PAYLOAD = 34;
+const EMPTY = new WireError("truncated", 0, "an empty payload");
+const TOO_SMALL = new WireError("truncated", 0, "a payload too small for a span in any encoding");
+/** So many payloads in a row that are refused are looked at closely. Later ones that are too small for a span are not. */
+const MOST_DIAGNOSED = 16;
+
 /** Takes what nobody needs. */
 const SCRATCH = new EncodedSpans();
 
@@ -35,6 +42,8 @@ export class PayloadDecoder {
   readonly seen: ReadonlySet<Encoding>;
   readonly #seen = new Set<Encoding>();
   #last: Encoding | undefined;
+  /** How many payloads in a row have been refused. */
+  #refused = 0;
 
   constructor() {
     this.seen = this.#seen;
@@ -64,14 +73,30 @@ export class PayloadDecoder {
     return this.#last === "bincode" ? attempt("bincode", buffer, start, end, SCRATCH) : undefined;
   }
 
+  /** As {@link read}, but throws the error. */
+  decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding {
+    const result = this.read(buffer, start, end, spans);
+    if (result instanceof WireError) throw result;
+    return result;
+  }
+
   /**
    * Decodes the payload `buffer[start … end)` into `spans`, which is cleared first; returns its encoding.
    *
-   * Throws the {@link WireError} of what it most likely was meant to be: the encoding that the guest used before, else
-   * the one whose decoder got furthest; `unknown-encoding` where it resembles none. `spans` is then of no use.
+   * Returns the {@link WireError} of what it most likely was meant to be: the encoding that the guest used before, else
+   * the one whose decoder got furthest; `unknown-encoding` where it resembles none. `spans` is then of no use. It is
+   * not thrown, because that takes longer than to find out that a small payload is wrong.
    */
-  decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding {
-    if (start === end) throw new WireError("truncated", 0, "an empty payload");
+  read(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {
+    if (start === end) return EMPTY;
+    const isHopeless = this.#refused >= MOST_DIAGNOSED && end - start < SMALLEST_PAYLOAD;
+    const result = isHopeless ? TOO_SMALL : this.#try(buffer, start, end, spans);
+    if (result instanceof WireError) this.#refused++;
+    else this.#refused = 0;
+    return result;
+  }
+
+  #try(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {
     const last = this.#last;
     let likely: WireError | undefined;
     let furthest = 0;
@@ -97,8 +122,7 @@ export class PayloadDecoder {
         likely = error;
       }
     }
-    throw likely ??
-      new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
+    return likely ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
   }
 }
 

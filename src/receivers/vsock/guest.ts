@@ -146,17 +146,15 @@ export class Guest implements GuestReceiver, FrameSink {
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {
     const { spans, received } = this.#owner;
     spans.clear();
-    try {
-      const seen = this.#decoder.seen.size;
-      const encoding = this.#decoder.decode(buffer, start, end, spans);
-      received.payloads[encoding] = (received.payloads[encoding] ?? 0) + 1;
-      if (this.#decoder.seen.size !== seen) {
-        this.#log.info("guest's encoding", { guest: this.source.name, encoding });
-      }
-    } catch (error) {
-      if (!(error instanceof WireError)) throw error;
-      if (!isFound || this.isText || error.offset >= CERTAIN_BYTES) this.#reportInvalid(error);
-      return error.offset;
+    const seen = this.#decoder.seen.size;
+    const encoding = this.#decoder.read(buffer, start, end, spans);
+    if (encoding instanceof WireError) {
+      if (!isFound || this.isText || encoding.offset >= CERTAIN_BYTES) this.#reportInvalid(encoding);
+      return encoding.offset;
+    }
+    received.payloads[encoding] = (received.payloads[encoding] ?? 0) + 1;
+    if (this.#decoder.seen.size !== seen) {
+      this.#log.info("guest's encoding", { guest: this.source.name, encoding });
     }
     this.#stalled = false;
     this.#spans += spans.count;
