@@ -14,6 +14,7 @@ export const DECLARATIONS = {
   recvmsg: { parameters: ["i32", "buffer", "i32"], result: "i64" },
   socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+  poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i64"], result: "i32" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },

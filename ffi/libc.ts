@@ -15,6 +15,8 @@ const SECOND_ID_OFFSET = 20;
  */
 const LOOKUP_BYTES = 4096;
 const LOOKUP_BYTES_MAX = 16 * 1024 * 1024;
+/** `struct pollfd`: descriptor i32, events i16, what is true i16. */
+const POLLFD_BYTES = 8;
 /** errno(3) */
 const ERANGE = 34;
 /** struct sockaddr_storage, socket(7) */
@@ -94,6 +96,16 @@ export class Libc {
     const pair = new Int32Array(2);
     this.#check("socketpair", this.#c.socketpair(domain, type, protocol, new Uint8Array(pair.buffer)));
     return [pair[0] as number, pair[1] as number];
+  }
+
+  /** What of `events` is true of a descriptor now, and what of it is an error; poll(2) without waiting. */
+  poll(fd: number, events: number): number {
+    const descriptor = new Uint8Array(POLLFD_BYTES);
+    const view = new DataView(descriptor.buffer);
+    view.setInt32(0, fd, true);
+    view.setInt16(4, events, true);
+    this.#check("poll", this.#c.poll(descriptor, 1n, 0));
+    return view.getInt16(6, true);
   }
 
   /** A socket's option, of at most `size` bytes. */

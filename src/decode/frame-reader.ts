@@ -198,6 +198,13 @@ export class FrameReader {
     }
   }
 
+  /** Takes the next bytes of the stream, all of which wait for {@link proceed}. */
+  defer(chunk: Uint8Array): void {
+    if (this.#isClosed || chunk.length === 0) return;
+    this.#isStopped = true;
+    this.push(chunk);
+  }
+
   /** Goes on with what waits since the sink's turn was over. */
   proceed(): void {
     this.#isStopped = false;

@@ -4,7 +4,8 @@ import type { InvalidReason } from "./invalid-reason.ts";
  * Why a span that was read is not delivered.
  *
  * - `queue-full`: the oldest made room for the newest (`--when-full drop-oldest`, or a source that is never paused);
- * - `paused-too-long`: the oldest made room for the newest of the same guest, which could not be paused any longer;
+ * - `paused-too-long`: the oldest made room for the newest of the same guest, which could not be paused any longer, or
+ *   what was over its rate was dropped for the same reason;
  * - `rejected`: the collector refused it for good;
  * - `shutdown`: still waiting when the process ended, and no spool to stay in;
  * - `spool-corrupt`: what the spool gave back is not what was put in.
@@ -198,6 +199,11 @@ export class Metrics {
     let destination = this.destinations.get(name);
     if (destination === undefined) this.destinations.set(name, destination = new DestinationMetrics(name));
     return destination;
+  }
+
+  /** Counts spans that no destination gets. */
+  dropEverywhere(reason: DropReason, spans: number): void {
+    for (const destination of this.destinations.values()) destination.drop(reason, spans);
   }
 
   disconnect(reason: DisconnectReason): void {

@@ -133,10 +133,10 @@ test("spans that wait for others are not left behind", async () => {
 });
 
 test("a stop lifts the span rate: what waits in the guest's socket is delivered", async () => {
-  await using pipeline = await Pipeline.start(["--max-spans-per-second", "1"]);
+  await using pipeline = await Pipeline.start(["--max-spans-per-second", "4"]);
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
-  // It would be read again in 49 s.
+  // It would be read again in more than 11 s.
   await guest.write(plainFrames(1, 50));
   await forwarder.record("guest is over its rate: it is read more slowly, its spans wait in it");
   await guest.write(plainFrames(51, IN_SOCKET));

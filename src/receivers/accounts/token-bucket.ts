@@ -22,6 +22,11 @@ export class TokenBucket {
     return this.#millisecondsUntil(0);
   }
 
+  /** Undoes a {@link take} of so many tokens. */
+  giveBack(tokens: number): void {
+    this.#tokens += tokens;
+  }
+
   /** In how many milliseconds it is as if nothing had ever been taken. */
   untilFull(now: number): number {
     this.#fill(now);

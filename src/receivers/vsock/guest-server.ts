@@ -183,6 +183,9 @@ export class GuestServer {
       let resume = true;
       const taken: Stream = {
         descriptor: stream.descriptor,
+        get isClosed() {
+          return stream.isClosed === true;
+        },
         pause: () => {
           resume = false;
           stream.pause();
@@ -219,6 +222,9 @@ export class GuestServer {
     const receiver = accept({
       source,
       keptAs: name,
+      get isClosed() {
+        return stream.isClosed === true;
+      },
       pause: () => stream.pause(),
       resume: () => stream.resume(),
       destroy: () => stream.destroy(),

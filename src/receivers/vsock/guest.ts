@@ -1,19 +1,16 @@
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
 import { describeError, type Logger } from "../../base/log.ts";
-import { LONGEST_TIMER_MS } from "../../base/longest-timer.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import type { SourceSink } from "../../pipeline/sink.ts";
 import type { ConnectionSpan, SelfTrace } from "../../pipeline/self-trace.ts";
 import type { Source } from "../../pipeline/source.ts";
-import { CERTAIN_BYTES, FrameReader, type FrameSink, TAKEN, type UnfinishedFrame } from "../../decode/frame-reader.ts";
-import { PayloadDecoder } from "../../decode/payload-decoder.ts";
-import { WireError } from "../../decode/wire-error.ts";
 import { type GuestAccount, MAX_INVALID_PER_SECOND } from "../accounts/guest-account.ts";
-
-/** Why a guest is not read at the moment; it is read again when the last reason has gone. */
-type PauseReason = "delivery" | "rate" | "stop";
+import { MOST_DEBT_S, type RateWaiter } from "../accounts/span-rate.ts";
+import type { Turns, TurnTaker } from "../accounts/turns.ts";
+import { type FramesOwner, GuestFrames } from "./guest-frames.ts";
+import { type PauseReason, Pauses } from "./pauses.ts";
 
 /** What a guest needs of the receiver that owns it. */
 export interface GuestOwner {
@@ -24,66 +21,76 @@ export interface GuestOwner {
   /** One for all guests: a payload is decoded and handed on before the next is looked at. */
   readonly spans: EncodedSpans;
   readonly trace: SelfTrace;
+  /** Whose turn it is to be processed. */
+  readonly turns: Turns;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** The bytes this connection holds of unfinished frames changed by `bytes`. */
   held(guest: Guest, bytes: number): void;
+  /** The connection has ended, though something that was read of it may still be worked on. */
+  closed(guest: Guest): void;
   gone(guest: Guest): void;
 }
 
-/** One connection of a guest: bytes in, spans out to delivery, within its limits. */
-export class Guest implements GuestReceiver, FrameSink {
+/**
+ * One connection of a guest: bytes in, spans out to delivery, within its limits.
+ *
+ * It is open until the connection ends, then finishing while something that was read of it waits for its account's
+ * turn, then gone.
+ */
+export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker {
   /** Shared with the guest's other connections. */
-  readonly account: GuestAccount;
+  readonly account: GuestAccount<Guest>;
+  readonly limits: GuestLimits;
+  readonly received: ReceiverMetrics;
+  readonly spans: EncodedSpans;
   readonly #connection: GuestConnection;
   readonly #owner: GuestOwner;
   readonly #sink: SourceSink;
   readonly #log: Logger;
-  readonly #frames: FrameReader;
-  readonly #decoder = new PayloadDecoder();
+  readonly #frames: GuestFrames;
   readonly #trace: ConnectionSpan | undefined;
-  readonly #pauses = new Set<PauseReason>();
-  #pausedAt = 0;
-  #rateTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #pauses: Pauses;
   #spanRateReported = false;
   /** Set when the process stops. */
   #rateLifted = false;
-  /** It is being ended, or has ended: nothing ends it once more. */
-  #ending = false;
-  #ended = false;
-  /** What is given up now is given up because it did not come in time. */
-  #isLate = false;
-  /** A frame did not come in time, and no whole one has come since. */
-  #stalled = false;
-  #spans = 0;
+  #state: "open" | "finishing" | "gone" = "open";
+  /** The other end has closed, and what it has written is being read to its end, whatever speaks against it. */
+  #isLeaving = false;
+  /** What broke the connection. */
+  #error: Error | undefined;
+  /** The connection has ended, and what is left of it waits for the account's turn. */
+  #waitsToFinish = false;
   #bytes = 0;
-  #invalid = 0;
   #heldBytes = 0;
-  /** Whether the frame that was found by searching is one, as far as it has come. */
-  #isCertain = false;
   #lastData: number;
   #frameBegan: number;
 
   constructor(
     connection: GuestConnection,
-    account: GuestAccount,
+    account: GuestAccount<Guest>,
     sink: SourceSink,
     owner: GuestOwner,
     log: Logger,
   ) {
     this.#connection = connection;
     this.account = account;
+    this.limits = owner.limits;
+    this.received = owner.received;
+    this.spans = owner.spans;
     this.#sink = sink;
     this.#owner = owner;
     this.#log = log;
     this.#trace = owner.trace.connection();
-    this.#frames = new FrameReader(owner.limits.maxFrameBytes, this);
+    this.#pauses = new Pauses(connection, owner.now);
+    this.#frames = new GuestFrames(this, connection.source.name, log);
     this.#lastData = this.#frameBegan = owner.now();
+    account.turns.members.add(this);
   }
 
   /** To be called once, before anything is read: what the guest's other connections took may have to be waited for. */
   begin(): void {
-    this.#limitRate(0, this.#owner.now());
+    this.#limitRate();
   }
 
   /** See `GuestConnection.keptAs`. */
@@ -107,10 +114,18 @@ export class Guest implements GuestReceiver, FrameSink {
   }
   /** True after a frame that did not come in time, until a whole one comes. */
   get stalled(): boolean {
-    return this.#stalled;
+    return this.#frames.isStalled;
   }
   get paused(): boolean {
-    return this.#pauses.size > 0;
+    return this.#pauses.any;
+  }
+  /** For how long the connection has not been read, milliseconds. */
+  get unreadMs(): number {
+    return this.#pauses.has("stop") ? 0 : this.#pauses.unreadMs;
+  }
+  /** Whether the other end has closed the connection, though something of it has not been read. */
+  get isClosed(): boolean {
+    return this.paused && this.#connection.isClosed === true;
   }
   /** Read to its end, as far as it had come when the process was told to stop. */
   get stopped(): boolean {
@@ -118,110 +133,97 @@ export class Guest implements GuestReceiver, FrameSink {
   }
 
   data(chunk: Uint8Array): void {
-    if (this.#ended) return;
-    const now = this.#owner.now();
-    const spansBefore = this.#spans;
-    const framesBefore = this.#frames.framesBegun;
-    this.#lastData = now;
+    if (this.#state !== "open") return;
+    this.#lastData = this.#owner.now();
     this.#bytes += chunk.length;
-    this.#owner.received.receivedBytes += chunk.length;
-    this.#process(() => this.#frames.push(chunk));
-    if (!this.#ended) {
-      if (this.#frames.framesBegun !== framesBefore) this.#frameBegan = now;
-      this.#accountHeld(this.#frames.heldBytes);
+    this.received.receivedBytes += chunk.length;
+    const { reader } = this.#frames;
+    this.#work((mayBegin) => mayBegin ? reader.push(chunk) : reader.defer(chunk));
+    this.#limitRate();
+  }
+
+  /** Goes on with what has been read; see `TurnTaker`. */
+  proceed(): boolean {
+    if (this.#state === "gone") return false;
+    this.#process(() => this.#frames.reader.proceed());
+    if (this.#state === "finishing") this.#finish();
+    else this.#limitRate();
+    return this.#isLeft;
+  }
+
+  pauseForTurn(): void {
+    this.pause("turn");
+  }
+
+  resumeForTurn(): void {
+    this.resume("turn");
+  }
+
+  resumeForRate(): void {
+    this.resume("rate");
+  }
+
+  /** Takes the spans of one payload (see `FramesOwner`). */
+  accept(spans: EncodedSpans): void {
+    if (this.#rateLifted || this.account.spans === undefined || this.account.spans.take(spans.count)) {
+      this.#sink.accept(spans);
+      return;
     }
-    this.#limitRate(this.#spans - spansBefore, now);
+    this.#owner.metrics.dropEverywhere("paused-too-long", spans.count);
+    this.#log.warn("guest is over its rate for too long: what is over it is dropped", {
+      guest: this.source.name,
+      limit: this.limits.maxSpansPerSecond,
+      seconds: MOST_DEBT_S,
+    });
   }
 
-  /** Does something with what has come. An error that it throws is a defect of ours, which costs this guest alone. */
-  #process(step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      this.#fail(error);
-    }
+  /** A payload was not valid (see `FramesOwner`). */
+  invalid(): void {
+    // Not paused: who waits here for what a guest owes would keep a place and a descriptor, though it may be gone.
+    if (this.account.invalid.take(1, this.#lastData) === 0 || this.#state !== "open") return;
+    this.#owner.metrics.disconnect("invalid-rate");
+    this.disconnect(`its guest sends more than ${MAX_INVALID_PER_SECOND} invalid payloads a second`);
   }
 
-  /** A whole payload (see `FrameSink`). */
-  payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {
-    const { spans, received } = this.#owner;
-    spans.clear();
-    const seen = this.#decoder.seen.size;
-    const encoding = this.#decoder.read(buffer, start, end, spans);
-    if (encoding instanceof WireError) {
-      if (!isFound || this.isText || encoding.offset >= CERTAIN_BYTES) this.#reportInvalid(encoding);
-      return encoding.offset;
-    }
-    received.payloads[encoding] = (received.payloads[encoding] ?? 0) + 1;
-    if (this.#decoder.seen.size !== seen) {
-      this.#log.info("guest's encoding", { guest: this.source.name, encoding });
-    }
-    this.#stalled = false;
-    this.#spans += spans.count;
-    received.received += spans.count;
-    this.#sink.accept(spans);
-    return TAKEN;
-  }
-
-  /** See `FrameSink`. */
-  resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean {
-    return this.#decoder.resembles(buffer, start, end, length);
-  }
-
-  /** See `FrameSink`. */
-  begun(buffer: Uint8Array, start: number, end: number): number {
-    const error = this.#decoder.checkBeginning(buffer, start, end);
-    this.#isCertain = error === undefined || error.offset >= CERTAIN_BYTES;
-    if (error === undefined || error.reason === "truncated") return TAKEN;
-    if (this.#isCertain) this.#reportInvalid(error);
-    return error.offset;
-  }
-
-  /** See `FrameSink`. */
-  get isText(): boolean {
-    return this.#decoder.isText;
-  }
-
-  /** A frame that is skipped for its length (see `FrameSink`). */
-  oversized(length: bigint): void {
-    this.#reportInvalid(
-      new WireError(
-        "too-large",
-        0,
-        `frame of ${length} bytes is over --max-frame-bytes ${this.#owner.limits.maxFrameBytes}`,
-      ),
-    );
-  }
-
-  /** A frame of which no more comes (see `FrameSink`). */
-  givenUp({ headerBytes, payloadBytes, expectedBytes }: UnfinishedFrame, isFound = false): void {
-    if (isFound && !this.#isCertain) return;
-    const what = expectedBytes === undefined ? "a frame" : `a frame of ${expectedBytes} bytes`;
-    const header = expectedBytes === undefined ? `, after ${headerBytes} bytes of its header,` : "";
-    const late = this.#isLate ? ` was not whole after ${this.#owner.limits.frameTimeoutMs} ms (--frame-timeout),` : "";
-    this.#reportInvalid(new WireError("truncated", payloadBytes, `${what}${late} ends${header}`));
-  }
-
-  /** See `FrameSink`. */
+  /** See `FramesOwner`. */
   turnIsOver(): boolean {
-    return false;
+    return this.#owner.turns.isOver;
   }
 
   end(error?: Error): void {
-    if (this.#ending) return;
-    this.#ending = true;
-    clearTimeout(this.#rateTimer);
-    this.#process(() => this.#frames.finish());
-    this.#ended = true;
-    this.#leave("guest gone", error);
+    if (this.#state !== "open") return;
+    this.#state = "finishing";
+    this.#error = error;
+    this.account.spans?.leave(this);
+    this.#owner.turns.detach(this.account.turns, this);
+    this.#owner.closed(this);
+    this.#work((mayBegin) => {
+      if (mayBegin) this.#finish();
+      // In its turn.
+      else this.#waitsToFinish = true;
+    });
+  }
+
+  /** Hands out what is whole, once the connection has ended, and leaves. */
+  #finish(): void {
+    this.#waitsToFinish = false;
+    let isDone = true;
+    this.#process(() => isDone = this.#frames.reader.finish());
+    if (isDone) this.#leave("guest gone");
   }
 
   /** Gives back what it uses, and says what has come of it. */
-  #leave(message: string, error?: Error): void {
+  #leave(message: string): void {
+    if (this.#state === "gone") return;
+    this.#state = "gone";
+    this.#frames.reader.close();
+    this.account.spans?.leave(this);
+    this.#owner.turns.leave(this.account.turns, this);
     this.#accountHeld(0);
     this.#sink.close();
     this.#owner.gone(this);
-    const counts = { spans: this.#spans, bytes: this.#bytes, invalid: this.#invalid };
+    const counts = { spans: this.#frames.spans, bytes: this.#bytes, invalid: this.#frames.invalid };
+    const error = this.#error;
     this.#trace?.end({ source: this.source, ...counts, error });
     this.#log.info(message, {
       guest: this.source.name,
@@ -236,53 +238,64 @@ export class Guest implements GuestReceiver, FrameSink {
    */
   suspend(): Uint8Array {
     this.#connection.pause();
-    const { unread } = this.#frames;
-    this.#ending = this.#ended = true;
-    clearTimeout(this.#rateTimer);
+    const { unread } = this.#frames.reader;
+    if (this.#state === "open") this.#owner.closed(this);
     this.#leave("guest handed over");
     return unread;
   }
 
   pause(reason: PauseReason): void {
-    if (this.#pauses.size === 0) {
-      this.#connection.pause();
-      this.#pausedAt = this.#owner.now();
-    }
+    if (this.#state !== "open" || (this.#isLeaving && reason !== "turn")) return;
     this.#pauses.add(reason);
   }
 
   resume(reason: PauseReason): void {
-    if (!this.#pauses.delete(reason) || this.#pauses.size > 0 || this.#ended) return;
+    if (this.#state !== "open") return;
     // Time spent paused is ours, not the guest's.
-    const paused = this.#owner.now() - this.#pausedAt;
+    const paused = this.#pauses.remove(reason);
     this.#lastData += paused;
     this.#frameBegan += paused;
-    this.#connection.resume();
+  }
+
+  /** Reads on, whatever it is paused for but its turn: it cannot wait any longer. */
+  readOn(): void {
+    this.account.spans?.leave(this);
+    this.resume("rate");
+    this.resume("delivery");
+  }
+
+  /** Reads the rest of a connection that the other end has closed: there is nobody that a pause could hold up. */
+  readToEnd(): void {
+    this.#isLeaving = true;
+    this.readOn();
   }
 
   /** Reads what is left as fast as it comes: the process stops, and what waits in the guest would be lost. */
   liftRateLimit(): void {
     this.#rateLifted = true;
-    clearTimeout(this.#rateTimer);
+    this.account.spans?.leave(this);
     this.resume("rate");
   }
 
   /** Ends the connection for a limit that the guest went over. */
   disconnect(why: string): void {
-    if (this.#ending) return;
+    if (this.#state === "gone") return;
     this.#log.warn("guest disconnected", { guest: this.source.name, reason: why });
     this.close();
   }
 
   /** Ends the connection. */
   close(): void {
-    if (this.#ending) return;
-    this.#ending = true;
-    if (this.#frames.unfinished !== undefined) this.givenUp(this.#frames.unfinished);
+    if (this.#state === "gone") return;
+    const wasOpen = this.#state === "open";
+    // Whatever is given up now does not end it once more.
+    this.#state = "finishing";
     this.#frames.close();
-    this.#connection.destroy();
-    this.#ending = false;
-    this.end();
+    if (wasOpen) {
+      this.#connection.destroy();
+      this.#owner.closed(this);
+    }
+    this.#leave("guest gone");
   }
 
   /** Does not count milliseconds until `now` in which nobody was read. */
@@ -295,14 +308,11 @@ export class Guest implements GuestReceiver, FrameSink {
 
   /** Gives up a frame, or disconnects the guest, if the time limit for that has passed. */
   checkTimeouts(now: number): void {
-    if (this.paused) return;
-    const { frameTimeoutMs, idleTimeoutMs } = this.#owner.limits;
-    if (frameTimeoutMs > 0 && this.#frames.inFrame && now - this.#frameBegan > frameTimeoutMs) {
-      this.#stalled = this.#isLate = true;
+    if (this.paused || this.#state !== "open") return;
+    const { frameTimeoutMs, idleTimeoutMs } = this.limits;
+    if (frameTimeoutMs > 0 && this.#frames.reader.inFrame && now - this.#frameBegan > frameTimeoutMs) {
       this.#frameBegan = now;
-      this.#process(() => this.#frames.giveUp());
-      this.#isLate = false;
-      if (!this.#ended) this.#accountHeld(this.#frames.heldBytes);
+      this.#work(() => this.#frames.timeOut());
     }
     if (idleTimeoutMs > 0 && now - this.#lastData > idleTimeoutMs) {
       this.#owner.metrics.disconnect("idle-timeout");
@@ -310,14 +320,41 @@ export class Guest implements GuestReceiver, FrameSink {
     }
   }
 
-  /** A defect of ours that this guest's bytes have found: it costs this guest alone, and does not go unnoticed. */
-  #fail(error: unknown): void {
-    const stack = error instanceof Error ? error.stack : undefined;
-    this.#log.error("internal error while a guest was read: it is disconnected", {
-      guest: this.source.name,
-      error: stack ?? describeError(error),
-    });
-    this.close();
+  get #isLeft(): boolean {
+    return this.#state !== "gone" && (this.#frames.reader.isStopped || this.#waitsToFinish);
+  }
+
+  /**
+   * Does something with what has come, as far as the account's turn goes.
+   *
+   * @param step is told whether it may begin now, or everything has to wait.
+   */
+  #work(step: (mayBegin: boolean) => void): void {
+    const { turns } = this.#owner;
+    const { turns: account } = this.account;
+    const mayBegin = turns.begin(account);
+    this.#process(() => step(mayBegin));
+    turns.end(account, this, this.#isLeft);
+  }
+
+  /** An error that a step throws is a defect of ours that this guest's bytes have found: it costs this guest alone. */
+  #process(step: () => void): void {
+    const { reader } = this.#frames;
+    const before = reader.framesBegun;
+    try {
+      step();
+    } catch (error) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      this.#log.error("internal error while a guest was read: it is disconnected", {
+        guest: this.source.name,
+        error: stack ?? describeError(error),
+      });
+      this.close();
+    }
+    if (this.#state === "gone") return;
+    if (reader.framesBegun !== before) this.#frameBegan = this.#owner.now();
+    // What waits for its turn is not the guest's to answer for.
+    if (!reader.isStopped) this.#accountHeld(reader.heldBytes);
   }
 
   #accountHeld(bytes: number): void {
@@ -326,39 +363,19 @@ export class Guest implements GuestReceiver, FrameSink {
     if (change !== 0) this.#owner.held(this, change);
   }
 
-  /** Pauses after so many spans in one chunk, where they were too many. */
-  #limitRate(spans: number, now: number): void {
-    if (this.#rateLifted) return;
-    const wait = this.account.spans?.take(spans, now) ?? 0;
-    if (wait === 0 || this.#ended) return;
-    const { metrics, limits } = this.#owner;
-    if (!this.#pauses.has("rate")) metrics.rateLimitPauses++;
+  /** Pauses where the guest has sent too many spans. */
+  #limitRate(): void {
+    const { spans } = this.account;
+    if (spans === undefined || this.#rateLifted || this.#state !== "open" || spans.wait === 0) return;
+    if (!this.#pauses.has("rate")) this.#owner.metrics.rateLimitPauses++;
     if (!this.#spanRateReported) {
       this.#spanRateReported = true;
       this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
         guest: this.source.name,
-        limit: limits.maxSpansPerSecond,
+        limit: this.limits.maxSpansPerSecond,
       });
     }
-    clearTimeout(this.#rateTimer);
     this.pause("rate");
-    this.#rateTimer = setTimeout(() => this.resume("rate"), Math.min(wait, LONGEST_TIMER_MS));
-  }
-
-  #reportInvalid(error: WireError): void {
-    this.#invalid++;
-    this.#owner.received.invalidate(error.reason);
-    this.#log.warn("invalid payload skipped", {
-      guest: this.source.name,
-      reason: error.reason,
-      offset: error.offset,
-      error: error.message,
-    });
-    // Not paused: who waits here for what a guest owes would keep a place and a descriptor, though it may be gone.
-    if (this.account.invalid.take(1, this.#lastData) === 0 || this.#ending) return;
-    this.#owner.metrics.disconnect("invalid-rate");
-    this.disconnect(
-      `its guest sends more than ${MAX_INVALID_PER_SECOND} invalid payloads a second`,
-    );
+    spans.enqueue(this);
   }
 }

@@ -6,6 +6,11 @@ export interface GuestConnection {
   /** The name under which its descriptor is kept for the next process; absent if it is not. */
   readonly keptAs?: string | undefined;
   /**
+   * Whether the other end has closed the connection, though what it wrote before may still have to be read. Absent
+   * where nobody can tell while the connection is not read (Deno).
+   */
+  readonly isClosed?: boolean;
+  /**
    * Stops reading: what the guest writes waits in the kernel, and then in the guest. Of a connection that breaks, what
    * the kernel held of it still comes.
    */

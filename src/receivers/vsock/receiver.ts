@@ -9,10 +9,18 @@ import { NO_SELF_TRACE, type SelfTrace } from "../../pipeline/self-trace.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { GuestAccount } from "../accounts/guest-account.ts";
+import { Turns } from "../accounts/turns.ts";
+import { Places } from "./places.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 
 /** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
 export const TICK_MS = 500;
+
+/**
+ * For how long a guest may not be read, milliseconds, whatever it is paused for. An agent whose export takes 30 s gives
+ * it up in the middle of a write, and loses the rest of that batch; one that was unread for 19 s lost nothing.
+ */
+export const MOST_UNREAD_MS = 18_000;
 
 /** All guests: accepts them within the host's limits, pauses them while delivery says so, reads them out at the end. */
 export class Receiver implements GuestOwner {
@@ -24,8 +32,9 @@ export class Receiver implements GuestOwner {
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
+  readonly #places: Places;
   /** What each guest uses, by its source's account. */
-  readonly #accounts = new Map<string, GuestAccount>();
+  readonly #accounts = new Map<string, GuestAccount<Guest>>();
   #heldBytes = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   /** When time limits were last looked at. */
@@ -45,27 +54,30 @@ export class Receiver implements GuestOwner {
     this.received = metrics.receiver("vsock", ENCODINGS);
     this.trace = trace;
     this.#log = rateLimited(log);
+    this.#places = new Places(limits, metrics, () => this.now());
     sink.subscribe((account) => this.#applyBackpressure(account));
   }
 
   readonly now = (): number => performance.now();
+  readonly turns = new Turns(() => performance.now());
 
   /** Takes a guest in. */
   accept(connection: GuestConnection): GuestReceiver {
     const { source } = connection;
-    if (this.#guests.size >= this.limits.maxGuests && !this.#makePlace(source.account)) {
+    const account = this.#account(source.account);
+    if (!this.#places.makeRoom(account)) {
+      if (account.isUnused) this.#forgetUnused(source.account, account);
       return this.#refuse(connection);
     }
-    const account = this.#account(source.account);
     // One guest's records are limited together, whatever its connections are called.
     const log = this.#log.keyed(source.account);
     const guest = new Guest(connection, account, this.#sink.open(source), this, log);
     this.#guests.add(guest);
-    account.connections++;
+    account.connections.add(guest);
+    this.#places.take(guest);
     this.metrics.guestsAccepted++;
-    this.metrics.guestsConnected = this.#guests.size;
-    log.info("guest connected", { guest: source.name, guests: this.#guests.size });
-    if (this.#sink.isPaused(source.account)) guest.pause("delivery");
+    log.info("guest connected", { guest: source.name, guests: this.#places.taken });
+    if (this.#sink.isPaused(source.account) && !account.isReadOn) guest.pause("delivery");
     guest.begin();
     if (this.#timer === undefined) {
       this.#ticked = this.now();
@@ -75,7 +87,8 @@ export class Receiver implements GuestOwner {
   }
 
   /**
-   * Disconnects guests whose time limits have passed. Called every {@link TICK_MS}; as much later as that comes, the
+   * Gives up frames whose time has passed, disconnects guests that were silent for too long, and reads on what could
+   * not wait any longer. Called every {@link TICK_MS}; as much later as that comes, the
    * process was held (SIGSTOP, a slow disk, a busy machine) and read nobody, so that the time is ours.
    */
   tick(): void {
@@ -85,7 +98,19 @@ export class Receiver implements GuestOwner {
     for (const guest of [...this.#guests]) {
       guest.excuse(late, now);
       guest.checkTimeouts(now);
+      if (guest.unreadMs >= MOST_UNREAD_MS) this.#readOn(guest);
     }
+  }
+
+  /** Reads a guest that has been paused for as long as its agent can bear. */
+  #readOn(guest: Guest): void {
+    const { account: key } = guest.source;
+    if (this.#sink.isPaused(key) && !guest.account.isReadOn) {
+      guest.account.isReadOn = true;
+      this.#sink.readOn(key);
+      this.#applyBackpressure(key);
+    }
+    guest.readOn();
   }
 
   /** See {@link GuestOwner}: unfinished frames of one guest, and of all together, stay within their budgets. */
@@ -112,16 +137,21 @@ export class Receiver implements GuestOwner {
     }
   }
 
+  /** See {@link GuestOwner}. */
+  closed(guest: Guest): void {
+    this.#places.leave(guest);
+    if (this.#places.taken < this.limits.maxGuests) this.#refusing = false;
+  }
+
+  /** See {@link GuestOwner}. */
   gone(guest: Guest): void {
     if (!this.#guests.delete(guest)) return;
-    guest.account.connections--;
-    if (guest.account.connections === 0) this.#forgetUnused(guest.source.account, guest.account);
-    this.metrics.guestsConnected = this.#guests.size;
-    if (this.#guests.size < this.limits.maxGuests) this.#refusing = false;
-    if (this.#guests.size === 0) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
-    }
+    const { account } = guest;
+    account.connections.delete(guest);
+    if (account.isUnused) this.#forgetUnused(guest.source.account, account);
+    if (this.#guests.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   /**
@@ -171,69 +201,29 @@ export class Receiver implements GuestOwner {
     this.#log.flush();
   }
 
-  #account(key: string): GuestAccount {
+  #account(key: string): GuestAccount<Guest> {
     let account = this.#accounts.get(key);
     if (account === undefined) {
-      account = new GuestAccount(this.limits.maxSpansPerSecond, this.now());
+      account = new GuestAccount(this.limits.maxSpansPerSecond, () => this.now());
       this.#accounts.set(key, account);
     }
     return account;
   }
 
   /** An account without connections goes, but not before its rates allow as much as a new one's. */
-  #forgetUnused(key: string, account: GuestAccount): void {
+  #forgetUnused(key: string, account: GuestAccount<Guest>): void {
     account.whenRested(this.now(), () => {
-      if (account.connections === 0 && this.#accounts.get(key) === account) this.#accounts.delete(key);
+      if (account.isUnused && this.#accounts.get(key) === account) this.#accounts.delete(key);
     });
   }
 
   /** The connection that holds most of what its guest holds. */
-  #largestOf(account: GuestAccount): Guest | undefined {
+  #largestOf(account: GuestAccount<Guest>): Guest | undefined {
     let largest: Guest | undefined;
-    for (const guest of this.#guests) {
-      if (guest.account !== account) continue;
+    for (const guest of account.connections) {
       if (largest === undefined || guest.heldBytes > largest.heldBytes) largest = guest;
     }
     return largest;
-  }
-
-  /**
-   * Takes a place for a newcomer, so that nobody keeps others out by connecting often: from the guest that has clearly
-   * more places than the newcomer's; if there is none, from any guest that is stuck in a frame. False if there is no
-   * place to take.
-   */
-  #makePlace(key: string): boolean {
-    let most = (this.#accounts.get(key)?.connections ?? 0) + 1;
-    let largest: GuestAccount | undefined;
-    for (const account of this.#accounts.values()) {
-      if (account.connections > most) [largest, most] = [account, account.connections];
-    }
-    const guest = this.#leastUseful(largest);
-    if (guest === undefined || (largest === undefined && !guest.stalled)) return false;
-    const { maxGuests, frameTimeoutMs } = this.limits;
-    if (guest.stalled) {
-      this.metrics.disconnect("frame-timeout");
-      guest.disconnect(
-        `all ${maxGuests} places are taken (--max-guests), and a frame was not whole after ${frameTimeoutMs} ms ` +
-          "(--frame-timeout)",
-      );
-    } else {
-      this.metrics.disconnect("max-guests");
-      guest.disconnect(`all ${maxGuests} places are taken (--max-guests), ${most} of them by this guest`);
-    }
-    return true;
-  }
-
-  /** Of an account's connections, or of all, one that is stuck in a frame, if any; else the one silent for longest. */
-  #leastUseful(account: GuestAccount | undefined): Guest | undefined {
-    let least: Guest | undefined;
-    for (const guest of this.#guests) {
-      if (account !== undefined && guest.account !== account) continue;
-      const isLess = least === undefined ||
-        (guest.stalled === least.stalled ? guest.lastData < least.lastData : guest.stalled);
-      if (isLess) least = guest;
-    }
-    return least;
   }
 
   #refuse(connection: GuestConnection): GuestReceiver {
@@ -251,10 +241,16 @@ export class Receiver implements GuestOwner {
 
   /** @param changed the only account that may be paused or read again; absent: any may. */
   #applyBackpressure(changed?: string): void {
-    for (const guest of this.#guests) {
-      const { account } = guest.source;
-      if (changed !== undefined && account !== changed) continue;
-      if (this.#sink.isPaused(account)) guest.pause("delivery");
+    if (changed === undefined) {
+      for (const key of this.#accounts.keys()) this.#applyBackpressure(key);
+      return;
+    }
+    const account = this.#accounts.get(changed);
+    if (account === undefined) return;
+    const isPaused = this.#sink.isPaused(changed);
+    if (!isPaused) account.isReadOn = false;
+    for (const guest of account.connections) {
+      if (isPaused && !account.isReadOn) guest.pause("delivery");
       else guest.resume("delivery");
     }
   }

@@ -7,6 +7,9 @@ import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stre
 import { AF_VSOCK, readVsockSockaddr, vsockSockaddr } from "./sockaddr.ts";
 
 const libc = await loadLibc();
+/** poll(2): the other end writes no more, or both ends do not. */
+const POLLRDHUP = 0x2000;
+const POLLHUP = 0x10;
 
 /** How many connections may wait to be accepted: what the kernel allows at most by default (net.core.somaxconn). */
 const BACKLOG = 4096;
@@ -39,6 +42,10 @@ class BunStream implements Stream {
 
   get descriptor(): number {
     return this.#socket.fd;
+  }
+
+  get isClosed(): boolean {
+    return (libc.poll(this.#socket.fd, POLLRDHUP) & (POLLRDHUP | POLLHUP)) !== 0;
   }
 
   pause(): void {

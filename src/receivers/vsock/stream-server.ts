@@ -7,6 +7,8 @@ export interface Stream {
   pause(): void;
   resume(): void;
   destroy(): void;
+  /** See `GuestConnection`. */
+  readonly isClosed?: boolean;
   /** The connection's descriptor, as long as it is open; absent under a runtime that does not tell. */
   readonly descriptor?: number | undefined;
 }

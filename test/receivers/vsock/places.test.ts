@@ -64,6 +64,27 @@ test("where no guest has more places than others, one goes that is stuck in a fr
   receiver.close();
 });
 
+test("a connection that the other end has closed keeps no place, though it is paused and not read to its end", () => {
+  const { receiver, metrics, sink } = setUp({ maxGuests: 3 });
+  const taken = connections(3, 3);
+  const guests = taken.map((connection) => receiver.accept(connection));
+  sink.setPaused(true);
+  const [first, second] = taken;
+  assert.ok(first !== undefined && second !== undefined);
+  first.isClosed = second.isClosed = true;
+  const later = connections(4, 2);
+  for (const connection of later) receiver.accept(connection);
+  assert.deepEqual(metrics.disconnected, {});
+  assert.deepEqual([...taken, ...later].map(({ isPaused }) => isPaused), [false, false, true, true, true]);
+  assert.equal(metrics.guestsConnected, 3);
+  // They are read to their end, whatever is paused meanwhile.
+  sink.setPaused(true);
+  assert.equal(first.isPaused, false);
+  for (const guest of guests) guest.end();
+  assert.equal(metrics.guestsConnected, 2);
+  receiver.close();
+});
+
 test("who leaves gives its place back: it is not counted any more", () => {
   const { receiver, metrics } = setUp({ maxGuests: 4 });
   const guests = connections(3, 4).map((connection) => receiver.accept(connection));

@@ -104,6 +104,7 @@ test("a guest that is paused for two reasons is read when both have gone", async
   // Two spans more than the bucket holds: 20 ms.
   guest.data(spans(102));
   sink.setPaused(true);
+  receiver.time += 20;
   await new Promise((resolve) => setTimeout(resolve, 60));
   assert.equal(connection.isPaused, true);
   sink.setPaused(false);
@@ -193,17 +194,7 @@ test("the log tells once that a guest is over its rate", () => {
   const { receiver, messages } = setUp({ maxSpansPerSecond: 1 });
   const guest = receiver.accept(new FakeConnection());
   for (let i = 0; i < 10; i++) guest.data(spans(2));
-  assert.equal(messages().filter((message) => message.includes("over its rate")).length, 1);
-  guest.end();
-});
-
-test("a wait that is longer than timers go does not end at once", async () => {
-  const { receiver } = setUp({ maxSpansPerSecond: 0.000_000_1 });
-  const connection = new FakeConnection();
-  const guest = receiver.accept(connection);
-  guest.data(spans(2));
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.equal(connection.isPaused, true);
+  assert.equal(messages().filter((message) => message.includes("it is read more slowly")).length, 1);
   guest.end();
 });
 

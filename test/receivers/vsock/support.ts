@@ -4,6 +4,7 @@ import type { GuestConnection } from "../../../src/receivers/vsock/listener.ts";
 import { Subscribers } from "../../../src/pipeline/subscribers.ts";
 import { Metrics } from "../../../src/pipeline/metrics.ts";
 import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
+import { Turns } from "../../../src/receivers/accounts/turns.ts";
 import { Receiver } from "../../../src/receivers/vsock/receiver.ts";
 import type { GuestLimits } from "../../../src/pipeline/settings.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
@@ -49,7 +50,12 @@ export class FakeSink implements SpanSink {
     return this.paused || this.pausedAccounts.has(account);
   }
 
-  readOn(): void {}
+  /** The accounts that are to be read on although they are paused. */
+  readonly readOnAccounts: string[] = [];
+
+  readOn(account: string): void {
+    this.readOnAccounts.push(account);
+  }
 
   subscribe(onChange: (account?: string) => void): () => void {
     return this.#subscribers.add(onChange);
@@ -68,6 +74,8 @@ export class FakeConnection implements GuestConnection {
   readonly source: Source;
   isPaused = false;
   isDestroyed = false;
+  /** Whether the other end has closed it. */
+  isClosed = false;
 
   /**
    * @param source its name is enough: its account is then what stands before the second colon, a CID's of `vsock:3:1`.
@@ -103,6 +111,7 @@ const LIMITS: GuestLimits = {
 export class TestReceiver extends Receiver {
   time = 1000;
   override readonly now = (): number => this.time;
+  override readonly turns: Turns = new Turns(() => this.time);
 }
 
 /** A receiver with all that it needs. */

@@ -1,0 +1,172 @@
+/** How long all accounts together are worked for in one turn of the event loop, milliseconds. */
+const TURN_MS = 8;
+/** How long one account is worked for before it is the next one's turn, milliseconds. */
+const QUANTUM_MS = 2;
+/**
+ * After so long in which nothing came, the turn in which something came last has ended, milliseconds: connections that
+ * are ready in one turn of the event loop follow each other faster.
+ */
+const GAP_MS = 0.5;
+/** How many connections of a busy account are read again in each turn, when it has nothing else to do. */
+const READ_AGAIN = 8;
+/**
+ * So many accounts may wait with what has been read of them, which takes up to half a megabyte each. What comes from
+ * further ones is processed at once, although that makes this turn of the event loop longer.
+ */
+const MOST_BUSY = 64;
+/** So many connections of an account may wait with what has been read of them, before none of it is read any more. */
+const MOST_WAITING = 16;
+
+/** A connection that takes turns with others. */
+export interface TurnTaker {
+  /** Goes on with what has been read of it, until it is done or `Turns.isOver`; returns whether there is more. */
+  proceed(): boolean;
+  /** It is not to be read until {@link resumeForTurn}. */
+  pauseForTurn(): void;
+  resumeForTurn(): void;
+}
+
+/** One account's part in the {@link Turns}. */
+export class AccountTurns {
+  /** Its connections. */
+  readonly members = new Set<TurnTaker>();
+  /** Those of which something has been read that is still to be worked on, the next one first. */
+  readonly waiting = new Set<TurnTaker>();
+  /** Those that are not read only because the account is busy, the next one first. */
+  readonly parked = new Set<TurnTaker>();
+  /** How much of its time it has left in this round, milliseconds. */
+  deficit = 0;
+  /** Whether it is in the round. */
+  isBusy = false;
+}
+
+/**
+ * Shares the time that it takes to process what guests send among their accounts.
+ *
+ * What comes is processed at once, for an account that does nothing else. What would take longer than its share of a
+ * turn of the event loop waits, and so do all of that account's connections: it is busy. Busy accounts take turns
+ * (deficit round robin, Shreedhar and Varghese 1995): the time that each has taken is measured, and one that has taken
+ * more than its share sits out. So no guest gets more of the process by having more connections, or by sending what is
+ * hard to decode, and between two turns everything else goes on.
+ */
+export class Turns {
+  readonly #now: () => number;
+  readonly #schedule: (run: () => void) => void;
+  readonly #busy: AccountTurns[] = [];
+  #isScheduled = false;
+  /** When the work under way has to stop, when it began, and when the work before it ended; monotonic milliseconds. */
+  #deadline = 0;
+  #began = 0;
+  #ended = -Infinity;
+  /** How long accounts that are not busy were worked for in this turn of the event loop, milliseconds. */
+  #used = 0;
+
+  /** @param now monotonic milliseconds. @param schedule runs something in the next turn of the event loop. */
+  constructor(now: () => number, schedule: (run: () => void) => void = setImmediate) {
+    this.#now = now;
+    this.#schedule = schedule;
+  }
+
+  /** Whether the work under way has taken its time, and the rest has to wait. */
+  get isOver(): boolean {
+    return this.#now() >= this.#deadline;
+  }
+
+  /**
+   * Begins to work on something that has just come. False if it has to wait, because the account is busy or this turn
+   * of the event loop is over. To be followed by {@link end} in either case.
+   */
+  begin(account: AccountTurns): boolean {
+    const now = this.#now();
+    if (now - this.#ended > GAP_MS) this.#used = 0;
+    this.#began = now;
+    const mayBegin = !account.isBusy && (this.#used < TURN_MS || this.#busy.length >= MOST_BUSY);
+    this.#deadline = mayBegin ? now + QUANTUM_MS : now;
+    return mayBegin;
+  }
+
+  /** Ends what {@link begin} began. @param isLeft whether `taker` has something that waits. */
+  end(account: AccountTurns, taker: TurnTaker, isLeft: boolean): void {
+    this.#ended = this.#now();
+    const taken = this.#ended - this.#began;
+    this.#used += taken;
+    if (!isLeft) return;
+    if (!account.isBusy) {
+      account.isBusy = true;
+      account.deficit = -taken;
+      this.#busy.push(account);
+      this.#scheduleRun();
+      this.#park(account);
+    } else if (account.waiting.size >= MOST_WAITING) this.#park(account);
+    account.waiting.add(taker);
+    account.parked.delete(taker);
+    if (account.members.has(taker)) taker.pauseForTurn();
+  }
+
+  /** A connection has ended: it is not read any more, but what waits of it is still worked on. */
+  detach(account: AccountTurns, taker: TurnTaker): void {
+    account.members.delete(taker);
+    account.parked.delete(taker);
+  }
+
+  /** A connection takes no more turns, and what waits of it is given up. */
+  leave(account: AccountTurns, taker: TurnTaker): void {
+    this.detach(account, taker);
+    account.waiting.delete(taker);
+  }
+
+  /** Reads none of the account's connections. */
+  #park(account: AccountTurns): void {
+    for (const member of account.members) {
+      if (account.waiting.has(member) || account.parked.has(member)) continue;
+      account.parked.add(member);
+      member.pauseForTurn();
+    }
+  }
+
+  #scheduleRun(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#schedule(() => this.#run());
+  }
+
+  /** A turn of the event loop has ended, in which what had come was read. */
+  #run(): void {
+    this.#isScheduled = false;
+    this.#used = 0;
+    const end = this.#now() + TURN_MS;
+    for (let left = this.#busy.length; left > 0 && this.#now() < end; left--) {
+      const account = this.#busy.shift() as AccountTurns;
+      // What was not used is not saved up; a debt is paid.
+      account.deficit = Math.min(account.deficit, 0) + QUANTUM_MS;
+      this.#work(account, end);
+      if (account.waiting.size === 0) this.#readAgain(account);
+      account.isBusy = account.waiting.size > 0 || account.parked.size > 0;
+      if (account.isBusy) this.#busy.push(account);
+    }
+    if (this.#busy.length > 0) this.#scheduleRun();
+  }
+
+  #work(account: AccountTurns, end: number): void {
+    while (account.deficit > 0) {
+      const [taker] = account.waiting;
+      const began = this.#now();
+      if (taker === undefined || began >= end) return;
+      this.#deadline = Math.min(end, began + account.deficit);
+      account.waiting.delete(taker);
+      const isLeft = taker.proceed();
+      account.deficit -= this.#now() - began;
+      if (isLeft) account.waiting.add(taker);
+      else if (account.members.has(taker)) account.parked.add(taker);
+    }
+  }
+
+  #readAgain(account: AccountTurns): void {
+    let count = 0;
+    for (const taker of account.parked) {
+      if (count++ === READ_AGAIN) return;
+      account.parked.delete(taker);
+      taker.resumeForTurn();
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { AccountTurns, Turns, type TurnTaker } from "../../../src/receivers/accounts/turns.ts";
+
+/** Turns whose clock and event loop are a test's. */
+function setUp() {
+  const clock = { now: 1000 };
+  const scheduled: (() => void)[] = [];
+  const turns = new Turns(() => clock.now, (run) => scheduled.push(run));
+  /** The next turn of the event loop. */
+  const run = (): boolean => {
+    const step = scheduled.shift();
+    step?.();
+    return step !== undefined;
+  };
+  return { clock, turns, run };
+}
+
+/** A connection with so many milliseconds of work in what comes of it. */
+class Worker implements TurnTaker {
+  readonly account: AccountTurns;
+  readonly #turns: Turns;
+  readonly #clock: { now: number };
+  left = 0;
+  done = 0;
+  isPaused = false;
+
+  constructor(turns: Turns, clock: { now: number }, account = new AccountTurns()) {
+    this.#turns = turns;
+    this.#clock = clock;
+    this.account = account;
+    account.members.add(this);
+  }
+
+  comes(ms: number): void {
+    assert.equal(this.isPaused, false, "a paused connection is not read");
+    this.left += ms;
+    if (this.#turns.begin(this.account)) this.#work();
+    this.#turns.end(this.account, this, this.left > 0);
+  }
+
+  proceed(): boolean {
+    this.#work();
+    return this.left > 0;
+  }
+
+  /** In steps of a tenth of a millisecond. */
+  #work(): void {
+    while (this.left > 0 && !this.#turns.isOver) {
+      this.#clock.now += 0.1;
+      this.done += 0.1;
+      this.left = Math.max(0, Math.round((this.left - 0.1) * 10) / 10);
+    }
+  }
+
+  pauseForTurn(): void {
+    this.isPaused = true;
+  }
+  resumeForTurn(): void {
+    this.isPaused = false;
+  }
+}
+
+test("what takes little time is done at once, and nobody is paused", () => {
+  const { clock, turns, run } = setUp();
+  const worker = new Worker(turns, clock);
+  for (let i = 0; i < 3; i++) worker.comes(1);
+  assert.deepEqual([worker.left, worker.isPaused, run()], [0, false, false]);
+});
+
+test("what takes long is done in pieces, between which the event loop goes on; then its guest is read again", () => {
+  const { clock, turns, run } = setUp();
+  const worker = new Worker(turns, clock);
+  worker.comes(30);
+  assert.equal(worker.isPaused, true);
+  for (let began = clock.now; run(); began = clock.now) {
+    assert.ok(clock.now - began <= 8.5, `a turn of ${clock.now - began} ms`);
+  }
+  assert.deepEqual([worker.left, worker.isPaused], [0, false]);
+});
+
+test("two accounts that are busy get the same time, however many connections they have", () => {
+  const { clock, turns, run } = setUp();
+  const one = new Worker(turns, clock);
+  const shared = new AccountTurns();
+  const many = Array.from({ length: 10 }, () => new Worker(turns, clock, shared));
+  one.comes(500);
+  // Whatever is not read is not read because its account is busy.
+  for (const worker of many) if (!worker.isPaused) worker.comes(100);
+  for (let i = 0; i < 20; i++) {
+    run();
+    for (const worker of many) if (!worker.isPaused) worker.comes(100);
+  }
+  const done = many.reduce((sum, worker) => sum + worker.done, 0);
+  assert.ok(Math.abs(one.done - done) <= 8, `${one.done} and ${done} ms`);
+});
+
+test("an account is done at once although another one is busy", () => {
+  const { clock, turns, run } = setUp();
+  const busy = new Worker(turns, clock);
+  const light = new Worker(turns, clock);
+  busy.comes(1000);
+  for (let i = 0; i < 10; i++) {
+    run();
+    clock.now += 1;
+    light.comes(0.5);
+    assert.equal(light.left, 0);
+  }
+  assert.equal(light.isPaused, false);
+});
+
+test("the connections of a busy account are not read, and are read again a few at a time", () => {
+  const { clock, turns, run } = setUp();
+  const account = new AccountTurns();
+  const workers = Array.from({ length: 100 }, () => new Worker(turns, clock, account));
+  workers[0]?.comes(10);
+  const paused = () => workers.filter(({ isPaused }) => isPaused).length;
+  assert.equal(paused(), 100);
+  let before = paused();
+  while (run()) {
+    assert.ok(before - paused() <= 8);
+    before = paused();
+  }
+  assert.equal(paused(), 0);
+});
+
+test("when many come in one turn of the event loop, the rest waits for the next one", () => {
+  const { clock, turns, run } = setUp();
+  const workers = Array.from({ length: 20 }, () => new Worker(turns, clock));
+  const began = clock.now;
+  for (const worker of workers) worker.comes(1.5);
+  assert.ok(clock.now - began <= 10, `${clock.now - began} ms`);
+  assert.ok(workers.some(({ left }) => left > 0));
+  while (run());
+  assert.ok(workers.every(({ left, isPaused }) => left === 0 && !isPaused));
+});
+
+test("a connection that leaves takes no more turns; one that has ended finishes what waits of it", () => {
+  const { clock, turns, run } = setUp();
+  const [gone, ended] = [new Worker(turns, clock), new Worker(turns, clock)];
+  gone.comes(20);
+  ended.comes(20);
+  turns.leave(gone.account, gone);
+  turns.detach(ended.account, ended);
+  const { done } = gone;
+  while (run());
+  assert.equal(gone.done, done);
+  assert.deepEqual([ended.left, ended.isPaused], [0, true]);
+});
