@@ -320,7 +320,7 @@ const LIMITS = {
     flag: "--max-spans-per-second",
     metavar: "N|off",
     default: "off",
-    help: "Spans read from one guest in a second, on all its connections; others wait in the guest",
+    help: "Spans a second from one guest, on all its connections; others wait in it for up to 15 s",
     complete: ["off"],
     parse: orOff(integer(1)),
   },
