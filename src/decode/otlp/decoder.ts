@@ -2,21 +2,10 @@ import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { copyBytes } from "../../otlp/put-bytes.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
+import { MAX_REPEATED_BYTES, MAX_SHARED_BYTES } from "../shared-bytes.ts";
 import { WireError } from "../wire-error.ts";
 import { writeCanonical } from "./canonical-writer.ts";
 import { OddPlaces, RequestChecker } from "./checker.ts";
-
-/**
- * How large what many spans share may be, their resource or their scope: bytes. Real ones have some hundred. Delivery
- * repeats it in each batch, so without a bound one payload could become a hundred times as much.
- */
-const MAX_SHARED_BYTES = 64 * 1024;
-
-/**
- * How much that would be if each span had its own copy, bytes: four times what a whole request of the largest size
- * (4 MiB) has. That is what `--dump-only` prints of it; without a bound one payload could become gigabytes.
- */
-const MAX_REPEATED_BYTES = 16 * 1024 * 1024;
 
 /** One for all guests, because a payload is decoded whole. */
 const odd = new OddPlaces();

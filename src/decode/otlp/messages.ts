@@ -168,7 +168,8 @@ const LINK = new Message("Link", {
   6: flags,
 });
 const STATUS = new Message("Status", { 2: text, 3: enumeration(3) });
-const SPAN = new Message("Span", {
+/** In `ScopeSpans.spans`. */
+export const SPAN = new Message("Span", {
   1: { kind: ID, size: 16, nonZero: true, required: true },
   2: { kind: ID, size: 8, nonZero: true, required: true },
   3: text,

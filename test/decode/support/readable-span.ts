@@ -55,7 +55,7 @@ function expressibleValue(value: ValueRecord): ValueRecord {
 }
 
 /** An {@link expressible} record as OpenTelemetry's SDK would hand it to an exporter. */
-function readableSpan(record: SpanRecord): ReadableSpan {
+export function readableSpan(record: SpanRecord): ReadableSpan {
   return {
     name: record.name,
     // The API's kinds begin with 0 for internal, OTLP's with 0 for unspecified.
