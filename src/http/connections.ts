@@ -20,6 +20,7 @@ export class Connection implements HttpConnection {
   /** Requests that have begun and are not answered. */
   openRequests = 0;
   hasServed = false;
+  isOpen = true;
   /** When the connection was accepted, or its last request was answered; monotonic milliseconds. */
   idleSince = performance.now();
   /** When bytes of a request's headers were first seen; monotonic milliseconds. */
@@ -89,6 +90,7 @@ export class ConnectionTable {
     const connection = new Connection(socket);
     this.#open.add(connection);
     socket.once("close", () => {
+      connection.isOpen = false;
       this.#forget(connection);
       onClose(connection);
     });
@@ -149,7 +151,12 @@ export class ConnectionTable {
 
   #closeOverdue(): void {
     const now = performance.now();
-    for (const connection of this.#open) if (connection.isOverdue(now, this.#limits)) connection.socket.destroy();
+    for (const connection of this.#open) {
+      if (!connection.isOverdue(now, this.#limits)) continue;
+      // A client of HTTP/2 that was only idle is told, so that it sends its next request over another connection.
+      if (connection.hasServed && connection.protocol === "HTTP/2") connection.endGently();
+      else connection.socket.destroy();
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-import { type BodyBudget, BodyCollector, type BodyProblem } from "./body.ts";
+import { type BodyBudget, BodyCollector } from "./body.ts";
 import type { HttpLimits } from "./limits.ts";
-import { type HttpAnswer, type HttpHandler, type HttpHead, textAnswer } from "./messages.ts";
+import { type HttpAnswer, type HttpHandler, type HttpHead, type HttpProblem, textAnswer } from "./messages.ts";
 
 /** A request and its way back, whatever the version of HTTP. */
 export interface Transport {
@@ -21,10 +21,11 @@ export interface ExchangeContext {
   readonly onError: (error: Error, path: string) => void;
 }
 
-const PROBLEMS: Readonly<Record<BodyProblem, HttpAnswer>> = {
-  "too-large": textAnswer(413, "the body is too large\n"),
-  "no-room": textAnswer(503, "too many requests at once\n", { "retry-after": "1" }),
-};
+const TOO_LARGE: HttpProblem = { status: 413, text: "the body is too large" };
+const TOO_SLOW: HttpProblem = { status: 408, text: "the body did not come in time" };
+const NO_ROOM: HttpProblem = { status: 503, text: "too many requests at once" };
+const NO_ANSWER: HttpProblem = { status: 503, text: "no answer in time" };
+const FAILED: HttpProblem = { status: 500, text: "internal error, see the forwarder's log" };
 
 /**
  * One request from its headers to its answer.
@@ -60,7 +61,7 @@ export class Exchange {
     }
     const { declaredBytes } = transport;
     if (declaredBytes === undefined || declaredBytes <= context.limits.maxBodyBytes) return;
-    this.#answer(this.#refusal ?? PROBLEMS["too-large"]);
+    this.#answer(this.#refusal ?? this.#explain(TOO_LARGE));
   }
 
   /** A chunk of the body has come. */
@@ -74,8 +75,8 @@ export class Exchange {
     const problem = this.#body.add(bytes);
     if (problem === undefined) return;
     this.#body.discard();
-    if (problem === "too-large") this.#answer(PROBLEMS[problem]);
-    else this.#refusal = PROBLEMS[problem];
+    if (problem === "too-large") this.#answer(this.#explain(TOO_LARGE));
+    else this.#refusal = this.#explain(NO_ROOM);
   }
 
   /** The body is whole. */
@@ -86,7 +87,7 @@ export class Exchange {
       return;
     }
     this.#state = "answering";
-    this.#startDeadline(() => this.#answer(textAnswer(503, "no answer in time\n", { "retry-after": "1" })));
+    this.#startDeadline(() => this.#answer(this.#explain(NO_ANSWER)));
     const body = this.#body.finish();
     try {
       const answer = this.#context.handler.answer({ ...this.#transport.head, body });
@@ -115,7 +116,7 @@ export class Exchange {
   }
 
   #bodyTooSlow(): void {
-    this.#answer(this.#refusal ?? textAnswer(408, "the body did not come in time\n"));
+    this.#answer(this.#refusal ?? this.#explain(TOO_SLOW));
   }
 
   #failure(error: unknown): HttpAnswer {
@@ -123,7 +124,13 @@ export class Exchange {
       error instanceof Error ? error : new Error(String(error)),
       this.#transport.head.path,
     );
-    return textAnswer(500, "internal error, see the forwarder's log\n");
+    return this.#explain(FAILED);
+  }
+
+  #explain(problem: HttpProblem): HttpAnswer {
+    const { handler } = this.#context;
+    if (handler.explain !== undefined) return handler.explain(this.#transport.head, problem);
+    return textAnswer(problem.status, `${problem.text}\n`, problem.status === 503 ? { "retry-after": "1" } : {});
   }
 
   #startDeadline(onTime: () => void): void {

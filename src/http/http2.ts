@@ -15,12 +15,15 @@ import type { HttpAnswer, HttpHead } from "./messages.ts";
 const MAX_HEADERS = 64;
 /** Settings that one frame may have; RFC 9113 knows six. */
 const MAX_SETTINGS = 32;
-/** Frames that are invalid, and streams that are refused, before a session is closed. The libraries allow 1,000 and 100. */
+/** Frames that are invalid, and streams that are refused, before a session is closed. Node allows 1,000 and 100. */
 const MAX_INVALID_FRAMES = 32;
 const MAX_REFUSED_STREAMS = 32;
 const MEBIBYTE = 1024 * 1024;
 
-/** Speaks HTTP/2 on sockets that a listener has accepted. Floods of control frames and of resets are the library's to end. */
+/**
+ * Speaks HTTP/2 on sockets that a listener has accepted. Floods of control frames and of resets are the library's to
+ * end.
+ */
 export class Http2 {
   readonly #server: Http2Server;
   readonly #context: ExchangeContext;
@@ -126,19 +129,26 @@ class Http2Transport implements Transport {
     if (stream.destroyed || stream.closed || stream.headersSent) return;
     const bytes = typeof body === "string" ? Buffer.from(body) : body;
     const isEmpty = bytes === undefined || bytes.length === 0;
-    if (trailers !== undefined) stream.once("wantTrailers", () => stream.sendTrailers({ ...trailers }));
+    // Once the answer is complete the client need not send the rest of its body (RFC 9113, section 8.1).
+    const finishReading = (): void => {
+      if (!this.isBodyRead) stream.close(constants.NGHTTP2_NO_ERROR);
+    };
+    if (trailers === undefined) stream.once("finish", finishReading);
+    else {
+      stream.once("wantTrailers", () => {
+        stream.sendTrailers({ ...trailers });
+        setImmediate(finishReading);
+      });
+    }
     stream.respond({
       ":status": status,
       ...headers,
-      // What trailers follow, gRPC's length is in its message.
+      // gRPC's messages have their length themselves.
       ...trailers === undefined && { "content-length": bytes?.length ?? 0 },
     }, { waitForTrailers: trailers !== undefined, endStream: isEmpty && trailers === undefined });
     if (!isEmpty && this.head.method !== "HEAD") stream.end(bytes);
     else if (!stream.writableEnded) stream.end();
-    if (this.isBodyRead) return;
-    // The answer is complete, so the client need not send the rest (RFC 9113, section 8.1).
-    stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
-    stream.resume();
+    if (!this.isBodyRead) stream.resume();
   }
 
   destroy(): void {

@@ -6,6 +6,8 @@ export interface HttpConnection {
   /** This end. */
   readonly localAddress: string;
   readonly localPort: number;
+  /** False from its end on. */
+  readonly isOpen: boolean;
 }
 
 /** A request whose body has not been read. */
@@ -37,12 +39,21 @@ export interface HttpAnswer {
   readonly trailers?: Readonly<Record<string, string>>;
 }
 
+/** Why the server answers in place of its handler. */
+export interface HttpProblem {
+  /** 408: the body is too slow; 413: too large; 503: no room for it, or no answer in time; 500: the handler threw. */
+  readonly status: 408 | 413 | 500 | 503;
+  readonly text: string;
+}
+
 /** What a server does with its requests. What a method throws is logged and answered with 500. */
 export interface HttpHandler {
   /** Refuses a request before its body is read, by answering it. Undefined to go on. */
   admit?(head: HttpHead): HttpAnswer | undefined;
   /** Answers a request. */
   answer(request: HttpRequest): HttpAnswer | Promise<HttpAnswer>;
+  /** Says in the client's own terms what the server has to say: see {@link HttpProblem}. By default in words. */
+  explain?(head: HttpHead, problem: HttpProblem): HttpAnswer;
   /** A connection has been accepted. */
   connected?(connection: HttpConnection): void;
   /** A connection has ended. */

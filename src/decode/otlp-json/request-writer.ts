@@ -30,8 +30,8 @@ const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
 
 /**
- * Writes a request in JSON as one in protobuf, field by field in their order. What the fields hold is left to the decoder
- * of protobuf to check, but for what has no form there, such as an ID that is not hexadecimal.
+ * Writes a request in JSON as one in protobuf, field by field in their order. What the fields hold is left to the
+ * decoder of protobuf to check, but for what has no form there, such as an ID that is not hexadecimal.
  */
 export class RequestWriter {
   readonly #input = new JsonInput();
@@ -150,8 +150,8 @@ export class RequestWriter {
   }
 
   /**
-   * `AnyValue.int_value`. OpenTelemetry for JavaScript also writes a number so that is beyond 64 bits, because it has no
-   * fraction: `1e+21`. It is a double.
+   * `AnyValue.int_value`. OpenTelemetry for JavaScript also writes a number so that is beyond 64 bits, because it has
+   * no fraction: `1e+21`. It is a double.
    */
   #int64(tag: number): void {
     const input = this.#input;

@@ -1,5 +1,6 @@
+import { Buffer } from "node:buffer";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createSecureContext } from "node:tls";
 import type { TlsCredentials } from "../../http/tls.ts";
 import type { ListenTlsSettings } from "../../pipeline/settings.ts";
 import { HostReceiverError } from "./host-receiver-error.ts";
@@ -14,18 +15,16 @@ export function readTlsCredentials(files: ListenTlsSettings): TlsCredentials {
   const clientAuthority = files.clientAuthorityFile === undefined
     ? undefined
     : read("--listen-client-ca", files.clientAuthorityFile);
+  const pair = `--listen-cert ${files.certificateFile}, --listen-key ${files.keyFile}`;
   try {
-    createSecureContext({
-      cert: Buffer.from(certificate),
-      key: Buffer.from(key),
-      ...clientAuthority && { ca: Buffer.from(clientAuthority) },
-    });
+    const isPair = new X509Certificate(certificate).checkPrivateKey(createPrivateKey(Buffer.from(key)));
+    if (!isPair) throw new HostReceiverError(`${pair}: the key is another certificate's`);
+    if (clientAuthority !== undefined) new X509Certificate(clientAuthority);
   } catch (cause) {
-    throw new HostReceiverError(
-      `--listen-cert ${files.certificateFile}, --listen-key ${files.keyFile}: ${(cause as Error).message}: give a ` +
-        "certificate and its key, in PEM",
-      { cause },
-    );
+    if (cause instanceof HostReceiverError) throw cause;
+    throw new HostReceiverError(`${pair}: ${(cause as Error).message}: give a certificate and its key, in PEM`, {
+      cause,
+    });
   }
   return { certificate, key, ...clientAuthority && { clientAuthority } };
 }

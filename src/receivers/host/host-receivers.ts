@@ -7,6 +7,7 @@ import type { JaegerSettings, Settings, TcpListenSettings } from "../../pipeline
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
 import { JAEGER_HTTP2, JAEGER_LIMITS, JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
+import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../otlp/otlp-receiver.ts";
 import { PeerFinder } from "../peers/peer-finder.ts";
 import { portOwner } from "../peers/port-owner.ts";
 import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
@@ -67,6 +68,7 @@ class Opening {
     const { jaeger, listenTls } = this.#settings;
     this.#tls = listenTls === undefined ? undefined : readTlsCredentials(listenTls);
     if (jaeger !== undefined) await this.#openJaeger(jaeger);
+    for (const listen of this.#settings.otlpListen) await this.#openOtlp(listen);
   }
 
   async close(): Promise<void> {
@@ -118,6 +120,20 @@ class Opening {
       onError: (error, path) => log.error("a runtime's request failed", { path, error }),
     });
     if (!await this.#listen("--jaeger-listen", listen, server, log)) return;
+    this.#open.push({ server, begin: (sink) => receiver.begin(sink), close: () => receiver.close() });
+  }
+
+  async #openOtlp(listen: TcpListenSettings): Promise<void> {
+    const log = this.#options.log.of("otlp-receiver");
+    const receiver = new OtlpReceiver({ metrics: this.#options.metrics, log });
+    const server = new HttpServer({
+      handler: receiver,
+      limits: OTLP_LIMITS,
+      http2: OTLP_HTTP2,
+      ...this.#tls && { tls: this.#tls },
+      onError: (error, path) => log.error("a program's request failed", { path, error }),
+    });
+    if (!await this.#listen("--otlp-listen", listen, server, log)) return;
     this.#open.push({ server, begin: (sink) => receiver.begin(sink), close: () => receiver.close() });
   }
 

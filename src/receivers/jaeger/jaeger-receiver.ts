@@ -176,6 +176,8 @@ export class JaegerReceiver {
     if (this.#sources === undefined) throw new Error("spans of a runtime came before the receiver began");
     this.#metrics.received += spans.count;
     this.#sources.get(sandbox, connection).accept(spans);
+    // The client may have gone while its request waited, before there was a source for it.
+    if (!connection.isOpen) this.#sources.disconnected(connection);
   }
 
   #logRefusal({ method, path, connection }: HttpHead, problem: string): void {
