@@ -91,7 +91,7 @@ test("SIGSTOP and SIGCONT: guests wait, none is cut off for it, not one span is 
   await using stage = await Stage.open({
     args: (sandbox) => [
       ...spooled(sandbox),
-      ...["--frame-timeout", "1s", "--idle-timeout", "1s"],
+      ...["--frame-timeout", "2s", "--idle-timeout", "2s"],
     ],
   });
   const { farEnd, sandbox } = stage;
