@@ -43,6 +43,8 @@ const OWN_HEADERS: ReadonlySet<string> = new Set([
 
 /** Metadata whose name ends so is binary, and its value is in base64 (gRPC over HTTP/2, "Custom-Metadata"). */
 const BINARY_METADATA = /-bin$/;
+/** What other metadata may hold ("ASCII-Value"). */
+const ASCII = /^[ -~]*$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 /** A file that a variable names. */
@@ -198,6 +200,9 @@ function checkReserved(where: string, key: string, value: string, protocol: Otlp
   const isReserved = FRAMING_HEADERS.has(key) || (protocol === "grpc" && key.startsWith("grpc-"));
   if (isReserved && !OWN_HEADERS.has(key)) {
     throw new ExporterSettingsError(`${where}: ${key} is set by the transport: leave it out`);
+  }
+  if (protocol === "grpc" && !ASCII.test(value)) {
+    throw new ExporterSettingsError(`${where}: the value of ${JSON.stringify(key)} is not ASCII, as metadata must be`);
   }
   if (protocol === "grpc" && BINARY_METADATA.test(key) && !BASE64.test(value)) {
     throw new ExporterSettingsError(`${where}: metadata whose name ends in -bin is binary: give its value in base64`);

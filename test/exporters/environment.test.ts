@@ -66,6 +66,15 @@ test("binary metadata is in base64", () => {
   assert.deepEqual([...read({ HEADERS: "x-bin=any!" }, "http/protobuf").headers], [["x-bin", "any!"]]);
 });
 
+test("metadata is ASCII", () => {
+  assert.equal(
+    refused({ HEADERS: "a=secr%C3%A4t" }),
+    `${PREFIX}HEADERS: number 1 of its members: \
+the value of "a" is not ASCII, as metadata must be`,
+  );
+  assert.deepEqual([...read({ HEADERS: "a=%C3%A4" }, "http/protobuf").headers], [["a", "ä"]]);
+});
+
 test("what cannot be in a header is refused without its value", () => {
   assert.equal(
     refused({ HEADERS: "a%0Ab=1" }),
