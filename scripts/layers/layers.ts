@@ -129,6 +129,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   "view/page": {
     purpose: "the browser's half of the viewer",
     imports: ["view/api"],
+    packages: ["preact", "preact/hooks", "@preact/signals"],
   },
   view: {
     purpose: "the viewer: API, terminal drawing, comparisons, exports, replay",

@@ -179,6 +179,11 @@ export interface SpanDetail {
   readonly distribution?: Distribution & { readonly shareBelow: number };
 }
 
+/** `GET /sandboxes/ID/spans?key=ATTRIBUTE&value=TEXT`: spans whose attribute's value holds the text, as `trace:span`. */
+export interface FoundSpans {
+  readonly spans: readonly string[];
+}
+
 export interface Distribution {
   readonly count: number;
   readonly p50: number;

@@ -5,7 +5,7 @@ import { TraceStore } from "../../store/trace-store.ts";
 import type * as api from "../api.ts";
 import { type Cohort, compareCohorts } from "../compare.ts";
 import { SandboxIndex } from "../sandbox-index.ts";
-import { formatDuration } from "../format.ts";
+import { formatDuration } from "../page/format.ts";
 import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
 import { FileError, loadFiles } from "./load-files.ts";
 

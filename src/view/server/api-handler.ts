@@ -12,6 +12,7 @@ import { distributionOf, operationList, OperationRanges } from "../operations-vi
 import { SandboxIndex, startsOf } from "../sandbox-index.ts";
 import { columnsOf, pathOf, spanView, summaryView } from "../sandbox-view.ts";
 import { attributeViews } from "../sandbox-view.ts";
+import { spansWith } from "./attribute-search.ts";
 import { selfTimes } from "../model/self-time.ts";
 import { percentile, shareBelow } from "../statistics/percentile.ts";
 import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
@@ -59,6 +60,7 @@ export class ApiHandler {
     if (first === "sandboxes" && third === "spans" && fourth !== undefined) {
       return this.#span(second ?? "", fourth, query.get("trace") ?? undefined);
     }
+    if (first === "sandboxes" && third === "spans") return this.#spansWith(second ?? "", query);
     if (first === "operations" && second === undefined) return json(this.#operations(query));
     if (first === "compare" && second === undefined) return this.#compare(query);
     return NOT_FOUND;
@@ -183,6 +185,14 @@ export class ApiHandler {
   #span(sid: string, spanId: string, traceId: string | undefined): ApiResponse {
     const detail = this.spanDetail(sid, spanId, traceId);
     return detail === undefined ? failure(404, `no span ${spanId} in sandbox ${sid}`) : json(detail);
+  }
+
+  #spansWith(sid: string, query: URLSearchParams): ApiResponse {
+    const stored = this.reader.sandbox(sid);
+    if (stored === undefined) return failure(404, `no sandbox ${sid}: it may have been removed`);
+    const key = query.get("key");
+    if (key === null) return failure(400, "which spans? give ?key=ATTRIBUTE&value=TEXT");
+    return json({ spans: spansWith(this.reader, stored, key, query.get("value") ?? "") } satisfies api.FoundSpans);
   }
 
   #operations(query: URLSearchParams): api.OperationList {

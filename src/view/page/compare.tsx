@@ -1,0 +1,137 @@
+import type { JSX } from "preact";
+import type { CompareRow, Comparison } from "../api.ts";
+import { formatChange, formatDuration } from "./format.ts";
+import { Empty, Histogram, Text, useLoaded } from "./parts.tsx";
+import { change, data, filter, url } from "./state.ts";
+
+/** `#/compare?a&b`: two cohorts of sandboxes, operation by operation. */
+export function ComparePage(): JSX.Element {
+  const { query } = url.value;
+  const labels = useLoaded(async () => (await data().sandboxes(new URLSearchParams())).labels, []);
+  const known = labels !== undefined && "value" in labels ? labels.value : [];
+  const a = query.get("a") ?? known[0] ?? "";
+  const b = query.get("b") ?? known[1] ?? known[0] ?? "";
+  const loaded = useLoaded(() => data().compare(a, b), [a, b, known.length]);
+  return (
+    <>
+      <div class="intro">
+        <h1>Compare</h1>
+        {loaded !== undefined && "value" in loaded && <Verdict of={loaded.value} />}
+        <div class="choices">
+          <Labels name="a" title="before" labels={known} value={a} /> against{" "}
+          <Labels name="b" title="now" labels={known} value={b} />
+        </div>
+      </div>
+      {loaded === undefined
+        ? <Empty title="Loading…" />
+        : "error" in loaded
+        ? <Empty title="Nothing to compare">{loaded.error}</Empty>
+        : <Rows of={loaded.value} />}
+      {known.length < 2 && (
+        <p class="hint">
+          Label sandboxes with --label kata-4.1 (and restart with another label) to compare versions, or use
+          kata-trace-forwarder compare FILE FILE.
+        </p>
+      )}
+    </>
+  );
+}
+
+function Labels(
+  { name, title, labels, value }: { name: string; title: string; labels: readonly string[]; value: string },
+): JSX.Element {
+  return (
+    <select
+      aria-label={title}
+      value={value}
+      onChange={({ currentTarget }) => change({ [name]: currentTarget.value })}
+    >
+      {labels.map((label) => <option value={label}>{label === "" ? "no label" : label}</option>)}
+    </select>
+  );
+}
+
+function Verdict({ of }: { of: Comparison }): JSX.Element {
+  const whole = of.rows[0];
+  const slower = of.rows.filter(({ verdict }) => verdict === "slower").length;
+  const faster = of.rows.filter(({ verdict }) => verdict === "faster").length;
+  return (
+    <p>
+      {of.b.sandboxes} sandboxes against {of.a.sandboxes}. {whole !== undefined && whole.change !== undefined && (
+        <>
+          To start: p50 <b>{formatDuration(whole.b.p50)}</b>, was {formatDuration(whole.a.p50)} <Change of={whole} />.
+        </>
+      )}
+      {slower} slower, {faster} faster beyond chance (Mann–Whitney, p &lt; 0.01, Holm-corrected).
+    </p>
+  );
+}
+
+function Change({ of }: { of: CompareRow }): JSX.Element {
+  const text = of.change === undefined ? of.verdict : formatChange(of.change);
+  const className = of.verdict === "slower" ? "bad" : of.verdict === "faster" ? "good" : "ok";
+  return (
+    <span class={`pill ${className}`} title={of.p === undefined ? of.verdict : `p = ${of.p.toPrecision(2)}`}>
+      {text}
+    </span>
+  );
+}
+
+function Rows({ of }: { of: Comparison }): JSX.Element {
+  const { test } = filter.value;
+  const rows = test === undefined
+    ? of.rows
+    : of.rows.filter(({ name, side, b }) => test({ name, side, error: false, duration: b.p50, self: b.p50 }));
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th>Operation</th>
+            <th>Side</th>
+            <th class="r">Sandboxes</th>
+            <th class="r">p50 was</th>
+            <th class="r">p50</th>
+            <th class="r">p99</th>
+            <th class="r">Change of p50</th>
+            <th>Distribution (before: outline)</th>
+            <th>Slowest</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={`${row.side} ${row.name}`}>
+              <td class="strong">
+                <Text limit={60}>{row.name}</Text>
+              </td>
+              <td>
+                <i class={`box fill-${row.side}`} /> {row.side}
+              </td>
+              <td class="r">{row.a.count} / {row.b.count}</td>
+              <td class="r">{row.a.count === 0 ? "–" : formatDuration(row.a.p50)}</td>
+              <td class="r">{row.b.count === 0 ? "–" : formatDuration(row.b.p50)}</td>
+              <td class="r">{row.b.count === 0 ? "–" : formatDuration(row.b.p99)}</td>
+              <td class="r">
+                {row.verdict === "too few" && <span class="quiet">too few</span>}
+                <Change of={row} />
+              </td>
+              <td class="chart">
+                <Histogram of={row.b} before={row.a} side={row.side} height={20} />
+              </td>
+              <td>
+                {row.slowest !== undefined && (
+                  <a
+                    class="mono"
+                    href={`#/sandbox/${encodeURIComponent(row.slowest.sandbox)}?span=${row.slowest.span}`}
+                  >
+                    <Text limit={10}>{row.slowest.sandbox}</Text>
+                  </a>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
