@@ -4,6 +4,7 @@ import { createExporter } from "../exporters/create-exporter.ts";
 import { DeadLetterFile } from "../exporters/dead-letter.ts";
 import { deadLetterLine } from "../exporters/dead-letter-line.ts";
 import { DumpSink, type DumpWriter } from "../exporters/dump-sink.ts";
+import { RecordDestination } from "../exporters/record-destination.ts";
 import { probe } from "../exporters/probe.ts";
 import type { Privileges } from "../host/privileges.ts";
 import { jsonLine, textRecord } from "../otlp/record-text.ts";
@@ -66,6 +67,7 @@ export async function prepareDelivery(parts: DestinationParts): Promise<() => Sp
   const { batch, traceName, resourceAttributes } = settings;
   const prepared = [
     ...(settings.forwards === false ? [] : [await prepareCollector(parts)]),
+    ...(settings.record === undefined ? [] : [await openRecord(settings.record, parts)]),
     ...(settings.viewer === undefined ? [] : [await startViewer(settings.viewer, parts)]),
   ];
   return () => {
@@ -108,6 +110,14 @@ async function prepareCollector(parts: DestinationParts): Promise<OpenDestinatio
       trace,
       log: log.of("delivery"),
     });
+}
+
+async function openRecord(record: NonNullable<Settings["record"]>, parts: DestinationParts): Promise<OpenDestination> {
+  const { metrics, log, owner, undo } = parts;
+  const options = { ...record, owner, metrics: metrics.destination("record"), log: log.of("record") };
+  const destination = await RecordDestination.open(options);
+  undo.push(async () => void await destination.abort());
+  return () => destination;
 }
 
 /** Starts the viewer's process, which has to listen before anybody looks for its page. */

@@ -3,7 +3,14 @@ import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings
 import { endpoint } from "./endpoint.ts";
 import type { Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";
-import { COMPARE_OPTIONS, EXPORT_OPTIONS, REPLAY_OPTIONS, VIEW_COMMAND_OPTIONS, VIEWING } from "./view-table.ts";
+import {
+  COMPARE_OPTIONS,
+  EXPORT_OPTIONS,
+  RECORDING,
+  REPLAY_OPTIONS,
+  VIEW_COMMAND_OPTIONS,
+  VIEWING,
+} from "./view-table.ts";
 import {
   address,
   bytes,
@@ -386,7 +393,7 @@ export const OPTION_GROUPS = {
   Delivery: DELIVERY,
   "Limits for guests": LIMITS,
   "Log and metrics": WATCHING,
-  Viewer: VIEWING,
+  Viewer: { ...VIEWING, ...RECORDING },
   "Own trace": TRACING,
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Option>>>>;
 
@@ -399,6 +406,7 @@ export const OPTIONS = {
   ...LIMITS,
   ...WATCHING,
   ...VIEWING,
+  ...RECORDING,
   ...TRACING,
 } as const;
 

@@ -45,6 +45,24 @@ export const VIEWING = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
+/** Files of spans. */
+export const RECORDING = {
+  record: {
+    flag: "--record",
+    metavar: "FILE",
+    help: "Keep spans in FILE as OTLP/JSON lines too; rotated to FILE.1",
+    complete: "file",
+    parse: path,
+  },
+  recordBytes: {
+    flag: "--record-bytes",
+    metavar: "SIZE",
+    default: "256MiB",
+    help: "The most that FILE and FILE.1 take together",
+    parse: bytes(MIB, 1024 * GIB),
+  },
+} as const satisfies Readonly<Record<string, Option>>;
+
 /** The sizes that `--store-bytes` has by default, bytes. */
 export const DEFAULT_STORE_BYTES = { temporary: 512 * MIB, file: GIB } as const;
 

@@ -175,6 +175,8 @@ export interface Settings {
   readonly forwards?: false;
   /** Absent: agents' spans leave as they are. */
   readonly redact?: RedactSettings;
+  /** Where spans are kept as OTLP/JSON lines too: an absolute path, and the most bytes with the file before. */
+  readonly record?: { readonly file: string; readonly maxBytes: number };
   /** Absent: spans are not stored. */
   readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;

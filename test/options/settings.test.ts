@@ -153,7 +153,9 @@ const EXAMPLES: Readonly<
   view: ["8690", {
     viewer: { address: { host: "127.0.0.1", port: 8690 }, storeBytes: 512 * MIB, storeKeepMs: 86_400_000, label: "" },
   }],
-  // These have no effect without --view.
+  record: ["/var/spans.jsonl", { record: { file: "/var/spans.jsonl", maxBytes: 256 * MIB } }],
+  // These have no effect without --view, or --record.
+  recordBytes: ["2MiB", {}],
   store: ["/var/store", {}],
   storeBytes: ["64MiB", {}],
   storeKeep: ["1h", {}],

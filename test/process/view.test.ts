@@ -6,7 +6,7 @@ import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts
 import { until } from "../support/until.ts";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
-import { CLEAN } from "./support/process.ts";
+import { CLEAN, runToEnd } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
@@ -120,4 +120,18 @@ test("a viewer that hangs loses its oldest spans, counted, and nobody else's", a
     await forwarder.metric("spans_dropped_total", "store");
   assert.equal(store, lives * 95);
   assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("--record keeps what is forwarded, and view reads it", async () => {
+  assert.ok(SESSION !== undefined);
+  using other = new Sandbox();
+  const file = other.path("spans.jsonl");
+  await using pipeline = await Pipeline.start(["--record", file]);
+  await guestLife(pipeline.sandbox.address, streamBytes(SESSION));
+  await taken(pipeline.stub, 95);
+  assert.deepEqual(await pipeline.forwarder.stop(), CLEAN);
+  const { stdout, code } = await runToEnd(["view", file, "--terminal"]);
+  assert.equal(code, 0);
+  assert.match(stdout, new RegExp(`^sandbox ${pipeline.sandbox.id} {2}ended {2}27 traces {2}5\\.81 s to start`));
+  assert.equal(stdout.trim().split("\n").length, 96);
 });

@@ -1,0 +1,212 @@
+import { Buffer } from "node:buffer";
+import * as fs from "node:fs";
+import { type FileHandle, open, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { performance } from "node:perf_hooks";
+import { describeError, type Logger } from "../base/log.ts";
+import { StateLog } from "../base/quiet-log.ts";
+import { requestToRecords } from "../otlp/json-record.ts";
+import type { Chunk, Destination } from "../pipeline/destination.ts";
+import type { DestinationMetrics } from "../pipeline/metrics.ts";
+import { spansToOtlpJson } from "../record/write-otlp-json.ts";
+
+/** What may wait for the disk, bytes; then the oldest chunks are dropped. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** Between two tries of a disk that is full, milliseconds. */
+const RETRY_MS = 1000;
+/** How often a stop looks whether everything is written, milliseconds. */
+const DRAIN_POLL_MS = 5;
+
+/** The file of `--record` cannot be opened: the message names it. */
+export class RecordFileError extends Error {
+  override readonly name = "RecordFileError";
+}
+
+export interface RecordSettings {
+  /** Absolute path. */
+  readonly file: string;
+  /** Of the file and the one before it together, bytes. */
+  readonly maxBytes: number;
+}
+
+export interface RecordOptions extends RecordSettings {
+  /** Whom a new file belongs to, once privileges are dropped. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
+  readonly metrics: DestinationMetrics;
+  readonly log: Logger;
+}
+
+/**
+ * `--record FILE`: keeps spans as lines of OTLP/JSON, which the Collector's file receiver and `view` read. When the file
+ * has half of the bytes that are allowed it becomes `FILE.1`, in place of the one before. It never pauses anybody: a
+ * disk that is slow or full costs its oldest chunks.
+ */
+export class RecordDestination implements Destination {
+  readonly name = "record";
+  readonly #options: RecordOptions;
+  #handle: FileHandle;
+  #size: number;
+  #waiting: Chunk[] = [];
+  #waitingBytes = 0;
+  #writing: Promise<void> | undefined;
+  #ended = false;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #problem = "";
+  readonly #problemLog: StateLog;
+
+  private constructor(options: RecordOptions, handle: FileHandle, size: number) {
+    this.#options = options;
+    this.#handle = handle;
+    this.#size = size;
+    options.metrics.queueCapacityBytes = MAX_WAITING_BYTES;
+    const { log, file } = options;
+    this.#problemLog = new StateLog({
+      begun: () => log.error("cannot record spans: the oldest are dropped", { file, error: this.#problem }),
+      ended: (seconds) => log.info("spans are recorded again", { file, seconds }),
+    });
+  }
+
+  /** Opens the file for appending (0600). Rejects with a {@link RecordFileError}. */
+  static async open(options: RecordOptions): Promise<RecordDestination> {
+    const { file } = options;
+    try {
+      // It is renamed later, which needs its directory.
+      fs.accessSync(dirname(file), fs.constants.W_OK);
+      const handle = await openForAppending(file);
+      if (options.owner !== undefined) await handle.chown(options.owner.uid, options.owner.gid);
+      return new RecordDestination(options, handle, (await handle.stat()).size);
+    } catch (cause) {
+      throw new RecordFileError(`--record ${file}: ${describeError(cause)}: give a file in a directory of --user's`, {
+        cause,
+      });
+    }
+  }
+
+  opened(): void {}
+  closed(): void {}
+
+  push(chunk: Chunk): void {
+    const { metrics } = this.#options;
+    metrics.heldQueued += chunk.spans;
+    this.#waiting.push(chunk);
+    this.#waitingBytes += chunk.bytes.length;
+    if (this.#ended) this.#dropAll("shutdown");
+    while (this.#waitingBytes > MAX_WAITING_BYTES && this.#waiting.length > 1) this.#drop("queue-full");
+    this.#write();
+  }
+
+  isPaused(): boolean {
+    return false;
+  }
+  readOn(): void {}
+  subscribe(): () => void {
+    return () => {};
+  }
+
+  async drain(timeoutMs: number): Promise<number> {
+    const deadline = performance.now() + timeoutMs;
+    while ((this.#waiting.length > 0 || this.#writing !== undefined) && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    return await this.abort();
+  }
+
+  async abort(): Promise<number> {
+    if (this.#ended) return 0;
+    this.#ended = true;
+    clearTimeout(this.#retry);
+    const lost = this.#dropAll("shutdown");
+    this.#problemLog.close();
+    await this.#writing;
+    await this.#handle.close();
+    return lost;
+  }
+
+  #dropAll(reason: "shutdown"): number {
+    let lost = 0;
+    while (this.#waiting.length > 0) lost += this.#drop(reason);
+    return lost;
+  }
+
+  /** Drops the oldest chunk; returns its spans. */
+  #drop(reason: "queue-full" | "shutdown"): number {
+    const chunk = this.#take();
+    this.#options.metrics.heldQueued -= chunk.spans;
+    this.#options.metrics.drop(reason, chunk.spans);
+    chunk.release();
+    return chunk.spans;
+  }
+
+  #take(): Chunk {
+    const chunk = this.#waiting.shift() as Chunk;
+    this.#waitingBytes -= chunk.bytes.length;
+    return chunk;
+  }
+
+  /** Writes what waits, a chunk at a time; does nothing while that is under way. */
+  #write(): void {
+    const { metrics } = this.#options;
+    metrics.queueBytes = this.#waitingBytes;
+    metrics.queueBatches = this.#waiting.length;
+    metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
+    if (this.#writing !== undefined || this.#retry !== undefined || this.#waiting.length === 0 || this.#ended) return;
+    const chunk = this.#take();
+    this.#writing = this.#append(chunk).then((isWritten) => {
+      this.#writing = undefined;
+      metrics.heldQueued -= chunk.spans;
+      if (isWritten) {
+        metrics.forwarded += chunk.spans;
+        metrics.exportedBytes += chunk.bytes.length;
+        metrics.lastSuccess = Date.now();
+        metrics.lastSuccessAt = performance.now();
+      } else {
+        metrics.drop("queue-full", chunk.spans);
+        this.#retry = setTimeout(() => {
+          this.#retry = undefined;
+          this.#write();
+        }, RETRY_MS);
+      }
+      chunk.release();
+      this.#write();
+    });
+  }
+
+  /** Whether it was written; a line that was written in part is taken back. */
+  async #append(chunk: Chunk): Promise<boolean> {
+    try {
+      const line = Buffer.from(`${spansToOtlpJson(requestToRecords(chunk.bytes))}\n`);
+      if (this.#size > 0 && this.#size + line.length > this.#options.maxBytes / 2) await this.#rotate();
+      try {
+        await this.#handle.appendFile(line);
+      } catch (error) {
+        await this.#handle.truncate(this.#size);
+        throw error;
+      }
+      this.#size += line.length;
+      this.#problemLog.set(false);
+      return true;
+    } catch (error) {
+      this.#problem = describeError(error);
+      this.#problemLog.set(true);
+      return false;
+    }
+  }
+
+  async #rotate(): Promise<void> {
+    const { file } = this.#options;
+    await rename(file, `${file}.1`);
+    const handle = await openForAppending(file);
+    await this.#handle.close();
+    this.#handle = handle;
+    this.#size = (await handle.stat()).size;
+  }
+}
+
+/** Whatever stands at the path may be a link or a FIFO that somebody has put there: neither is followed nor waited for. */
+async function openForAppending(file: string): Promise<FileHandle> {
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = fs.constants;
+  const handle = await open(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw new Error("it is not a regular file");
+}

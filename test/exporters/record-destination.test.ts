@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { RecordDestination } from "../../src/exporters/record-destination.ts";
+import { RequestBuilder } from "../../src/otlp/request.ts";
+import { recordToPart } from "../../src/otlp/record-encoder.ts";
+import { Chunk } from "../../src/pipeline/destination.ts";
+import { Metrics } from "../../src/pipeline/metrics.ts";
+import { parseRecord } from "../../src/record/parse-record.ts";
+import { madeUp } from "../store/support.ts";
+import { RecordingLogger } from "../support/recording-logger.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+function chunkOf(ids: readonly number[], text = ""): Chunk {
+  const builder = new RequestBuilder();
+  for (const id of ids) builder.appendPart(recordToPart(madeUp({ id }, { "kata.sandbox.id": "a" }, { text })));
+  return new Chunk({ account: "a", kind: "guest" }, builder.finish(), ids.length);
+}
+
+function idsIn(file: string): number[] {
+  return readFileSync(file, "utf8").trim().split("\n").flatMap((line) => parseRecord(JSON.parse(line)))
+    .map(({ spanId }) => Number.parseInt(spanId, 16));
+}
+
+async function opened(file: string, maxBytes = 2 ** 20) {
+  const metrics = new Metrics().destination("record");
+  const log = new RecordingLogger();
+  return { metrics, log, record: await RecordDestination.open({ file, maxBytes, metrics, log }) };
+}
+
+test("spans are kept as lines of OTLP/JSON, and appended to by the next process", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  for (const ids of [[1, 2], [3]]) {
+    const { record, metrics } = await opened(file);
+    record.push(chunkOf(ids));
+    assert.equal(await record.drain(5000), 0);
+    assert.deepEqual([metrics.forwarded, metrics.heldQueued], [ids.length, 0]);
+  }
+  assert.deepEqual(idsIn(file), [1, 2, 3]);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+});
+
+test("the file is rotated, and both together stay within the bytes that are allowed", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  const { record } = await opened(file, 100_000);
+  for (let id = 1; id <= 100; id++) record.push(chunkOf([id], "x".repeat(5000)));
+  assert.equal(await record.drain(5000), 0);
+  assert.ok(statSync(file).size + statSync(`${file}.1`).size <= 100_000);
+  const kept = [...idsIn(`${file}.1`), ...idsIn(file)];
+  assert.deepEqual(kept, Array.from({ length: kept.length }, (_, i) => 101 - kept.length + i));
+  assert.ok(kept.length > 8);
+});
+
+test("what comes faster than it can be written costs the oldest, counted", async () => {
+  using directory = temporaryDirectory();
+  const { record, metrics } = await opened(join(directory.path, "spans.jsonl"), 2 ** 30);
+  for (let id = 1; id <= 30; id++) record.push(chunkOf([id], "x".repeat(2 ** 20)));
+  assert.ok((metrics.dropped["queue-full"] ?? 0) > 0);
+  await record.drain(20_000);
+  assert.equal(metrics.forwarded + (metrics.dropped["queue-full"] ?? 0), 30);
+  record.push(chunkOf([31]));
+  assert.equal(metrics.dropped["shutdown"], 1);
+});
+
+test("a directory, a link or nowhere is refused in one line that names the file", async () => {
+  using directory = temporaryDirectory();
+  const link = join(directory.path, "link");
+  symlinkSync("/etc/hostname", link);
+  const folder = join(directory.path, "folder");
+  mkdirSync(folder);
+  for (const file of [link, folder, join(directory.path, "none", "file")]) {
+    await assert.rejects(opened(file), (error: Error) => {
+      assert.equal(error.name, "RecordFileError");
+      assert.ok(error.message.startsWith(`--record ${file}: `) && !error.message.includes("\n"));
+      return true;
+    });
+  }
+  assert.ok(!existsSync(join(directory.path, "none")));
+});
