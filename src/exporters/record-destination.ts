@@ -37,9 +37,9 @@ export interface RecordOptions extends RecordSettings {
 }
 
 /**
- * `--record FILE`: keeps spans as lines of OTLP/JSON, which the Collector's file receiver and `view` read. When the file
- * has half of the bytes that are allowed it becomes `FILE.1`, in place of the one before. It never pauses anybody: a
- * disk that is slow or full costs its oldest chunks.
+ * `--record FILE`: keeps spans as lines of OTLP/JSON, which the Collector's file receiver and `view` read. When the
+ * file has half of the bytes that are allowed, it becomes `FILE.1`, in place of the one before. It never pauses
+ * anybody: a disk that is slow or full costs its oldest chunks.
  */
 export class RecordDestination implements Destination {
   readonly name = "record";
