@@ -62,7 +62,9 @@ export class DeadLetterFile {
     }
   }
 
-  /** What takes requests. Failures are logged once for each time that writing begins to fail, and lose only the line. */
+  /**
+   * What takes requests. Failures are logged once for each time that writing begins to fail, and lose only the line.
+   */
   writer(format: RequestFormatter, log: Logger): { write(request: Uint8Array): void } {
     return {
       write: (request) => {
@@ -151,7 +153,13 @@ function openFile(path: string, owner?: DeadLetterOwner): number {
   }
 }
 
+/** Whether a file is still what a path leads to. True if that cannot be found out, because only root may look there. */
 function isSameFile({ dev, ino }: fs.Stats, path: string): boolean {
-  const now = fs.lstatSync(path, { throwIfNoEntry: false });
-  return now !== undefined && now.dev === dev && now.ino === ino;
+  try {
+    const now = fs.lstatSync(path, { throwIfNoEntry: false });
+    return now !== undefined && now.dev === dev && now.ino === ino;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EACCES") return true;
+    throw error;
+  }
 }

@@ -36,13 +36,13 @@ function spansIn(requests: readonly { readonly body: Uint8Array }[]): number {
   return requests.flatMap(({ body }) => decodeRequest(body)).length;
 }
 
-/** Over which protocol an endpoint is spoken to. */
+/** The protocol for an endpoint. */
 const over = (endpoint: string, protocol: "grpc" | "http/protobuf"): Record<string, string> => ({
   OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
   OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
 });
 
-test("a sign-in page is a failed start, and later not a delivery", async () => {
+test("a sign-in page fails the start, and later does not count as a delivery", async () => {
   await using receiver = await startReceiver();
   receiver.answer = (response) =>
     response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(
@@ -95,7 +95,7 @@ test("partial success in JSON is counted", async () => {
   );
 });
 
-test("gRPC: a rate limit without RetryInfo is waited for, without a burst of requests", async () => {
+test("over gRPC a rate limit without RetryInfo delays requests, without a burst", async () => {
   await using receiver = await startGrpcReceiver();
   using sandbox = new Sandbox();
   await using forwarder = await fromEnvironment(sandbox, over(receiver.url, "grpc"));
@@ -108,11 +108,11 @@ test("gRPC: a rate limit without RetryInfo is waited for, without a burst of req
   assert.deepEqual(await forwarder.stop(), CLEAN);
   const figures = await forwarder.record("figures");
   assert.deepEqual([figures["spans_received"], figures["spans_forwarded"]], [200, 200]);
-  // Those that were under way when it began, one for each try, and the last.
+  // Those that were under way when it began, one for each attempt, and the last one.
   assert.ok(receiver.calls.length < 20, `${receiver.calls.length} requests`);
 });
 
-test("an error page of a proxy before a gRPC collector costs no span", async () => {
+test("an error page from a proxy in front of a gRPC collector costs no span", async () => {
   let isBroken = true;
   let requests = 0;
   let spans = 0;
@@ -160,7 +160,7 @@ test("a flood of interim answers is cut off with a clear error, and costs no spa
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("proxies in upper case, for HTTP and gRPC, and no_proxy with a range and blanks", async () => {
+test("proxies may be in upper case, for HTTP and gRPC, and no_proxy may have ranges and blanks", async () => {
   for (const protocol of ["http/protobuf", "grpc"] as const) {
     await using receiver = protocol === "grpc" ? await startGrpcReceiver() : await startReceiver();
     const { port } = new URL(receiver.url);
@@ -187,7 +187,7 @@ test("proxies in upper case, for HTTP and gRPC, and no_proxy with a range and bl
   }
 });
 
-test("a proxy that cannot be used is an error that names the variable, without its value", async () => {
+test("for an unusable proxy an error names the variable, without its value", async () => {
   using sandbox = new Sandbox();
   const env = { ...over("http://collector.test:4317", "grpc"), ALL_PROXY: "socks5://me:secret@127.0.0.1:1080" };
   await using forwarder = new Forwarder(["--socket-path", sandbox.socketPath], { env });
@@ -199,7 +199,7 @@ test("a proxy that cannot be used is an error that names the variable, without i
   assert.ok(!forwarder.stderr.includes("secret"));
 });
 
-test("a collector's UNIX socket", async () => {
+test("spans go to a collector's UNIX socket", async () => {
   using sandbox = new Sandbox();
   let spans = 0;
   const server = createHttpServer((request, response) => {
@@ -212,7 +212,7 @@ test("a collector's UNIX socket", async () => {
   });
   const path = sandbox.path("otel.sock");
   await new Promise<void>((resolve) => server.listen(path, resolve));
-  // Whoever the forwarder becomes must be allowed to connect.
+  // The user that the forwarder becomes must be allowed to connect.
   chmodSync(path, 0o666);
   try {
     await using forwarder = await fromEnvironment(sandbox, over(`unix:${path}`, "http/protobuf"));

@@ -13,7 +13,7 @@ import { test } from "./support/test.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { assertReceived, hostAttributes, plainFrames, plainRecord, spanSet, spansOf, taken } from "./support/spans.ts";
 
-test("the host's attributes are laid over what a guest says of itself", async () => {
+test("the host's attributes replace what a guest says about itself", async () => {
   await using pipeline = await Pipeline.start([], {
     env: {
       OTEL_SERVICE_NAME: "of the host",
@@ -43,7 +43,7 @@ test("the host's attributes are laid over what a guest says of itself", async ()
   assertReceived(spansOf(stub), [expected], truth);
 });
 
-test("a flag wins over its variable: name and endpoint", async () => {
+test("a flag wins over its variable, for the name and the endpoint", async () => {
   await using wrong = await startStub();
   await using pipeline = await Pipeline.start(["--trace-name", "flag"], {
     env: { OTEL_SERVICE_NAME: "variable", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: wrong.url },
@@ -58,7 +58,7 @@ test("a flag wins over its variable: name and endpoint", async () => {
   assert.equal(wrong.requests.length, 0);
 });
 
-test("the sandbox's id is found in the paths of the runtimes", async () => {
+test("the sandbox's ID is found in the runtimes' paths", async () => {
   const { mkdirSync } = await import("node:fs");
   await using stub = await startStub();
   using sandbox = new Sandbox();
@@ -89,7 +89,7 @@ function grpcSpans(receiver: GrpcReceiver): ReceivedSpan[] {
   return receiver.calls.flatMap(({ body }) => decodeRequest(body));
 }
 
-test("an endpoint from the environment: a base gets its path, one for traces is used as it is", async () => {
+test("of the environment's endpoints a base gets a path, and one for traces is used as it is", async () => {
   await using stub = await startStub();
   const origin = new URL(stub.url).origin;
   const cases = [
@@ -111,7 +111,7 @@ test("an endpoint from the environment: a base gets its path, one for traces is 
   }
 });
 
-test("the protocol follows the port, unless it is said", async () => {
+test("the protocol follows from the port, unless it is given", async () => {
   const receiver = new GrpcReceiver();
   await receiver.start();
   using sandbox = new Sandbox();
@@ -126,7 +126,7 @@ test("the protocol follows the port, unless it is said", async () => {
   } finally {
     await receiver.stop();
   }
-  // Nobody is there: what is said shows which it was. (Port 4317 may well have somebody.)
+  // Nothing listens there, so the error shows the protocol. (Something may well listen at port 4317.)
   await using http = new Forwarder(["--otlp-endpoint", "http://127.0.0.1:2"]);
   assert.deepEqual(await http.exited, FAILED);
   assert.match(http.stderr, /no collector at http:\/\/127\.0\.0\.1:2\/v1\/traces:/);
@@ -135,7 +135,7 @@ test("the protocol follows the port, unless it is said", async () => {
   assert.match(grpc.stderr, /gRPC takes no path/);
 });
 
-test("headers and gzip", async () => {
+test("requests have headers and gzip over HTTP", async () => {
   await using pipeline = await Pipeline.start([], {
     env: {
       OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20secret,x-tenant=a",
@@ -157,11 +157,11 @@ test("headers and gzip", async () => {
   }
 });
 
-test("gRPC: headers and gzip", async () => {
+test("requests have headers and gzip over gRPC", async () => {
   const receiver = new GrpcReceiver();
   await receiver.start();
   using sandbox = new Sandbox();
-  // grpc-js hides from a server how a message was compressed: its bytes are counted on their way.
+  // grpc-js does not tell a server how a message was compressed, so its bytes are counted on their way.
   let bytes = 0;
   const relay = createServer((socket) => {
     socket.on("data", (chunk) => bytes += chunk.length);
@@ -191,7 +191,7 @@ test("gRPC: headers and gzip", async () => {
   }
 });
 
-test("a batch holds so many spans, and waits so long, as the OTEL_BSP variables say", async () => {
+test("the OTEL_BSP variables limit a batch's spans and its delay", async () => {
   await using pipeline = await Pipeline.start([], {
     env: { OTEL_BSP_MAX_EXPORT_BATCH_SIZE: "7" },
   });
@@ -217,7 +217,7 @@ test("a request that gets no answer within OTEL_EXPORTER_OTLP_TIMEOUT is sent ag
   assert.match(String(error), /time/i);
 });
 
-test("a collector that is none: another protocol's server, and a path that is not there", async () => {
+test("a server of another protocol, or a path that does not exist, is not a collector", async () => {
   using sandbox = new Sandbox();
   const chatty = createServer((socket) => socket.resume().end("SSH-2.0-OpenSSH_9.9\r\n"));
   const port = await listen(chatty);

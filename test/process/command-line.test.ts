@@ -6,7 +6,7 @@ import { assertOneLine, PACKAGE_VERSION, runToEnd } from "./support/process.ts";
 import { Sandbox } from "./support/sandbox.ts";
 import { test } from "./support/test.ts";
 
-/** Command lines that cannot be obeyed, and what the one line must say. */
+/** Invalid command lines, and what the error must say. */
 const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<string, string>>?])[] = [
   [["--vsock-cid", ""], /--vsock-cid/],
   [["--vsock-cid", "three"], /--vsock-cid.*"three"/],
@@ -55,10 +55,10 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
   [[], /KATA_TRACE_FORWARDER_VSOCK_PORT/, { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" }],
 ];
 
-test("each wrong option: one line that names it, exit code 1, before anything is opened", async () => {
+test("each wrong option is named in one line, with exit code 1, before anything is opened", async () => {
   using sandbox = new Sandbox();
   await using stub = await startStub();
-  // Valid on their own: would leave something behind if they were looked at first.
+  // These are valid, and would leave something behind if they were used first.
   const fine = {
     KATA_TRACE_FORWARDER_DEAD_LETTER: sandbox.path("dead-letters"),
     KATA_TRACE_FORWARDER_SPOOL_DIR: sandbox.path("spool"),
@@ -78,7 +78,7 @@ test("each wrong option: one line that names it, exit code 1, before anything is
   assert.equal(stub.requests.length, 0);
 });
 
-test("--version and --help", async () => {
+test("--version and --help print to standard output", async () => {
   for (const flag of ["--version", "-v"]) {
     const { code, stdout, stderr } = await runToEnd([flag]);
     assert.deepEqual([code, stderr], [0, ""]);
@@ -102,7 +102,7 @@ test("--version and --help", async () => {
   }
 });
 
-test("completions: bash takes them, and completes an option and its values", async () => {
+test("bash completes an option and its values", async () => {
   const { code, stdout } = await runToEnd(["completions", "bash"]);
   assert.equal(code, 0);
   using sandbox = new Sandbox();
@@ -129,6 +129,7 @@ test("completions: bash takes them, and completes an option and its values", asy
   };
   assert.deepEqual(completed("kata-trace-forwarder --otlp-").toSorted(), [
     "--otlp-endpoint",
+    "--otlp-listen",
     "--otlp-protocol",
   ]);
   assert.deepEqual(completed("kata-trace-forwarder --when-full ").toSorted(), [
@@ -155,7 +156,7 @@ test("demo: every span arrives; without a terminal it is plain text; no collecto
   assert.deepEqual(readdirSync(sandbox.directory), []);
 });
 
-test("what is printed for a script fails where it cannot be written; who reads only its beginning has it", async () => {
+test("output that cannot be written is a failure, unless its reader wanted only the beginning", async () => {
   const commands = [["--help"], ["--version"], ["completions", "bash"], ["demo"]];
   for (const args of commands) {
     const through = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];

@@ -5,7 +5,7 @@ import { assertOneLine, runToEnd } from "./support/process.ts";
 import { Sandbox } from "./support/sandbox.ts";
 import { test } from "./support/test.ts";
 
-/** Names under which a C library has been looked for in the current directory. */
+/** Names of C libraries that a runtime looks for in the current directory. */
 const LIBRARIES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1", "ld-musl-x86_64.so.1"];
 
 for (
@@ -16,7 +16,7 @@ for (
 ) {
   test(`${what}: one line says that executable memory is forbidden, and no library is loaded from here`, async () => {
     using sandbox = new Sandbox();
-    // Real libraries, which would load and then lack what the C library has.
+    // Real libraries, which can be loaded, but lack the C library's functions.
     const library = cLibraryPath().replace(/[^/]*$/, "libm.so.6");
     for (const name of LIBRARIES) copyFileSync(library, sandbox.path(name));
     const { code, stderr } = await runToEnd([

@@ -21,7 +21,7 @@ import {
 } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** A line of the dump, named as OTLP/JSON names things. */
+/** A line of the dump, with OTLP/JSON's names. */
 type DumpedSpan = Omit<OtlpRecord, "traceFlags" | "links" | "resource"> & {
   readonly flags: number;
   readonly links: readonly {
@@ -54,7 +54,7 @@ function asOtlpRecord({ flags, links, resource, scope: _, ...rest }: DumpedSpan)
   };
 }
 
-test("each span is one line of JSON, and means what was sent; the log is on standard error", async () => {
+test("each span is one line of JSON that means what was sent, and the log is on standard error", async () => {
   for (const set of FIXTURES) {
     for (const encoding of ENCODINGS) {
       using sandbox = new Sandbox();
@@ -77,7 +77,7 @@ test("each span is one line of JSON, and means what was sent; the log is on stan
   }
 });
 
-test("text for people, in which a guest's strings are harmless", async () => {
+test("text output makes a guest's strings harmless", async () => {
   using sandbox = new Sandbox();
   await using forwarder = new Running([
     ...["--socket-path", sandbox.socketPath],
@@ -120,7 +120,7 @@ test("text for people, in which a guest's strings are harmless", async () => {
   );
 });
 
-test("a reader that goes away ends the dump: what it did not get is told, and no socket stays", async () => {
+test("a reader that goes away ends the dump, which says what was lost and leaves no socket behind", async () => {
   using sandbox = new Sandbox();
   using reader = new SlowReader(sandbox);
   await using forwarder = await startForwarder(
@@ -139,7 +139,7 @@ test("a reader that goes away ends the dump: what it did not get is told, and no
   assert.equal(existsSync(sandbox.address), false);
 });
 
-test("while its reader does not read, guests are not read, and nothing is lost", async () => {
+test("while the reader does not read, guests are not read, and nothing is lost", async () => {
   using sandbox = new Sandbox();
   using reader = new SlowReader(sandbox);
   await using forwarder = await startForwarder(
@@ -151,7 +151,7 @@ test("while its reader does not read, guests are not read, and nothing is lost",
   const frames = plainFrames(1, count, 20_000);
   const written = guest.write(frames).then(() => guest.end());
   await until(async () => await forwarder.metric("backpressure_pauses_total") > 0, "it pauses");
-  // It still answers, and does not read on into its memory.
+  // It still responds, and does not read into its memory.
   const { received, forwarded, held } = await forwarder.figures();
   assert.equal(received, forwarded + held);
   assert.ok(held > 0 && received < count / 2, `${received} of ${count} spans were read`);
@@ -166,7 +166,7 @@ test("while its reader does not read, guests are not read, and nothing is lost",
   assert.deepEqual(ids, plainIds(1, count));
 });
 
-test("a signal is obeyed while the reader does not read", async () => {
+test("a signal ends it while the reader does not read", async () => {
   using sandbox = new Sandbox();
   using reader = new SlowReader(sandbox);
   await using forwarder = await startForwarder(
@@ -177,7 +177,7 @@ test("a signal is obeyed while the reader does not read", async () => {
     { stdout: reader.writeEnd },
   );
   using guest = await Guest.connect(sandbox.address);
-  // More than a pipe holds (64 KiB), less than a socket does.
+  // More than fits into a pipe (64 KiB), but less than fits into a socket.
   await guest.write(plainFrames(1, 4, 30_000));
   await until(async () => (await forwarder.figures()).held > 0, "the pipe is full");
   assert.deepEqual(await forwarder.stop(), LOST);
@@ -187,7 +187,7 @@ test("a signal is obeyed while the reader does not read", async () => {
   assert.equal(figures?.["spans_received"], Number(figures?.["spans_forwarded"]) + lost);
 });
 
-test("no collector is asked for", async () => {
+test("no collector is needed", async () => {
   using sandbox = new Sandbox();
   let connections = 0;
   const server = createServer((socket) => {

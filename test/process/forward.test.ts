@@ -19,7 +19,7 @@ import {
   takenIds,
 } from "./support/spans.ts";
 
-test("every recorded span arrives over HTTP, field for field, whatever it is written in", async () => {
+test("every recorded span in every encoding arrives over HTTP, field for field", async () => {
   for (const set of FIXTURES) {
     for (const encoding of ENCODINGS) {
       await using pipeline = await Pipeline.start();
@@ -34,7 +34,7 @@ test("every recorded span arrives over HTTP, field for field, whatever it is wri
   }
 });
 
-test("and over gRPC", async () => {
+test("every recorded span arrives over gRPC", async () => {
   const receiver = new GrpcReceiver();
   await receiver.start();
   using sandbox = new Sandbox();
@@ -65,7 +65,7 @@ test("and over gRPC", async () => {
   }
 });
 
-test("the encodings that a guest uses are told once each", async () => {
+test("each encoding that a guest uses is logged once", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
@@ -80,7 +80,7 @@ test("the encodings that a guest uses are told once each", async () => {
   );
 });
 
-test("one byte at a time", async () => {
+test("spans that are sent one byte at a time arrive", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, host } = pipeline;
   const { stream, expected } = spanSet("session-isolated", "bincode");
@@ -91,7 +91,7 @@ test("one byte at a time", async () => {
   assertReceived(spansOf(stub), expected, host);
 });
 
-test("megabytes at a time, more than fits into one request", async () => {
+test("spans that are sent megabytes at a time arrive in several requests", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub } = pipeline;
   using guest = await Guest.connect(sandbox.address);
@@ -102,11 +102,11 @@ test("megabytes at a time, more than fits into one request", async () => {
   await guest.end();
   await taken(stub, count);
   assert.deepEqual(takenIds(stub), plainIds(1, count));
-  // gRPC collectors refuse requests above 4 MiB by default; ours stay at 1 MiB.
+  // gRPC collectors refuse requests above 4 MiB by default. The forwarder's have at most 1 MiB.
   for (const { bytes } of stub.requests) assert.ok(bytes <= 1024 * 1024, `${bytes} bytes`);
 });
 
-test("a hundred guests at once, each with its own spans", async () => {
+test("the spans of a hundred guests at a time arrive", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, forwarder } = pipeline;
   const [guests, each, rounds] = [100, 50, 4];
@@ -114,7 +114,7 @@ test("a hundred guests at once, each with its own spans", async () => {
     Array.from({ length: guests }, () => Guest.connect(sandbox.address)),
   );
   for (let round = 0; round < rounds; round++) {
-    // In the middle of a frame for each of them, all the time.
+    // At any time each of them is in the middle of a frame.
     await Promise.all(all.map((guest, i) => {
       const frames = plainFrames(1 + i * each, each);
       const from = Math.floor(frames.length * round / rounds);
@@ -132,7 +132,7 @@ test("a hundred guests at once, each with its own spans", async () => {
   assert.equal(figures?.["guests_accepted"], guests);
 });
 
-test("guests that fail, stall or end disturb no other", async () => {
+test("guests that fail, stall or end do not disturb others", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub } = pipeline;
   using good = await Guest.connect(sandbox.address);
@@ -147,7 +147,7 @@ test("guests that fail, stall or end disturb no other", async () => {
     await good.write(plainFrames(1 + i, 1));
   }
   await taken(stub, 50);
-  // The stalled guest's frame goes on where it was.
+  // The stalled guest's frame continues where it stopped.
   await stalled.write(plainFrames(9001, 1).subarray(50));
   await silent.write(plainFrames(9003, 1));
   await taken(stub, 52);
@@ -173,7 +173,7 @@ test("a guest at full speed does not keep another waiting", async () => {
     const before = floods;
     await polite.write(plainFrames(i, 1));
     await until(() => stub.taken.has(plainIds(i, 1)[0] as string), `span ${i} arrives`);
-    // The other goes on all the time, and is not a hundred times as far.
+    // The other one continues all the time, but is not far ahead.
     await until(() => floods > before, "the flood goes on");
     assert.ok(floods - before < 100, `${floods - before} floods passed before span ${i}`);
   }

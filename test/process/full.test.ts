@@ -13,11 +13,11 @@ import { test } from "./support/test.ts";
 const AWAY = { kind: "status", status: 503 } as const;
 const OK = { kind: "ok" } as const;
 
-/** About 10 KB each: 8 MB together, far more than the queues below and what sockets hold. */
+/** About 10 kB each, 8 MB together, which is far more than fits into the queues below and into sockets. */
 const COUNT = 800;
 const SPAN_BYTES = 10_000;
 
-/** Looks for a while, long enough to read all there is, that no more than so many spans are read. */
+/** Asserts for a while, long enough to read everything, that no more than `most` spans are read. */
 async function staysBelow(forwarder: Forwarder, limit: number): Promise<void> {
   for (let look = 0; look < 100; look++) {
     const { received } = await forwarder.recentFigures();
@@ -26,7 +26,7 @@ async function staysBelow(forwarder: Forwarder, limit: number): Promise<void> {
   }
 }
 
-test("--queue-bytes: while it is full guests are not read, and not one span is lost", async () => {
+test("while --queue-bytes is reached guests are not read, and no span is lost", async () => {
   await using pipeline = await Pipeline.start(
     ["--queue-bytes", "1MiB", "--metrics", "0"],
     IMPATIENT,
@@ -35,18 +35,18 @@ test("--queue-bytes: while it is full guests are not read, and not one span is l
   stub.answer = () => AWAY;
   using guest = await Guest.connect(sandbox.address);
   const written = guest.write(plainFrames(1, COUNT, SPAN_BYTES)).then(() => guest.end());
-  // A test that fails before it waits for this shall not fail the next one too.
+  // A test that fails before it waits for this must not make the next one fail too.
   written.catch(() => {});
   await forwarder.record("queue full: guests are not read until there is room");
-  // That passes by itself: it is neither out of order nor of no use.
+  // This ends by itself, so the forwarder is neither broken nor useless.
   for (const path of ["/healthz", "/readyz"]) {
     assert.equal((await fetch(await forwarder.metricsUrl(path))).status, 200);
   }
   assert.equal(await forwarder.metric("queue_capacity_bytes"), 1024 * 1024);
   assert.ok(await forwarder.metric("delivery_fill_ratio") >= 1);
-  // What is over the limit had been read when it was reached: a chunk of half a MiB, and open batches.
+  // What exceeds the limit was read before it was reached: a chunk of half a MiB, and open batches.
   await staysBelow(forwarder, Math.ceil(4 * 1024 * 1024 / SPAN_BYTES));
-  // A guest that comes now is taken in, and waits too.
+  // A guest that connects now is accepted, and waits too.
   using late = await Guest.connect(sandbox.address);
   await late.write(plainFrames(5001, 1));
   stub.answer = () => OK;
@@ -59,7 +59,7 @@ test("--queue-bytes: while it is full guests are not read, and not one span is l
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("--when-full drop-oldest: guests are read on, the newest spans stay, each drop is counted", async () => {
+test("with --when-full drop-oldest guests are read, the newest spans stay, and each drop is counted", async () => {
   await using pipeline = await Pipeline.start(
     ["--queue-bytes", "2MiB", "--when-full", "drop-oldest", "--metrics", "0"],
     IMPATIENT,
@@ -74,22 +74,22 @@ test("--when-full drop-oldest: guests are read on, the newest spans stay, each d
   const dropped = await forwarder.metric("spans_dropped_total", "queue-full");
   assert.equal(dropped, (await forwarder.figures()).dropped);
   assert.ok(dropped > COUNT / 2, `${dropped} dropped`);
-  // No more than those are missing: what was taken, but answered too late to count, may have been dropped as well.
+  // No others are missing. Some that were accepted, but too late to count, may have been dropped as well.
   assert.ok(COUNT - stub.taken.size <= dropped, `${stub.taken.size} taken, ${dropped} dropped`);
-  // Those under way when the queue was full may be older.
+  // Those that were under way when the queue was full may be older.
   const newest = plainIds(1 + COUNT - 100, 100);
   assert.deepEqual(newest.filter((id) => !stub.taken.has(id)), []);
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("--spool-bytes: a full spool is not read into, and empties without a loss", async () => {
+test("guests are not read while --spool-bytes is reached, and the spool empties without a loss", async () => {
   await using pipeline = await startWithSpool("8MiB");
   const { sandbox, stub, forwarder } = pipeline;
   stub.answer = () => AWAY;
   using guest = await Guest.connect(sandbox.address);
   const count = 2 * COUNT;
   const written = guest.write(plainFrames(1, count, SPAN_BYTES)).then(() => guest.end());
-  // A test that fails before it waits for this shall not fail the next one too.
+  // A test that fails before it waits for this must not make the next one fail too.
   written.catch(() => {});
   await forwarder.record("queue full: guests are not read until there is room");
   assert.equal(await forwarder.metric("spool_capacity_bytes"), 8 * 1024 * 1024);
@@ -119,7 +119,7 @@ async function startWithSpool(bytes: string): Promise<Pipeline> {
   });
 }
 
-test("--dead-letter: one span that is refused costs only itself, and is kept", async () => {
+test("a span that is rejected costs only itself, and is in the --dead-letter file", async () => {
   const { Sandbox } = await import("./support/sandbox.ts");
   using letters = new Sandbox();
   const file = letters.path("dead-letters");

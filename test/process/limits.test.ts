@@ -9,7 +9,7 @@ import { test } from "./support/test.ts";
 
 const MIB = 1024 * 1024;
 
-test("--max-guests: one too many is refused, counted and logged once, until another has left", async () => {
+test("beyond --max-guests a guest is refused, counted and logged once, until another one leaves", async () => {
   await using pipeline = await Pipeline.start(["--max-guests", "2", "--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using first = await Guest.connect(sandbox.address);
@@ -17,7 +17,7 @@ test("--max-guests: one too many is refused, counted and logged once, until anot
     using second = await Guest.connect(sandbox.address);
     await until(async () => await forwarder.metric("guests") === 2, "two guests");
     for (let i = 0; i < 3; i++) {
-      // The end may come before this side has noticed that it is connected.
+      // The connection may end before this side has noticed that it was made.
       using refused = await Guest.connect(sandbox.address).catch(() => undefined);
       await refused?.write(plainFrames(100, 1)).catch(() => {});
       await refused?.gone();
@@ -37,13 +37,13 @@ test("--max-guests: one too many is refused, counted and logged once, until anot
   assert.deepEqual(refusals.map(({ guest, limit }) => [guest, limit]), [[sandbox.id, 2]]);
 });
 
-test("--frame-timeout: a frame that does not come is given up, and its guest is not", async () => {
+test("after --frame-timeout a frame is given up, but its guest stays connected", async () => {
   await using pipeline = await Pipeline.start(["--frame-timeout", "1s", "--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using slow = await Guest.connect(sandbox.address);
   const frame = plainFrames(9000, 1);
   using steady = await Guest.connect(sandbox.address);
-  // Always inside of a frame too, but never for long inside of the same.
+  // Also always within a frame, but never for long within the same one.
   const stream = plainFrames(2, 1000);
   const half = stream.length / 1000 / 2;
   await steady.write(stream.subarray(0, half));
@@ -54,7 +54,7 @@ test("--frame-timeout: a frame that does not come is given up, and its guest is 
     await steady.write(stream.subarray((2 * whole + 1) * half, (2 * whole + 3) * half));
     await sleep(50);
   }
-  // The rest of that frame is no frame, and what comes then is.
+  // The rest of that frame is not a frame, but what follows is.
   await slow.write(frame.subarray(whole));
   await slow.write(plainFrames(1, 1));
   await taken(stub, 1 + whole);
@@ -67,7 +67,7 @@ test("--frame-timeout: a frame that does not come is given up, and its guest is 
   assert.match(String(error), /--frame-timeout/);
 });
 
-test("--idle-timeout: off by default; who sends nothing is disconnected, who sends stays", async () => {
+test("--idle-timeout, off by default, disconnects only guests that send nothing", async () => {
   await using pipeline = await Pipeline.start(["--idle-timeout", "1s", "--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using idle = await Guest.connect(sandbox.address);
@@ -87,8 +87,8 @@ test("--idle-timeout: off by default; who sends nothing is disconnected, who sen
 });
 
 /**
- * Holds four unfinished frames, 1.7 MiB in all, the second of them in a connection to `second`. That one, which is the
- * largest, must go for the reason, and the others must go on.
+ * Has four unfinished frames, 1.7 MiB in all, the second of them in a connection to `second`. That one is the largest,
+ * so it must be closed for `reason`, and the others must continue.
  */
 async function holdFrames(
   { sandbox, stub, forwarder }: Pipeline,
@@ -104,7 +104,7 @@ async function holdFrames(
     guests.push(guest);
     rest.push(frame.subarray(-1));
     await guest.write(frame.subarray(0, -1));
-    // One after the other, so that it is known who is over the limit when.
+    // One after the other, so that it is known which one exceeds the limit.
     await until(
       async () => await forwarder.metric("received_bytes_total") >= sum(bytes.slice(0, i + 1)),
       "it is read",
@@ -129,12 +129,12 @@ const SMALL_FRAMES = [
   "0",
 ];
 
-test("--max-guest-bytes: of a guest that holds too much the largest connection goes, the others go on", async () => {
+test("beyond --max-guest-bytes a guest's largest connection is closed, and the others continue", async () => {
   await using pipeline = await Pipeline.start(SMALL_FRAMES);
   await holdFrames(pipeline, pipeline.sandbox.address, "guest-bytes");
 });
 
-test("--max-total-guest-bytes: the guest that holds most is disconnected, the others go on", async () => {
+test("beyond --max-total-guest-bytes the guest that holds the most is disconnected, but no other", async () => {
   using other = new Sandbox();
   await using pipeline = await Pipeline.start([
     ...SMALL_FRAMES,
@@ -147,14 +147,14 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-test("--max-spans-per-second: a guest is read more slowly, and loses nothing, even if it leaves", async () => {
+test("beyond --max-spans-per-second a guest is throttled, and loses nothing even if it leaves", async () => {
   using other = new Sandbox();
   await using pipeline = await Pipeline.start([
     ...["--max-spans-per-second", "100", "--metrics", "0", "--socket-path", other.socketPath],
   ]);
   const { sandbox, stub, forwarder } = pipeline;
   using fast = await Guest.connect(sandbox.address);
-  // What four seconds allow: taken, as it has been read, and paid for by a pause of three.
+  // As many as four seconds allow: they have been read, so they are accepted, followed by a pause of three seconds.
   await fast.write(plainFrames(1, 400));
   const { guest, limit } = await forwarder.record(
     "guest is over its rate: it is read more slowly, its spans wait in it",
@@ -162,7 +162,7 @@ test("--max-spans-per-second: a guest is read more slowly, and loses nothing, ev
   assert.deepEqual([guest, limit], [sandbox.id, 100]);
   await fast.write(plainFrames(401, 400));
   await fast.end();
-  // Another guest is not slowed down by that.
+  // This does not slow down another guest.
   await guestLife(other.address, plainFrames(2001, 10));
   await until(() => stub.taken.has(plainIds(2001, 1)[0] as string), "the other's spans arrive");
   assert.equal(stub.taken.has(plainIds(401, 1)[0] as string), false);
@@ -172,7 +172,7 @@ test("--max-spans-per-second: a guest is read more slowly, and loses nothing, ev
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("too few file descriptors: guests wait until others have left, and all are served", async () => {
+test("with too few file descriptors guests wait until others leave, and all are served", async () => {
   await using pipeline = await Pipeline.start(["--metrics", "0"], {
     through: ["prlimit", "--nofile=128"],
   });
@@ -192,7 +192,7 @@ test("too few file descriptors: guests wait until others have left, and all are 
   const connected = await forwarder.metric("guests");
   assert.ok(connected > 10 && connected < 128, `${connected} guests at once`);
   assert.ok(stub.taken.size < count);
-  // Those who are served leave, which lets others in.
+  // Guests that were served leave, so that others can connect.
   await Promise.all(guests.map((guest) => guest.end()));
   await taken(stub, count);
   assert.deepEqual(takenIds(stub), plainIds(1, count));

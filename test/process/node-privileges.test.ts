@@ -28,7 +28,7 @@ const CAP_DAC_OVERRIDE = 0b10n;
 /** A group that nobody is in. */
 const GROUP = 4711;
 
-/** Asserts what every thread of a forwarder may do at this moment; gives how many there are. */
+/** Asserts what every thread of a forwarder may do at this moment. Returns the number of threads. */
 function checkThreads(pid: number, groups: readonly number[]): number {
   let count = 0;
   for (const task of readdirSync(`/proc/${pid}/task`)) {
@@ -36,7 +36,7 @@ function checkThreads(pid: number, groups: readonly number[]): number {
     try {
       text = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
     } catch (error) {
-      // It has ended meanwhile.
+      // It has ended in the meantime.
       if (["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "")) continue;
       throw error;
     }
@@ -56,17 +56,17 @@ function checkThreads(pid: number, groups: readonly number[]): number {
 }
 
 test(
-  "of root's privileges exactly one is kept, by exactly one thread, however long and busily it runs",
+  "exactly one thread retains exactly one of root's privileges, however long and busily it runs",
   async () => {
     await using stub = await startStub();
     using node = new Node();
-    // A host name and compression, so that the runtime's own threads have something to do.
+    // A host name and compression give the runtime's own threads something to do.
     const url = stub.url.replace("127.0.0.1", "localhost");
     await using forwarder = await startForwarder(
       ["--socket-path", node.template, "--otlp-endpoint", url, "--wait-for-collector"],
       { env: { OTEL_EXPORTER_OTLP_COMPRESSION: "gzip" } },
     );
-    // The main thread, and at least one of the runtime's.
+    // The main thread, and at least one of the runtime's own.
     assert.ok(checkThreads(forwarder.pid, []) > 1);
     const spans = 400;
     for (let number = 1; number <= 200; number++) {
@@ -109,7 +109,7 @@ test(
   NEEDS_ROOT,
 );
 
-test("root without CAP_DAC_OVERRIDE is told what is lacking", async () => {
+test("root without CAP_DAC_OVERRIDE gets an error that says what is missing", async () => {
   using node = new Node();
   const { code, stderr } = await runToEnd(["--socket-path", node.template, "--dump-only"], {
     through: ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"],
@@ -132,10 +132,10 @@ test(
     symlinkSync(victim, node.pathOf("link"));
     node.add("inner");
     await until(() => node.listens("inner"), "a socket");
-    // What listens is replaced.
+    // Something else takes the place of the listening socket.
     renameSync(`${node.pathOf("inner")}/root`, `${node.pathOf("inner")}/away`);
     symlinkSync(`${victim}/root`, `${node.pathOf("inner")}/root`);
-    // A VMM's own user, who may put into its directory what it likes.
+    // A VMM's own user, which can put anything into its directory.
     node.add("rootless");
     await until(() => node.listens("rootless"), "a socket");
     chownSync(node.pathOf("rootless"), 1000, 1000);
@@ -150,14 +150,14 @@ test(
     await guestLife(node.addressOf("good"), plainFrames(1, 1));
     await taken(stub, 1);
     assert.deepEqual(takenIds(stub), plainIds(1, 1));
-    // Looked at again each second.
+    // It is looked at again every second.
     await sleep(2500);
     assert.deepEqual(
       problems().toSorted(),
       ["inner", "link", "open", "rootless"].map((id) => `sandbox ${id} cannot be listened for`),
     );
     assert.deepEqual(readdirSync(`${victim}/root`), []);
-    // Files of the sockets' name there are not the forwarder's to remove.
+    // The forwarder must not remove files that have the sockets' name there.
     writeFileSync(`${victim}/root/kata.hvsock_10240`, "precious");
     assert.deepEqual(await forwarder.stop(), CLEAN);
     assert.deepEqual(readdirSync(`${victim}/root`), ["kata.hvsock_10240"]);

@@ -11,16 +11,16 @@ import { guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** How soon after its sandbox's directory a guest comes here: none boots as fast. Milliseconds. */
+/** How soon after its sandbox's directory a guest connects here, milliseconds. No guest boots that fast. */
 const BOOT_MS = 50;
-/** Between two sandboxes, so that a thousand take ten seconds. Milliseconds. */
+/** The time between two sandboxes, milliseconds, so that a thousand take ten seconds. */
 const INTERVAL_MS = 10;
 
 async function start(node: Node, url: string): Promise<Forwarder> {
   return await startForwarder(["--socket-path", node.template, "--otlp-endpoint", url]);
 }
 
-/** So many sandboxes, one after another begun, each with one span of the number that it begins with. */
+/** Starts `count` sandboxes one after another. Each sends one span with its own number. */
 async function lives(node: Node, first: number, count: number): Promise<void> {
   const all: Promise<string | undefined>[] = [];
   for (let number = first; number < first + count; number++) {
@@ -52,7 +52,7 @@ test("a guest that connects 50 ms after its directory appears is never refused, 
       ?.find(({ key }) => key === "kata.sandbox.id")?.value;
     assert.deepEqual(sandbox, { stringValue: `box-${Number.parseInt(id, 16)}` });
   }
-  // One socket each for the 500, and one connection to the collector.
+  // One socket for each of the 500, and one connection to the collector.
   await until(() => descriptorsOf(forwarder.pid) <= before + 501, "the sockets are closed");
   const growth = residentMiB(forwarder.pid) - memory;
   assert.ok(growth < 16, `${growth.toFixed(1)} MiB more after a thousand more sandboxes`);
@@ -63,7 +63,7 @@ test("a guest that connects 50 ms after its directory appears is never refused, 
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("500 sandboxes at once, with a guest each at once", async () => {
+test("500 sandboxes start at once, each with a guest", async () => {
   await using stub = await startStub();
   using node = new Node();
   await using forwarder = await start(node, stub.url);

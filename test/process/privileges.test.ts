@@ -20,7 +20,7 @@ import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** What must hold of every thread (proc_pid_status(5)). */
+/** What every thread must have (proc_pid_status(5)). */
 function unprivileged(uid: number, gid: number): Readonly<Record<string, string>> {
   return {
     Uid: `${uid} ${uid} ${uid} ${uid}`,
@@ -37,7 +37,7 @@ function unprivileged(uid: number, gid: number): Readonly<Record<string, string>
 
 function assertThreads(pid: number, expected: Readonly<Record<string, string>>): void {
   const tasks = readdirSync(`/proc/${pid}/task`);
-  // The runtime has several; one that is missed would be a hole.
+  // The runtime has several threads, and each one that is missed would be a hole.
   assert.ok(tasks.length > 1, `${tasks.length} threads`);
   for (const task of tasks) {
     const status = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
@@ -53,7 +53,7 @@ function assertThreads(pid: number, expected: Readonly<Record<string, string>>):
 }
 
 test(
-  "root is nobody once it listens, on every thread, and so are threads that come later",
+  "once it listens root is nobody, on every thread, and on threads that are started later",
   async () => {
     await using pipeline = await Pipeline.start(["--metrics", "0"], {
       env: { OTEL_EXPORTER_OTLP_COMPRESSION: "gzip" },
@@ -61,7 +61,7 @@ test(
     const { sandbox, stub, forwarder } = pipeline;
     const nobody = unprivileged(NOBODY, NOBODY);
     assertThreads(forwarder.pid, nobody);
-    // Compression, names and files are worked on by threads of a pool.
+    // A pool of threads handles compression, names and files.
     await guestLife(sandbox.address, plainFrames(1, 1000));
     await taken(stub, 1000);
     await forwarder.metrics();
@@ -71,9 +71,9 @@ test(
   NEEDS_ROOT,
 );
 
-test("over AF_VSOCK too, and dumping", async () => {
+test("root is nobody over AF_VSOCK and while dumping too", async () => {
   const vsockIsThere = /^AF_VSOCK /m.test(readFileSync("/proc/net/protocols", "utf8"));
-  // A port of its own: nothing else on this machine may use it at the same time.
+  // A port of its own, so that nothing else on this machine uses it at the same time.
   const port = 20_000 + process.pid % 40_000;
   await using forwarder = new Forwarder(["--dump-only", "--vsock-port", `${port}`]);
   if (!vsockIsThere) {
@@ -113,7 +113,7 @@ test("the forwarder's own user is the default, and nobody only with a warning th
     assert.deepEqual(asked.recordsOf(warning), []);
     assert.deepEqual(await asked.stop(), CLEAN);
   }
-  // A machine on which the package has been installed.
+  // As on a machine on which the package is installed.
   const passwd = sandbox.path("passwd");
   writeFileSync(passwd, `${readFileSync("/etc/passwd", "utf8")}kata-trace-forwarder:x:4711:4712::/:/bin/false\n`);
   const script = 'mount --bind "$0" /etc/passwd && exec "$@"';
@@ -123,7 +123,7 @@ test("the forwarder's own user is the default, and nobody only with a warning th
   assert.deepEqual(await own.stop(), CLEAN);
 }, NEEDS_ROOT);
 
-test("--user, by name and by number", async () => {
+test("--user takes a name and a number", async () => {
   const passwd = readFileSync("/etc/passwd", "utf8");
   const [, uid, gid] = /^daemon:[^:]*:(\d+):(\d+):/m.exec(passwd)?.map(Number) ?? [];
   assert.ok(uid !== undefined && uid > 0 && gid !== undefined);
@@ -138,7 +138,7 @@ test("--user, by name and by number", async () => {
 }, NEEDS_ROOT);
 
 test(
-  "a user that there is not, and root itself, are errors before anything is opened",
+  "a missing user, and root itself, are errors before anything is opened",
   async () => {
     using sandbox = new Sandbox();
     for (
@@ -159,12 +159,12 @@ test(
   NEEDS_ROOT,
 );
 
-test("spool and dead letters are opened before, and the spool belongs to the user", async () => {
+test("spool and dead letters are opened as root, and the spool belongs to the user", async () => {
   using sandbox = new Sandbox();
   await using stub = await startStub();
   stub.answer = ({ spans }) =>
     spans.some(({ spanId }) => spanId === plainIds(2, 1)[0]) ? { kind: "status", status: 400 } : { kind: "ok" };
-  // Nobody may neither look into this directory nor write to what is in it.
+  // The user nobody may neither read this directory nor write to what is in it.
   const secret = sandbox.path("root-only");
   mkdirSync(secret, { mode: 0o700 });
   const deadLetters = `${secret}/dead-letters`;
@@ -186,7 +186,7 @@ test("spool and dead letters are opened before, and the spool belongs to the use
   assert.deepEqual(await forwarder.stop(), CLEAN);
 }, NEEDS_ROOT);
 
-test("what only root may reach is out of reach after the start", async () => {
+test("what only root can reach is out of reach after the start", async () => {
   using sandbox = new Sandbox();
   const secret = sandbox.path("root-only");
   mkdirSync(secret, { mode: 0o700 });

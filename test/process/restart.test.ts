@@ -10,7 +10,7 @@ import { ServiceManagerStandIn } from "./support/service-manager.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-test("a guest's connection outlives the process, and not a byte of an unfinished frame is lost", async () => {
+test("a guest's connection survives the process, without losing a byte of an unfinished frame", async () => {
   using manager = new ServiceManagerStandIn();
   using sandbox = new Sandbox();
   await using stub = await startStub();
@@ -24,7 +24,7 @@ test("a guest's connection outlives the process, and not a byte of an unfinished
   try {
     using guest = await Guest.connect(sandbox.address);
     const frames = plainFrames(1, 400);
-    // Cuts frames anywhere, and stops the process in each piece's middle.
+    // Cuts frames anywhere, and stops the process in the middle of each piece.
     const piece = Math.floor(frames.length / 8) + 3;
     for (let at = 0; at < frames.length; at += piece) {
       await guest.write(frames.subarray(at, at + piece));
@@ -34,7 +34,7 @@ test("a guest's connection outlives the process, and not a byte of an unfinished
       assert.equal(guest.closed, false);
       forwarder = await start();
     }
-    // Another one comes while nobody accepts.
+    // Another guest connects while nobody accepts.
     assert.deepEqual(await forwarder.stop(), CLEAN);
     using second = await Guest.connect(sandbox.address);
     await second.write(plainFrames(401, 10));

@@ -10,7 +10,7 @@ import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { assertReceived, plainFrames, plainIds, plainRecord, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** A directory of sandboxes, as a runtime keeps one: only its owner may write to it. */
+/** A runtime's directory of sandboxes, which only its owner may write to. */
 class Sandboxes extends Sandbox {
   constructor() {
     super();
@@ -37,7 +37,7 @@ async function start(sandboxes: Sandboxes, url: string): Promise<Forwarder> {
   return await startForwarder(["--socket-path", sandboxes.template, "--otlp-endpoint", url]);
 }
 
-test("{ID}: sandboxes that were there and those that come, each under its own name", async () => {
+test("{ID} serves sandboxes that exist and those that appear, each under its own name", async () => {
   await using stub = await startStub();
   using sandboxes = new Sandboxes();
   sandboxes.add("before");
@@ -61,7 +61,7 @@ test("{ID}: sandboxes that were there and those that come, each under its own na
   assert.deepEqual(readdirSync(sandboxes.path("after")), []);
 });
 
-test("{ID}: a stop delivers what guests had written, also of those not yet accepted", async () => {
+test("with {ID} a stop delivers what guests wrote, even those that were not accepted yet", async () => {
   await using stub = await startStub();
   using sandboxes = new Sandboxes();
   const ids = ["a", "b", "c"];
@@ -83,7 +83,7 @@ test("{ID}: a stop delivers what guests had written, also of those not yet accep
 });
 
 test(
-  "{ID}, as root: sockets in directories of root's, and no more than that is kept of root",
+  "with {ID} root makes sockets in its directories, and retains nothing more than that needs",
   async () => {
     await using stub = await startStub();
     using sandboxes = new Sandboxes();
@@ -103,7 +103,7 @@ test(
       assert.deepEqual([value("CapAmb"), value("NoNewPrivs")], [NONE, "1"]);
       const isMain = Number(task) === forwarder.pid;
       assert.equal(value("CapPrm"), isMain ? DAC_OVERRIDE : NONE, `thread ${task}`);
-      // In effect while a socket is made or looked for, which may be just now.
+      // It is effective while a socket is made or looked for, which may be at this moment.
       const effective = isMain ? [NONE, DAC_OVERRIDE] : [NONE];
       assert.ok(effective.includes(value("CapEff") ?? ""), `thread ${task}: ${value("CapEff")}`);
     }
@@ -115,7 +115,7 @@ test(
   NEEDS_ROOT,
 );
 
-test("several ways in at once: a path, a template, and AF_VSOCK where there is one", async () => {
+test("a path, a template and AF_VSOCK, if there is one, work at the same time", async () => {
   await using stub = await startStub();
   using sandboxes = new Sandboxes();
   using single = new Sandbox();
@@ -137,7 +137,7 @@ test("several ways in at once: a path, a template, and AF_VSOCK where there is o
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("--all-hypervisors: every way in that Kata has", async () => {
+test("--all-hypervisors listens everywhere that Kata's guests connect to", async () => {
   await using stub = await startStub();
   const port = 20_001 + process.pid % 40_000;
   await using forwarder = await startForwarder([

@@ -19,10 +19,10 @@ const CALLER = {
 };
 const TRACEPARENT = `00-${CALLER.traceId}-${CALLER.spanId}-01`;
 const STEPS = ["probe", "listen", "drop privileges"];
-/** Far longer than own spans wait for others, so that a chain would show. */
+/** Far longer than own spans wait for others, so that spans about spans would show. */
 const CHAIN_MS = 3_500;
 
-/** A request of either protocol. */
+/** A request over either protocol. */
 interface Request {
   readonly body: Uint8Array;
   readonly traceparent: unknown;
@@ -63,7 +63,7 @@ async function grpcCollector(): Promise<Collector> {
   };
 }
 
-/** All requests but the probe's empty one, with their spans: of the forwarder's own, or of guests. */
+/** All requests except the probe's empty one, with their spans, which are the forwarder's own or guests'. */
 function requestsOf(
   { requests }: Collector,
   own: boolean,
@@ -81,7 +81,7 @@ function named(spans: readonly OwnSpan[], name: string): OwnSpan[] {
   return spans.filter((span) => span.name === name);
 }
 
-/** Runs a forwarder with own spans for one guest that sends so, and stops it. */
+/** Runs a forwarder with own spans for one guest, and stops it. */
 async function run(
   collector: Collector,
   protocol: string,
@@ -102,7 +102,7 @@ async function run(
 for (
   const [protocol, start] of [["http/protobuf", httpCollector], ["grpc", grpcCollector]] as const
 ) {
-  test(`own spans over ${protocol}: the start, a guest's connection, its spans' export`, async () => {
+  test(`there are own spans over ${protocol} for the start, a guest's connection and its spans' export`, async () => {
     await using collector = await start();
     const { stream, expected } = spanSet("session-isolated", "bincode");
     const { sandbox } = await run(collector, protocol, stream);
@@ -137,7 +137,7 @@ for (
     }]);
     assert.deepEqual([connections[0]?.parentSpanId, connections[0]?.status], ["", 0]);
 
-    // Each request with guests' spans carries the context of the span that is about it, and of no other.
+    // Each request with guests' spans has the context of its own export's span.
     const exports = new Map(
       named(own, "export").map((span) => [`00-${span.traceId}-${span.spanId}-01`, span]),
     );
@@ -168,7 +168,7 @@ for (
   });
 }
 
-test("sending own spans makes none", async () => {
+test("sending own spans makes no more own spans", async () => {
   await using collector = await httpCollector();
   using sandbox = new Sandbox();
   await using _forwarder = await startForwarder([
@@ -202,7 +202,7 @@ test("a trace context in the environment makes own spans part of the caller's tr
   }
 });
 
-test("a trace context that is none: own spans begin a trace of their own, and the log says so", async () => {
+test("with an invalid trace context own spans begin a new trace, and the log says so", async () => {
   await using collector = await httpCollector();
   const env = { TRACEPARENT: TRACEPARENT.toUpperCase() };
   const { forwarder } = await run(collector, "http/protobuf", plainFrames(1, 1), { env });
@@ -211,11 +211,11 @@ test("a trace context that is none: own spans begin a trace of their own, and th
   assert.match(String(record?.["reason"]), /^TRACEPARENT: invalid trace context "00-0AF/);
 });
 
-test("the SDK's variables: OTEL_SDK_DISABLED, OTEL_TRACES_SAMPLER", async () => {
+test("the SDK's variables OTEL_SDK_DISABLED and OTEL_TRACES_SAMPLER have an effect", async () => {
   for (
     const [env, traceparent] of [
       [{ OTEL_SDK_DISABLED: "True", TRACEPARENT }, /^undefined$/],
-      // There is a context to carry, but nobody records it.
+      // Requests have a context, but it is not recorded.
       [{ OTEL_TRACES_SAMPLER: "always_off" }, /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/],
     ] as const
   ) {
@@ -239,7 +239,7 @@ test("without the option there are no own spans, and requests carry no trace con
   for (const { headers } of stub.requests) assert.equal(headers["traceparent"], undefined);
 });
 
-test("a collector that does not take own spans: guests' spans are forwarded as ever", async () => {
+test("guests' spans are forwarded even if the collector does not accept own spans", async () => {
   const receiver = new HttpReceiver();
   receiver.answer = (response, request) => {
     const isOwn = Buffer.from(request.body).includes("process.pid");
@@ -256,7 +256,7 @@ test("a collector that does not take own spans: guests' spans are forwarded as e
   assert.match(String(record?.["error"]), /^HTTP 400/);
 });
 
-test("a start that fails is told to the collector, if it is not the collector that failed", async () => {
+test("a failed start is reported to the collector, unless the collector itself failed", async () => {
   await using collector = await httpCollector();
   using sandbox = new Sandbox();
   const args = [
@@ -281,7 +281,7 @@ test("a start that fails is told to the collector, if it is not the collector th
   assert.match(away.stderr, /^kata-trace-forwarder: no collector at .*\n$/);
 });
 
-/** A set's spans as they must arrive: its roots with a link to the caller behind those that they had. */
+/** A set's spans as they must arrive: root spans have a link to the caller behind their other links. */
 function linked({ expected }: ReturnType<typeof spanSet>): typeof expected {
   const link = {
     ...CALLER,
@@ -295,7 +295,7 @@ function linked({ expected }: ReturnType<typeof spanSet>): typeof expected {
 }
 
 for (const encoding of ENCODINGS) {
-  test(`a link to the caller on root spans, everything else as it was: ${encoding}`, async () => {
+  test(`root spans get a link to the caller, and nothing else changes: ${encoding}`, async () => {
     for (const name of ["session-isolated", "random"] as const) {
       await using pipeline = await Pipeline.start(["--link-traceparent"], { env: { TRACEPARENT } });
       const { sandbox, stub, host } = pipeline;
@@ -308,12 +308,12 @@ for (const encoding of ENCODINGS) {
   });
 }
 
-/** Without --trace-self no request carries a context, whatever is in the environment. */
+/** Without --trace-self no request has a context, whatever is in the environment. */
 function assertTraceparents({ requests }: CollectorStub): void {
   for (const { headers } of requests) assert.equal(headers["traceparent"], undefined);
 }
 
-test("a link to the caller shows in the dump too", async () => {
+test("a link to the caller is in the dump too", async () => {
   using sandbox = new Sandbox();
   await using forwarder = await startForwarder(
     ["--dump-only", "--link-traceparent", "--socket-path", sandbox.socketPath],
@@ -328,7 +328,7 @@ test("a link to the caller shows in the dump too", async () => {
   );
 });
 
-test("a link to a caller that is not there, or is broken, is an error before anything is opened", async () => {
+test("a link to a missing or invalid context is an error before anything is opened", async () => {
   using sandbox = new Sandbox();
   const args = ["--link-traceparent", "--socket-path", sandbox.socketPath];
   for (

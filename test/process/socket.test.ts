@@ -51,7 +51,7 @@ test("a socket that a killed forwarder left is replaced", async () => {
   assert.equal(existsSync(sandbox.address), false);
 });
 
-test("a socket at which another forwarder listens is an error, and the other goes on", async () => {
+test("a socket that another forwarder listens at is an error, and the other one continues", async () => {
   using sandbox = new Sandbox();
   await using first = await startForwarder(dump(sandbox));
   const before = lstatSync(sandbox.address);
@@ -62,7 +62,7 @@ test("a socket at which another forwarder listens is an error, and the other goe
   assert.deepEqual(await first.stop(), CLEAN);
 });
 
-test("what is no socket is never touched: a file, a directory, a link", async () => {
+test("a file, a directory or a link is never touched", async () => {
   using sandbox = new Sandbox();
   writeFileSync(sandbox.address, "precious");
   await refused(dump(sandbox), /a file is there/);
@@ -74,7 +74,7 @@ test("what is no socket is never touched: a file, a directory, a link", async ()
   assert.ok(lstatSync(sandbox.address).isDirectory());
   rmSync(sandbox.address, { recursive: true });
 
-  // A link to a socket that is stale, even: what it leads to is not ours to remove.
+  // Not even a link to a stale socket, because what it leads to is not the forwarder's.
   const target = sandbox.path("elsewhere_10240");
   {
     await using killed = await startForwarder([
@@ -88,7 +88,7 @@ test("what is no socket is never touched: a file, a directory, a link", async ()
   assert.ok(lstatSync(target).isSocket());
 });
 
-test("its mode: 0660, or as it is told; the umask has no say in it", async () => {
+test("its mode is 0660 or as given, whatever the umask is", async () => {
   for (const [args, mode] of [[[], 0o660], [["--socket-mode", "0606"], 0o606]] as const) {
     using sandbox = new Sandbox();
     await using forwarder = await startForwarder(dump(sandbox, ...args), {
@@ -100,7 +100,7 @@ test("its mode: 0660, or as it is told; the umask has no say in it", async () =>
   }
 });
 
-test("its group, by number and by name", async () => {
+test("its group is given by number or by name", async () => {
   const name = "daemon";
   const groups = readFileSync("/etc/group", "utf8");
   const gid = Number(new RegExp(`^${name}:[^:]*:(\\d+):`, "m").exec(groups)?.[1]);
@@ -112,7 +112,7 @@ test("its group, by number and by name", async () => {
   }
 }, NEEDS_ROOT);
 
-test("at exit its socket is removed, and nothing that has taken its place", async () => {
+test("at exit its socket is removed, but not what has taken its place", async () => {
   using sandbox = new Sandbox();
   await using forwarder = await startForwarder(dump(sandbox));
   rmSync(sandbox.address);
@@ -121,7 +121,7 @@ test("at exit its socket is removed, and nothing that has taken its place", asyn
   assert.equal(readFileSync(sandbox.address, "utf8"), "another's");
 });
 
-test("a relative path is meant from where it was started; a port makes another name", async () => {
+test("a relative path starts at the current directory, and the port is part of the name", async () => {
   using sandbox = new Sandbox();
   await using forwarder = await startForwarder(
     ["--socket-path", "clh.sock", "--vsock-port", "1234", "--dump-only"],
@@ -132,7 +132,7 @@ test("a relative path is meant from where it was started; a port makes another n
   assert.equal(existsSync(`${sandbox.socketPath}_1234`), false);
 });
 
-test("an ordinary user listens where it may write, and is told where it may not", async () => {
+test("an ordinary user can listen where it may write, and elsewhere gets an error", async () => {
   using sandbox = new Sandbox();
   const options = asOrdinaryUser(sandbox);
   {
@@ -153,9 +153,9 @@ test("an ordinary user listens where it may write, and is told where it may not"
   assert.match(forwarder.stderr, /may not write to \S+locked: run as root/);
 });
 
-test("a path that is too long for a socket, and one that just fits", async () => {
+test("a path that is too long for a socket is refused, and one that just fits is not", async () => {
   using sandbox = new Sandbox();
-  // sun_path has 108 bytes, the terminating zero included (unix(7)).
+  // sun_path has 108 bytes, including the terminating zero (unix(7)).
   const longest = 107 - "_10240".length;
   const fits = sandbox.path("x".repeat(longest - sandbox.directory.length - 1));
   await refused(["--socket-path", `${fits}x`, "--dump-only"], /at most 107/);
@@ -166,7 +166,7 @@ test("a path that is too long for a socket, and one that just fits", async () =>
 });
 
 test(
-  "in a directory of root's its socket stays behind, and does not hinder the next start",
+  "in root's directory the socket stays behind, and does not prevent the next start",
   async () => {
     using sandbox = new Sandbox();
     chmodSync(sandbox.directory, 0o755);

@@ -43,7 +43,7 @@ test("the first record is announce, with the keys that scripts read", async () =
   assert.equal(forwarder.stderr, "");
 });
 
-test("--log-level and --log-format", async () => {
+test("--log-level and --log-format change the log", async () => {
   await using stub = await startStub();
   using sandbox = new Sandbox();
   const args = ["--socket-path", sandbox.socketPath, "--otlp-endpoint", stub.url];
@@ -60,12 +60,12 @@ test("--log-level and --log-format", async () => {
   text.kill();
   assert.deepEqual(await text.exited, CLEAN);
   const lines = text.stdout.split("\n");
-  // No colours: this is no terminal.
+  // There are no colours, because this is not a terminal.
   assert.match(lines[0] ?? "", /^\d{4}-\S+Z INFO announce commit-version=\S+$/);
   assert.match(lines[2] ?? "", /^\d{4}-\S+Z INFO listening address=\S+_10240$/);
 });
 
-test("a log that nobody reads, or can read any more, keeps nothing from working", async () => {
+test("a log that nobody reads, or can no longer read, does not stop the forwarder", async () => {
   for (const isGone of [false, true]) {
     await using stub = await startStub();
     using sandbox = new Sandbox();
@@ -77,7 +77,7 @@ test("a log that nobody reads, or can read any more, keeps nothing from working"
     await until(() => existsSync(sandbox.address), "it listens");
     await until(() => handles(forwarder.pid, "SIGTERM"), "signals are handled");
     if (isGone) reader.close();
-    // More than a pipe holds (64 KiB): each time all figures.
+    // All figures many times, which is more than fits into a pipe (64 KiB).
     for (let i = 0; i < 150; i++) {
       forwarder.kill("SIGUSR1");
       await sleep(2);
@@ -95,7 +95,7 @@ test("a log that nobody reads, or can read any more, keeps nothing from working"
   }
 });
 
-test("no collector: one line, exit code 1, nothing left behind", async () => {
+test("without a collector the start fails with one line and exit code 1, and leaves nothing behind", async () => {
   using sandbox = new Sandbox();
   const port = await freePort();
   for (const protocol of ["grpc", "http/protobuf"]) {
@@ -112,7 +112,7 @@ test("no collector: one line, exit code 1, nothing left behind", async () => {
   }
 });
 
-test("--wait-for-collector: what comes before the collector is delivered once it is there", async () => {
+test("with --wait-for-collector spans are delivered once the collector is there", async () => {
   using sandbox = new Sandbox();
   const port = await freePort();
   await using forwarder = await startForwarder(
@@ -120,7 +120,7 @@ test("--wait-for-collector: what comes before the collector is delivered once it
       ...["--socket-path", sandbox.socketPath, "--wait-for-collector"],
       ...["--otlp-endpoint", `http://127.0.0.1:${port}`],
     ],
-    // Until then the transport tries again by itself.
+    // Until then the transport retries by itself.
     { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "500" } },
   );
   await guestLife(sandbox.address, plainFrames(1, 10));
@@ -132,7 +132,7 @@ test("--wait-for-collector: what comes before the collector is delivered once it
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("a signal while the start still waits for the collector ends it, and leaves nothing", async () => {
+test("a signal ends a start that waits for the collector, and nothing is left behind", async () => {
   using sandbox = new Sandbox();
   const silent = createServer((socket) => socket.resume());
   const port = await listen(silent);
@@ -143,7 +143,7 @@ test("a signal while the start still waits for the collector ends it, and leaves
         ...["--otlp-endpoint", `http://127.0.0.1:${port}/v1/traces`],
       ]);
       await forwarder.record("announce");
-      // The handlers are there right after that.
+      // The handlers are installed right after that.
       await until(() => handles(forwarder.pid, signal), "the signal is handled");
       assert.deepEqual(await forwarder.stop(signal), CLEAN);
       await forwarder.record("stopped before the start was done");
@@ -161,7 +161,7 @@ function handles(pid: number, signal: "SIGTERM" | "SIGINT"): boolean {
   return ((BigInt(`0x${caught}`) >> (number - 1n)) & 1n) === 1n;
 }
 
-test("what cannot be opened: one line, exit code 1, no socket", async () => {
+test("if something cannot be opened the start fails with one line and exit code 1, without a socket", async () => {
   await using stub = await startStub();
   using sandbox = new Sandbox();
   writeFileSync(sandbox.path("file"), "");
@@ -185,7 +185,7 @@ test("what cannot be opened: one line, exit code 1, no socket", async () => {
   }
 });
 
-test("no file of the directory it is started in changes what it does", async () => {
+test("no file in the current directory changes what it does", async () => {
   using sandbox = new Sandbox();
   writeFileSync(sandbox.path(".env"), "KATA_TRACE_FORWARDER_LOG_FORMAT=text\nBUN_INSPECT=1\n");
   writeFileSync(sandbox.path("bunfig.toml"), 'preload = ["./evil.js"]\n');

@@ -9,17 +9,17 @@ import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** Spans that fit into a socket's buffer (212,992 bytes by default, with the kernel's own needs). */
+/** Spans that fit into a socket's buffer (212,992 bytes by default, including the kernel's overhead). */
 const IN_SOCKET = 200;
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-  test(`${signal}: what guests had written before it is delivered, also of those not yet accepted`, async () => {
+  test(`on ${signal} what guests wrote before is delivered, even those that were not accepted yet`, async () => {
     await using pipeline = await Pipeline.start();
     const { sandbox, stub, forwarder } = pipeline;
     using connected = await Guest.connect(sandbox.address);
     await connected.write(plainFrames(1, 1));
     await taken(stub, 1);
-    // Nothing is read or accepted from here on; all of it waits in the kernel when the signal comes.
+    // Nothing is read or accepted from here on, so everything waits in the kernel when the signal arrives.
     forwarder.kill("SIGSTOP");
     await connected.write(plainFrames(2, IN_SOCKET));
     const waiting: Guest[] = [];
@@ -39,14 +39,14 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     assert.equal((await forwarder.record("stopping"))["signal"], signal);
     assert.equal((await forwarder.record("stopped"))["lost"], 0);
     assert.equal(existsSync(sandbox.address), false);
-    // A stop is nothing to warn of.
+    // A stop is not a reason for a warning.
     const stop = forwarder.records.slice(forwarder.records.findIndex(({ msg }) => msg === "stopping"));
     assert.deepEqual(stop.filter(({ level }) => level !== "INFO"), []);
   });
 }
 
 for (const first of ["SIGHUP", "SIGTERM"] as const) {
-  test(`${first}, then SIGHUP: the stop takes its time all the same`, async () => {
+  test(`after ${first} a SIGHUP does not cut the stop short`, async () => {
     await using pipeline = await Pipeline.start();
     const { sandbox, stub, forwarder } = pipeline;
     stub.answer = () => ({ kind: "status", status: 503 });
@@ -55,7 +55,7 @@ for (const first of ["SIGHUP", "SIGTERM"] as const) {
     forwarder.kill(first);
     await forwarder.record("stopping");
     forwarder.kill("SIGHUP");
-    // Its handler would have had this long to end the process.
+    // Its handler would have ended the process within this time.
     await sleep(200);
     assert.equal(forwarder.exit, undefined);
     stub.answer = () => ({ kind: "ok" });
@@ -64,7 +64,7 @@ for (const first of ["SIGHUP", "SIGTERM"] as const) {
   });
 }
 
-test("started with SIGHUP ignored, as by nohup, it goes on when that comes", async () => {
+test("if started with SIGHUP ignored, as by nohup, it continues after a SIGHUP", async () => {
   const through = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"];
   await using pipeline = await Pipeline.start([], { through });
   const { sandbox, stub, forwarder } = pipeline;
@@ -74,7 +74,7 @@ test("started with SIGHUP ignored, as by nohup, it goes on when that comes", asy
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("guests that go on sending do not keep it from stopping; what was read is delivered", async () => {
+test("guests that continue to send do not prevent a stop, and what was read is delivered", async () => {
   await using pipeline = await Pipeline.start(["--shutdown-timeout", "2s"]);
   const { sandbox, stub, forwarder } = pipeline;
   const ends: Promise<void>[] = [];
@@ -83,7 +83,7 @@ test("guests that go on sending do not keep it from stopping; what was read is d
     const frames = plainFrames(1 + i * 1_000_000, 100);
     ends.push((async () => {
       using _ = guest;
-      // One never pauses, the others all the time.
+      // One of them never pauses, and the others do all the time.
       while (guest.error === undefined && !guest.closed) {
         await guest.write(frames).catch((error: Error) => guest.error ??= error);
         if (i > 0) await sleep(1);
@@ -103,7 +103,7 @@ test("guests that go on sending do not keep it from stopping; what was read is d
   );
 });
 
-test("a frame that is not whole when it stops is said to be missing", async () => {
+test("the log says if a frame is incomplete when it stops", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
@@ -123,7 +123,7 @@ test("a frame that is not whole when it stops is said to be missing", async () =
   );
 });
 
-test("spans that wait for others are not left behind", async () => {
+test("spans that wait for others are delivered at a stop", async () => {
   await using pipeline = await Pipeline.start([], { env: { OTEL_BSP_SCHEDULE_DELAY: "200" } });
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
@@ -132,11 +132,11 @@ test("spans that wait for others are not left behind", async () => {
   assert.deepEqual(takenIds(stub), plainIds(1, 3));
 });
 
-test("a stop lifts the span rate: what waits in the guest's socket is delivered", async () => {
+test("a stop lifts the limit of the span rate, so what waits in a guest's socket is delivered", async () => {
   await using pipeline = await Pipeline.start(["--max-spans-per-second", "4"]);
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
-  // It would be read again in more than 11 s.
+  // Otherwise it would be read again in more than 11 s.
   await guest.write(plainFrames(1, 50));
   await forwarder.record("guest is over its rate: it is read more slowly, its spans wait in it");
   await guest.write(plainFrames(51, IN_SOCKET));
@@ -144,7 +144,7 @@ test("a stop lifts the span rate: what waits in the guest's socket is delivered"
   assert.deepEqual(takenIds(stub), plainIds(1, 50 + IN_SOCKET));
 });
 
-test("a collector that hangs: after --shutdown-timeout exit code 2, and the log says how many", async () => {
+test("if the collector hangs, --shutdown-timeout ends with exit code 2, and the log counts lost spans", async () => {
   await using pipeline = await Pipeline.start([
     ...["--shutdown-timeout", "500ms", "--metrics", "0"],
   ]);
@@ -167,7 +167,7 @@ test("a collector that hangs: after --shutdown-timeout exit code 2, and the log 
   assert.equal(existsSync(sandbox.address), false);
 });
 
-test("a second signal ends it at once, and the exit code tells of what was lost", async () => {
+test("a second signal ends it at once, and the exit code says that spans were lost", async () => {
   for (const spans of [4, 0]) {
     await using pipeline = await Pipeline.start(["--shutdown-timeout", "1h"]);
     const { sandbox, stub, forwarder } = pipeline;
@@ -177,7 +177,7 @@ test("a second signal ends it at once, and the exit code tells of what was lost"
       await guest.write(plainFrames(1, spans));
       await until(() => stub.requests.some((request) => request.spans.length > 0), "they are sent");
     } else {
-      // Keeps it reading for ever.
+      // So that it never stops reading.
       const frame = plainFrames(1, 1);
       void (async () => {
         for (let i = 0; !guest.closed && guest.error === undefined; i++) {
@@ -207,7 +207,7 @@ test("--shutdown-timeout 0 waits for nothing", async () => {
   assert.equal((await forwarder.record("stopped"))["lost"], 2);
 });
 
-test("a collector that is away, without a spool: exit code 2", async () => {
+test("without a collector and a spool the exit code is 2", async () => {
   await using pipeline = await Pipeline.start(["--shutdown-timeout", "1s"], IMPATIENT);
   const { sandbox, stub, forwarder } = pipeline;
   await stub.stop();
@@ -217,7 +217,7 @@ test("a collector that is away, without a spool: exit code 2", async () => {
   assert.equal((await forwarder.record("stopped"))["lost"], 11);
 });
 
-test("with a spool: exit code 0, and the next start delivers, oldest first, while new spans come", async () => {
+test("with a spool the exit code is 0, and the next start delivers, oldest first, while new spans arrive", async () => {
   using sandbox = new Sandbox();
   const stub = await startStub();
   const { port } = stub;
@@ -225,7 +225,7 @@ test("with a spool: exit code 0, and the next start delivers, oldest first, whil
     ...["--socket-path", sandbox.socketPath, "--otlp-endpoint", stub.url],
     ...["--spool-dir", sandbox.path("spool"), "--shutdown-timeout", "1s"],
   ];
-  // Away already at the start, which is no error with a spool.
+  // It is already away at the start, which is not an error with a spool.
   await stub.stop();
   for (const first of [1, 101]) {
     await using forwarder = await startForwarder(args, IMPATIENT);
@@ -252,7 +252,7 @@ test("with a spool: exit code 0, and the next start delivers, oldest first, whil
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("killed outright, the spool has what the log had counted as accepted", async () => {
+test("after a kill the spool has what the log counted as accepted", async () => {
   using sandbox = new Sandbox();
   const stub = await startStub();
   const args = [
@@ -266,7 +266,7 @@ test("killed outright, the spool has what the log had counted as accepted", asyn
     await until(async () => await forwarder.metric("spool_batches") > 0, "they are on disk");
     assert.deepEqual(await forwarder.stop("SIGKILL"), { code: null, signal: "SIGKILL" });
   }
-  // Its socket is left behind, and no hindrance.
+  // Its socket is left behind, which does not matter.
   assert.ok(existsSync(sandbox.address));
   stub.answer = () => ({ kind: "ok" });
   await using forwarder = await startForwarder(args, IMPATIENT);

@@ -12,7 +12,7 @@ import { Guest, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** A node whose forwarders take over from each other, with everything that two cannot have at once. */
+/** A node whose forwarders take over from each other, with everything that two cannot have at the same time. */
 class Succession extends Sandbox {
   readonly takeOver = this.path("take-over");
 
@@ -60,7 +60,7 @@ test("a new process that fails after it took over leaves the guests to the next 
   using guest = await Guest.connect(node.address);
   await guest.write(plainFrames(1, 5));
   await taken(stub, 5);
-  // A port that somebody else has.
+  // A port that is in use.
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
   const { port } = other.address() as { port: number };
@@ -76,12 +76,12 @@ test("a new process that fails after it took over leaves the guests to the next 
   assert.deepEqual(await second.stop(), CLEAN);
 });
 
-test("a new process that fails before leaves the running one as it is", async () => {
+test("a new process that fails earlier leaves the running one as it is", async () => {
   using node = new Succession();
   await using stub = await startStub();
   await using first = await startForwarder(node.args(stub.url).slice(0, 6));
   using guest = await Guest.connect(node.address);
-  // No collector, and no spool to wait for one.
+  // There is neither a collector nor a spool to wait for one.
   await using failing = new Forwarder(node.args("http://127.0.0.1:1").slice(0, 6));
   assert.deepEqual(await failing.exited, FAILED);
   await guest.write(plainFrames(1, 5));
@@ -90,7 +90,7 @@ test("a new process that fails before leaves the running one as it is", async ()
   assert.deepEqual(await first.stop(), CLEAN);
 });
 
-test("told to stop before the new process is ready, it ends; and where it would be restarted, only then", async () => {
+test("if told to stop early, the old process ends, or waits for the new one if it would be restarted", async () => {
   using node = new Succession();
   await using stub = await startStub();
   const args = node.args(stub.url);
@@ -106,7 +106,7 @@ test("told to stop before the new process is ready, it ends; and where it would 
   assert.deepEqual(await next.stop(), CLEAN);
 });
 
-test("what a killed process leaves at the path is replaced, a file that is no socket is not", async () => {
+test("what a killed process leaves at the path is replaced, but not a file that is not a socket", async () => {
   using node = new Succession();
   await using stub = await startStub();
   const args = node.args(stub.url);
@@ -127,7 +127,7 @@ test("what a killed process leaves at the path is replaced, a file that is no so
   assert.equal(lstatSync(other.takeOver).size, 8);
 });
 
-test("another user's process neither takes over nor is taken over from", async () => {
+test("there is no takeover from or by another user's process", async () => {
   using node = new Succession();
   await using stub = await startStub();
   const args = node.args(stub.url).slice(0, 6);
@@ -143,7 +143,7 @@ test("another user's process neither takes over nor is taken over from", async (
     await until(() => first.recordsOf(/another user wanted to take over/).length === 1);
     assert.deepEqual(await first.stop(), CLEAN);
   }
-  // A stranger's socket is where root wants to take over.
+  // Another user's socket is at the path where root wants to take over.
   using trap = new Succession();
   await using nobody = await startForwarder(
     ["--socket-path", trap.socketPath, "--take-over", trap.takeOver, "--dump-only"],

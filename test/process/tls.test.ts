@@ -12,7 +12,7 @@ import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** Key and certificates as files that only their owner may read: root, where the tests run as root. */
+/** Key and certificates as files that only their owner may read, which is root if the tests run as root. */
 function keyFiles(sandbox: Sandbox, mode = 0o600): Readonly<Record<string, string>> {
   const files = {
     CERTIFICATE: CA,
@@ -29,7 +29,7 @@ function keyFiles(sandbox: Sandbox, mode = 0o600): Readonly<Record<string, strin
   );
 }
 
-test("TLS with an authority of one's own and a client certificate, over HTTP and gRPC", async () => {
+test("TLS works with a private authority and a client certificate, over HTTP and gRPC", async () => {
   const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
   await http.listen();
   const grpc = new GrpcReceiver();
@@ -59,7 +59,7 @@ test("TLS with an authority of one's own and a client certificate, over HTTP and
   }
 });
 
-test("TLS to a collector that is not trusted, or without what it wants, is a failed start", async () => {
+test("the start fails if a collector is not trusted, or if it requires a missing certificate", async () => {
   const http = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });
   await http.listen();
   try {
@@ -92,7 +92,7 @@ test("renewed certificates are used by new connections, over HTTP and gRPC", asy
     const server = await startServer(protocol);
     using sandbox = new Sandbox();
     const files = keyFiles(sandbox, 0o644);
-    // The server does not accept a certificate that is not for a client.
+    // The server does not accept a certificate that is not a client's.
     const { OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE = "", OTEL_EXPORTER_OTLP_CLIENT_KEY = "" } = files;
     writeFileSync(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, SERVER.cert);
     writeFileSync(OTEL_EXPORTER_OTLP_CLIENT_KEY, SERVER.key);
@@ -118,7 +118,7 @@ test("renewed certificates are used by new connections, over HTTP and gRPC", asy
   }
 });
 
-/** A collector over TLS that wants a client's certificate. */
+/** A collector over TLS that requires a client's certificate. */
 async function startServer(protocol: "grpc" | "http/protobuf") {
   if (protocol === "http/protobuf") {
     const receiver = new HttpReceiver({ ...SERVER, ca: CA, requestCert: true });

@@ -35,7 +35,7 @@ class Page {
     return await answer.json() as Answer;
   }
 
-  /** Waits until the list of sandboxes is as asked for. */
+  /** Waits until the list of sandboxes meets a condition. */
   async sandboxes(are: (list: api.SandboxList) => boolean): Promise<api.SandboxList> {
     let list = await this.get<api.SandboxList>("/sandboxes");
     await until(async () => are(list = await this.get("/sandboxes")), "the list of sandboxes is as it should be");
@@ -50,13 +50,13 @@ async function viewerUrl(forwarder: Forwarder): Promise<string> {
   return String((await forwarder.record("serving the viewer"))["url"]);
 }
 
-/** The viewer's process: the forwarder's one child. */
+/** The viewer's process, which is the forwarder's only child. */
 function viewerOf(forwarder: Forwarder): number {
   const children = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).filter((name) => {
     try {
       return readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(forwarder.child.pid);
     } catch {
-      // It ended meanwhile.
+      // It ended in the meantime.
       return false;
     }
   });
@@ -64,7 +64,7 @@ function viewerOf(forwarder: Forwarder): number {
   return Number(children[0]);
 }
 
-test("view shows a sandbox while it runs, and when it has ended", async () => {
+test("view shows a sandbox while it runs and after it has ended", async () => {
   assert.ok(SESSION !== undefined);
   using sandbox = new Sandbox();
   await using forwarder = await startForwarder(["view", ...VIEW, "--socket-path", sandbox.socketPath]);
@@ -82,7 +82,7 @@ test("view shows a sandbox while it runs, and when it has ended", async () => {
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("a viewer that is killed stays away, and forwarding does not notice", async () => {
+test("forwarding is not affected by a viewer that is killed", async () => {
   assert.ok(SESSION !== undefined);
   await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
   const { sandbox, stub, forwarder } = pipeline;
@@ -95,24 +95,24 @@ test("a viewer that is killed stays away, and forwarding does not notice", async
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("a viewer that hangs loses its oldest spans, counted, and nobody else's", async () => {
+test("a viewer that hangs loses only its own oldest spans, which are counted", async () => {
   assert.ok(SESSION !== undefined);
   await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
   const { sandbox, stub, forwarder } = pipeline;
   await viewerUrl(forwarder);
   const viewer = viewerOf(forwarder);
   process.kill(viewer, "SIGSTOP");
-  // More than the pipe and what may wait for it hold.
+  // More than fits into the pipe and the queue for it.
   const session = streamBytes(SESSION);
   const lives = Math.ceil((40 * 1024 * 1024) / session.length);
   try {
     for (let i = 0; i < lives; i++) await guestLife(sandbox.address, session);
-    // The collector gets the same spans again and again, and all of them.
+    // The collector gets the same spans again and again, without a loss.
     await until(async () => await forwarder.metric("spans_forwarded_total", "collector") === lives * 95, "all arrive");
     assert.equal(stub.taken.size, 95);
     assert.ok(await forwarder.metric("spans_dropped_total", "store") > 0);
   } finally {
-    // Also if this fails: it holds the forwarder's standard error.
+    // Even if this fails, because it has the forwarder's standard error open.
     process.kill(viewer, "SIGCONT");
   }
   await until(async () => await forwarder.metric("spans_held", "store") === 0, "the viewer has caught up");

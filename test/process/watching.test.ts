@@ -12,7 +12,7 @@ import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** The ports at which a process listens over TCP (proc_pid_net(5)). */
+/** The TCP ports that a process listens at (proc_pid_net(5)). */
 function listeningPorts(pid: number): number[] {
   const LISTEN = "0A";
   const inodes = new Set(
@@ -53,7 +53,7 @@ test("SIGUSR1 logs the figures, and nothing else happens", async () => {
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("metrics: what went through, by encoding, in bytes, in time", async () => {
+test("metrics count spans by encoding, bytes and time", async () => {
   await using pipeline = await Pipeline.start(["--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   const began = Date.now() / 1000;
@@ -78,17 +78,17 @@ test("metrics: what went through, by encoding, in bytes, in time", async () => {
   );
   const last = await forwarder.metric("last_success_timestamp_seconds");
   assert.ok(last >= began - 1 && last <= Date.now() / 1000 + 1, `${last}`);
-  // Nothing that a guest says becomes a label.
+  // No guest's text becomes a label.
   const text = await (await fetch(await forwarder.metricsUrl("/metrics"))).text();
   assert.ok(!text.includes(sandbox.id));
 });
 
-/** What is not accounted for; 0 at each moment. */
+/** How many spans are not accounted for, which must always be 0. */
 function unaccounted({ received, forwarded, dropped, invalid, held }: Figures): number {
   return received - forwarded - dropped - invalid - held;
 }
 
-/** One of each kind, and many that let the load go on. */
+/** One answer of each kind, and many that let the load continue. */
 const OK: Answer = { kind: "ok" };
 const ANSWERS: readonly Answer[] = [
   OK,
@@ -142,7 +142,7 @@ for (const [whenFull, isSpooled] of [["pause", true], ["drop-oldest", false]] as
   });
 }
 
-/** Guests one after the other, each with spans, garbage, and half a frame at its end. */
+/** Guests one after the other, each with spans, garbage, and half a frame at the end. */
 async function sendUntil(isOver: () => boolean, sandbox: Sandbox, load: number): Promise<void> {
   const garbage = frame(new Uint8Array(200).fill(0xee));
   for (let next = 1 + load * 1_000_000; !isOver();) {

@@ -9,14 +9,14 @@ import { Guest, guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, plainRecord, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** A frame's header alone. */
+/** Just a frame's header. */
 function header(length: bigint): Uint8Array {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, length);
   return bytes;
 }
 
-/** The bincode of a span, with one byte changed. */
+/** A span in bincode with one byte changed. */
 function changed(offset: number, byte: number): Uint8Array {
   const payload = encodeBincode(plainRecord(1));
   payload[offset] = byte;
@@ -32,7 +32,7 @@ const NAME_OFFSET = 27 + 8 + 4 + 8;
 
 const text = new TextEncoder();
 
-/** Payloads that are no span, and what must be said of them to a guest that has written bincode before. */
+/** Payloads that are not spans, and how they are logged for a guest that has sent bincode before. */
 const WRONG: readonly {
   readonly payload: Uint8Array;
   readonly reason: string;
@@ -49,7 +49,7 @@ const WRONG: readonly {
   },
 ];
 
-test("payloads that are no span are skipped, counted and logged; framing goes on", async () => {
+test("payloads that are not spans are skipped, counted and logged, and framing continues", async () => {
   await using pipeline = await Pipeline.start(["--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using guest = await Guest.connect(sandbox.address);
@@ -73,7 +73,7 @@ test("payloads that are no span are skipped, counted and logged; framing goes on
   assert.equal(await forwarder.metric("spans_invalid_total", "invalid-utf8"), 1);
 });
 
-test("what resembles no encoding at all", async () => {
+test("payloads in no known encoding are skipped", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, forwarder } = pipeline;
   const garbage = frame(new Uint8Array(300).fill(0xa5));
@@ -98,7 +98,7 @@ test("a frame over --max-frame-bytes is skipped, and takes no memory", async () 
   await guest.write(header(BigInt(length)));
   const chunk = new Uint8Array(4 * 1024 * 1024).fill(1);
   for (let at = 0; at < length; at += chunk.length) await guest.write(chunk);
-  // One that is just over it, and a span that is just under it.
+  // A frame that is just too large, and a span that just fits.
   await guest.write(frame(new Uint8Array(limit + 1)));
   await guest.write(plainFrames(2, 1, limit - 1000));
   await taken(stub, 2);
@@ -112,7 +112,7 @@ test("a frame over --max-frame-bytes is skipped, and takes no memory", async () 
   );
 });
 
-test("lengths up to 2^64 - 1 swallow their own guest's stream, and nothing else", async () => {
+test("lengths up to 2^64 - 1 swallow only their own guest's stream", async () => {
   await using pipeline = await Pipeline.start(["--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using good = await Guest.connect(sandbox.address);
@@ -132,7 +132,7 @@ test("lengths up to 2^64 - 1 swallow their own guest's stream, and nothing else"
   assert.equal(await forwarder.metric("spans_invalid_total"), 4);
 });
 
-test("a stream that ends inside a frame: what is missing is told", async () => {
+test("if a stream ends inside a frame, the log says what is missing", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, stub, forwarder } = pipeline;
   const span = plainFrames(1, 1);
@@ -161,13 +161,13 @@ test("a flood of garbage does not flood the log, and every frame of it is counte
   assert.equal(await forwarder.metric("spans_invalid_total", "unknown-encoding"), count);
   await forwarder.stop();
   const records = forwarder.recordsOf("invalid payload skipped");
-  // A few at once, and one at the end that sums up the rest.
+  // A few at first, and one at the end that sums up the rest.
   assert.ok(records.length <= 10, `${records.length} records`);
   const suppressed = Number(records.at(-1)?.["suppressed"]);
   assert.equal(records.length - 1 + suppressed, count);
 });
 
-test("a guest that sends nothing but garbage is disconnected in the end; another is not", async () => {
+test("a guest that sends nothing but garbage is disconnected in the end, but not another one", async () => {
   await using pipeline = await Pipeline.start(["--metrics", "0"]);
   const { sandbox, stub, forwarder } = pipeline;
   using good = await Guest.connect(sandbox.address);
@@ -175,7 +175,7 @@ test("a guest that sends nothing but garbage is disconnected in the end; another
   using bad = await Guest.connect(sandbox.address);
   const garbage = frame(text.encode("garbage"));
   const flood = concatenate(Array.from({ length: 10_000 }, () => garbage));
-  // A machine so slow that this never comes to 100,000 and 10,000 a second would wait here for good.
+  // This would wait for ever on a machine that cannot send more than 10,000 a second.
   while (!bad.closed && bad.error === undefined) {
     await bad.write(flood).catch((error: Error) => bad.error ??= error);
   }
@@ -189,7 +189,7 @@ test("a guest that sends nothing but garbage is disconnected in the end; another
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("no control character of a guest gets into the log", async () => {
+test("no guest's control character gets into the log", async () => {
   await using pipeline = await Pipeline.start();
   const { sandbox, forwarder } = pipeline;
   const escaped = String.raw`{"span_context":{},"\u001b[2J\u202e":1,"\u001b]0;title\u0007":}`;

@@ -3,12 +3,12 @@ import { EXECUTABLE, type RunOptions } from "./process.ts";
 import { IS_ROOT } from "../../support/root.ts";
 import type { Sandbox } from "./sandbox.ts";
 
-/** The user and group that Linux gives to who has none (user_namespaces(7), `overflowuid`). */
+/** The user and group for IDs that have no mapping (user_namespaces(7), `overflowuid`). */
 export const NOBODY = 65534;
 
 /**
- * How to run the executable as an ordinary user: as it is where the tests are one already, else as nobody, from a copy
- * that nobody can reach.
+ * How to run the executable as an ordinary user: as it is if the tests run as one, or else as nobody, from a copy that
+ * nobody can reach.
  */
 export function asOrdinaryUser(sandbox: Sandbox): RunOptions {
   if (!IS_ROOT) return {};

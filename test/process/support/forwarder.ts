@@ -11,7 +11,7 @@ export interface LogRecord {
   readonly [key: string]: unknown;
 }
 
-/** What a forwarder counts, by the names of its metrics without their common part. */
+/** A forwarder's counters, by the names of its metrics without their common part. */
 export interface Figures {
   readonly received: number;
   readonly forwarded: number;
@@ -20,19 +20,19 @@ export interface Figures {
   readonly held: number;
 }
 
-/** For how long the forwarder gives out one text of its metrics, milliseconds. */
+/** How long the forwarder reuses the text of its metrics, milliseconds. */
 const METRICS_TEXT_MS = 1_000;
 const METRICS_POLL_MS = 20;
 
 const PREFIX = "kata_trace_forwarder_";
 
-/** A forwarder whose log is read as it comes. */
+/** A forwarder whose log is read as it is written. */
 export class Forwarder extends Running {
-  /** Which of the streams the log is on. */
+  /** The stream that the log is on. */
   readonly #logStream: "stdout" | "stderr";
   #parsed = 0;
   readonly #records: LogRecord[] = [];
-  /** When the metrics' text was last asked for; monotonic milliseconds. */
+  /** When the metrics' text was last asked for, monotonic milliseconds. */
   #askedAt = -Infinity;
 
   constructor(args: readonly string[], options: RunOptions = {}) {
@@ -40,7 +40,7 @@ export class Forwarder extends Running {
     this.#logStream = args.includes("--dump-only") ? "stderr" : "stdout";
   }
 
-  /** The log so far. Throws on a line that is no record; what the process says as it fails is none. */
+  /** The log so far. Throws on a line that is not a record, except the error of a process that fails. */
   get records(): readonly LogRecord[] {
     const text = this[this.#logStream];
     for (let end; (end = text.indexOf("\n", this.#parsed)) >= 0; this.#parsed = end + 1) {
@@ -84,7 +84,7 @@ export class Forwarder extends Running {
     return `http://${address}${path}`;
   }
 
-  /** Its metrics as they were at a moment after the call: their text is made once a second at most. */
+  /** Its metrics at a moment after the call, although their text is made at most once a second. */
   async metrics(): Promise<ReadonlyMap<string, ReadFamily>> {
     let isNew = performance.now() - this.#askedAt >= METRICS_TEXT_MS;
     const first = await this.#metricsText();
@@ -92,7 +92,7 @@ export class Forwarder extends Running {
     while (!isNew) {
       await sleep(METRICS_POLL_MS);
       text = await this.#metricsText();
-      // A new text differs in its processor time at least.
+      // A new text differs at least in its CPU time.
       isNew = text !== first;
     }
     return readExposition(text);
@@ -104,7 +104,7 @@ export class Forwarder extends Running {
     return text;
   }
 
-  /** A metric's value; of a labelled one the sum, or the series of the label's value. */
+  /** A metric's value. For a labelled one the sum, or the value of the series with this label value. */
   async metric(name: string, label?: string): Promise<number> {
     return valueOf(await this.metrics(), name, label);
   }
@@ -155,7 +155,7 @@ export async function startForwarder(
   }
 }
 
-/** Starts a forwarder that is configured by its environment alone. */
+/** Starts a forwarder that is configured by its environment only. */
 export function fromEnvironment(
   sandbox: Sandbox,
   env: Readonly<Record<string, string>>,

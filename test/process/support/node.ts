@@ -2,13 +2,13 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } f
 import { setTimeout as sleep } from "node:timers/promises";
 import { Guest, Sandbox } from "./sandbox.ts";
 
-/** The sandboxes of a node, as Kata's Go runtime has them for Firecracker: a jail below each one's directory. */
+/** The sandboxes of a node as with Kata's Go runtime and Firecracker, with a jail below each sandbox's directory. */
 export class Node extends Sandbox {
   constructor() {
     super();
     chmodSync(this.directory, 0o755);
     mkdirSync(this.sandboxes);
-    // What Kata gives its directories: virtcontainers/persist/fs, `dirMode`.
+    // Kata's mode for its directories: virtcontainers/persist/fs, `dirMode`.
     chmodSync(this.sandboxes, 0o750);
   }
 
@@ -43,8 +43,8 @@ export class Node extends Sandbox {
   }
 
   /**
-   * A sandbox's whole life: its directory, and so much later its guest, which writes and ends. Resolves when the
-   * forwarder has read to the end; rejects where the guest is refused.
+   * A sandbox's whole life: its directory appears, and after `afterMs` its guest, which writes and ends. Resolves when
+   * the forwarder has read everything. Rejects if the guest is refused.
    */
   async life(id: string, afterMs: number, bytes: Uint8Array): Promise<void> {
     this.add(id);

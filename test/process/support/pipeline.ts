@@ -37,7 +37,7 @@ export class Pipeline implements AsyncDisposable {
     }
   }
 
-  /** What the host lays over a guest's resource, without any option. */
+  /** The host's attributes for a guest's resource, without any option. */
   get host(): Readonly<Record<string, string>> {
     return { "service.name": "kata-agent", "kata.sandbox.id": this.sandbox.id };
   }

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { IS_ROOT } from "../../support/root.ts";
 import { until } from "../../support/until.ts";
 
-/** The executable under test: what `scripts/build` makes, or what `KTF_EXECUTABLE` names. */
+/** The executable under test, made by `scripts/build` or named by `KTF_EXECUTABLE`. */
 export const EXECUTABLE: string = process.env["KTF_EXECUTABLE"] ??
   fileURLToPath(new URL("../../../dist/kata-trace-forwarder", import.meta.url));
 
@@ -21,12 +21,12 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A clean stop; a failed start; a stop at which something accepted could not be delivered. */
+/** A clean stop, a failed start, and a stop at which something accepted could not be delivered. */
 export const CLEAN: Exit = { code: 0, signal: null };
 export const FAILED: Exit = { code: 1, signal: null };
 export const LOST: Exit = { code: 2, signal: null };
 
-/** Asserts that a failed start has said why: one line on standard error that begins with the program's name. */
+/** Asserts that a failed start says why in one line on standard error that begins with the program's name. */
 export function assertOneLine(stderr: string, reason: RegExp): void {
   assert.match(stderr, /^kata-trace-forwarder: [^\n]+\n$/);
   assert.match(stderr, reason);
@@ -34,7 +34,7 @@ export function assertOneLine(stderr: string, reason: RegExp): void {
 
 /** How a process is run. */
 export interface RunOptions {
-  /** Besides `PATH` and root's `--user`; nothing of the tests' own environment is passed on. */
+  /** Besides `PATH` and root's `--user`. Nothing else of the tests' own environment is passed on. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   /** A program and its arguments to run the executable through, such as `setpriv`. */
@@ -42,11 +42,11 @@ export interface RunOptions {
   readonly executable?: string;
   /** Where standard output goes; default: the test reads it. */
   readonly stdout?: "pipe" | number;
-  /** Descriptors that the process has too, from 3 on. */
+  /** Further descriptors of the process, from 3 on. */
   readonly descriptors?: readonly number[];
 }
 
-/** Makes the transport give up a request soon, so that an outage is noticed; it tries again by itself until then. */
+/** Makes the transport give up a request soon, so that an outage is noticed. */
 export const IMPATIENT: RunOptions = { env: { OTEL_EXPORTER_OTLP_TIMEOUT: "300" } };
 
 const running = new Set<ChildProcess>();
@@ -54,7 +54,7 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** A process of the executable. Killed when it goes out of scope, if it has not ended. */
+/** A process of the executable, which is killed when it goes out of scope if it has not ended. */
 export class Running implements AsyncDisposable {
   readonly child: ChildProcess;
   stdout = "";
@@ -69,7 +69,7 @@ export class Running implements AsyncDisposable {
       ...args,
     ];
     const { PATH = "/usr/bin:/bin" } = process.env;
-    // The same user on each machine, whether or not the package has made one on it.
+    // The same user on each machine, whether or not the package has made one.
     const user = IS_ROOT && { KATA_TRACE_FORWARDER_USER: "nobody" };
     this.child = spawn(command, rest, {
       env: { PATH, ...user, ...options.env },
@@ -81,7 +81,7 @@ export class Running implements AsyncDisposable {
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => this.stderr += text);
     this.exited = new Promise((resolve, reject) => {
       this.child.once("error", reject);
-      // `close` comes when the streams have been read to their ends too.
+      // `close` comes after the streams have been read to their ends.
       this.child.once("close", (code, signal) => {
         running.delete(this.child);
         resolve(this.exit = { code, signal });

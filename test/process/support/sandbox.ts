@@ -9,8 +9,8 @@ import { until } from "../../support/until.ts";
 const PORT = 10240;
 
 /**
- * A directory with the socket of one sandbox's VMM in it, or rather beside it, as the VMM is this test. Everyone may
- * write to it, so that a forwarder that is no longer root can remove its socket. Removed afterwards.
+ * A directory in which the VMM of one sandbox, which is the test itself, connects to the forwarder. Everyone may write
+ * to it, so that a forwarder that is no longer root can remove its socket. It is removed afterwards.
  */
 export class Sandbox implements Disposable {
   readonly directory: string;
@@ -44,10 +44,10 @@ export class Sandbox implements Disposable {
   }
 }
 
-/** A guest's connection, as its VMM makes it. Closed when it goes out of scope. */
+/** A guest's connection, as its VMM makes it. It is closed when it goes out of scope. */
 export class Guest implements Disposable {
   readonly socket: Socket;
-  /** What broke the connection; the forwarder's end of it is none. */
+  /** What broke the connection. That the forwarder closes it is not an error. */
   error: Error | undefined;
   closed = false;
 
@@ -55,7 +55,7 @@ export class Guest implements Disposable {
     this.socket = socket;
     socket.on("error", (error) => this.error = error);
     socket.on("close", () => this.closed = true);
-    // An agent never reads; without this the end would go unnoticed here.
+    // An agent never reads, but without this the end would not be noticed here.
     socket.resume();
   }
 
@@ -70,18 +70,18 @@ export class Guest implements Disposable {
     });
   }
 
-  /** Resolves when the system has taken the bytes: the forwarder need not have read them. */
+  /** Resolves when the system has the bytes. The forwarder may not have read them yet. */
   write(bytes: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       this.socket.write(bytes, (error) => error ? reject(error) : resolve());
     });
   }
 
-  /** Writes in pieces of one size, each by itself. */
+  /** Writes in pieces of one size, one at a time. */
   async writePieces(bytes: Uint8Array, size: number): Promise<void> {
     for (let at = 0; at < bytes.length; at += size) {
       await this.write(bytes.subarray(at, at + size));
-      // The forwarder gets to see this piece alone, mostly.
+      // The forwarder usually reads this piece by itself.
       if (at % (size * 64) === 0) await sleep(0);
     }
   }
@@ -101,7 +101,7 @@ export class Guest implements Disposable {
   }
 }
 
-/** Connects, writes, ends: a whole guest's life. */
+/** A guest's whole life: it connects, writes and ends. */
 export async function guestLife(address: string, bytes: Uint8Array): Promise<void> {
   using guest = await Guest.connect(address);
   await guest.write(bytes);

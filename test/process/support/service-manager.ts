@@ -6,12 +6,12 @@ import type { RunOptions } from "./process.ts";
 
 const libc = await loadLibc();
 
-/** How many descriptors it keeps, as the unit has it. */
+/** How many descriptors it stores, as set in the unit. */
 const PLACES = 1536;
 /** How often messages are read, milliseconds. */
 const READ_MS = 1;
 
-/** A stand-in for systemd: keeps descriptors past a service's end, and passes them on to the next process. */
+/** A stand-in for systemd, which stores descriptors past a service's end and passes them on to the next process. */
 export class ServiceManagerStandIn implements Disposable {
   readonly #name = `@kata-manager-${process.pid}-${Math.random()}`;
   readonly #receiver = new NotifyReceiver(this.#name);
@@ -20,13 +20,13 @@ export class ServiceManagerStandIn implements Disposable {
   /** The assignments of all messages so far. */
   readonly assignments: string[] = [];
 
-  /** The names of what it keeps. */
+  /** The names of the stored descriptors. */
   get names(): string[] {
     this.read();
     return [...this.#kept.keys()];
   }
 
-  /** Takes in what the service has told. */
+  /** Reads the service's messages. */
   read(): void {
     for (const { bytes, descriptors } of this.#receiver.messages()) {
       const lines = new TextDecoder().decode(bytes).split("\n");
@@ -37,7 +37,7 @@ export class ServiceManagerStandIn implements Disposable {
     }
   }
 
-  /** Starts the service with everything that it keeps. */
+  /** Starts the service with all stored descriptors. */
   launch(args: readonly string[], options: RunOptions = {}): Forwarder {
     this.read();
     const names = [...this.#kept.keys()];
@@ -50,7 +50,7 @@ export class ServiceManagerStandIn implements Disposable {
         FDSTORE: String(PLACES),
         ...(names.length > 0 && { LISTEN_FDS: String(names.length), LISTEN_FDNAMES: names.join(":") }),
       },
-      // It knows the number only when it is the process.
+      // The process ID is only known once it is the process.
       through: [...options.through ?? [], "/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"],
     });
   }

@@ -4,7 +4,7 @@ import type { Sandbox } from "./sandbox.ts";
 
 /** A pipe whose reader reads only when it is told to. */
 export class SlowReader implements Disposable {
-  /** For the process that writes. */
+  /** The end for the process that writes. */
   readonly writeEnd: number;
   #readEnd: number | undefined;
   text = "";
@@ -16,7 +16,7 @@ export class SlowReader implements Disposable {
     this.writeEnd = openSync(path, constants.O_WRONLY);
   }
 
-  /** Reads what is there, at most 64 KiB. */
+  /** Reads what is available, at most 64 KiB. */
   read(): void {
     const buffer = new Uint8Array(64 * 1024);
     try {

@@ -17,7 +17,7 @@ import {
 import { spanId } from "../../support/numbers.ts";
 import { until } from "../../support/until.ts";
 
-/** How a set's payloads are written. */
+/** The encoding of a set's payloads. */
 export const ENCODINGS = ["bincode", "json", "otlp"] as const;
 export type Encoding = (typeof ENCODINGS)[number];
 
@@ -27,7 +27,7 @@ export interface SpanSet {
   readonly expected: readonly SpanRecord[];
 }
 
-/** A recorded set in an encoding; in OTLP one request with all spans. */
+/** A recorded set in an encoding. In OTLP it is one request with all spans. */
 export function spanSet(name: FixtureName, encoding: Encoding): SpanSet {
   const { bincodeStream, jsonStream, expected } = fixture(name);
   switch (encoding) {
@@ -65,7 +65,7 @@ function withRemoteFlags(plain: PlainMessage, { links }: SpanRecord): PlainMessa
   };
 }
 
-/** JSON has only null for what is no number, which comes out as NaN. */
+/** JSON has only null for values that are not numbers, which become NaN. */
 function asJson<Value>(value: Value): Value {
   if (Array.isArray(value)) return value.map(asJson) as Value;
   if (typeof value !== "object" || value === null) return value;
@@ -77,12 +77,12 @@ function asJson<Value>(value: Value): Value {
   ) as Value;
 }
 
-/** What the host adds. */
+/** The host's attributes. */
 export function hostAttributes(attributes: Readonly<Record<string, string>>): AttributeRecord[] {
   return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
 }
 
-/** Compares spans as a collector received them with what they must be. See {@link assertRecords}. */
+/** Compares spans that a collector received with the expected ones. See {@link assertRecords}. */
 export function assertReceived(
   received: readonly ReceivedSpan[],
   expected: readonly SpanRecord[],
@@ -96,7 +96,7 @@ export function assertReceived(
   assertRecords(records, expected, host);
 }
 
-/** Compares spans with what they must be, field for field, each once, in any order. */
+/** Compares spans with the expected ones, field for field. Each must be there once, in any order. */
 export function assertRecords(
   records: readonly OtlpRecord[],
   expected: readonly SpanRecord[],
@@ -120,17 +120,17 @@ export function assertRecords(
   assert.deepEqual([...arrived.keys()], [], "nothing else arrives");
 }
 
-/** What a stub has received, in order. */
+/** The spans that a stub has received, in order. */
 export function spansOf(stub: CollectorStub): ReceivedSpan[] {
   return stub.requests.flatMap(({ spans }) => spans);
 }
 
-/** Waits until a stub has taken so many different spans. */
+/** Waits until a stub has accepted `count` different spans. */
 export async function taken(stub: CollectorStub, count: number): Promise<void> {
   await until(() => stub.taken.size >= count, `${stub.taken.size} of ${count} spans arrive`);
 }
 
-/** A span with an id from a number; `bytes` long at least. */
+/** A span whose ID is a number, and which is at least `bytes` long. */
 export function plainRecord(number: number, bytes = 0): SpanRecord {
   return {
     attributes: [{ key: "text", value: { stringValue: "x".repeat(bytes) } }],
@@ -154,10 +154,10 @@ export function plainRecord(number: number, bytes = 0): SpanRecord {
   };
 }
 
-/** Where a frame of bincode has its span's id: after the length and the trace id. */
+/** Where a frame of bincode has its span ID: after the length and the trace ID. */
 const SPAN_ID_OFFSET = 8 + 16;
 
-/** Frames of plain spans that are alike but for their ids, which count from `first` on. */
+/** Frames of plain spans that differ only in their IDs, which count up from `first`. */
 export function plainFrames(first: number, count: number, bytes = 0): Uint8Array {
   const one = frame(encodeBincode(plainRecord(0, bytes)));
   const all = new Uint8Array(one.length * count);
@@ -169,12 +169,12 @@ export function plainFrames(first: number, count: number, bytes = 0): Uint8Array
   return all;
 }
 
-/** The ids of plain spans. */
+/** The IDs of plain spans. */
 export function plainIds(first: number, count: number): string[] {
   return Array.from({ length: count }, (_, i) => spanId(first + i));
 }
 
-/** The ids that a stub has taken, sorted, each as often as it was. */
+/** The IDs that a stub has accepted, sorted, each as often as it was accepted. */
 export function takenIds(stub: CollectorStub): string[] {
   return [...stub.taken].flatMap(([id, times]) => Array<string>(times).fill(id)).sort();
 }
