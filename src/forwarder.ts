@@ -151,7 +151,7 @@ async function start(
   await trace.step("listen", () => listener.listen(accept));
   // From here until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
-  const sink = sandboxes.watch(processed(openSink(), settings, log));
+  const sink = sandboxes.watch(processed(openSink(), settings, metrics, log));
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
   listener.begin?.();
   hosts?.begin(sink);

@@ -15,6 +15,7 @@ import type { Settings, ViewerSettings } from "../pipeline/settings.ts";
 import type { SpanSink } from "../pipeline/sink.ts";
 import { redacting } from "../processors/redact.ts";
 import { linkingRoots } from "../processors/root-links.ts";
+import { truncatingAttributes } from "../processors/truncate-attributes.ts";
 import { CollectorDestination } from "../queue/collector-destination.ts";
 import { Delivery } from "../queue/delivery.ts";
 import { FileStorage } from "../queue/spool/file-storage.ts";
@@ -24,9 +25,14 @@ import { prepareSpoolDirectory } from "../queue/spool/spool-directory.ts";
 /** How long the collector may take to show itself at the start, milliseconds. */
 const PROBE_TIMEOUT_MS = 5_000;
 
-/** Puts the processors that the settings ask for before a sink: redaction first, because it is before everything. */
-export function processed(sink: SpanSink, { redact, rootLink }: Settings, log: Logger): SpanSink {
-  const linked = rootLink === undefined ? sink : linkingRoots(sink, rootLink);
+/**
+ * Puts the processors that the settings ask for before a sink: redaction first, because it is before everything, and
+ * truncation last, because nothing makes a span larger after it.
+ */
+export function processed(sink: SpanSink, settings: Settings, metrics: Metrics, log: Logger): SpanSink {
+  const { redact, rootLink, maxAttributeBytes } = settings;
+  const truncated = truncatingAttributes(sink, metrics, maxAttributeBytes);
+  const linked = rootLink === undefined ? truncated : linkingRoots(truncated, rootLink);
   if (redact !== undefined) return redacting(linked, redact);
   log.info("agents' spans leave with containers' environment and arguments in them: see --redact and docs/privacy.md");
   return linked;

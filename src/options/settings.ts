@@ -61,6 +61,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     ...(options.metrics && { metrics: options.metrics.value }),
     ...(options.redact && { redact: options.redact.value }),
     ...(options.record && { record: { file: options.record.value, maxBytes: options.recordBytes.value } }),
+    ...(options.maxAttributeBytes && { maxAttributeBytes: options.maxAttributeBytes.value }),
     ...(options.view && { viewer: viewerSettings(options) }),
     ...selfTraceSettings(options),
     ...(options.linkTraceparent?.value && { rootLink: rootLink(options) }),

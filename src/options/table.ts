@@ -78,6 +78,18 @@ const COLLECTOR = {
     complete: ["default"],
     parse: redaction,
   },
+  maxAttributeBytes: {
+    flag: "--max-attribute-bytes",
+    metavar: "SIZE",
+    env: [
+      "KATA_TRACE_FORWARDER_MAX_ATTRIBUTE_BYTES",
+      "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+      "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    ],
+    defaultText: "what fits into a span of 3.75 MiB",
+    help: "Cut longer values of attributes, and mark their span with kata.truncated_attributes",
+    parse: bytes(1, GIB),
+  },
   waitForCollector: {
     flag: "--wait-for-collector",
     help: "Start even if the collector cannot be reached yet",
@@ -283,7 +295,8 @@ const LIMITS = {
   maxFrameBytes: {
     flag: "--max-frame-bytes",
     metavar: "SIZE",
-    default: "4MiB",
+    // An agent copies files in pieces of 1 MiB, which make a span of up to 5.2 MB in JSON.
+    default: "8MiB",
     help: "A larger frame is skipped",
     parse: bytes(1, GIB),
   },
@@ -305,7 +318,7 @@ const LIMITS = {
   maxGuestBytes: {
     flag: "--max-guest-bytes",
     metavar: "SIZE",
-    default: "8MiB",
+    default: "16MiB",
     help: "Unfinished frames of one guest's connections; beyond it the largest is closed",
     parse: bytes(1),
   },

@@ -64,6 +64,12 @@ export class EncodedSpans {
     this.#ranges[span * STRIDE + 1] = end;
   }
 
+  /** The span's resource is elsewhere in `writer.buffer` now. */
+  moveResource(span: number, start: number, end: number): void {
+    this.#ranges[span * STRIDE + 4] = start;
+    this.#ranges[span * STRIDE + 5] = end;
+  }
+
   spanStart(span: number): number {
     return this.#ranges[span * STRIDE] as number;
   }

@@ -181,6 +181,8 @@ export class Metrics {
   readonly disconnected: { [reason in DisconnectReason]?: number } = {};
   /** How often a guest was paused for `--max-spans-per-second`. */
   rateLimitPauses = 0;
+  /** How many values of attributes were cut because they were too long. */
+  truncatedAttributes = 0;
 
   /**
    * The counters of a receiver, made where there are none yet. To be called when the receiver is made, so that its

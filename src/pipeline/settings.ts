@@ -177,6 +177,8 @@ export interface Settings {
   readonly redact?: RedactSettings;
   /** Where spans are kept as OTLP/JSON lines too: an absolute path, and the most bytes with the file before. */
   readonly record?: { readonly file: string; readonly maxBytes: number };
+  /** The longest value of an attribute, bytes; absent: as long as a span may be. */
+  readonly maxAttributeBytes?: number;
   /** Absent: spans are not stored. */
   readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;

@@ -85,6 +85,11 @@ export function forwarderFamilies(metrics: Metrics, capacities: Capacities): Fam
       "Times that a guest was paused because of its span rate.",
       [{ value: metrics.rateLimitPauses }],
     ),
+    counterOf(
+      "truncated_attributes_total",
+      "Values of attributes that were cut because they were too long.",
+      [{ value: metrics.truncatedAttributes }],
+    ),
     gaugeOf(
       "build_info",
       "Always 1; the labels say what was built.",

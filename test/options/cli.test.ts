@@ -35,7 +35,7 @@ test("--help and help print all options to standard output, within 100 columns",
   for (const line of help.split("\n")) assert.ok(line.length <= 100, line);
   assert.match(help, /^Usage: kata-trace-forwarder \[options\] \[command\]\n/);
   assert.match(help, /\n {2}-l, --log-level LEVEL /);
-  assert.match(help, /--max-frame-bytes SIZE .*\(default: 4MiB\)\n/);
+  assert.match(help, /--max-frame-bytes SIZE .*\(default: 8MiB\)\n/);
   assert.match(help, /\n {2}demo {2,}/);
   assert.match(help, /[^\n]\n$/);
   assert.equal(text(parseCommandLine(["-h"], {})), help);

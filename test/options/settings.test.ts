@@ -45,10 +45,10 @@ const DEFAULTS: Settings = {
   batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: 50 },
   queue: { maxBytes: 64 * MIB, whenFull: "pause" },
   limits: {
-    maxFrameBytes: 4 * MIB,
+    maxFrameBytes: 8 * MIB,
     frameTimeoutMs: 30_000,
     idleTimeoutMs: 0,
-    maxGuestBytes: 8 * MIB,
+    maxGuestBytes: 16 * MIB,
     maxTotalGuestBytes: 64 * MIB,
     maxGuests: 4096,
     maxSpansPerSecond: 0,
@@ -142,13 +142,14 @@ const EXAMPLES: Readonly<
   maxFrameBytes: ["1M", { limits: { ...DEFAULTS.limits, maxFrameBytes: MIB } }],
   frameTimeout: ["1m", { limits: { ...DEFAULTS.limits, frameTimeoutMs: 60_000 } }],
   idleTimeout: ["5", { limits: { ...DEFAULTS.limits, idleTimeoutMs: 5000 } }],
-  maxGuestBytes: ["16M", { limits: { ...DEFAULTS.limits, maxGuestBytes: 16 * MIB } }],
-  maxTotalGuestBytes: ["8M", { limits: { ...DEFAULTS.limits, maxTotalGuestBytes: 8 * MIB } }],
+  maxGuestBytes: ["32M", { limits: { ...DEFAULTS.limits, maxGuestBytes: 32 * MIB } }],
+  maxTotalGuestBytes: ["32M", { limits: { ...DEFAULTS.limits, maxTotalGuestBytes: 32 * MIB } }],
   maxGuests: ["9", { limits: { ...DEFAULTS.limits, maxGuests: 9 } }],
   maxSpansPerSecond: ["100", { limits: { ...DEFAULTS.limits, maxSpansPerSecond: 100 } }],
   logLevel: ["trace", { log: { level: "trace", format: "json" } }],
   logFormat: ["text", { log: { level: "info", format: "text" } }],
   metrics: ["9464", { metrics: { host: "127.0.0.1", port: 9464 } }],
+  maxAttributeBytes: ["1K", { maxAttributeBytes: 1024 }],
   redact: ["default,req", { redact: { debugText: true, names: new Set(["req"]) } }],
   view: ["8690", {
     viewer: { address: { host: "127.0.0.1", port: 8690 }, storeBytes: 512 * MIB, storeKeepMs: 86_400_000, label: "" },
@@ -472,8 +473,8 @@ test("a socket's path must fit into an address", () => {
 
 test("limits must fit into one another", () => {
   assert.equal(
-    usageError(["--max-frame-bytes", "9MiB"]),
-    "--max-frame-bytes (9 MiB) must not be more than --max-guest-bytes (8 MiB)",
+    usageError(["--max-frame-bytes", "17MiB"]),
+    "--max-frame-bytes (17 MiB) must not be more than --max-guest-bytes (16 MiB)",
   );
   assert.equal(
     usageError([], { KATA_TRACE_FORWARDER_MAX_GUEST_BYTES: "65MiB" }),

@@ -442,6 +442,7 @@ test("figures are the same numbers, without labelled series that are 0", () => {
     guests_accepted: 9,
     "guests_disconnected.max-guests": 1,
     rate_limit_pauses: 11,
+    truncated_attributes: 0,
     backpressure_pauses: 12,
     pace_pauses: 14,
     queue_bytes: 500,

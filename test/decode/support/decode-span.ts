@@ -14,7 +14,7 @@ export type Strictness = "canonical" | "lenient";
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Decodes and checks everything that a payload became, in order. Throws where it is no valid OTLP. */
-export function decodeEncodedSpans(spans: EncodedSpans): OtlpRecord[] {
+export function decodeEncodedSpans(spans: EncodedSpans, strictness: Strictness = "canonical"): OtlpRecord[] {
   const { buffer } = spans.writer;
   return Array.from({ length: spans.count }, (_, i) => {
     const [span, ...others] = readFields(buffer.subarray(spans.spanStart(i), spans.spanEnd(i)));
@@ -22,7 +22,7 @@ export function decodeEncodedSpans(spans: EncodedSpans): OtlpRecord[] {
       throw new Error("the range of a span is no `spans` field");
     }
     return {
-      ...decodeSpan(span.bytes),
+      ...decodeSpan(span.bytes, strictness),
       resource: decodeResource(buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i))),
     };
   });
