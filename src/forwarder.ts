@@ -21,23 +21,23 @@ import { figures } from "./telemetry/metrics-families.ts";
 import type { MetricsServer } from "./telemetry/metrics-server.ts";
 import { openPrivileges } from "./host/privileges.ts";
 
-/** How much of the time for a stop may go to reading what guests have sent; the rest is for delivering it. */
+/** The share of the time for a stop in which guests' data is read. The rest is for delivering it. */
 const READING_SHARE = 0.5;
 
-/** How long the end waits for own spans to be sent, milliseconds: they are worth less than a quick stop. */
+/** How long the end waits for own spans to be sent, milliseconds, because they matter less than a quick stop. */
 const OWN_SPANS_MS = 2_000;
 
-/** Problems with listening, all together: who makes directories could else fill the log. */
+/** The limit for all problems with listening together, because anyone who makes directories could fill the log. */
 const LISTEN_LOG_LIMIT: RateLimit = { records: 20, key: () => "" };
 
-/** What the forwarder needs of the process it runs in. */
+/** What the forwarder needs from the process that it runs in. */
 export interface ForwarderOptions {
   readonly log: Logger;
-  /** Takes the records of `--dump-only`; not needed for anything else. */
+  /** Takes the records of `--dump-only`. Not needed for anything else. */
   readonly dump?: DumpWriter;
-  /** How guests outlive the process. Default: their connections end with it. */
+  /** How guests' connections survive the process. Default: they end with it. */
   readonly continuation?: Continuation;
-  /** Is told when another process takes over. */
+  /** Called when another process takes over. */
   readonly onTakenOver?: OnTakenOver;
 }
 
@@ -46,12 +46,12 @@ export interface Forwarder {
   /** Where it listens. */
   readonly address: string;
   /**
-   * Accepts no more guests, reads what guests have already sent, delivers it within the time that the settings give,
-   * and ends. Guests whose connections outlive the process are left to the next one instead of being read to their end.
-   * Resolves with how many spans were lost.
+   * Accepts no more guests, reads what guests have already sent, delivers it within the time in the settings, and ends.
+   * Guests whose connections survive the process are left to the next one instead of being read to their end. Resolves
+   * with how many spans were lost.
    */
   stop(): Promise<number>;
-  /** Ends at once, also while it stops. Resolves with how many spans were lost. */
+  /** Ends at once, even while it stops. Resolves with how many spans were lost. */
   abort(): Promise<number>;
   /** Logs the counters. */
   logFigures(): void;
@@ -60,10 +60,10 @@ export interface Forwarder {
 /**
  * Starts the pipeline: guests → frames → OTLP spans → batches → the collector.
  *
- * In this order: what the settings name is opened and checked (key files, directories, the collector, the socket), as
- * root where the process is; then privileges are dropped; only then are guests' bytes read. Rejects with a typed error
- * that says what cannot be had and what to do. Nothing that listens is left behind then; where the spool cannot be
- * opened, which only happens without privileges, the socket's file may be.
+ * First everything in the settings is opened and checked (key files, directories, the collector, the socket), as root
+ * if the process is root. Then privileges are dropped, and only then are guests' bytes read. Rejects with a typed error
+ * that says what is wrong and what to do. Nothing that listens is left behind in that case, except perhaps the socket's
+ * file if the spool cannot be opened, because that happens after privileges were dropped.
  */
 export async function startForwarder(
   settings: Settings,
@@ -78,14 +78,14 @@ export async function startForwarder(
   }
 }
 
-/** @param undo gets what takes back each step that has been made. */
+/** @param undo gets a function for each step, which takes it back. */
 async function start(
   settings: Settings,
   { log, dump, continuation, onTakenOver = () => {} }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
-  // Their series are there from the start, although they are opened later.
+  // Their series exist from the start, although they are opened later.
   metrics.receiver("vsock", ENCODINGS);
   if (settings.forwards !== false) metrics.destination(settings.dumpOnly ? "dump" : "collector");
   if (settings.viewer !== undefined && !settings.dumpOnly) metrics.destination("store");
@@ -105,7 +105,7 @@ async function start(
     hasGuests: continuation?.hasGuests === true,
     undo,
   });
-  // Before anything that the running process has for itself as well: the metrics' port, the sockets, the spool.
+  // Before anything that the running process has too: the metrics' port, the sockets, the spool.
   if (settings.takeOver !== undefined) {
     await takeOver(settings.takeOver, continuation, privileges.owner?.uid);
   }
@@ -125,8 +125,7 @@ async function start(
   if (budget.limit < maxGuests) {
     log.warn(
       "the limit of open files (LimitNOFILE=, ulimit -n) leaves fewer descriptors than --max-guests: " +
-        "one guest can use " +
-        "them all up, and others then wait until it leaves",
+        "one guest can use them all up, and others then wait until it leaves",
       { descriptors: budget.limit, maxGuests },
     );
   }
@@ -149,7 +148,7 @@ async function start(
     return receiver.accept(connection);
   };
   await trace.step("listen", () => listener.listen(accept));
-  // From here until there is a receiver nothing waits, so that no guest is accepted in between.
+  // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   const sink = sandboxes.watch(processed(openSink(), settings, metrics, log));
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
@@ -200,7 +199,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   async function stop(): Promise<number> {
     setNotReady("stopping");
     if (continuation?.persists === true) continuation.leave(listener, receiver);
-    // Once its name is gone nobody new finds the socket; who has found it is still taken in.
+    // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
     else listener.cleanUp();
     return await deliver();
   }
@@ -241,7 +240,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   return { address: listener.address, stop, abort, logFigures };
 }
 
-/** @param path of the socket of the process to take over from, and of this one's for the next. */
+/** @param path of the socket of the process to take over from, and of this one's socket for the next process. */
 async function takeOver(
   path: string,
   continuation: Continuation | undefined,
@@ -256,12 +255,12 @@ async function takeOver(
   continuation.listen(path);
 }
 
-/** Begins the forwarder's own spans. Before privileges are dropped: their exporter reads key files too. */
+/** Begins the forwarder's own spans, before privileges are dropped, because their exporter reads key files too. */
 async function prepareSelfTrace(settings: Settings, log: Logger): Promise<SelfTrace> {
   const { selfTrace, resourceAttributes, otlp } = settings;
   if (selfTrace === undefined) return NO_SELF_TRACE;
   const began = Date.now();
-  // Loaded only here: whoever has no use for the SDK does not pay for it.
+  // Loaded only here, so that only those who use the SDK pay for it.
   const { openSelfTrace } = await import("./telemetry/tracer.ts");
   const exporter = await createExporter(otlp, log.of("otlp"), { concurrency: 1 });
   const own = { settings: selfTrace, resourceAttributes, exporter, began };
@@ -276,7 +275,7 @@ async function openHosts(
   log: Logger,
 ): Promise<HostReceivers | undefined> {
   if (settings.jaeger === undefined && settings.otlpListen.length === 0) return undefined;
-  // Loaded only here: most forwarders have guests alone.
+  // Loaded only here, because most forwarders have only guests.
   const { openHostReceivers } = await import("./receivers/host/host-receivers.ts");
   return await openHostReceivers(settings, { metrics, sandboxes, log });
 }

@@ -17,15 +17,15 @@ import { connectServiceManager, type ServiceManager } from "./host/service-manag
 import { COMMIT } from "./base/version.ts";
 import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
-/** The process's exit codes, as its users' scripts read them. */
+/** The process's exit codes, which users' scripts read. */
 const EXIT = { clean: 0, failedStart: 1, lost: 2 } as const;
 
-/** File descriptors, as POSIX numbers them. */
+/** File descriptors, numbered as in POSIX. */
 const STDOUT = 1;
 const STDERR = 2;
-/** How long the log waits for a reader that does not read, milliseconds: guests wait as long. */
+/** How long the log waits for a reader that does not read, milliseconds. Guests wait that long too. */
 const LOG_WAIT_MS = 100;
-/** How long the end waits for the service manager to take what is left to the next process, milliseconds. */
+/** How long the end waits for the service manager to store what is left for the next process, milliseconds. */
 const LEAVE_WAIT_MS = 1000;
 /** The longest error on standard error, UTF-16 units. */
 const LONGEST_ERROR = 4096;
@@ -36,13 +36,13 @@ function fail(error: unknown): void {
   process.exitCode = EXIT.failedStart;
 }
 
-/** Tells of something that went wrong, but does not end the command. */
+/** Reports something that went wrong but does not end the command. */
 function warn(text: string): void {
   new LineWriter(STDERR, { maxWaitMs: LOG_WAIT_MS }).write(`kata-trace-forwarder: ${printable(text, LONGEST_ERROR)}\n`);
 }
 
 function loggerFor({ log, dumpOnly }: Settings): Logger {
-  // With --dump-only standard output is for spans.
+  // With --dump-only spans are on standard output.
   const stream = dumpOnly ? process.stderr : process.stdout;
   const fd = nonBlocking(dumpOnly ? STDERR : STDOUT);
   const { write } = new LineWriter(fd, { maxWaitMs: LOG_WAIT_MS });
@@ -51,7 +51,7 @@ function loggerFor({ log, dumpOnly }: Settings): Logger {
   return createLogger({ ...log, colour, write });
 }
 
-/** Runs until a signal, or a failure, has ended it; resolves with the exit code. */
+/** Runs until a signal or a failure ends it. Resolves with the exit code. */
 async function run(settings: Settings): Promise<number> {
   if (process.geteuid?.() === 0 && keepsCapability(settings)) await startNoLaterThreads();
   const log = loggerFor(settings);
@@ -61,7 +61,7 @@ async function run(settings: Settings): Promise<number> {
   const ended = Promise.withResolvers<number>();
   let forwarder: Forwarder | undefined;
   let stopping = false;
-  /** Another process goes on with the guests, and this one only delivers what it has. */
+  /** Another process continues with the guests, and this one only delivers what it has. */
   let takenOver = false;
   const toldToStop = Promise.withResolvers<void>();
 
@@ -73,7 +73,7 @@ async function run(settings: Settings): Promise<number> {
   };
   const onSignal = (signal: string): void => {
     if (forwarder === undefined) {
-      // Nothing listens yet, so that nothing can be lost.
+      // Nothing listens yet, so nothing can be lost.
       log.info("stopped before the start was done", { signal });
       process.exit(EXIT.clean);
     }
@@ -82,7 +82,7 @@ async function run(settings: Settings): Promise<number> {
       log.info("stopping", { signal });
       return toldToStop.resolve();
     }
-    // Of a terminal that goes SIGHUP comes twice, from the shell and from the kernel; systemd sends it after SIGTERM.
+    // When a terminal closes, SIGHUP comes from the shell and from the kernel. systemd sends it after SIGTERM.
     if (stopping && signal === "SIGHUP") return;
     if (stopping) {
       log.warn("second signal: ending at once", { signal });
@@ -94,7 +94,7 @@ async function run(settings: Settings): Promise<number> {
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-  // The terminal has gone; with `nohup` that is nothing to stop for.
+  // The terminal has closed, which is not a reason to stop if `nohup` is used.
   if (!isIgnored("SIGHUP")) process.on("SIGHUP", onSignal);
   process.on("SIGUSR1", () => forwarder?.logFigures());
 
@@ -148,7 +148,7 @@ async function run(settings: Settings): Promise<number> {
   return lost > 0 || broken ? EXIT.lost : EXIT.clean;
 }
 
-/** What an earlier process has left, and what this one leaves; undefined if this runtime cannot go on with it. */
+/** What an earlier process has left, and what this one leaves; undefined if this runtime cannot use it. */
 async function openContinuation(manager: ServiceManager, log: Logger): Promise<Continuation | undefined> {
   const store = new DescriptorStore(manager, log.of("hand-over"));
   const continuation = await Continuation.open(store, log.of("hand-over"));
@@ -161,7 +161,7 @@ async function openContinuation(manager: ServiceManager, log: Logger): Promise<C
   return continuation;
 }
 
-/** Whether root's right to make sockets outlives the start: for sandboxes that appear later. */
+/** Whether root's right to make sockets is retained after the start, for sandboxes that appear later. */
 function keepsCapability({ listen }: Settings): boolean {
   return listen.some(({ kind }) => kind === "template");
 }
@@ -176,19 +176,19 @@ async function main(): Promise<number> {
   if (command.kind === "run" || isLiveView(command)) return await run(command.settings);
   const output = new LineWriter(STDOUT, { maxWaitMs: LOG_WAIT_MS });
   const code = await print(command, output);
-  // A script that is cut off is worse than none. A reader that has gone (`| head`) has what it wanted.
+  // A script that is cut off is worse than none. But a reader that is gone (`| head`) has what it wanted.
   if (output.lost > 0 && errnoName(output.error) !== "EPIPE") {
     throw new Error("standard output cannot be written", { cause: output.error });
   }
   return code;
 }
 
-/** Whether `view` shows what comes in, and not files. */
+/** Whether `view` shows what is received, and not files. */
 function isLiveView(command: Command): command is Command & { readonly kind: "view" } {
   return command.kind === "view" && command.files.length === 0 && command.from === undefined;
 }
 
-/** Does what prints something and ends; resolves with the exit code. */
+/** Runs the commands that print something and end. Resolves with the exit code. */
 async function print(
   command: Exclude<Command, { readonly kind: "run" }>,
   { write }: LineWriter,
@@ -230,5 +230,5 @@ try {
 } catch (error) {
   fail(error);
 }
-// Sockets and timers that are still there shall not keep the process.
+// Sockets and timers that still exist must not keep the process running.
 process.exit();
