@@ -1,11 +1,11 @@
 import type { KeyValueRecord, SpanRecord } from "../otlp/json-record.ts";
 
-/** A span as it must arrive; the host's attributes are in its resource. */
+/** A span as it must arrive, with the host's attributes in its resource. */
 export type ExpectedSpan = Omit<SpanRecord, "scope" | "resource"> & {
   readonly resource: { readonly attributes: readonly KeyValueRecord[] };
 };
 
-/** A scope's and a resource's fields that no agent's span has. */
+/** Fields of a scope and a resource that agents' spans do not have. */
 const NO_SCOPE = {
   name: "",
   version: "",
@@ -16,8 +16,9 @@ const NO_SCOPE = {
 const REST_OF_RESOURCE = { droppedAttributesCount: 0, schemaUrl: "" };
 
 /**
- * What differs between the spans that must arrive, each once, and those that did: a line for each missing, unexpected
- * or repeated span and for each field. Attributes of a span and of a resource have no order.
+ * The differences between the spans that must arrive, each of them once, and those that did arrive. There is a line for
+ * each missing, unexpected or repeated span, and for each different field. The order of a span's and a resource's
+ * attributes does not matter.
  */
 export function differences(
   expected: readonly ExpectedSpan[],

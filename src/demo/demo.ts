@@ -23,25 +23,25 @@ import { drawSandboxes } from "../view/terminal/draw-sandboxes.ts";
 import { isColourful } from "../view/terminal/terminal-style.ts";
 import { duration } from "../view/terminal/terminal-text.ts";
 
-/** What the command line says of the demo. */
+/** The demo's options on the command line. */
 export interface DemoOptions {
   /** Columns; absent: the terminal's. */
   readonly width?: number;
-  /** What to show of the forwarder's log, on standard error. */
+  /** The least severe records of the forwarder's log that are shown on standard error. */
   readonly logLevel: LogLevel;
 }
 
-/** Starts a forwarder as the `run` command does. */
+/** Starts a forwarder like the `run` command does. */
 export type StartForwarder = (
   settings: Settings,
   rooms: { readonly log: Logger },
 ) => Promise<{ stop(): Promise<number> }>;
 
-/** How long the spans may take through the forwarder, milliseconds: a hundred times what they need. */
+/** How long the spans may take through the forwarder, milliseconds, which is a hundred times what they need. */
 const ARRIVAL_TIMEOUT_MS = 10_000;
-/** Differences told; further ones are counted. */
+/** Differences that are shown. Further ones are only counted. */
 const MOST_DIFFERENCES = 20;
-/** The last part of the VMM's socket's path. */
+/** The name of the VMM's socket. */
 const SOCKET_NAME = "demo.hvsock";
 
 /**
@@ -68,7 +68,7 @@ export async function runDemo(
   const expected = recorded.map((span) => withHostAttributes(span, sandbox));
   problems.push(...receiver.problems, ...differences(expected, receiver.spans));
   const lines = [
-    `kata-trace-forwarder ${VERSION}: a real agent's sandbox, recorded, from a guest's socket to OTLP/HTTP`,
+    `kata-trace-forwarder ${VERSION}: the recorded spans of a real agent, from a guest's socket to OTLP/HTTP`,
     "",
     drawn(receiver.spans, options.width),
     ...problems.slice(0, MOST_DIFFERENCES).map((problem) => `error: ${printable(problem, 1000)}`),
@@ -87,7 +87,7 @@ export async function runDemo(
   return problems.length === 0 ? 0 : 1;
 }
 
-/** Puts a forwarder between a socket and a receiver, for as long as `send` takes; nothing is left behind. */
+/** Runs a forwarder between a socket and a receiver for as long as `send` takes. Nothing is left behind. */
 async function forward(
   { logLevel }: DemoOptions,
   start: StartForwarder,
@@ -118,20 +118,20 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-/** Root becomes another user while the forwarder starts, who then plays the guest and cleans up. */
+/** Root becomes another user while the forwarder starts, which then plays the guest and cleans up. */
 async function handOver(directory: string, user: string | undefined): Promise<void> {
   const { owner } = await openPrivileges(user);
   if (owner !== undefined) chownSync(directory, owner.uid, owner.gid);
 }
 
-/** As the command line makes them: the environment does not count, so that the demo is the same everywhere. */
+/** Made from a command line without the environment, so that the demo is the same everywhere. */
 function demoSettings(socketPath: string, url: string): Settings {
   const command = parseCommandLine([
     ...["--socket-path", socketPath, "--otlp-endpoint", url],
-    // The directory is its owner's alone.
+    // Only its owner can use the directory.
     ...["--socket-mode", "0666"],
   ], {});
-  if (command.kind !== "run") throw new Error("the demo's own options do not run the forwarder");
+  if (command.kind !== "run") throw new Error("the demo's own options must run the forwarder");
   return command.settings;
 }
 
@@ -145,7 +145,7 @@ function embedded(base64: string): Buffer {
   return brotliDecompressSync(Buffer.from(base64, "base64"));
 }
 
-/** What the forwarder lays over a guest's resource. */
+/** The host's attributes for a guest's resource. */
 function withHostAttributes(span: ExpectedSpan, sandbox: string): ExpectedSpan {
   const host = { "service.name": "kata-agent", "kata.sandbox.id": sandbox };
   const added = Object.entries(host).map(([key, value]) => ({
@@ -156,7 +156,7 @@ function withHostAttributes(span: ExpectedSpan, sandbox: string): ExpectedSpan {
   return { ...span, resource: { attributes: [...own, ...added] } };
 }
 
-/** What arrived, as the viewer draws a sandbox: all its traces as one. */
+/** Draws what arrived as the viewer draws a sandbox, with all its traces as one. */
 function drawn(spans: readonly SpanRecord[], width: number | undefined): string {
   const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity });
   try {

@@ -6,13 +6,13 @@ import { headerOf, type HttpAnswer, type HttpRequest } from "../http/messages.ts
 import { HttpServer } from "../http/server.ts";
 import { requestToRecords, type SpanRecord } from "../otlp/json-record.ts";
 
-/** Where OTLP/HTTP takes traces: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request */
+/** The path that OTLP/HTTP takes traces at: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request */
 const PATH = "/v1/traces";
 
-/** The largest request taken, bytes: many times the session. */
+/** The largest request accepted, bytes, which is many times the session. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 
-/** Its one client is the forwarder that the demo runs. */
+/** The only client is the demo's own forwarder. */
 const LIMITS: HttpLimits = {
   maxConnections: 16,
   maxOpenRequests: 1,
@@ -27,10 +27,10 @@ const LIMITS: HttpLimits = {
 
 const gunzipped = promisify(gunzip);
 
-/** An OTLP/HTTP receiver on a loopback port: keeps the spans it gets. */
+/** An OTLP/HTTP receiver on a loopback port, which keeps the spans that it gets. */
 export class DemoReceiver {
   readonly spans: SpanRecord[] = [];
-  /** Requests that held spans. */
+  /** Requests that contained spans. */
   requests = 0;
   /** Bytes of those requests, uncompressed. */
   bytes = 0;
@@ -43,12 +43,12 @@ export class DemoReceiver {
   });
   #onSpans: () => void = () => {};
 
-  /** Listens on a port that the system chooses; resolves with its URL. */
+  /** Listens on a port that the system chooses. Resolves with the URL. */
   async listen(): Promise<string> {
     return `http://${shownAddress(await this.#server.listen({ host: "127.0.0.1", port: 0 }))}`;
   }
 
-  /** Resolves when so many spans have arrived, or after `timeoutMs`. */
+  /** Resolves when `count` spans have arrived, or after `timeoutMs`. */
   async waitFor(spans: number, timeoutMs: number): Promise<void> {
     if (this.spans.length >= spans) return;
     await new Promise<void>((resolve) => {
@@ -83,7 +83,7 @@ export class DemoReceiver {
       this.problems.push(`the receiver refused a request: ${(error as Error).message}`);
     }
     this.#onSpans();
-    // An empty ExportTraceServiceResponse: full success.
+    // An empty ExportTraceServiceResponse means full success.
     return { status, headers: { "content-type": "application/x-protobuf" } };
   }
 }

@@ -33,7 +33,7 @@ const EXPECTED: ExpectedSpan = {
   resource: { attributes: RECEIVED.resource.attributes },
 };
 
-test("what is as it was sent differs in nothing, whatever the order of attributes and members", () => {
+test("spans that arrive as they were sent have no differences, whatever the order of attributes and members", () => {
   assert.deepEqual(differences([EXPECTED], [RECEIVED]), []);
   const reordered = {
     ...RECEIVED,
@@ -43,7 +43,7 @@ test("what is as it was sent differs in nothing, whatever the order of attribute
   assert.deepEqual(differences([EXPECTED], [reordered]), []);
 });
 
-test("every field counts", () => {
+test("every field is compared", () => {
   const changes: Partial<SpanRecord> = {
     traceId: "x",
     traceState: "",
@@ -85,7 +85,7 @@ test("every field counts", () => {
   ]);
 });
 
-test("the order of events counts, and attributes that are there twice", () => {
+test("the order of events matters, and so do repeated attributes", () => {
   const events = [
     { timeUnixNano: "3", name: "e", attributes: [], droppedAttributesCount: 0 },
     { timeUnixNano: "4", name: "f", attributes: [], droppedAttributesCount: 0 },
@@ -98,7 +98,7 @@ test("the order of events counts, and attributes that are there twice", () => {
   assert.equal(differences([EXPECTED], [{ ...RECEIVED, attributes: twice }]).length, 1);
 });
 
-test("spans that are missing, repeated or nobody's", () => {
+test("missing, repeated and unexpected spans are differences", () => {
   assert.deepEqual(differences([EXPECTED], []), ["span fc9562c3091f55b7 (mount) did not arrive"]);
   assert.deepEqual(differences([EXPECTED], [RECEIVED, RECEIVED]), [
     "span fc9562c3091f55b7 (mount) arrived 2 times",

@@ -15,7 +15,7 @@ import { FrameReader } from "../../src/decode/frame-reader.ts";
 import { frameSink } from "../decode/support/frame-sink.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 
-/** What a forwarder may do wrong. */
+/** Faults of a forwarder. */
 interface Faults {
   readonly skip?: number;
   readonly repeat?: number;
@@ -23,7 +23,7 @@ interface Faults {
   readonly lost?: number;
 }
 
-/** The least that forwards: one guest, one request, and the faults asked for. */
+/** A minimal forwarder for one guest and one request, with faults. */
 function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForwarder {
   return async ({ listen: [listen], otlp, traceName }) => {
     assert.ok(listen.kind === "hybrid");
@@ -66,7 +66,7 @@ function forwarder(faults: Faults, seen: { directory?: string } = {}): StartForw
   };
 }
 
-/** Runs the demo over a forwarder with these faults; spans that are missing are waited for 300 ms. */
+/** Runs the demo with a forwarder that has these faults. It waits 300 ms for missing spans. */
 async function demo(faults: Faults, width = 100) {
   const seen: { directory?: string } = {};
   let output = "";
@@ -83,7 +83,7 @@ async function demo(faults: Faults, width = 100) {
   return { code, lines: plain.split("\n") };
 }
 
-test("every span with every field: all traces as one sandbox, one line of figures, exit code 0", async () => {
+test("if every span arrives, all traces are drawn as one sandbox, with figures, and the exit code is 0", async () => {
   const { code, lines } = await demo({});
   assert.equal(code, 0);
   // A heading, a blank line, two lines of the sandbox, 95 spans, a blank line, the figures, the end.
@@ -104,12 +104,12 @@ test("every span with every field: all traces as one sandbox, one line of figure
   assert.equal(lines[101], "");
 });
 
-test("the width is the user's", async () => {
+test("the user can set the width", async () => {
   const { lines } = await demo({}, 60);
   assert.equal(lines[4]?.length, 60);
 });
 
-test("a span that does not arrive is named, exit code 1", async () => {
+test("a span that does not arrive is named, and the exit code is 1", async () => {
   const { code, lines } = await demo({ skip: 0 });
   assert.equal(code, 1);
   assert.ok(
@@ -118,7 +118,7 @@ test("a span that does not arrive is named, exit code 1", async () => {
   assert.match(lines.at(-2) as string, /^FAILED: 94 of 95 spans, see above; 254222 bytes in/);
 });
 
-test("a span that arrives twice is named, exit code 1", async () => {
+test("a span that arrives twice is named, and the exit code is 1", async () => {
   const { code, lines } = await demo({ repeat: 94 });
   assert.equal(code, 1);
   assert.deepEqual(lines.filter((line) => line.startsWith("error: ")), [
@@ -126,7 +126,7 @@ test("a span that arrives twice is named, exit code 1", async () => {
   ]);
 });
 
-test("fields that differ are told, the first of them one by one", async () => {
+test("different fields are shown, and beyond a number only counted", async () => {
   const { code, lines } = await demo({ traceName: "other" });
   assert.equal(code, 1);
   const errors = lines.filter((line) => line.startsWith("error: "));
@@ -138,13 +138,13 @@ test("fields that differ are told, the first of them one by one", async () => {
   assert.equal(errors[20], "error: and 75 more");
 });
 
-test("spans that the forwarder gave up fail the demo, whatever arrived", async () => {
+test("spans that the forwarder gave up fail the demo, even if all arrived", async () => {
   const { code, lines } = await demo({ lost: 2 });
   assert.equal(code, 1);
   assert.ok(lines.includes("error: the forwarder gave up 2 spans"));
 });
 
-test("a forwarder that does not start: its error, and nothing left behind", async () => {
+test("if the forwarder does not start, its error is shown and nothing is left behind", async () => {
   let directory = "";
   const start: StartForwarder = ({ listen: [listen] }) => {
     assert.ok(listen.kind === "hybrid");
@@ -156,10 +156,10 @@ test("a forwarder that does not start: its error, and nothing left behind", asyn
   assert.equal(existsSync(directory), false);
 });
 
-test("the real forwarder, in a process of its own: root becomes another user there", () => {
+test("the real forwarder runs in a process of its own, in which root becomes another user", () => {
   const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
   const runtime = "Deno" in globalThis ? ["run", "--quiet", "--no-check", "--unstable-vsock", "--allow-all"] : [];
-  // An environment of its own: what the tester's says of OTLP does not count.
+  // An environment of its own, so that the tester's variables for OTLP have no effect.
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [...runtime, main, "demo", "--width", "80", "--log-level", "info"],
@@ -168,7 +168,7 @@ test("the real forwarder, in a process of its own: root becomes another user the
   assert.equal(status, 0);
   const lines = stdout.split("\n");
   assert.match(lines.at(-2) as string, /^95 spans, every field as it was sent; 254222 bytes in/);
-  // No terminal, no UTF-8: neither colours nor blocks.
+  // Without a terminal and UTF-8 there are neither colours nor blocks.
   assert.match(stdout, /^[ -~\n]*$/);
   const [, socket] = /listening address=(\S+demo\.hvsock_10240)/.exec(stderr) ?? [];
   assert.ok(socket, stderr);

@@ -5,7 +5,7 @@ import { DemoReceiver } from "../../src/demo/receiver.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
 
-/** A request with one span: only its span_id (field 2, 8 bytes). */
+/** A request with one span, which has only a span_id (field 2, 8 bytes). */
 function request(id: number): Uint8Array {
   const spans = new EncodedSpans();
   const span = [0x12, 10, 0x12, 8, 0, 0, 0, 0, 0, 0, 0, id];
@@ -40,7 +40,7 @@ async function withReceiver(
   }
 }
 
-test("spans are kept and counted, compressed or not; an empty request is a probe", () =>
+test("spans are kept and counted, compressed or not, and an empty request is a probe", () =>
   withReceiver(async (receiver, post) => {
     assert.equal(await post("/v1/traces", new Uint8Array()), 200);
     assert.equal(receiver.requests, 0);
@@ -59,13 +59,13 @@ test("spans are kept and counted, compressed or not; an empty request is a probe
     await receiver.waitFor(2, 60_000);
   }));
 
-test("waiting ends in time, whatever has come", () =>
+test("waiting ends in time, whatever has arrived", () =>
   withReceiver(async (receiver) => {
     await receiver.waitFor(1, 1);
     assert.deepEqual(receiver.spans, []);
   }));
 
-test("what is no request of spans is refused and told", () =>
+test("an invalid request is refused and reported", () =>
   withReceiver(async (receiver, post) => {
     assert.equal(await post("/elsewhere", request(1)), 400);
     assert.equal(await post("/v1/traces", new Uint8Array([0x0a, 0xff])), 400);

@@ -14,11 +14,11 @@ function embedded(base64: string): Buffer {
   return brotliDecompressSync(Buffer.from(base64, "base64"));
 }
 
-test("the embedded session is what the real agent wrote (else run scripts/embed-session)", () => {
+test("the embedded session is what the real agent wrote (if not, run scripts/embed-session)", () => {
   assert.ok(embedded(SESSION_FRAMES).equals(streamBytes(SESSION)));
 });
 
-test("the embedded spans are what an independent reader makes of it, every field of them", () => {
+test("the embedded spans are what an independent reader finds in the session", () => {
   const spans = JSON.parse(embedded(SESSION_SPANS).toString());
   const payloads = splitFrames(streamBytes(SESSION));
   assert.equal(spans.length, SESSION.spans);
@@ -29,11 +29,11 @@ test("the embedded spans are what an independent reader makes of it, every field
   }
 });
 
-test("what is embedded stays small", () => {
+test("the embedded data is small", () => {
   assert.ok(SESSION_FRAMES.length + SESSION_SPANS.length < 60_000);
 });
 
-test("the replay's pieces are the session, in more pieces than frames", () => {
+test("the replay's pieces make up the session, and are more than its frames", () => {
   const session = streamBytes(SESSION);
   const pieces = [...chunksOf(session)];
   assert.ok(Buffer.concat(pieces).equals(session));

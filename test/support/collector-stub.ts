@@ -2,11 +2,11 @@ import { Buffer } from "node:buffer";
 import { createServer, type Server, type Socket } from "node:net";
 import { gunzipSync } from "node:zlib";
 
-/** A span as it was received: where it was, and its own bytes. */
+/** A span as it was received: its resource and its own bytes. */
 export interface ReceivedSpan {
   /** 16 hexadecimal digits. */
   readonly spanId: string;
-  /** The fields of `ResourceSpans` but for `scope_spans`. */
+  /** The fields of `ResourceSpans` except `scope_spans`. */
   readonly resource: Uint8Array;
   /** The `Span` message. */
   readonly span: Uint8Array;
@@ -22,11 +22,11 @@ export type Answer =
     /** `Retry-After`: seconds or a date. */
     readonly retryAfter?: string;
   }
-  /** Bytes that are no HTTP, then the end. */
+  /** Bytes that are not HTTP, and then the end. */
   | { readonly kind: "garbage" }
   /** A response that ends before its announced length. */
   | { readonly kind: "half" }
-  /** The connection is reset once the request has been read; the stub keeps the spans if it `takes` them. */
+  /** The connection is reset once the request has been read. With `takes` the stub accepts the spans before. */
   | { readonly kind: "reset"; readonly takes?: boolean }
   /** Interim answers (100 Continue) for as long as the client reads them. */
   | { readonly kind: "interim" }
@@ -48,32 +48,32 @@ export interface StubRequest {
 const OK: Answer = { kind: "ok" };
 
 /**
- * An OTLP/HTTP collector for tests that answers as told and counts what it took, span by span. It speaks HTTP/1.1 by
- * itself, so that it can also speak it wrongly, and decodes requests by itself, so that a mistake in the code under
- * test is not made twice.
+ * An OTLP/HTTP collector for tests, which answers as told and counts each span that it accepts. It has its own
+ * HTTP/1.1, so that it can also break the protocol, and its own decoder, so that a mistake in the tested code is not
+ * made twice.
  */
 export class CollectorStub {
-  /** How the next requests are answered, each used up by one; then `answer` decides. */
+  /** Answers to the next requests, one for each. After these `answer` decides. */
   readonly script: Answer[] = [];
   answer: (request: StubRequest) => Answer = () => OK;
   /** How long an answer takes, milliseconds. */
   delayMs = 0;
   readonly requests: StubRequest[] = [];
-  /** How often each span, by its id, was in a request that the stub took. */
+  /** How often each span, by its ID, was in a request that the stub accepted. */
   readonly taken = new Map<string, number>();
   port = 0;
   readonly #sockets = new Set<Socket>();
   readonly #server: Server = createServer((socket) => {
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket));
-    // A client that goes away is no event here.
+    // A client that goes away is not an error here.
     socket.on("error", () => socket.destroy());
     this.#serve(socket);
   });
 
   private constructor() {}
 
-  /** @param port 0: one that is free. */
+  /** @param port 0 for a free one. */
   static async start(port = 0): Promise<CollectorStub> {
     const stub = new CollectorStub();
     await new Promise<void>((resolve, reject) => {
@@ -86,12 +86,12 @@ export class CollectorStub {
     return stub;
   }
 
-  /** Where traces are sent to. */
+  /** The endpoint for traces. */
   get url(): string {
     return `http://127.0.0.1:${this.port}/v1/traces`;
   }
 
-  /** Refuses connections from now on, and breaks those that there are. */
+  /** Refuses connections from now on, and breaks existing ones. */
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#sockets) socket.destroy();
@@ -128,7 +128,7 @@ export class CollectorStub {
       case "partial": {
         this.#take(request);
         const message = Buffer.from(answer.message);
-        // ExportTracePartialSuccess: rejected_spans (1), error_message (2); short enough for lengths of one byte.
+        // ExportTracePartialSuccess: rejected_spans (1), error_message (2), short enough for lengths of one byte.
         const partial = [0x08, answer.rejectedSpans, 0x12, message.length, ...message];
         respond(socket, 200, Buffer.from([0x0a, partial.length, ...partial]));
         break;
@@ -180,11 +180,11 @@ interface ParsedRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
-  /** Bytes that it took. */
+  /** Its length, bytes. */
   readonly length: number;
 }
 
-/** The first request in the bytes; nothing while it is not whole. */
+/** The first request in the bytes; undefined while it is incomplete. */
 function parseRequest(bytes: Buffer): ParsedRequest | undefined {
   const headEnd = bytes.indexOf("\r\n\r\n");
   if (headEnd < 0) return undefined;
@@ -212,7 +212,7 @@ function sized(
   return end > bytes.length ? undefined : { body: bytes.subarray(start, end), end };
 }
 
-/** RFC 9112, 7.1; trailers are not expected. */
+/** RFC 9112, 7.1. Trailers are not supported. */
 function dechunk(bytes: Buffer, start: number): { body: Buffer; end: number } | undefined {
   const chunks: Buffer[] = [];
   for (let at = start;;) {
@@ -233,7 +233,7 @@ interface Field {
   readonly bytes: Uint8Array;
 }
 
-/** The fields of a message, each with its content; of a number, its bytes. */
+/** The fields of a message, each with its content. The content of a number is its bytes. */
 function* fieldsOf(message: Uint8Array): Generator<Field> {
   let at = 0;
   const varint = (): number => {
@@ -264,7 +264,7 @@ function* fieldsOf(message: Uint8Array): Generator<Field> {
   }
 }
 
-/** The spans of an encoded `ExportTraceServiceRequest`. Throws on bytes that are none. */
+/** The spans of an encoded `ExportTraceServiceRequest`. Throws on invalid bytes. */
 export function decodeRequest(request: Uint8Array): ReceivedSpan[] {
   const spans: ReceivedSpan[] = [];
   for (const { content: resourceSpans } of fieldsOf(request)) {

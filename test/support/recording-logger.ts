@@ -7,7 +7,7 @@ export interface LoggedRecord {
   readonly fields: LogFields;
 }
 
-/** A log that keeps the records of all subsystems for a test to look at. */
+/** A log that keeps the records of all subsystems, so that a test can look at them. */
 export class RecordingLogger implements Logger {
   readonly records: LoggedRecord[] = [];
 
