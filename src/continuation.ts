@@ -95,7 +95,8 @@ export class Continuation {
   /** Listens at a path for processes that want to take over, which are answered from {@link serve} on. */
   listen(path: string): void {
     const socket = this.#descriptors.claim(TAKE_OVER_SOCKET) ?? openTakeOverSocket(this.#libc, path);
-    this.#descriptors.keep(TAKE_OVER_SOCKET, TAKE_OVER_SOCKET, () => this.#server?.descriptor ?? socket);
+    // Not for the service manager: while nobody answers there, nobody must be able to connect.
+    this.#descriptors.keepForTakeOver(TAKE_OVER_SOCKET, () => this.#server?.descriptor ?? socket);
   }
 
   /** Goes on with the guests of an earlier process; see `adoptGuests`. */
@@ -105,11 +106,13 @@ export class Continuation {
   ): Promise<void> {
     const guests = await adoptGuests(this.#descriptors, this.#takeUnread(), options, accept);
     if (guests > 0) this.#log.info("going on with guests of an earlier process", { guests });
+    if (guests === 0 && this.#running === undefined) return;
     try {
-      // Now it may end.
+      // Whoever has them until now may end as soon as they are kept here.
+      await this.#descriptors.settled();
       await this.#running?.ready();
     } catch (error) {
-      this.#log.warn("the process that this one has taken over from is gone already", { error: error as Error });
+      this.#log.warn("whoever has kept the guests until now does not answer", { error: error as Error });
     }
     this.#running = undefined;
   }
@@ -129,6 +132,7 @@ export class Continuation {
       }
       const delivered = released ??= leaving.deliver();
       if (isFirst) onTakenOver(delivered, successor.promise);
+      await this.#descriptors.settled();
       await sendAll(this.#libc, socket, this.#descriptors.entries, leaving.timeoutMs);
       await delivered;
       await send(this.#libc, socket, RELEASED);

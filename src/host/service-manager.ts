@@ -41,8 +41,12 @@ const SUN_PATH_OFFSET = 2;
 /** The assignment of a line for people. */
 const STATUS = "STATUS=";
 
-/** Until a message is tried again that found the manager's queue full, milliseconds. */
-const RETRY_MS = 20;
+/**
+ * Until a message is tried again that found the manager's queue full, milliseconds: at first, and at most. The queue
+ * may have as few as 10 places, and whatever waits here is lost if the process is killed.
+ */
+const RETRY_MS = 1;
+const LONGEST_RETRY_MS = 100;
 /** Asked for beyond the drain's own time: what comes after it is quick, milliseconds. */
 const STOP_MARGIN_MS = 5000;
 
@@ -149,6 +153,7 @@ class NotifySocket implements ServiceManager {
   /** Messages that found the manager's queue full, oldest first: at most one status besides those that matter. */
   #waiting: Message[] = [];
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #retryMs = RETRY_MS;
   #watchdog: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -228,9 +233,11 @@ class NotifySocket implements ServiceManager {
     for (let message; (message = this.#waiting[0]) !== undefined; this.#waiting.shift()) {
       try {
         this.#send(socket, message);
+        this.#retryMs = RETRY_MS;
       } catch (error) {
         if (errnoName(error) === "EAGAIN") {
-          this.#retry = setTimeout(() => this.#flush(socket), RETRY_MS);
+          this.#retry = setTimeout(() => this.#flush(socket), this.#retryMs);
+          this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
           return;
         }
         // Nothing that was ever told can be told now: the manager, if it still cares, will act on its own timeouts.

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { restartUnderLoad } from "../end-to-end/faults/support/restarts.ts";
 import { until } from "../support/until.ts";
 import type { Forwarder } from "./support/forwarder.ts";
 import { startStub } from "./support/pipeline.ts";
@@ -48,4 +49,9 @@ test("a guest's connection survives the process, without losing a byte of an unf
   } finally {
     await forwarder[Symbol.asyncDispose]();
   }
+});
+
+test("guests keep sending while it is stopped, killed and taken over from: none is disconnected", async () => {
+  const { sent, arrived } = await restartUnderLoad(["stop", "take-over", "kill", "take-over", "stop", "kill"], 20);
+  assert.ok(arrived > 0 && arrived <= sent, `${arrived} of ${sent}`);
 });

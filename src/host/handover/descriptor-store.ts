@@ -7,6 +7,9 @@ import type { InheritedDescriptor } from "./inherit-descriptors.ts";
  * than 128 KiB (`MAX_ARG_STRLEN`, execve(2)). Beyond that the service could never be started again.
  */
 const MAX_NAMES_BYTES = 120 * 1024;
+/** How long the service manager may take for what it is told, milliseconds. */
+const SETTLE_MS = 5000;
+
 /** A descriptor of this process that another one could go on with. */
 export interface KeptDescriptor {
   readonly name: string;
@@ -90,6 +93,11 @@ export class DescriptorStore {
     }
   }
 
+  /** Keeps a descriptor for a process that takes over alone: the service manager does not get it. */
+  keepForTakeOver(name: string, descriptor: () => number): void {
+    this.#entries.set(name, { owner: name, descriptor });
+  }
+
   /** To be called no later than in the turn of the event loop in which the descriptor closes. */
   release(name: string): void {
     if (this.#isFrozen) return;
@@ -108,7 +116,6 @@ export class DescriptorStore {
    * Another process goes on with everything that is kept. It is no longer the service manager's, whose service ends.
    */
   beginTakeOver(): void {
-    if (this.#isTakenOver) return;
     this.#isTakenOver = true;
     for (const name of [...this.#stored.keys()]) {
       this.#forget(name);
@@ -122,6 +129,14 @@ export class DescriptorStore {
       const own = duplicate(descriptor());
       this.#entries.set(name, { owner, descriptor: () => own });
     }
+  }
+
+  /**
+   * Resolves once the service manager knows what it keeps and what it does not: another process may have the same one,
+   * and tell it of the same names. Rejects where it does not read.
+   */
+  async settled(): Promise<void> {
+    if (!await this.#manager.flushed(SETTLE_MS)) throw new Error("the service manager does not read what it is told");
   }
 
   /**

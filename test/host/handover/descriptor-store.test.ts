@@ -117,3 +117,17 @@ test("once it is frozen, what is kept stays as it is", () => {
   store.keep("b", "owner", () => 6);
   assert.deepEqual([told, store.outlives("a"), store.outlives("b")], [["+a=5"], true, false]);
 });
+
+test("what another process takes over leaves the manager, stays with it as duplicates, and all of it outlives", () => {
+  const { told, store } = setUp(1);
+  store.keep("a", "1", () => 5);
+  store.keep("b", "2", () => 6);
+  store.keepForTakeOver("socket", () => 7);
+  assert.deepEqual(["a", "b", "socket"].map((name) => store.outlives(name)), [true, false, false]);
+  store.beginTakeOver();
+  store.keep("c", "3", () => 8);
+  assert.deepEqual(["a", "b", "socket", "c"].map((name) => store.outlives(name)), [true, true, true, true]);
+  store.detach((descriptor) => descriptor + 100);
+  assert.deepEqual(store.entries.map(({ descriptor }) => descriptor), [105, 106, 107, 108]);
+  assert.deepEqual(told, ["+a=5", "-a"]);
+});

@@ -33,17 +33,26 @@ export class ServiceManagerStandIn implements Disposable {
       this.assignments.push(...lines);
       const name = lines.find((line) => line.startsWith("FDNAME="))?.slice("FDNAME=".length) ?? "";
       if (lines.includes("FDSTOREREMOVE=1")) this.#remove(name);
-      for (const descriptor of descriptors) this.#kept.set(name, descriptor);
+      for (const descriptor of descriptors) {
+        this.#remove(name);
+        this.#kept.set(name, descriptor);
+      }
     }
   }
 
-  /** Starts the service with all stored descriptors. */
-  launch(args: readonly string[], options: RunOptions = {}): Forwarder {
+  /**
+   * Starts the service with all stored descriptors.
+   *
+   * @param isBeside another process of the service is running, and the new one takes over from it: it gets no
+   * descriptors.
+   */
+  launch(args: readonly string[], options: RunOptions = {}, isBeside = false): Forwarder {
     this.read();
-    const names = [...this.#kept.keys()];
+    const kept = isBeside ? new Map<string, number>() : this.#kept;
+    const names = [...kept.keys()];
     return new Forwarder(args, {
       ...options,
-      descriptors: [...this.#kept.values()],
+      descriptors: [...kept.values()],
       env: {
         ...options.env,
         NOTIFY_SOCKET: this.#name,

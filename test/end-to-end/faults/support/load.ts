@@ -58,9 +58,12 @@ export class LoadGuest {
 
   /** Ids of the spans that were written whole, of those written before a moment. */
   ids(before = Infinity): string[] {
-    return this.written.filter(({ at }) => at < before).flatMap(({ first, count }) =>
-      Array.from({ length: count }, (_, i) => spanId(first + i))
-    );
+    return this.written.filter(({ at }) => at < before).flatMap((written) => this.idsOf(written));
+  }
+
+  /** The ids of spans of consecutive numbers. */
+  idsOf({ first, count }: Pick<Written, "first" | "count">): string[] {
+    return Array.from({ length: count }, (_, i) => spanId(first + i));
   }
 
   /** Finishes the write that it is at, and leaves. */
