@@ -25,6 +25,13 @@ const MOST_INTERIM_ANSWERS = 16;
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
 
+/**
+ * How much of a request is handed to HTTP/2 at once, bytes: what a server takes at first where it says nothing else
+ * (RFC 9113, 6.9.2). Of a longer piece the runtime copies what the server does not take yet: Deno held 430 MB where it
+ * holds 116 now, and Bun took twice as much of the processor's time.
+ */
+const PIECE_BYTES = 65_536;
+
 /** What all slots of an exporter have in common. */
 export interface GrpcSlotOptions {
   readonly connector: Connector;
@@ -135,7 +142,7 @@ export class GrpcSlot implements ExportSlot {
     prefix[0] = this.#options.gzip === undefined ? 0 : 1;
     prefix.writeUInt32BE(body.length, 1);
     stream.write(prefix);
-    stream.end(body);
+    writeInPieces(stream, body);
     const answer = await readAnswer(stream);
     if ("headers" in answer) {
       const result = classifyGrpcAnswer(answer);
@@ -200,6 +207,22 @@ export class GrpcSlot implements ExportSlot {
  */
 function pretendAlpn(tunnel: TLSSocket): void {
   Object.defineProperty(tunnel, "alpnProtocol", { value: "h2" });
+}
+
+/** Writes a body, each piece once the one before has gone, and ends the stream's half. */
+function writeInPieces(stream: ClientHttp2Stream, body: Uint8Array): void {
+  let at = 0;
+  const write = (): void => {
+    while (at + PIECE_BYTES < body.length) {
+      const piece = body.subarray(at, at += PIECE_BYTES);
+      if (!stream.write(piece)) {
+        stream.once("drain", write);
+        return;
+      }
+    }
+    stream.end(body.subarray(at));
+  };
+  write();
 }
 
 /** A call that ended without a status. */
