@@ -136,11 +136,12 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
 
 /** `view` listens to everything unless it is told where, and forwards only if it is told to. */
 function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings {
-  const { socketPath, vsockCid, otlpEndpoint, dumpOnly } = options;
+  const { socketPath, vsockCid, jaegerListen, otlpListen, otlpEndpoint, dumpOnly } = options;
   if (dumpOnly?.value === true) throw new UsageError("--dump-only has no meaning for view: leave it out");
-  const isToldWhere = socketPath !== undefined || vsockCid.source !== "default";
+  const isToldWhere = vsockCid.source !== "default" ||
+    [socketPath, jaegerListen, otlpListen].some((given) => given !== undefined);
   const all = { value: true, source: "default", name: "view" } as const;
-  const settings = settingsFrom({ ...options, ...(!isToldWhere && { allHypervisors: all }) });
+  const settings = settingsFrom({ ...options, ...(!isToldWhere && { allSources: all }) });
   return {
     ...settings,
     viewer: settings.viewer ?? viewerSettings(options),

@@ -46,6 +46,17 @@ class Page {
 const SESSION = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
 const VIEW = ["--view", "127.0.0.1:0"];
 
+/** The bodies of a runtime's recorded requests. */
+function* bodiesOf(name: string): Generator<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(readFileSync(new URL(`../fixtures/jaeger-thrift/${name}.bodies`, import.meta.url)));
+  const view = new DataView(bytes.buffer);
+  for (let at = 0; at < bytes.length;) {
+    const length = Number(view.getBigUint64(at));
+    yield bytes.slice(at + 8, at + 8 + length);
+    at += 8 + length;
+  }
+}
+
 async function viewerUrl(forwarder: Forwarder): Promise<string> {
   return String((await forwarder.record("serving the viewer"))["url"]);
 }
@@ -79,6 +90,31 @@ test("view shows a sandbox while it runs and after it has ended", async () => {
   assert.equal(ended.sandboxes[0]?.start, 5_814_715_720);
   const detail = await page.get<api.SandboxDetail>(`/sandboxes/${sandbox.id}`);
   assert.equal(detail.columns.id.length, 95);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("view joins what runtimes send: one sandbox, one tree", async () => {
+  using sandbox = new Sandbox();
+  await using forwarder = await startForwarder([
+    "view",
+    ...VIEW,
+    ...["--socket-path", sandbox.socketPath],
+    ...["--jaeger-listen", "127.0.0.1:0"],
+  ]);
+  const page = await Page.open(await viewerUrl(forwarder));
+  const { address } = await forwarder.record("listening to the host");
+  for (const body of bodiesOf("go-session")) {
+    const headers = { "content-type": "application/x-thrift" };
+    const answer = await fetch(`http://${address}/api/traces`, { method: "POST", headers, body });
+    assert.equal(answer.status, 202);
+  }
+  const { sandboxes } = await page.sandboxes((list) => list.sandboxes.some(({ spans }) => spans === 34));
+  const [runtime] = sandboxes;
+  assert.ok(runtime !== undefined);
+  const { columns, state } = await page.get<api.SandboxDetail>(`/sandboxes/${runtime.id}`);
+  assert.equal(columns.parent.filter((row) => row < 0).length, 1);
+  assert.deepEqual(new Set(columns.side), new Set(["runtime"]));
+  assert.equal(state, "ended");
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 

@@ -200,6 +200,7 @@ test("every reason exists from the start, with 0", async () => {
       rejected: 0,
       shutdown: 0,
       "spool-corrupt": 0,
+      "viewer-gone": 0,
     });
     assert.deepEqual(values("guests_disconnected_total"), {
       "frame-timeout": 0,

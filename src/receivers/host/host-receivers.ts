@@ -162,8 +162,8 @@ class Opening {
   }
 
   async #isOwnEndpoint(bound: ListenAddress): Promise<boolean> {
-    const { dumpOnly, otlp } = this.#settings;
-    return !dumpOnly && await isOwnEndpoint(otlp.url, bound);
+    const { dumpOnly, forwards, otlp } = this.#settings;
+    return !dumpOnly && forwards !== false && await isOwnEndpoint(otlp.url, bound);
   }
 }
 
