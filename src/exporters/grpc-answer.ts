@@ -102,6 +102,7 @@ function classifyOther({ headers, body, isCut }: GrpcAnswer): ExportResult {
   const code = isRetryable ? "UNAVAILABLE" : CODES_OF_HTTP.get(status) ?? "UNKNOWN";
   const message = `not answered by a gRPC server: ${result.error.message}`;
   const error = new ExportError(describeStatus(code, message), codeNumber(code));
-  if (!isRetryable) return { kind: "rejected", error, splitHelps: status === TOO_LARGE };
+  if (status === TOO_LARGE) return { kind: "rejected", error, splitHelps: true, tooLarge: true };
+  if (!isRetryable) return { kind: "rejected", error, splitHelps: false };
   return result.kind === "retryable" ? { ...result, error } : { kind: "retryable", error };
 }

@@ -82,7 +82,7 @@ export function classifyGrpcStatus({ code, message, details }: GrpcStatus): Expo
   const error = new ExportError(describeStatus(name, message), code);
   const delayMs = details && readRetryDelay(details);
   // Too large in whatever words and under whatever code: the same request would be refused for ever.
-  if (saysTooLarge(message)) return { kind: "rejected", error, splitHelps: true };
+  if (saysTooLarge(message)) return { kind: "rejected", error, splitHelps: true, tooLarge: true };
   if (RETRYABLE.has(name) || (name === "RESOURCE_EXHAUSTED" && (delayMs !== undefined || saysTooMuch(message)))) {
     // Without RetryInfo the specification calls RESOURCE_EXHAUSTED lasting; but Tempo and Grafana Cloud answer a rate
     // limit so, and over HTTP they say 429 to the same.

@@ -69,7 +69,7 @@ export function classifyHttpAnswer(answer: HttpAnswer): ExportResult {
   // A web page is a proxy's, which knows nothing of spans, but may well limit how large a request is.
   const isAboutContent = CONTENT_STATUSES.has(status) && !saysTooMuch(message);
   const splitHelps = isAboutContent && (status === TOO_LARGE || kindOf(headers["content-type"]) !== "page");
-  return { kind: "rejected", error, splitHelps };
+  return { kind: "rejected", error, splitHelps, ...(splitHelps && status === TOO_LARGE && { tooLarge: true }) };
 }
 
 function classifySuccess({ status, headers, body, isCut }: HttpAnswer): ExportResult {

@@ -13,11 +13,12 @@ export type ExportResult =
   /** Not accepted now; the same request may be tried again, not before `retryAfterMs` where the collector said so. */
   | { readonly kind: "retryable"; readonly error: Error; readonly retryAfterMs?: number }
   /**
-   * Refused for good: trying the same request again cannot help. With `splitHelps` the reason may lie in the request
-   * (too large, or a span in it that the collector does not take), so that parts of it may be accepted; without, it
-   * lies in how the collector is addressed (credentials, path), and parts of the request would fare no better.
+   * Refused for good: trying the same request again cannot help. With `splitHelps` the reason may lie in the request,
+   * so that parts of it may be accepted: because of its size (`tooLarge`), or because of a span in it that the
+   * collector does not take. Without, the reason lies in how the collector is addressed (credentials, path), and parts
+   * of the request would fare no better.
    */
-  | { readonly kind: "rejected"; readonly error: Error; readonly splitHelps?: boolean };
+  | { readonly kind: "rejected"; readonly error: Error; readonly splitHelps?: boolean; readonly tooLarge?: true };
 
 /** The span, of the forwarder's own, that a request belongs to. */
 export interface RequestTrace {

@@ -97,11 +97,11 @@ export class Admission {
   /** An account holds `bytes` more than before. */
   added(account: AccountQueue, bytes: number): void {
     this.#update();
-    if (this.#options.whenFull === "pause" && this.#mustWait(account)) {
+    if (this.#options.whenFull === "pause") {
       if (account.kind === "runtime") this.#dropShare(account);
-      else if (account.isPaused) {
-        if (account.isReadOn) this.#dropOwn(account, bytes);
-      } else this.#pause(account);
+      else if (!account.isPaused) {
+        if (this.#mustWait(account)) this.#pause(account);
+      } else if (account.isReadOn && this.#isOverShare(account)) this.#dropOwn(account, bytes);
     }
     this.#makeRoom();
   }
@@ -109,7 +109,7 @@ export class Admission {
   /** An account holds less than before. */
   removed(account: AccountQueue): void {
     this.#update();
-    if (account.isPaused && !this.#mustWait(account)) this.#resume(account);
+    this.#resumeIfWithinShare(account);
   }
 
   /** The budget's state may have changed otherwise: the destination has taken a request, or has failed to. */
@@ -176,13 +176,19 @@ export class Admission {
     if (resumed) this.#options.onPausedChange();
   }
 
-  /** Whether an account holds its share of a place that is full, or less of it than a pause needs to end. */
+  /** Whether an account is to be paused, or to stay paused. */
   #mustWait(account: AccountQueue): boolean {
+    if (this.#isOverShare(account)) return true;
+    if (!this.#isAhead) return false;
+    const share = this.#options.memory.budget.share(AHEAD_BYTES);
+    return account.memory.bytes >= share * (account.isPaused ? AHEAD_LOW_WATER : 1);
+  }
+
+  /** Whether an account holds its share of a place that is full; if it is paused, whether nearly so. */
+  #isOverShare(account: AccountQueue): boolean {
     const { memory, disk } = this.#options;
-    const { isPaused } = account;
     const held = account.memory.bytes;
-    if (this.#isAhead && held >= memory.budget.share(AHEAD_BYTES) * (isPaused ? AHEAD_LOW_WATER : 1)) return true;
-    const enough = isPaused ? LOW_WATER : 1;
+    const enough = account.isPaused ? LOW_WATER : 1;
     if (this.#full.memory && held >= memory.budget.share(memory.full) * enough) return true;
     return this.#full.disk && disk !== undefined &&
       account.disk.bytes + held >= disk.budget.share(disk.full) * enough;
@@ -194,7 +200,8 @@ export class Admission {
     this.#options.onPausedChange(account.key);
   }
 
-  #resume(account: AccountQueue): void {
+  #resumeIfWithinShare(account: AccountQueue): void {
+    if (!account.isPaused || this.#mustWait(account)) return;
     account.isPaused = account.isReadOn = false;
     this.#paused.delete(account);
     this.#options.onPausedChange(account.key);
@@ -209,12 +216,13 @@ export class Admission {
       if (spans === 0) return;
       this.#readOnLog.note(spans, account.key);
     }
+    this.#resumeIfWithinShare(account);
   }
 
   /** Drops an account's oldest until it is within its share. */
   #dropShare(account: AccountQueue): void {
     const place: Place = this.#full.disk ? "disk" : "memory";
-    while (this.#mustWait(account)) {
+    while (this.#isOverShare(account)) {
       if (!this.#dropOne(account, place)) return;
     }
   }
@@ -234,6 +242,7 @@ export class Admission {
     if (spans === 0) return false;
     this.#dropped += spans;
     this.#dropLog.set(true);
+    this.#resumeIfWithinShare(account);
     return true;
   }
 

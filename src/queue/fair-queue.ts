@@ -4,23 +4,13 @@ import type { DestinationMetrics, DropReason } from "../pipeline/metrics.ts";
 import type { QueueSettings } from "../pipeline/settings.ts";
 import type { SourceKind } from "../pipeline/source.ts";
 import { AccountQueue, QueuedChunk } from "./account-queue.ts";
-import { Admission, type Place, type Watermarks } from "./admission.ts";
-import { FairBudget } from "./fair-budget.ts";
+import { Admission, type Place } from "./admission.ts";
+import type { FairBudget } from "./fair-budget.ts";
 import { Pace } from "./pace.ts";
+import { diskLimits, diskSize, memoryLimits } from "./queue-limits.ts";
 import { type RequestLimits, Rounds } from "./rounds.ts";
-import { LEAST_RECORD_BYTES } from "./spool/segment.ts";
 import { SpoolCommitter } from "./spool-committer.ts";
 import type { SpoolStore } from "./spool-store.ts";
-
-/**
- * What accounts within their share may use beyond the limit of the memory, as a part of it, while one that came earlier
- * fills the rest; and at least this many bytes, because a guest's connections may have been read half a MiB each when
- * it is paused, and its open chunk may hold one more.
- */
-const MEMORY_RESERVE = 1 / 2;
-const LEAST_MEMORY_RESERVE_BYTES = 16 * 1024 * 1024;
-/** The same for the disk. Small, because the spool keeps little free beyond its limit. */
-const DISK_RESERVE = 1 / 8;
 
 /** What the queue needs of the destination around it. */
 export interface QueueOptions {
@@ -47,7 +37,8 @@ export class FairQueue {
   readonly #options: QueueOptions;
   readonly #accounts = new Map<string, AccountQueue>();
   readonly #memory: FairBudget<AccountQueue>;
-  readonly #disk: FairBudget<AccountQueue>;
+  /** Absent: there is no spool. */
+  readonly #disk: FairBudget<AccountQueue> | undefined;
   readonly #admission: Admission;
   readonly #rounds: Rounds;
   readonly #underWay = new Set<QueuedChunk>();
@@ -62,17 +53,14 @@ export class FairQueue {
     this.#options = options;
     const { spool, log, metrics, settings } = options;
     const pauses = settings.whenFull === "pause";
-    this.#memory = new FairBudget(settings.maxBytes);
-    this.#disk = new FairBudget(spool?.limitBytes ?? Infinity);
     this.#pace = pauses && spool === undefined ? new Pace(() => this.#admission.refresh()) : undefined;
-    const watermarks = (budget: FairBudget<AccountQueue>, reserve: number): Watermarks => ({
-      budget,
-      full: budget.limit,
-      most: budget.limit + (pauses ? reserve : 0),
-    });
+    const memory = memoryLimits(settings);
+    const disk = spool && diskLimits(spool, settings);
+    this.#memory = memory.budget;
+    this.#disk = disk?.budget;
     this.#admission = new Admission({
-      memory: watermarks(this.#memory, Math.max(settings.maxBytes * MEMORY_RESERVE, LEAST_MEMORY_RESERVE_BYTES)),
-      disk: spool && watermarks(this.#disk, this.#disk.limit * DISK_RESERVE),
+      memory,
+      disk,
       whenFull: settings.whenFull,
       pace: this.#pace,
       metrics,
@@ -227,7 +215,7 @@ export class FairQueue {
       this.#waiting--;
       this.#underWay.add(chunk);
       const { account, size } = chunk;
-      if (chunk.isSpooled) this.#disk.pin(account.disk, diskSize(size));
+      if (chunk.isSpooled) this.#disk?.pin(account.disk, diskSize(size));
       else this.#memory.pin(account.memory, size);
     }
     return chunks;
@@ -241,7 +229,7 @@ export class FairQueue {
       const chunk = new QueuedChunk(account, spans, size);
       chunk.spoolId = id;
       chunk.spooled();
-      this.#disk.hold(account.disk, diskSize(chunk.size), true);
+      this.#disk?.hold(account.disk, diskSize(chunk.size), true);
       this.#spooledSpans += spans;
       metrics.recovered += spans;
       metrics.heldQueued += spans;
@@ -281,7 +269,7 @@ export class FairQueue {
     const isWaiting = chunk.state === "waiting";
     this.#spooledSpans += chunk.spans;
     this.#memory.free(account.memory, size, isWaiting);
-    this.#disk.hold(account.disk, diskSize(size), isWaiting);
+    this.#disk?.hold(account.disk, diskSize(size), isWaiting);
     if (isWaiting && this.#memoryBytes > this.#options.settings.maxBytes && chunk.unload()) this.#memoryBytes -= size;
     this.#admission.removed(account);
     this.#admission.added(account, 0);
@@ -311,7 +299,7 @@ export class FairQueue {
   /** Lets go of a settled chunk's bytes, in memory and on disk. */
   #remove(chunk: QueuedChunk, wasWaiting: boolean): void {
     const { account, size } = chunk;
-    if (chunk.isSpooled) this.#disk.free(account.disk, diskSize(size), wasWaiting);
+    if (chunk.isSpooled) this.#disk?.free(account.disk, diskSize(size), wasWaiting);
     else this.#memory.free(account.memory, size, wasWaiting);
     // Until it is committed, the spool may be reading the bytes.
     if (chunk.spoolId !== undefined && !chunk.isSpooled) chunk.markRead();
@@ -332,8 +320,4 @@ export class FairQueue {
     metrics.spoolBytes = spool?.usedBytes ?? 0;
     metrics.spoolBatches = spool?.count ?? 0;
   }
-}
-
-function diskSize(size: number): number {
-  return Math.max(size, LEAST_RECORD_BYTES);
 }

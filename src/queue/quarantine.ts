@@ -153,8 +153,8 @@ export class Quarantine {
     return true;
   }
 
-  /** A request of one account was given up for a reason that is not in its spans. */
-  givenUp(account: AccountQueue, request: OutgoingRequest): void {
+  /** A request of one account was given up, or split, for a reason that is not in its spans. */
+  notAtFault(account: AccountQueue, request: OutgoingRequest): void {
     const suspect = this.#suspects.get(account);
     if (suspect !== undefined) this.#answered(suspect, request);
   }

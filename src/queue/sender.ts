@@ -1,10 +1,10 @@
 import { performance } from "node:perf_hooks";
 import { describeError, type Logger } from "../base/log.ts";
-import { EventLog, StateLog } from "../base/quiet-log.ts";
 import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
 import { DEFAULT_RETRY, type RetrySettings } from "./backoff.ts";
+import { DeliveryLog } from "./delivery-log.ts";
 import type { FairQueue } from "./fair-queue.ts";
 import { LAST_TRY_MS, Outage } from "./outage.ts";
 import { OutgoingRequest } from "./outgoing-request.ts";
@@ -13,6 +13,12 @@ import type { RequestLimits } from "./rounds.ts";
 
 /** How often accounts in quarantine are looked at while others send nothing, milliseconds. */
 const QUARANTINE_TICK_MS = 20;
+
+/**
+ * A smaller request that is refused for a size, bytes, is not refused for its own: no receiver or proxy sets a limit
+ * below this, but backends limit a whole trace ("TRACE_TOO_LARGE").
+ */
+const LEAST_TOO_LARGE_BYTES = 64 * 1024;
 
 /** What the sender needs of the destination around it. */
 export interface SenderOptions {
@@ -54,15 +60,9 @@ export class Sender {
   #nextSequence = 1;
   #isPumpScheduled = false;
   #tick: ReturnType<typeof setTimeout> | undefined;
-  /** Given up because of how the collector is addressed, since it began to refuse. */
-  #refusedSpans = 0;
-  #refusal: Error | undefined;
   #closed = false;
   #finishing: { readonly resolve: () => void } | undefined;
-  readonly #refusalLog: StateLog;
-  readonly #rejectedLog: EventLog;
-  readonly #partialLog: EventLog;
-  readonly #warningLog: EventLog;
+  readonly #log: DeliveryLog;
 
   constructor(queue: FairQueue, options: SenderOptions) {
     this.#queue = queue;
@@ -75,23 +75,7 @@ export class Sender {
       assemble: (account) => this.#assembled(queue.takeOf(account, limits)),
       setQuarantined: (account, isQuarantined) => queue.setQuarantined(account, isQuarantined),
     });
-    this.#refusalLog = new StateLog({
-      begun: () =>
-        log.error("collector refuses all requests: spans are given up", {
-          error: this.#refusal && describeError(this.#refusal),
-        }),
-      ended: (seconds) => {
-        log.info("collector takes requests again", { seconds, spansGivenUp: this.#refusedSpans });
-        this.#refusedSpans = 0;
-      },
-    });
-    this.#rejectedLog = new EventLog((spans, error) =>
-      log.error("collector refuses spans: they are given up", { spans, error })
-    );
-    this.#partialLog = new EventLog((spans, message) =>
-      log.error("collector took requests but for some spans: these are lost", { spans, message })
-    );
-    this.#warningLog = new EventLog((_, message) => log.warn("collector warns", { message }));
+    this.#log = new DeliveryLog(log);
   }
 
   /**
@@ -148,8 +132,7 @@ export class Sender {
     this.#finishing?.resolve();
     this.#options.exporter.close();
     this.#outage.close();
-    this.#refusalLog.close();
-    for (const log of [this.#rejectedLog, this.#partialLog, this.#warningLog]) log.close();
+    this.#log.close();
   }
 
   /** What is left has come to its end with the process. To be called when the queue has been closed. */
@@ -242,39 +225,47 @@ export class Sender {
       rejected = Math.min(spans, Math.max(0, result.rejectedSpans));
       metrics.drop("rejected", rejected);
       job.trace?.refused(rejected, result.message);
-      this.#partialLog.note(rejected, result.message);
+      this.#log.partial(rejected, result.message);
     } else if (result.warning !== undefined) {
-      this.#warningLog.note(0, result.warning);
+      this.#log.warning(result.warning);
     }
     metrics.forwarded += spans - rejected;
     metrics.exportedBytes += bytes.length;
     metrics.lastSuccess = Date.now();
     metrics.lastSuccessAt = performance.now();
     if (account !== undefined) this.#quarantine.accepted(account, request);
-    this.#refusalLog.set(false);
+    this.#log.taken();
     this.#settle(request, result.kind === "success" && result.released === true);
   }
 
-  #rejected(request: OutgoingRequest, { error, splitHelps }: Rejected): void {
+  #rejected(request: OutgoingRequest, { error, splitHelps, tooLarge }: Rejected): void {
     const { account } = request;
-    if (splitHelps !== true) {
-      if (account !== undefined) this.#quarantine.givenUp(account, request);
+    const isSize = tooLarge === true && request.bytes.length > LEAST_TOO_LARGE_BYTES;
+    if (isSize && request.spans > 1 && account?.isQuarantined !== true) {
+      this.#halveTooLarge(request, error);
+    } else if (splitHelps !== true) {
+      if (account !== undefined) this.#quarantine.notAtFault(account, request);
       this.#giveUp(request, error);
-      this.#refusal = error;
-      this.#refusedSpans += request.spans;
-      this.#refusalLog.set(true);
+      this.#log.refused(request.spans, error);
     } else if (account === undefined) {
       this.#separateAccounts(request);
     } else {
       const halves = this.#quarantine.refused(account, request) ? this.#halve(request) : undefined;
       if (halves === undefined) {
         this.#giveUp(request, error);
-        this.#rejectedLog.note(request.spans, describeError(error));
+        this.#log.rejected(request.spans, error);
       } else {
         // The first half next.
         for (const half of halves.reverse()) this.#quarantine.add(account, half);
       }
     }
+  }
+
+  /** Splits a request that is too large, which is nobody's fault. */
+  #halveTooLarge(request: OutgoingRequest, error: Error): void {
+    const halves = this.#halve(request);
+    if (halves === undefined) this.#giveUp(request, error);
+    else for (const half of halves) this.#addReady(half);
   }
 
   /** Splits a refused request that holds chunks of several accounts. */

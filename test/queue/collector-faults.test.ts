@@ -26,7 +26,7 @@ import { until } from "../support/until.ts";
 const GUEST = guestSource("vsock:3", new Map([["kata.vsock.cid", 3]]));
 const SLOW = { timeout: 60_000 };
 /** A request's, milliseconds: short, so that a collector that hangs is not waited for long. */
-const TIMEOUT_MS = 250;
+const TIMEOUT_MS = 1500;
 
 async function exporterFor(url: string): Promise<Exporter> {
   process.env["OTEL_EXPORTER_OTLP_TIMEOUT"] = String(TIMEOUT_MS);

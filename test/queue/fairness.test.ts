@@ -208,6 +208,27 @@ test("a guest that is read on although it is paused displaces its own oldest, un
   assert.ok(exporter.taken.has(spanId(senders.sent.get("flood")?.at(-1) as number)));
 });
 
+test("while the collector only sets the pace, what is read on finds room, and a runtime loses nothing", async () => {
+  const exporter = new FakeExporter(() => new Promise(() => {}), 1);
+  const { delivery, metrics } = setUp({
+    batch: { ...BATCH, maxBytes: 2 * MIB },
+    queue: { maxBytes: 64 * MIB, whenFull: "pause" },
+  }, exporter);
+  const senders = new Senders(metrics);
+  const flood = delivery.open(guestSource("flood"));
+  const runtime = delivery.open({ ...guestSource("runtime"), kind: "runtime" });
+  while (!delivery.isPaused("flood")) {
+    senders.send("flood", flood, 16, 64_000);
+    senders.send("runtime", runtime, 16, 64_000);
+  }
+  assert.ok(metrics.collector.queueBytes < 20 * MIB, `${metrics.collector.queueBytes} bytes`);
+  delivery.readOn("flood");
+  for (let i = 0; i < 10; i++) senders.send("flood", flood, 16, 64_000);
+  assert.deepEqual(metrics.collector.dropped, {});
+  assert.ok(metrics.collector.queueBytes > 25 * MIB, `${metrics.collector.queueBytes} bytes`);
+  await delivery.abort();
+});
+
 test("a slow collector paces guests by their shares: one that floods waits, another does not", async () => {
   const answers: (() => void)[] = [];
   const exporter = new FakeExporter(() => new Promise((resolve) => answers.push(() => resolve(SUCCESS))), 1);

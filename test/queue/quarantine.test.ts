@@ -124,7 +124,7 @@ test("accounts in quarantine have their turns, and at the end nothing is ratione
   const sent = accounts.map(() => ward.quarantine.next()?.account);
   assert.deepEqual(sent, accounts);
   assert.equal(ward.quarantine.busy, 10);
-  for (const account of accounts) ward.quarantine.givenUp(account, request(account));
+  for (const account of accounts) ward.quarantine.notAtFault(account, request(account));
   assert.equal(ward.quarantine.busy, 10);
 });
 
@@ -143,6 +143,40 @@ test("one bad span among those of many guests costs only itself, and the others 
   assert.ok(sizes.filter((size) => size >= 10).length <= 9, `${sizes}`);
   assert.deepEqual(balance(metrics, delivery), BALANCED);
   await delivery.drain(1000);
+});
+
+/** What a receiver or a proxy says of a request over its limit. */
+const TOO_LARGE = { ...BAD_SPAN, tooLarge: true } as const;
+
+test("a request that is too large is halved, which is nobody's fault: guests still share requests", async () => {
+  const exporter = new FakeExporter((ids) => ids.length > 30 ? TOO_LARGE : SUCCESS, 1);
+  const { delivery, metrics } = setUp({ batch: { maxSpans: 1000, maxBytes: 1_000_000, maxDelayMs: 5 } }, exporter);
+  const guests = range(0, 7).map((guest) => delivery.open(guestSource(`guest-${guest}`)));
+  const sendEach = (first: number, count: number, nameBytes: number): void => {
+    for (const [index, guest] of guests.entries()) {
+      send(metrics, guest, payload(range(first + index * count, first + (index + 1) * count - 1), { nameBytes }));
+    }
+  };
+  sendEach(1, 40, 3000);
+  await until(() => metrics.heldNow === 0);
+  sendEach(1001, 3, 10);
+  await until(() => metrics.collector.forwarded === 344);
+  assert.deepEqual(metrics.collector.dropped, {});
+  assert.equal(exporter.requests.at(-1)?.length, 24);
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+  await delivery.drain(1000);
+});
+
+test("what is refused for a size however small it is, is refused for itself, and costs its guest alone", async () => {
+  const bad = new Set(range(1, 1000).map(spanId));
+  const exporter = new FakeExporter((ids) => ids.some((id) => bad.has(id)) ? TOO_LARGE : SUCCESS, 1);
+  const { delivery, metrics } = setUp({ batch: { maxSpans: 1000, maxBytes: 1_000_000, maxDelayMs: 5 } }, exporter);
+  send(metrics, delivery.open(guestSource("bad")), payload(range(1, 1000), { nameBytes: 900 }));
+  send(metrics, delivery.open(guestSource("good")), payload(range(1001, 1010)));
+  await until(() => metrics.collector.forwarded === 10);
+  await delivery.drain(10_000);
+  assert.deepEqual(metrics.collector.dropped, { rejected: 1000 });
+  assert.ok(exporter.requests.length < 60, `${exporter.requests.length} requests`);
 });
 
 test("a guest all of whose spans are refused costs the others a few requests, and loses only its own", async () => {

@@ -392,3 +392,35 @@ test("a stop with the collector away does not wait when the spool has all", () =
     assert.equal(await delivery.drain(NEVER), 0);
     assert.equal(exporter.requests.length, 2);
   }));
+
+test("settled: what a source has sent is on the disk, and only that of its account was not waited for", () =>
+  withSpool(async (open) => {
+    const spool = open();
+    const batch = { maxSpans: 100, maxBytes: MIB, maxDelayMs: NEVER };
+    const { delivery, metrics } = setUp({ spool, batch, retry: PATIENT }, new FakeExporter(() => AWAY));
+    const [runtime, other] = [delivery.open(guestSource("runtime")), delivery.open(guestSource("other"))];
+    send(metrics, runtime, payload([1, 2]));
+    send(metrics, other, payload([3]));
+    await runtime.settled();
+    assert.deepEqual([spool.count, metrics.heldOpen], [1, 1]);
+    // Nothing has come since.
+    await runtime.settled();
+    send(metrics, runtime, payload([4]));
+    send(metrics, runtime, payload([5]));
+    await Promise.all([runtime.settled(), runtime.settled(), other.settled()]);
+    assert.deepEqual([spool.count, metrics.heldOpen], [3, 0]);
+    assert.equal(await delivery.abort(), 0);
+    assert.equal(metrics.heldNow, 5);
+  }));
+
+test("settled: a spool that cannot be written makes nobody wait for ever", () =>
+  withSpool(async (open) => {
+    const spool = open();
+    const { delivery, metrics } = setUp({ spool, retry: PATIENT }, new FakeExporter(() => AWAY));
+    fillDisk(spool);
+    const runtime = delivery.open(guestSource("runtime"));
+    send(metrics, runtime, payload([1]));
+    await runtime.settled();
+    assert.deepEqual([spool.count, metrics.heldNow], [0, 1]);
+    assert.equal(await delivery.abort(), 1);
+  }));
