@@ -34,7 +34,7 @@ export interface DemoOptions {
 /** Starts a forwarder like the `run` command does. */
 export type StartForwarder = (
   settings: Settings,
-  rooms: { readonly log: Logger },
+  options: { readonly log: Logger },
 ) => Promise<{ stop(): Promise<number> }>;
 
 /** How long the spans may take through the forwarder, milliseconds, which is a hundred times what they need. */
@@ -45,10 +45,10 @@ const MOST_DIFFERENCES = 20;
 const SOCKET_NAME = "demo.hvsock";
 
 /**
- * Proves the whole path: replays what a real agent wrote in a sandbox's life into a real hybrid socket, through a
- * forwarder as it always runs, to an OTLP/HTTP receiver in this process; draws the sandbox that arrived, and compares
- * every field of every span with what an independent reader made of the same bytes. Resolves with the exit code: 0 if
- * all is as it was sent, else 1. Rejects if the forwarder cannot start.
+ * Proves the whole path. It replays what a real agent wrote in a sandbox's life into a real hybrid socket, through an
+ * ordinary forwarder, to an OTLP/HTTP receiver in this process. Then it draws the sandbox that arrived, and compares
+ * every field of every span with what an independent reader found in the same bytes. Resolves with the exit code: 0 if
+ * everything is as it was sent, else 1. Rejects if the forwarder cannot start.
  */
 export async function runDemo(
   options: DemoOptions,

@@ -6,48 +6,48 @@ import { AF_UNIX, MAX_PATH_BYTES, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from 
 import type { Logger } from "../base/log.ts";
 
 /**
- * What the service manager (systemd, or whoever speaks its protocol) is told. Without one, all of it does nothing.
+ * Messages to the service manager (systemd, or anything with its protocol). Without one they do nothing.
  *
  * Specification: sd_notify(3), https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
  */
 export interface ServiceManager {
-  /** Guests can come in. Starts the watchdog's pings too, if the manager wants them. */
+  /** Guests can connect. Also starts the watchdog's pings, if the manager wants them. */
   ready(status: string): void;
-  /** What `systemctl status` shows; one line. */
+  /** The line that `systemctl status` shows. */
   status(status: string): void;
-  /** The stop has begun. The manager is asked for `timeoutMs` more, whatever time it gives a stop on its own. */
+  /** The stop has begun. Asks the manager for `timeoutMs` more than it allows for a stop. */
   stopping(status: string, timeoutMs: number): void;
   /**
-   * How many descriptors the manager keeps for this process, past its end; 0: none (`FileDescriptorStoreMax=`). They
-   * come back at the next start; see `inheritDescriptors`.
+   * How many descriptors the manager stores for this process, past its end (`FileDescriptorStoreMax=`). The next
+   * process gets them, see `inheritDescriptors`.
    */
   readonly descriptorPlaces: number;
   /**
-   * Has the manager keep a duplicate of a descriptor under a name, which {@link isDescriptorName} must hold for. The
-   * descriptor must stay open until {@link removeDescriptor} or {@link flushed}.
+   * Makes the manager store a duplicate of a descriptor under a name, for which {@link isDescriptorName} must be true.
+   * The descriptor must stay open until {@link removeDescriptor} or {@link flushed}.
    */
   storeDescriptor(name: string, descriptor: number): void;
-  /** Has the manager close what it keeps under a name. */
+  /** Makes the manager close the descriptor that it stores under a name. */
   removeDescriptor(name: string): void;
-  /** Resolves with true once all is told, or with false where that takes longer than `timeoutMs`. */
+  /** Resolves with true once all messages are sent, or with false if that takes longer than `timeoutMs`. */
   flushed(timeoutMs: number): Promise<boolean>;
-  /** Closes the socket; nothing is told any more. */
+  /** Closes the socket. No more messages are sent. */
   close(): void;
 }
 
 /** Where `sun_path` begins in `struct sockaddr_un`; unix(7). */
 const SUN_PATH_OFFSET = 2;
 
-/** The assignment of a line for people. */
+/** The variable for a line that people read. */
 const STATUS = "STATUS=";
 
 /**
- * Until a message is tried again that found the manager's queue full, milliseconds: at first, and at most. The queue
- * may have as few as 10 places, and whatever waits here is lost if the process is killed.
+ * How long to wait before a message is retried because the manager's queue was full, milliseconds: at first, and at
+ * most. The queue may have only 10 places, and messages that wait here are lost if the process is killed.
  */
 const RETRY_MS = 1;
 const LONGEST_RETRY_MS = 100;
-/** Asked for beyond the drain's own time: what comes after it is quick, milliseconds. */
+/** Extra time for what comes after the delivery at a stop, which is quick, milliseconds. */
 const STOP_MARGIN_MS = 5000;
 
 const SILENT: ServiceManager = {
@@ -61,24 +61,24 @@ const SILENT: ServiceManager = {
   close: () => {},
 };
 
-/** A descriptor's name as systemd takes it (`fdname_is_valid`): printable ASCII without a colon, at most 255 bytes. */
+/** A name that systemd accepts (`fdname_is_valid`): printable ASCII without a colon, at most 255 bytes. */
 const DESCRIPTOR_NAME = /^[ -9;-~]{1,255}$/;
 
-/** Whether the manager takes a name for a descriptor. */
+/** Whether the manager accepts a name for a descriptor. */
 export function isDescriptorName(name: string): boolean {
   return DESCRIPTOR_NAME.test(name);
 }
 
-/** The variables by which a service manager says how it is reached, and what it does for the process. */
+/** The variables in which a service manager says how to reach it, and what it does for the process. */
 type NotifyVariables = Readonly<Record<string, string | undefined>>;
 
 /**
  * Connects to the service manager that `NOTIFY_SOCKET` names. To be called before privileges are dropped and before
- * chdir(2): a connected socket asks for no permission any more. Loads nothing where there is no such variable. One that
- * cannot be reached is logged and done without, as sd_notify(3) advises: the variable may have been inherited from
- * another service.
+ * chdir(2), because a connected socket needs no further permission. Loads nothing if the variable is not set. A manager
+ * that cannot be reached is logged and ignored, as sd_notify(3) advises, because the variable may have been inherited
+ * from another service.
  *
- * @param pid this process's, which the watchdog must be meant for.
+ * @param pid this process's ID. The watchdog must be meant for it.
  */
 export async function connectServiceManager(
   environment: NotifyVariables,
@@ -88,7 +88,7 @@ export async function connectServiceManager(
   const name = environment["NOTIFY_SOCKET"];
   if (name === undefined || name === "") return SILENT;
   const cannot = (error: Error): ServiceManager => {
-    log.warn("service manager cannot be reached: it will not be told of anything", {
+    log.warn("service manager cannot be reached: it gets no messages", {
       NOTIFY_SOCKET: name,
       error,
     });
@@ -108,18 +108,18 @@ export async function connectServiceManager(
   return new NotifySocket(libc, socket, log, watchdogMs(environment, pid), descriptorPlaces(environment));
 }
 
-/** `FDSTORE` is set by systemd 254 and later; for earlier ones the unit does so itself. */
+/** systemd 254 and later set `FDSTORE`. For earlier versions the unit sets it. */
 function descriptorPlaces({ FDSTORE: places }: NotifyVariables): number {
   return places !== undefined && /^\d{1,9}$/.test(places) ? Number(places) : 0;
 }
 
-/** The `struct sockaddr_un` of a path, or of an abstract name, which is written with `@` for its leading zero. */
+/** The `struct sockaddr_un` of a path, or of an abstract name, in which `@` stands for the leading zero. */
 function notifyAddress(name: string): Uint8Array | Error {
   const path = new TextEncoder().encode(name);
   const abstract = name.startsWith("@");
   if (!abstract && !name.startsWith("/")) return new Error("neither a path nor an abstract socket");
   if (path.length > MAX_PATH_BYTES) return new Error("longer than a socket's path may be");
-  // An abstract name ends where the address does, a path with a zero (unix(7)).
+  // An abstract name ends with the address, a path with a zero (unix(7)).
   const address = new Uint8Array(SUN_PATH_OFFSET + path.length + (abstract ? 0 : 1));
   address[0] = AF_UNIX;
   address.set(path, SUN_PATH_OFFSET);
@@ -127,7 +127,7 @@ function notifyAddress(name: string): Uint8Array | Error {
   return address;
 }
 
-/** How often to ping: at half of what the manager waits, as sd_watchdog_enabled(3) advises; undefined: not wanted. */
+/** The ping interval, half of the manager's timeout as in sd_watchdog_enabled(3); undefined if it wants no pings. */
 function watchdogMs(environment: NotifyVariables, pid: number): number | undefined {
   const forPid = environment["WATCHDOG_PID"];
   if (forPid !== undefined && forPid !== "" && Number(forPid) !== pid) return undefined;
@@ -138,9 +138,9 @@ function watchdogMs(environment: NotifyVariables, pid: number): number | undefin
 /** One message to the manager. */
 interface Message {
   readonly text: string;
-  /** The name of the descriptor that it is about. */
+  /** The name of its descriptor. */
   readonly name?: string;
-  /** What goes with it. */
+  /** The descriptor to send with it. */
   readonly descriptor?: number;
 }
 
@@ -150,7 +150,7 @@ class NotifySocket implements ServiceManager {
   readonly #log: Logger;
   readonly #watchdogMs: number | undefined;
   #socket: number | undefined;
-  /** Messages that found the manager's queue full, oldest first: at most one status besides those that matter. */
+  /** Messages that wait because the manager's queue is full, oldest first. At most one of them is a status. */
   #waiting: Message[] = [];
   #retry: ReturnType<typeof setTimeout> | undefined;
   #retryMs = RETRY_MS;
@@ -178,7 +178,7 @@ class NotifySocket implements ServiceManager {
   }
 
   status(status: string): void {
-    // One that still waits is out of date.
+    // A status that still waits is out of date.
     this.#waiting = this.#waiting.filter(({ text }) => !text.startsWith(STATUS));
     this.#tell([statusLine(status)]);
   }
@@ -189,14 +189,14 @@ class NotifySocket implements ServiceManager {
   }
 
   storeDescriptor(name: string, descriptor: number): void {
-    // FDPOLL=0: what a guest wrote before it left is still to be read, so the manager must not close it for that.
+    // FDPOLL=0, because the manager must not close a connection whose guest has left before all of it was read.
     this.#tell(["FDSTORE=1", `FDNAME=${name}`, "FDPOLL=0"], { name, descriptor });
   }
 
   removeDescriptor(name: string): void {
     const waiting = this.#waiting.length;
     this.#waiting = this.#waiting.filter((message) => message.name !== name);
-    // What the manager was never told of needs no removal, and its descriptor may be another file's by now.
+    // A descriptor that was never sent need not be removed, and its number may be another file's by now.
     if (this.#waiting.length === waiting) this.#tell(["FDSTOREREMOVE=1", `FDNAME=${name}`], { name });
   }
 
@@ -217,7 +217,7 @@ class NotifySocket implements ServiceManager {
   }
 
   #ping(): void {
-    // A manager that is behind takes the waiting message for a sign of life just as well.
+    // For a manager that is behind, the waiting message is a sign of life too.
     if (this.#waiting.length === 0) this.#tell(["WATCHDOG=1"]);
   }
 
@@ -227,7 +227,7 @@ class NotifySocket implements ServiceManager {
     if (this.#retry === undefined) this.#flush(this.#socket);
   }
 
-  /** Never waits for the manager: a manager that hangs must not hang the forwarder. */
+  /** Never waits for the manager, because a hanging manager must not make the forwarder hang. */
   #flush(socket: number): void {
     this.#retry = undefined;
     for (let message; (message = this.#waiting[0]) !== undefined; this.#waiting.shift()) {
@@ -240,8 +240,8 @@ class NotifySocket implements ServiceManager {
           this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
           return;
         }
-        // Nothing that was ever told can be told now: the manager, if it still cares, will act on its own timeouts.
-        this.#log.warn("service manager cannot be reached any more", { error: error as Error });
+        // No message can be sent any more. If the manager still exists, it will act on its own timeouts.
+        this.#log.warn("service manager can no longer be reached", { error: error as Error });
         this.close();
         return;
       }
@@ -254,7 +254,7 @@ class NotifySocket implements ServiceManager {
   }
 }
 
-/** A status is one line: a second one would be taken for another assignment. */
+/** A status is one line, because a second line would be another assignment. */
 function statusLine(status: string): string {
   return `${STATUS}${status.replace(/\s*\n\s*/g, " ")}`;
 }

@@ -216,11 +216,11 @@ test("beyond its limit a guest's message is counted and summed up", () => {
 
 test("each level and subsystem has a limit of its own, and records held back are written at the end", () => {
   const { log, seen } = limited(1);
-  const room = log.of("wire");
+  const wire = log.of("wire");
   log.warn("x", { n: 1 });
   log.info("x", { n: 2 });
-  room.warn("x", { n: 3 });
-  room.warn("x", { n: 4 });
+  wire.warn("x", { n: 3 });
+  wire.warn("x", { n: 4 });
   assert.deepEqual(seen().map(([, , n]) => n), [1, 2, 3]);
   log.flush();
   assert.deepEqual(seen(), [["x", undefined, 4, 1]]);

@@ -152,7 +152,7 @@ test("a manager that goes away is logged once and not contacted again", async ()
   manager.status("again");
   manager.stopping("stopping", 1000);
   assert.deepEqual(messages(log), [
-    "service manager cannot be reached any more (sendmsg: ECONNREFUSED)",
+    "service manager can no longer be reached (sendmsg: ECONNREFUSED)",
   ]);
 });
 
@@ -184,7 +184,7 @@ test("an unusable NOTIFY_SOCKET is logged with the reason, and leaves nothing op
     manager.stopping("stopping", 1000);
     manager.close();
     assert.deepEqual(messages(log), [
-      `service manager cannot be reached: it will not be told of anything (${reason})`,
+      `service manager cannot be reached: it gets no messages (${reason})`,
     ]);
   }
   assert.equal(openDescriptors(), before);

@@ -157,6 +157,6 @@ test("there is no takeover from or by another user's process", async () => {
     "--dump-only",
   ]);
   assert.deepEqual(await root.exited, FAILED);
-  assert.match(root.stderr, /runs as another user \(uid 65534\), who is not trusted/);
+  assert.match(root.stderr, /runs as another user \(uid 65534\), which is not trusted/);
   assert.deepEqual(await nobody.stop(), CLEAN);
 }, NEEDS_ROOT);

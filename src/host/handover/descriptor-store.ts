@@ -3,14 +3,14 @@ import { isDescriptorName, type ServiceManager } from "../service-manager.ts";
 import type { InheritedDescriptor } from "./inherit-descriptors.ts";
 
 /**
- * How long all names together may be, bytes: systemd passes them on in one environment variable, which must be shorter
- * than 128 KiB (`MAX_ARG_STRLEN`, execve(2)). Beyond that the service could never be started again.
+ * How long all names together may be, bytes. systemd passes them on in one environment variable, which must be shorter
+ * than 128 KiB (`MAX_ARG_STRLEN`, execve(2)). With a longer one the service could never be started again.
  */
 const MAX_NAMES_BYTES = 120 * 1024;
-/** How long the service manager may take for what it is told, milliseconds. */
+/** How long the service manager may take to read its messages, milliseconds. */
 const SETTLE_MS = 5000;
 
-/** A descriptor of this process that another one could go on with. */
+/** A descriptor of this process that another process can continue with. */
 export interface KeptDescriptor {
   readonly name: string;
   readonly descriptor: number;
@@ -18,23 +18,23 @@ export interface KeptDescriptor {
 
 interface Entry {
   readonly owner: string;
-  /** Asked for when it is needed, because a paused listener changes it. */
+  /** Asked for each time, because a paused listener has another descriptor. */
   readonly descriptor: () => number;
 }
 
 /**
- * Connections and listening sockets that may outlive this process, each under a name that says whose it is. The service
- * manager keeps them if it can, and a process that takes over is given all of them.
+ * Connections and listening sockets that may survive this process, each under a name that says whose it is. The service
+ * manager stores them if it can, and a process that takes over gets all of them.
  */
 export class DescriptorStore {
   readonly #manager: ServiceManager;
   readonly #log: Logger;
   readonly #entries = new Map<string, Entry>();
-  /** What the process before this one left, until somebody claims it. */
+  /** What the process before this one left and nothing has claimed yet. */
   readonly #unclaimed = new Map<string, number>();
-  /** Names that the manager has, and the owners of those that are in use. */
+  /** The names that the manager has, with the owners of those in use. */
   readonly #stored = new Map<string, string | undefined>();
-  /** The same by owner, oldest first. */
+  /** The names of each owner, oldest first. */
   readonly #storedOf = new Map<string, Set<string>>();
   #namesBytes = 0;
   #isFullReported = false;
@@ -46,7 +46,7 @@ export class DescriptorStore {
     this.#log = log;
   }
 
-  /** Whether what is kept outlives this process even if nobody takes over. */
+  /** Whether descriptors survive this process even if no other process takes over. */
   get persists(): boolean {
     return this.#manager.descriptorPlaces > 0;
   }
@@ -54,7 +54,7 @@ export class DescriptorStore {
   /**
    * Takes over what an earlier process has left.
    *
-   * @param isStored whether the service manager has passed it on, and so has it still.
+   * @param isStored whether the service manager has passed it on, and therefore still has it.
    */
   inherit(inherited: readonly InheritedDescriptor[], isStored: boolean): void {
     for (const { name, descriptor } of inherited) {
@@ -63,13 +63,14 @@ export class DescriptorStore {
     }
   }
 
-  /** The names of what an earlier process has left and nobody has claimed. */
+  /** The names of what an earlier process has left and nothing has claimed yet. */
   get unclaimed(): readonly string[] {
     return [...this.#unclaimed.keys()];
   }
 
   /**
-   * A descriptor that an earlier process has left; it belongs to the caller from now on, who calls {@link keep} for it.
+   * A descriptor that an earlier process has left. It belongs to the caller from now on, which calls {@link keep} for
+   * it.
    */
   claim(name: string): number | undefined {
     const descriptor = this.#unclaimed.get(name);
@@ -78,8 +79,8 @@ export class DescriptorStore {
   }
 
   /**
-   * Keeps a descriptor under a name that no other has, until {@link release}. If the manager has no place left, a
-   * newcomer takes one from the owner that has the most, so that nobody can take the others' places.
+   * Keeps a descriptor under a unique name until {@link release}. If the manager has no place left, a newcomer takes
+   * one from the owner that has the most, so that no owner can take all places.
    */
   keep(name: string, owner: string, descriptor: () => number): void {
     if (!isDescriptorName(name)) throw new Error(`a descriptor cannot be kept as ${JSON.stringify(name)}`);
@@ -93,12 +94,12 @@ export class DescriptorStore {
     }
   }
 
-  /** Keeps a descriptor for a process that takes over alone: the service manager does not get it. */
+  /** Keeps a descriptor only for a process that takes over. The service manager does not get it. */
   keepForTakeOver(name: string, descriptor: () => number): void {
     this.#entries.set(name, { owner: name, descriptor });
   }
 
-  /** To be called no later than in the turn of the event loop in which the descriptor closes. */
+  /** To be called before the end of the turn of the event loop in which the descriptor closes. */
   release(name: string): void {
     if (this.#isFrozen) return;
     this.#entries.delete(name);
@@ -107,13 +108,14 @@ export class DescriptorStore {
     this.#manager.removeDescriptor(name);
   }
 
-  /** Whether what is kept under a name is there for the next process when this one ends. */
+  /** Whether the next process gets what is kept under a name when this process ends. */
   outlives(name: string): boolean {
     return this.#isTakenOver ? this.#entries.has(name) : this.#stored.has(name);
   }
 
   /**
-   * Another process goes on with everything that is kept. It is no longer the service manager's, whose service ends.
+   * Another process continues with everything that is kept. The service manager no longer stores it, because its
+   * service ends.
    */
   beginTakeOver(): void {
     this.#isTakenOver = true;
@@ -123,7 +125,7 @@ export class DescriptorStore {
     }
   }
 
-  /** Puts duplicates in the place of everything that is kept, which then no longer depends on whose it was. */
+  /** Replaces everything that is kept by duplicates, so that it no longer depends on its owners. */
   detach(duplicate: (descriptor: number) => number): void {
     for (const [name, { owner, descriptor }] of this.#entries) {
       const own = duplicate(descriptor());
@@ -132,21 +134,22 @@ export class DescriptorStore {
   }
 
   /**
-   * Resolves once the service manager knows what it keeps and what it does not: another process may have the same one,
-   * and tell it of the same names. Rejects where it does not read.
+   * Resolves once the service manager has all messages, because another process may have the same manager and use the
+   * same names. Rejects if the manager does not read.
    */
   async settled(): Promise<void> {
-    if (!await this.#manager.flushed(SETTLE_MS)) throw new Error("the service manager does not read what it is told");
+    if (!await this.#manager.flushed(SETTLE_MS)) throw new Error("the service manager does not read its messages");
   }
 
   /**
-   * From now on nothing is kept or released: what is kept belongs to the next process, whatever happens in this one.
+   * From now on nothing is kept or released, because what is kept belongs to the next process, whatever happens in this
+   * one.
    */
   freeze(): void {
     this.#isFrozen = true;
   }
 
-  /** Everything that is kept at the moment. */
+  /** Everything that is kept now. */
   get entries(): KeptDescriptor[] {
     return [...this.#entries].map(([name, { descriptor }]) => ({ name, descriptor: descriptor() }));
   }
@@ -156,7 +159,7 @@ export class DescriptorStore {
       this.#namesBytes + name.length < MAX_NAMES_BYTES;
     if (!hasPlace && !this.#isFullReported) {
       this.#log.warn(
-        "the service manager keeps no more connections (FileDescriptorStoreMax=): a restart ends some of them",
+        "the service manager stores no more connections (FileDescriptorStoreMax=): a restart ends some of them",
         { kept: this.#stored.size },
       );
     }

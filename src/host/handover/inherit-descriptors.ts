@@ -6,27 +6,27 @@ const FIRST_DESCRIPTOR = 3;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
-/** A descriptor that an earlier process of this service has left, under the name that it gave it. */
+/** A descriptor that an earlier process of this service has left, with its name. */
 export interface InheritedDescriptor {
   readonly name: string;
   readonly descriptor: number;
 }
 
-/** The variables by which a service manager passes descriptors on. */
+/** The variables with which a service manager passes on descriptors. */
 type ListenVariables = Record<string, string | undefined>;
 
 /**
- * The descriptors that the service manager has kept for this process, made close-on-exec. To be called once, before
- * anything else could take them for its own: it removes the variables.
+ * The descriptors that the service manager has stored for this process, made close-on-exec. To be called once, before
+ * anything else uses them. It removes the variables.
  *
  * Specification: sd_listen_fds(3), https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
  *
- * @param pid this process's, which they must be meant for.
+ * @param pid this process's ID. The descriptors must be meant for it.
  */
 export function inheritDescriptors(libc: Libc, environment: ListenVariables, pid: number): InheritedDescriptor[] {
   const { LISTEN_PID: forPid, LISTEN_FDS: count = "", LISTEN_FDNAMES: names = "" } = environment;
   for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"]) delete environment[name];
-  // They may have been inherited from another service.
+  // The variables may have been inherited from another service.
   if (forPid === undefined || Number(forPid) !== pid || !/^\d{1,9}$/.test(count)) return [];
   const named = names === "" ? [] : names.split(":");
   return Array.from({ length: Number(count) }, (_, index) => {
@@ -37,7 +37,7 @@ export function inheritDescriptors(libc: Libc, environment: ListenVariables, pid
 }
 
 /**
- * Lets them pass on once more to the program that this process becomes: Bun makes all descriptors close-on-exec.
+ * Passes them on to the program that this process becomes, although Bun makes all descriptors close-on-exec.
  */
 export function passOnDescriptors(libc: Libc, { LISTEN_FDS: count = "" }: ListenVariables): void {
   for (let index = 0; index < (Number(count) || 0); index++) libc.fcntl(FIRST_DESCRIPTOR + index, F_SETFD, 0);

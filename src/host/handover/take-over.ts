@@ -33,18 +33,18 @@ export const REQUEST = "kata-trace-forwarder take-over 1";
 export const RELEASED = "released";
 export const READY = "ready";
 
-/** Descriptors that come with this message, in this order. */
+/** The names of the descriptors in this message, in order. */
 interface Announcement {
   readonly names: readonly string[];
-  /** In the last one: how long it takes at most until the release, milliseconds. */
+  /** In the last message: how long it takes at most until the release, milliseconds. */
   readonly releaseTimeoutMs?: number;
 }
 
-/** The longest message: the names of as many descriptors as fit into one. Bytes. */
+/** The longest message, bytes: the names of as many descriptors as fit into one. */
 const LONGEST_MESSAGE = 128 * 1024;
-/** How often a socket is looked at from which there is no event, milliseconds. */
+/** How often a socket without events is checked, milliseconds. */
 const POLL_MS = 2;
-/** How long the other side may take for what takes it no time, milliseconds. */
+/** How long the other side may take for what should be immediate, milliseconds. */
 const PATIENCE_MS = 10_000;
 /** Only its owner may connect. */
 const SOCKET_MODE = 0o600;
@@ -53,12 +53,12 @@ const BACKLOG = 8;
 
 const text = { encode: new TextEncoder(), decode: new TextDecoder() };
 
-/** A take-over that cannot be had; the message says why and what to do. */
+/** Taking over is not possible. The message says why and what to do. */
 export class TakeOverError extends Error {
   override readonly name = "TakeOverError";
 }
 
-/** Whether the process at the other end may take over from this one: root's, and those of this process's user. */
+/** Whether the process at the other end may take over from this one: it must run as root, or as the same user. */
 export function isTrustedPeer(libc: Libc, socket: number): boolean {
   return isTrusted(peerCredentials(libc, socket).uid);
 }
@@ -68,7 +68,7 @@ function isTrusted(uid: number): boolean {
 }
 
 /**
- * Listens at a path for processes that want to take over. A socket there that nobody listens at any more is replaced.
+ * Listens at a path for processes that want to take over. A stale socket there is replaced.
  * Returns the socket. Throws a {@link TakeOverError}.
  */
 export function openTakeOverSocket(libc: Libc, path: string): number {
@@ -89,7 +89,7 @@ export function openTakeOverSocket(libc: Libc, path: string): number {
   }
 }
 
-/** To be called where {@link RunningProcess.connect} has found nobody. */
+/** To be called if {@link RunningProcess.connect} has found no process. */
 function bindOrReplace(libc: Libc, socket: number, path: string): void {
   try {
     libc.bind(socket, unixSockaddr(path));
@@ -100,7 +100,9 @@ function bindOrReplace(libc: Libc, socket: number, path: string): void {
   }
 }
 
-/** Sends descriptors to the process that takes over. Rejects with what sendmsg(2) throws, or where it does not read. */
+/**
+ * Sends descriptors to the process that takes over. Rejects with sendmsg(2)'s error, or if that process does not read.
+ */
 export async function sendAll(
   libc: Libc,
   socket: number,
@@ -137,7 +139,7 @@ export async function send(
   }
 }
 
-/** The connection of a process that takes over to the one that runs. */
+/** The connection of a process that takes over to the running one. */
 export class RunningProcess {
   readonly #libc: Libc;
   readonly #socket: number;
@@ -148,9 +150,9 @@ export class RunningProcess {
   }
 
   /**
-   * Connects to whoever listens at a path; undefined if nobody does. Throws a {@link TakeOverError}.
+   * Connects to the process that listens at a path; undefined if there is none. Throws a {@link TakeOverError}.
    *
-   * @param user whom the process at the other end may run as too, if it has made its socket as root.
+   * @param user another user that the process at the other end may run as, if it has made its socket as root.
    */
   static connect(libc: Libc, path: string, user: number | undefined): RunningProcess | undefined {
     const owner = lstatSync(path, { throwIfNoEntry: false })?.uid;
@@ -167,13 +169,13 @@ export class RunningProcess {
     if (isTrusted(owner) && (isTrusted(uid) || uid === user)) return new RunningProcess(libc, socket);
     libc.close(socket);
     throw new TakeOverError(
-      `the process that listens at ${path} (--take-over) runs as another user (uid ${uid}), who is not trusted: ` +
+      `the process that listens at ${path} (--take-over) runs as another user (uid ${uid}), which is not trusted: ` +
         "use a path in a directory that only root, or this user, may write to",
     );
   }
 
   /**
-   * Asks for everything that it has; resolves when it has delivered what it had read. Rejects with a {@link
+   * Asks for everything that it has. Resolves when it has delivered what it had read. Rejects with a {@link
    * TakeOverError}.
    */
   async takeOver(): Promise<InheritedDescriptor[]> {
@@ -191,7 +193,7 @@ export class RunningProcess {
         ({ releaseTimeoutMs } = announcement);
       }
       const { bytes } = await this.#receive(releaseTimeoutMs + PATIENCE_MS);
-      if (text.decode.decode(bytes) !== RELEASED) throw new Error("it sent something else than its release");
+      if (text.decode.decode(bytes) !== RELEASED) throw new Error("it sent something other than its release");
       return inherited;
     } catch (error) {
       for (const { descriptor } of inherited) this.#libc.close(descriptor);

@@ -8,10 +8,10 @@ const MFD_CLOEXEC = 1;
 /** The name of the file's descriptor. */
 const NAME = "unread";
 
-/** Before each name and each piece of bytes its length, u32. */
+/** The length in front of each name and of its bytes, u32. */
 const LENGTH_BYTES = 4;
 
-/** What has been read of connections and belongs before what comes next, by the names of their descriptors. */
+/** Bytes that were read from connections but not processed yet, by the names of their descriptors. */
 export type UnreadBytes = ReadonlyMap<string, Uint8Array>;
 
 /** Leaves it to the next process, if there is anything. Throws what {@link writeUnreadBytes} does. */
@@ -34,14 +34,14 @@ export function takeUnreadBytes(store: DescriptorStore, libc: Libc): UnreadBytes
 }
 
 /**
- * Writes it into a file in memory, whose descriptor can be handed over like a connection's. Throws what the system
+ * Writes them into a file in memory, whose descriptor can be handed over like a connection's. Throws what the system
  * calls do (ENOSPC, ENOMEM).
  */
 export function writeUnreadBytes(libc: Libc, unread: UnreadBytes): number {
   const descriptor = libc.memfdCreate("kata-trace-forwarder-unread", MFD_CLOEXEC);
   let file: number | undefined;
   try {
-    // Opened anew, because not every runtime writes to a descriptor that it has not opened itself.
+    // Opened again, because not every runtime can write to a descriptor that it has not opened itself.
     file = openSync(pathOf(descriptor), "w");
     for (const [name, bytes] of unread) {
       for (const piece of [new TextEncoder().encode(name), bytes]) {

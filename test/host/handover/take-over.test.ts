@@ -74,7 +74,7 @@ for (
   const [what, answer] of [
     ["ends", undefined],
     ["sends what is no announcement", "hello"],
-    ["sends something else than its release", '{"names":[],"releaseTimeoutMs":1000}'],
+    ["sends something other than its release", '{"names":[],"releaseTimeoutMs":1000}'],
   ] as const
 ) {
   test(`a running process that ${what} fails the take-over`, async () => {
