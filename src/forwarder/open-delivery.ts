@@ -11,16 +11,13 @@ import { jsonLine, textRecord } from "../otlp/record-text.ts";
 import type { Destination } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
-import type { Settings, ViewerSettings } from "../pipeline/settings.ts";
+import type { QueueSettings, Settings, ViewerSettings } from "../pipeline/settings.ts";
 import type { SpanSink } from "../pipeline/sink.ts";
 import { redacting } from "../processors/redact.ts";
 import { linkingRoots } from "../processors/root-links.ts";
 import { truncatingAttributes } from "../processors/truncate-attributes.ts";
 import { CollectorDestination } from "../queue/collector-destination.ts";
 import { Delivery } from "../queue/delivery.ts";
-import { FileStorage } from "../queue/spool/file-storage.ts";
-import { SegmentSpool } from "../queue/spool/segment-spool.ts";
-import { prepareSpoolDirectory } from "../queue/spool/spool-directory.ts";
 
 /** How long the collector may take to show itself at the start, milliseconds. */
 const PROBE_TIMEOUT_MS = 5_000;
@@ -99,7 +96,7 @@ async function prepareCollector(parts: DestinationParts): Promise<OpenDestinatio
     ? undefined
     : DeadLetterFile.open(queue.deadLetterFile, undefined, owner);
   if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
-  const openSpool = await prepareSpool(settings, owner, log);
+  const openSpool = queue.spool && await prepareSpool(queue.spool, owner);
   // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process
   // cannot: they would be lost if this start failed.
   if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
@@ -110,7 +107,7 @@ async function prepareCollector(parts: DestinationParts): Promise<OpenDestinatio
       exporter,
       limits: batch,
       queue,
-      spool: openSpool?.(),
+      spool: openSpool?.(log.of("delivery")),
       deadLetter: deadLetterFile?.writer(deadLetterLine, log.of("delivery")),
       metrics: metrics.destination("collector"),
       trace,
@@ -142,10 +139,8 @@ async function startViewer(viewer: ViewerSettings, parts: DestinationParts): Pro
   return () => destination;
 }
 
-async function prepareSpool({ queue }: Settings, owner: Privileges["owner"], log: Logger) {
-  if (queue.spool === undefined) return undefined;
-  const { maxBytes } = queue.spool;
-  const directory = prepareSpoolDirectory(queue.spool.directory, owner);
-  const libc = await loadLibc();
-  return () => SegmentSpool.open({ storage: FileStorage.open(directory, libc), maxBytes, log: log.of("delivery") });
+async function prepareSpool(spool: NonNullable<QueueSettings["spool"]>, owner: Privileges["owner"]) {
+  // Loaded only here: not everybody has a spool.
+  const { prepareSpool } = await import("../queue/spool/open-spool.ts");
+  return prepareSpool(spool, owner, await loadLibc());
 }

@@ -303,6 +303,24 @@ export function halve(request: Uint8Array): [Uint8Array<ArrayBuffer>, Uint8Array
   return [joinParts(parts.slice(0, middle)), joinParts(parts.slice(middle))];
 }
 
+/**
+ * Requests with at most `maxSpans` of a request's spans each, in the same order, without the first `skipped` spans.
+ * Throws `ProtobufError` on bytes that are no request.
+ */
+export function splitSpans(
+  request: Uint8Array,
+  skipped: number,
+  maxSpans: number,
+): { readonly bytes: Uint8Array<ArrayBuffer>; readonly spans: number }[] {
+  const parts = splitRequest(request);
+  const requests = [];
+  for (let at = skipped; at < parts.length; at += maxSpans) {
+    const group = parts.slice(at, at + maxSpans);
+    requests.push({ bytes: joinParts(group), spans: group.length });
+  }
+  return requests;
+}
+
 function joinParts(parts: readonly SpanPart[]): Uint8Array<ArrayBuffer> {
   const builder = new RequestBuilder();
   for (const part of parts) builder.appendPart(part);

@@ -2,12 +2,27 @@ import type { Chunk } from "../pipeline/destination.ts";
 import type { SourceKind } from "../pipeline/source.ts";
 import { Fifo } from "./fifo.ts";
 import { Holding } from "./fair-budget.ts";
+import type { Replay, SplitRecord } from "./replay.ts";
+import { LEAST_RECORD_BYTES } from "./spool/segment.ts";
 
 /**
  * What a chunk takes in memory beside its bytes (some 300 measured on Bun): guests that come and go with one span each
  * make many small chunks, which must not take more than the queue may.
  */
 export const CHUNK_OVERHEAD_BYTES = 512;
+
+/** Where a chunk comes from: its bytes in memory, or the spool. */
+export interface ChunkOrigin {
+  readonly chunk?: Chunk;
+  /** What it is a part of if an earlier process left it in the spool. */
+  readonly replay?: Replay;
+  /** How many spans of its record come before its own. */
+  readonly removedSpans?: number;
+  /** The record that it is one part of. */
+  readonly part?: { readonly record: SplitRecord; readonly index: number };
+  /** Bytes that it is counted with in the spool, if that is not what a record of its size is. */
+  readonly diskBytes?: number;
+}
 
 /** Where a chunk is in its life: see {@link QueuedChunk}. */
 export type ChunkState = "waiting" | "underWay" | "settled";
@@ -32,6 +47,9 @@ export class QueuedChunk {
   readonly byteLength: number;
   /** Bytes that it is counted with. */
   readonly size: number;
+  /** Bytes that it is counted with in the spool. */
+  readonly diskBytes: number;
+  readonly origin: ChunkOrigin;
   /** Its number in the spool; undefined until it has been written there. */
   spoolId: number | undefined;
   #state: ChunkState = "waiting";
@@ -46,12 +64,14 @@ export class QueuedChunk {
   #isRead = false;
 
   /** @param byteLength of its bytes, which it may not have in memory. */
-  constructor(account: AccountQueue, spans: number, byteLength: number, chunk?: Chunk) {
+  constructor(account: AccountQueue, spans: number, byteLength: number, origin: ChunkOrigin) {
     this.account = account;
     this.byteLength = byteLength;
     this.size = byteLength + CHUNK_OVERHEAD_BYTES;
     this.#spans = spans;
-    this.#chunk = chunk;
+    this.diskBytes = origin.diskBytes ?? Math.max(this.size, LEAST_RECORD_BYTES);
+    this.origin = origin;
+    this.#chunk = origin.chunk;
   }
 
   get state(): ChunkState {
@@ -78,6 +98,7 @@ export class QueuedChunk {
   settle(spans: number): boolean {
     if (spans > this.#spans) throw new RangeError(`${spans} spans settled of ${this.#spans}`);
     this.#spans -= spans;
+    this.origin.replay?.settle(spans);
     if (this.#spans > 0) return false;
     this.#enter("settled", "underWay");
     return true;
@@ -89,6 +110,12 @@ export class QueuedChunk {
     const spans = this.#spans;
     this.#spans = 0;
     return spans;
+  }
+
+  /** Others have taken its place. */
+  replaced(): void {
+    this.#enter("settled", "waiting");
+    this.#spans = 0;
   }
 
   /** It ends with the process. Returns how many of its spans are lost. */
@@ -190,6 +217,13 @@ export class AccountQueue {
   /** The oldest chunk that waits, which stays. */
   first(): QueuedChunk | undefined {
     return firstWaiting(this.#waiting);
+  }
+
+  /** Puts chunks in the place of the oldest one that waits. */
+  replaceFirst(chunks: readonly QueuedChunk[]): void {
+    this.shift();
+    this.#waiting.unshift(chunks);
+    this.#waitingCount += chunks.length;
   }
 
   /** Takes the oldest chunk that waits. The caller says what it is taken for. */

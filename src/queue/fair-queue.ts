@@ -7,7 +7,9 @@ import { AccountQueue, QueuedChunk } from "./account-queue.ts";
 import { Admission, type Place } from "./admission.ts";
 import type { FairBudget } from "./fair-budget.ts";
 import { Pace } from "./pace.ts";
-import { diskLimits, diskSize, memoryLimits } from "./queue-limits.ts";
+import { diskLimits, memoryLimits } from "./queue-limits.ts";
+import { splitSpans } from "../otlp/request.ts";
+import { Replay, SplitRecord } from "./replay.ts";
 import { type RequestLimits, Rounds } from "./rounds.ts";
 import { SpoolCommitter } from "./spool-committer.ts";
 import type { SpoolStore } from "./spool-store.ts";
@@ -117,7 +119,7 @@ export class FairQueue {
   /** Takes over a chunk. It can be taken out at once: the destination need not wait for the disk. */
   push(chunk: Chunk): void {
     const account = this.#account(chunk.account, chunk.kind);
-    const queued = new QueuedChunk(account, chunk.spans, chunk.bytes.length, chunk);
+    const queued = new QueuedChunk(account, chunk.spans, chunk.bytes.length, { chunk });
     this.#options.metrics.heldQueued += chunk.spans;
     this.#memoryBytes += queued.size;
     this.#memory.hold(account.memory, queued.size, true);
@@ -215,7 +217,7 @@ export class FairQueue {
       this.#waiting--;
       this.#underWay.add(chunk);
       const { account, size } = chunk;
-      if (chunk.isSpooled) this.#disk?.pin(account.disk, diskSize(size));
+      if (chunk.isSpooled) this.#disk?.pin(account.disk, chunk.diskBytes);
       else this.#memory.pin(account.memory, size);
     }
     return chunks;
@@ -223,13 +225,15 @@ export class FairQueue {
 
   #recover(spool: SpoolStore): void {
     const { metrics, log } = this.#options;
+    const replay = new Replay();
     let batches = 0;
-    for (const { id, account: key, kind, spans, size } of spool.recovered()) {
+    for (const { id, account: key, kind, spans, removedSpans, size } of spool.recovered()) {
       const account = this.#account(key, kind);
-      const chunk = new QueuedChunk(account, spans, size);
+      const chunk = new QueuedChunk(account, spans, size, { replay, removedSpans });
+      replay.found(spans);
       chunk.spoolId = id;
       chunk.spooled();
-      this.#disk?.hold(account.disk, diskSize(chunk.size), true);
+      this.#disk?.hold(account.disk, chunk.diskBytes, true);
       this.#spooledSpans += spans;
       metrics.recovered += spans;
       metrics.heldQueued += spans;
@@ -258,8 +262,34 @@ export class FairQueue {
       this.#admission.removed(account);
       return false;
     }
+    if (this.#split(chunk, read)) return false;
     chunk.load(read);
     this.#memoryBytes += chunk.size;
+    return true;
+  }
+
+  /** Puts parts of a chunk that is being replayed in its place, if it is larger than may be under way at once. */
+  #split(chunk: QueuedChunk, bytes: Uint8Array): boolean {
+    const { account, spans, diskBytes, origin: { replay, removedSpans = 0 } } = chunk;
+    if (replay === undefined || (spans <= replay.partSpans && removedSpans === 0)) return false;
+    const pieces = splitSpans(bytes, removedSpans, replay.partSpans);
+    const counts = pieces.map((piece) => piece.spans);
+    // It says another number than it has, so that nothing can be noted of its parts.
+    if (counts.reduce((sum, count) => sum + count, 0) !== spans) return false;
+    const record = new SplitRecord(chunk.spoolId as number, removedSpans, counts);
+    const parts = pieces.map((piece, index) => {
+      const share = Math.floor(diskBytes / pieces.length) + (index === 0 ? diskBytes % pieces.length : 0);
+      const origin = { replay, part: { record, index }, diskBytes: share };
+      const part = new QueuedChunk(account, piece.spans, piece.bytes.length, origin);
+      part.spoolId = record.id;
+      part.spooled();
+      part.load(piece.bytes);
+      this.#memoryBytes += part.size;
+      return part;
+    });
+    account.replaceFirst(parts);
+    chunk.replaced();
+    this.#waiting += parts.length - 1;
     return true;
   }
 
@@ -269,7 +299,7 @@ export class FairQueue {
     const isWaiting = chunk.state === "waiting";
     this.#spooledSpans += chunk.spans;
     this.#memory.free(account.memory, size, isWaiting);
-    this.#disk?.hold(account.disk, diskSize(size), isWaiting);
+    this.#disk?.hold(account.disk, chunk.diskBytes, isWaiting);
     if (isWaiting && this.#memoryBytes > this.#options.settings.maxBytes && chunk.unload()) this.#memoryBytes -= size;
     this.#admission.removed(account);
     this.#admission.added(account, 0);
@@ -299,7 +329,7 @@ export class FairQueue {
   /** Lets go of a settled chunk's bytes, in memory and on disk. */
   #remove(chunk: QueuedChunk, wasWaiting: boolean): void {
     const { account, size } = chunk;
-    if (chunk.isSpooled) this.#disk?.free(account.disk, diskSize(size), wasWaiting);
+    if (chunk.isSpooled) this.#disk?.free(account.disk, chunk.diskBytes, wasWaiting);
     else this.#memory.free(account.memory, size, wasWaiting);
     // Until it is committed, the spool may be reading the bytes.
     if (chunk.spoolId !== undefined && !chunk.isSpooled) chunk.markRead();

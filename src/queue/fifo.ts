@@ -17,6 +17,12 @@ export class Fifo<Item> {
     this.#items.push(item);
   }
 
+  /** Puts items before the first; O(length). */
+  unshift(items: readonly Item[]): void {
+    this.#items = [...items, ...this.#items.slice(this.#head)];
+    this.#head = 0;
+  }
+
   /** Takes the first. */
   shift(): Item | undefined {
     if (this.#head === this.#items.length) return undefined;

@@ -2,7 +2,6 @@ import type { QueueSettings } from "../pipeline/settings.ts";
 import type { AccountQueue } from "./account-queue.ts";
 import type { Watermarks } from "./admission.ts";
 import { FairBudget } from "./fair-budget.ts";
-import { LEAST_RECORD_BYTES } from "./spool/segment.ts";
 import type { SpoolStore } from "./spool-store.ts";
 
 /**
@@ -25,11 +24,6 @@ export function memoryLimits({ maxBytes, whenFull }: QueueSettings): Watermarks 
 /** What may be in the spool. */
 export function diskLimits({ limitBytes }: SpoolStore, { whenFull }: QueueSettings): Watermarks {
   return watermarks(limitBytes, whenFull === "pause" ? limitBytes * DISK_RESERVE : 0);
-}
-
-/** What a chunk of so many bytes counts for on the disk: as the spool counts it. */
-export function diskSize(size: number): number {
-  return Math.max(size, LEAST_RECORD_BYTES);
 }
 
 function watermarks(limit: number, reserve: number): Watermarks {

@@ -52,7 +52,10 @@ export class Rounds {
   /** The chunks of one request. */
   take(limits: RequestLimits): QueuedChunk[] {
     const request = new Filling(limits);
+    // Once this is all of them, none has anything that may be sent now.
+    let heldInARow = 0;
     for (let account = this.#round.first(); account !== undefined; account = this.#round.first()) {
+      if (heldInARow === this.#round.length) break;
       if (!account.isQuarantined && !this.#isTurnOpen) account.deficit += QUANTUM_BYTES;
       this.#isTurnOpen = false;
       const outcome = account.isQuarantined ? "empty" : this.#takeTurn(account, request);
@@ -61,7 +64,8 @@ export class Rounds {
         break;
       }
       this.#round.shift();
-      if (outcome === "spent") this.#round.push(account);
+      heldInARow = outcome === "held" ? heldInARow + 1 : 0;
+      if (outcome === "spent" || outcome === "held") this.#round.push(account);
       else {
         account.isInRound = false;
         account.deficit = 0;
@@ -86,18 +90,24 @@ export class Rounds {
 
   /**
    * Moves an account's chunks into the request until the request is full, the account's quantum is spent, the account
-   * is empty, or a chunk cannot be loaded.
+   * is empty, its next chunk must wait for others of the same replay, or that chunk cannot be loaded.
    */
-  #takeTurn(account: AccountQueue, request: Filling): "full" | "spent" | "empty" | "stuck" {
+  #takeTurn(account: AccountQueue, request: Filling): "full" | "spent" | "empty" | "held" | "stuck" {
     for (let chunk = account.first(); chunk !== undefined; chunk = account.first()) {
       if (chunk.size > account.deficit) return "spent";
       if (!request.hasRoomFor(chunk)) return "full";
+      if (chunk.origin.replay?.mayTake(chunk.spans) === false) {
+        // Enough for this chunk, so that it is held in each turn from now on and not only in some.
+        account.deficit = chunk.size;
+        return "held";
+      }
       if (!this.#load(chunk)) {
         if (chunk.state === "settled") continue;
         return "stuck";
       }
       account.shift();
       account.deficit -= chunk.size;
+      chunk.origin.replay?.take(chunk.spans);
       request.add(chunk);
     }
     return "empty";

@@ -2,6 +2,7 @@ import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
 import { Fifo } from "./fifo.ts";
 import type { QueuedChunk } from "./account-queue.ts";
+import type { SplitRecord } from "./replay.ts";
 import { SpoolError } from "./spool/spool-error.ts";
 import type { SpoolStore } from "./spool-store.ts";
 
@@ -49,6 +50,8 @@ export class SpoolCommitter {
   #committing: Promise<void> | undefined;
   #failure: SpoolError | undefined;
   #removals: number[] = [];
+  /** Records of which only parts are settled, by their numbers. */
+  readonly #partRemovals = new Map<number, SplitRecord>();
   #closed = false;
   readonly #failureLog: StateLog;
 
@@ -72,11 +75,19 @@ export class SpoolCommitter {
     if (this.#failure === undefined) this.#schedule();
   }
 
-  /** A chunk is settled: removes it soon. */
+  /**
+   * A chunk is settled: removes it at the end of this turn of the event loop, because what has not been removed when
+   * the process is killed is sent again.
+   */
   remove(chunk: QueuedChunk): void {
-    if (chunk.spoolId === undefined) return;
-    this.#removals.push(chunk.spoolId);
-    this.#schedule();
+    const { spoolId, origin: { part } } = chunk;
+    if (spoolId === undefined) return;
+    if (this.#removals.length === 0 && this.#partRemovals.size === 0) queueMicrotask(() => this.#removeNow());
+    part?.record.settle(part.index);
+    if (part === undefined || part.record.isSettled) this.#removals.push(spoolId);
+    else this.#partRemovals.set(spoolId, part.record);
+    // There may be room now.
+    if (this.#failure !== undefined) this.#schedule();
   }
 
   /** A chunk's bytes; `lost` if the spool has it no more, `later` if it cannot be read at the moment. */
@@ -111,7 +122,7 @@ export class SpoolCommitter {
       this.#committing = undefined;
     }
     // What has come meanwhile; a failure has its own time.
-    if (this.#failure === undefined && (this.#pending.length > 0 || this.#removals.length > 0)) this.#schedule();
+    if (this.#failure === undefined && this.#pending.length > 0) this.#schedule();
   }
 
   /** Commits what can be, and closes the spool. */
@@ -122,6 +133,17 @@ export class SpoolCommitter {
     clearTimeout(this.#retry);
     this.#failureLog.close();
     await this.#store.close();
+  }
+
+  #removeNow(): void {
+    this.#removeSettled();
+    this.#options.onChange();
+  }
+
+  #removeSettled(): void {
+    for (const [id, { removedSpans }] of this.#partRemovals) this.#store.removeSpans(id, removedSpans);
+    this.#partRemovals.clear();
+    if (this.#removals.length > 0) this.#store.remove(this.#removals.splice(0));
   }
 
   #schedule(): void {
@@ -143,7 +165,7 @@ export class SpoolCommitter {
   }
 
   async #commit(): Promise<void> {
-    this.#store.remove(this.#removals.splice(0));
+    this.#removeSettled();
     const refused = this.#appendPending();
     try {
       await this.#store.commit();
@@ -178,7 +200,7 @@ export class SpoolCommitter {
           if (error.kind !== "full" || !mayMakeRoom || !this.#options.makeRoom(size, false)) return error;
           // Once only for each chunk: where that makes no room, more would be dropped in vain.
           mayMakeRoom = false;
-          this.#store.remove(this.#removals.splice(0));
+          this.#removeSettled();
           continue;
         }
       }

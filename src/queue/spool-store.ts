@@ -14,7 +14,10 @@ export interface RecoveredRecord {
   readonly id: number;
   readonly account: string;
   readonly kind: SourceKind;
+  /** How many of its spans are still wanted: the last ones. */
   readonly spans: number;
+  /** How many spans come before those. */
+  readonly removedSpans: number;
   /** How many bytes it has. */
   readonly size: number;
 }
@@ -40,6 +43,8 @@ export interface SpoolStore {
   read(id: number): Uint8Array | undefined;
   /** Removes records, committed or not. */
   remove(ids: Iterable<number>): void;
+  /** Removes so many spans of a recovered record, counted from its first one; the record stays until it is removed. */
+  removeSpans(id: number, spans: number): void;
   /** Closes it. What has not been committed is gone. */
   close(): Promise<void>;
 }

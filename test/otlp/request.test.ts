@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ProtobufError } from "../../src/otlp/protobuf-reader.ts";
-import { countSpans, halve, RequestBuilder, splitRequest } from "../../src/otlp/request.ts";
+import { countSpans, halve, RequestBuilder, splitRequest, splitSpans } from "../../src/otlp/request.ts";
 import { attribute, encodedSpans, type PlainSpan } from "./support/encoded.ts";
 import { decode, encode, type PlainMessage } from "./support/otlp-proto.ts";
 
@@ -315,4 +315,20 @@ test("a request with fewer than two spans cannot be halved", () => {
 test("bytes that are no request are an error", () => {
   assert.throws(() => splitRequest(Uint8Array.of(0x0a, 5, 1)), ProtobufError);
   assert.throws(() => countSpans(Uint8Array.of(0x0a, 2, 0x12, 9)), ProtobufError);
+});
+
+test("a request is split into parts of so many spans, in order, without the first ones", () => {
+  const builder = new RequestBuilder();
+  const resources = ["one", "two"].map((name) => builder.resource(header(name)));
+  for (let i = 0; i < 7; i++) builder.append(resources[i % 2] as number, encodedSpans([named(`n${i}`)]), 0);
+  const request = builder.finish();
+  const singly = (bytes: Uint8Array): string[] => splitSpans(bytes, 0, 1).flatMap((part) => outline(part.bytes));
+  const all = singly(request);
+  assert.deepEqual(all.slice(3, 5), ["one/undefined: n6", "two/undefined: n1"]);
+  for (const [skipped, most, counts] of [[0, 3, [3, 3, 1]], [2, 4, [4, 1]], [6, 9, [1]], [7, 1, []]] as const) {
+    const parts = splitSpans(request, skipped, most);
+    assert.deepEqual(parts.map(({ spans }) => spans), counts);
+    assert.deepEqual(parts.flatMap(({ bytes }) => singly(bytes)), all.slice(skipped));
+  }
+  assert.throws(() => splitSpans(Uint8Array.of(0x0a, 5, 1), 0, 1), ProtobufError);
 });

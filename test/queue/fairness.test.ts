@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
 import { FileStorage } from "../../src/queue/spool/file-storage.ts";
-import { SegmentSpool } from "../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../src/queue/spool/spool.ts";
 import { prepareSpoolDirectory } from "../../src/queue/spool/spool-directory.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
@@ -280,11 +280,11 @@ test("thousands of guests with a little each are served beside one that floods",
 });
 
 /** A spool of 64 MiB, which a flood of 1 MB batches fills soon. */
-async function withSpool(run: (open: () => SegmentSpool) => Promise<void>): Promise<void> {
+async function withSpool(run: (open: () => Spool) => Promise<void>): Promise<void> {
   using temporary = temporaryDirectory();
   const directory = prepareSpoolDirectory(join(temporary.path, "spool"));
   await run(() =>
-    SegmentSpool.open({
+    Spool.open({
       storage: FileStorage.open(directory, libc),
       maxBytes: 64 * MIB,
       log: new RecordingLogger(),

@@ -36,7 +36,7 @@ class Ward {
 
 function request(account: AccountQueue): OutgoingRequest {
   const chunk = new Chunk({ account: account.key, kind: "guest" }, new Uint8Array(8), 1);
-  return OutgoingRequest.of([new QueuedChunk(account, 1, 8, chunk)], 1);
+  return OutgoingRequest.of([new QueuedChunk(account, 1, 8, { chunk })], 1);
 }
 
 test("an account that is refused is in quarantine until nothing of it has been refused for a minute", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Chunk } from "../../src/pipeline/destination.ts";
 import { AccountQueue, QueuedChunk } from "../../src/queue/account-queue.ts";
+import { Replay } from "../../src/queue/replay.ts";
 import { Rounds } from "../../src/queue/rounds.ts";
 
 const KIB = 1024;
@@ -19,10 +20,11 @@ class Table {
     return account;
   }
 
-  push(key: string, bytes: number, spans = 1): QueuedChunk {
+  push(key: string, bytes: number, spans = 1, replay?: Replay): QueuedChunk {
     const account = this.account(key);
     const chunk = new Chunk({ account: key, kind: "guest" }, new Uint8Array(bytes), spans);
-    const queued = new QueuedChunk(account, spans, bytes, chunk);
+    const queued = new QueuedChunk(account, spans, bytes, { chunk, ...(replay && { replay }) });
+    replay?.found(spans);
     account.push(queued, false);
     this.rounds.enter(account);
     return queued;
@@ -139,4 +141,24 @@ test("a chunk that cannot be loaded now holds up its account alone, and one that
   assert.deepEqual(table.take(1024 * KIB), { b: 1, c: 1 });
   table.isLoadable = () => true;
   assert.deepEqual(table.take(1024 * KIB), { a: 1 });
+});
+
+test("of a replay only a small part is taken at once, and other accounts do not wait for it", () => {
+  const table = new Table();
+  const replay = new Replay();
+  // With sizes that need different numbers of turns.
+  for (const [i, key] of ["a", "b", "c", "d"].entries()) {
+    for (let n = 0; n < 64; n++) table.push(key, (i * 60 + 10) * KIB, 10, replay);
+  }
+  table.push("new", 1 * KIB);
+  const taken = table.rounds.take({ maxBytes: 4096 * KIB, maxSpans: 10_000 });
+  assert.equal(taken.filter(({ account }) => account.key === "new").length, 1);
+  // A hundred-and-fiftieth of 2,560 spans.
+  assert.equal(taken.reduce((spans, chunk) => spans + (chunk.origin.replay === undefined ? 0 : chunk.spans), 0), 10);
+  assert.deepEqual(table.take(4096 * KIB), {});
+  for (const chunk of taken) {
+    chunk.take();
+    chunk.settle(chunk.spans);
+  }
+  assert.equal(Object.values(table.take(4096 * KIB)).reduce((sum, spans) => sum + spans), 10);
 });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { prepareSpoolDirectory } from "../../src/queue/spool/spool-directory.ts";
 import { loadLibc } from "../../ffi/libc.ts";
 import { FileStorage } from "../../src/queue/spool/file-storage.ts";
-import { SegmentSpool } from "../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../src/pipeline/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/pipeline/exporter.ts";
 import { type ExportOutcome, type ExportSpan, NO_SELF_TRACE, type SelfTrace } from "../../src/pipeline/self-trace.ts";
@@ -157,17 +157,17 @@ test("a batch that stays in the spool ends as that, and begins anew in the next 
   for (const answer of [AWAY, { kind: "success" } as const]) {
     const { spans, trace } = traced();
     const exporter = new TracedExporter(() => answer, 1);
-    const spool = SegmentSpool.open({
+    const spool = Spool.open({
       storage: FileStorage.open(directory, libc),
       maxBytes: SPOOL_MIN_BYTES,
       log: new RecordingLogger(),
     });
     const { delivery, metrics } = setUp({ trace, spool }, exporter);
-    if (answer === AWAY) send(metrics, delivery.open(guestSource("box")), payload(range(1, 10)));
+    if (answer === AWAY) send(metrics, delivery.open(guestSource("box")), payload(range(1, 8)));
     await until(() => spans.length === 1 && exporter.traces.length > 0);
     assert.equal(await delivery.drain(10_000), 0);
     assert.equal(spans[0]?.said.at(-1), answer === AWAY ? "end spooled" : "end undefined");
-    assert.deepEqual(spans[0]?.ids, range(1, 10).map(spanId));
+    assert.deepEqual(spans[0]?.ids, range(1, 8).map(spanId));
   }
 });
 

@@ -1,4 +1,4 @@
-import type { RecoveredRecord } from "./spool-recovery.ts";
+import type { RecoveredRecord } from "../spool-store.ts";
 
 /** A batch in the spool of an earlier version: a whole request, of several accounts. */
 export interface EarlierRecord {
@@ -46,7 +46,9 @@ export class EarlierRecords {
   }
 
   *recovered(): Generator<RecoveredRecord> {
-    for (const [id, { spans, size }] of this.#left) yield { id, account: ACCOUNT, kind: "guest", spans, size };
+    for (const [id, { spans, size }] of this.#left) {
+      yield { id, account: ACCOUNT, kind: "guest", spans, removedSpans: 0, size };
+    }
   }
 
   /** Like `Spool.read`. */

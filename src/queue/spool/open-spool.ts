@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import { type FileLocks, FileStorage } from "./file-storage.ts";
-import { SegmentSpool } from "./segment-spool.ts";
+import { Spool } from "./spool.ts";
 import { type Owner, prepareSpoolDirectory } from "./spool-directory.ts";
 
 /** The name of the database that earlier versions had as their spool. */
@@ -25,7 +25,7 @@ export async function prepareSpool(
   place: SpoolPlace,
   owner: Owner | undefined,
   locks: FileLocks,
-): Promise<(log: Logger) => SegmentSpool> {
+): Promise<(log: Logger) => Spool> {
   const directory = prepareSpoolDirectory(place.directory, owner);
   const path = join(directory, OLD_SPOOL);
   // Loaded only if there is one, because SQLite comes with it.
@@ -33,6 +33,6 @@ export async function prepareSpool(
   return (log) => {
     const storage = FileStorage.open(directory, locks);
     const earlier = OldSpool && (() => OldSpool.open(path, log));
-    return SegmentSpool.open({ storage, maxBytes: place.maxBytes, log, earlier });
+    return Spool.open({ storage, maxBytes: place.maxBytes, log, earlier });
   };
 }

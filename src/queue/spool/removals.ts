@@ -1,6 +1,9 @@
 import { type Removal, removalWord, SLOTS_AT } from "./segment-format.ts";
 import type { StoredFile } from "./storage.ts";
 
+/** Of a record with more spans than this, it is not noted how much of it has been removed. */
+const MAX_PART = 65_536;
+
 /** The slots of a segment: which of its records have been removed, and why. */
 export class Removals {
   readonly #marker: Uint8Array;
@@ -21,11 +24,18 @@ export class Removals {
     return this.#changedTo === 0;
   }
 
-  /** Why a record was removed. Undefined if it was not, or if its slot is damaged: better to send it twice than not. */
-  of(slot: number): Removal | undefined {
+  /**
+   * Why a record of so many spans was removed, or how much of it. Undefined if it was not, or if its slot is damaged:
+   * better to send it twice than not.
+   */
+  of(slot: number, spans: number): Removal | undefined {
     const word = this.#words[slot];
     if (word === 0) return undefined;
-    return (["delivered", "damaged"] as const).find((removal) => word === removalWord(this.#marker, slot, removal));
+    const isMeant = (removal: Removal): boolean => word === removalWord(this.#marker, slot, removal);
+    if (isMeant("delivered")) return "delivered";
+    if (isMeant("damaged")) return "damaged";
+    for (let part = 1; part < Math.min(spans, MAX_PART); part++) if (isMeant(part)) return part;
+    return undefined;
   }
 
   note(slot: number, removal: Removal): void {

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import { crc32 } from "node:zlib";
+import type { SourceKind } from "../../pipeline/source.ts";
 
 /*
  * A segment is one file of the spool:
@@ -74,12 +75,12 @@ export interface SegmentHeader {
 }
 
 /** The kinds of sources, by their number in a record. */
-export const SOURCE_KINDS = ["guest", "runtime", "host"] as const;
+const SOURCE_KINDS: readonly SourceKind[] = ["guest", "runtime", "host"];
 
 /** The header of a record. */
 export interface RecordHeader {
   readonly type: "record" | "end";
-  readonly kind: (typeof SOURCE_KINDS)[number];
+  readonly kind: SourceKind;
   readonly accountBytes: number;
   readonly payloadBytes: number;
   /** CRC-32 of the payload. */
@@ -201,17 +202,20 @@ export function findMarker(source: Uint8Array, from: number, marker: Uint8Array)
   return Buffer.from(source.buffer, source.byteOffset, source.byteLength).indexOf(marker, from);
 }
 
-/** Why a record is removed. */
-export type Removal = "delivered" | "damaged";
+/** Why a record is removed; or how many of its spans, from the first on, are not wanted any more. */
+export type Removal = "delivered" | "damaged" | number;
 
 /**
- * What a record's slot says when the record has been removed. It depends on the segment's marker, so that the remains
- * of an earlier use mean nothing, and is never 0. A flipped bit does not turn one meaning into another.
+ * What a record's slot says when the record has been removed, or a part of it. It depends on the segment's marker, so
+ * that the remains of an earlier use mean nothing, and is never 0. A flipped bit does not turn one meaning into
+ * another.
  */
 export function removalWord(marker: Uint8Array, slot: number, removal: Removal): number {
-  const text = new Uint8Array(MARKER_BYTES + 5);
+  const text = new Uint8Array(MARKER_BYTES + 12);
   text.set(marker);
-  new DataView(text.buffer).setUint32(MARKER_BYTES, slot, true);
-  text[MARKER_BYTES + 4] = removal === "delivered" ? 1 : 2;
+  const view = new DataView(text.buffer, MARKER_BYTES);
+  view.setUint32(0, slot, true);
+  view.setUint32(4, typeof removal === "number" ? 0 : removal === "delivered" ? 1 : 2, true);
+  view.setUint32(8, typeof removal === "number" ? removal : 0, true);
   return crc32(text) || 1;
 }

@@ -196,7 +196,9 @@ export class SegmentWriter {
         },
         committed: ({ id }) => {
           const from = origins.get(id);
-          from?.segment.remove(from.slot, "delivered");
+          if (from === undefined) return;
+          target.removeSpans(index.locate(id)?.slot as number, from.segment.removedSpans(from.slot));
+          from.segment.remove(from.slot, "delivered");
         },
       });
     }

@@ -10,7 +10,6 @@ import {
   MARKER_BYTES,
   RECORD_HEADER_BYTES,
   recordBytes,
-  type Removal,
   type SegmentHeader,
   type SegmentState,
 } from "./segment-format.ts";
@@ -34,6 +33,7 @@ export interface FoundRecord {
   readonly offset: number;
   readonly accountBytes: number;
   readonly payloadBytes: number;
+  readonly spans: number;
 }
 
 /**
@@ -66,6 +66,8 @@ export class Segment {
   readonly #payloadBytes: Uint32Array;
   readonly #isLive: Uint8Array;
   readonly #removals: Removals;
+  /** Of records that are wanted in part, how many spans are not. */
+  readonly #parts = new Map<number, number>();
   #hasHeader: boolean;
 
   private constructor(file: StoredFile, header: SegmentHeader, words: Uint32Array<ArrayBuffer>) {
@@ -112,12 +114,13 @@ export class Segment {
     const segment = new Segment(file, header, words);
     segment.#state = "sealed";
     segment.#end = end;
-    for (const { slot, offset, accountBytes, payloadBytes } of records) {
+    for (const { slot, offset, accountBytes, payloadBytes, spans } of records) {
       segment.#place(slot, offset, accountBytes, payloadBytes);
       segment.#nextSlot = slot + 1;
-      const removal = segment.#removals.of(slot);
+      const removal = segment.#removals.of(slot, spans);
       if (removal === "damaged") segment.damaged = true;
-      else if (removal === undefined) segment.#revive(slot);
+      else if (removal !== "delivered") segment.#revive(slot);
+      if (typeof removal === "number") segment.#parts.set(slot, removal);
     }
     return segment;
   }
@@ -247,9 +250,22 @@ export class Segment {
     return { id, kind, spans, account: head.subarray(RECORD_HEADER_BYTES), bytes };
   }
 
+  /** How many spans of a record are not wanted any more, from the first on. */
+  removedSpans(slot: number): number {
+    return this.#parts.get(slot) ?? 0;
+  }
+
+  /** Removes so many spans of a record, counted from its first one. They are on disk after the next `flushRemovals`. */
+  removeSpans(slot: number, spans: number): void {
+    if (this.#isLive[slot] !== 1 || spans === 0) return;
+    this.#parts.set(slot, spans);
+    this.#removals.note(slot, spans);
+  }
+
   /** Removes a record. It is on disk after the next `flushRemovals`. */
-  remove(slot: number, removal: Removal): void {
+  remove(slot: number, removal: "delivered" | "damaged"): void {
     if (this.#isLive[slot] !== 1) return;
+    this.#parts.delete(slot);
     this.#isLive[slot] = 0;
     this.#live--;
     this.#liveBytes -= this.countedBytes(slot);

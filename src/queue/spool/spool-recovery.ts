@@ -1,5 +1,6 @@
 import type { Logger } from "../../base/log.ts";
-import { FORMAT_VERSION, type SOURCE_KINDS } from "./segment-format.ts";
+import type { RecoveredRecord } from "../spool-store.ts";
+import { FORMAT_VERSION } from "./segment-format.ts";
 import type { SegmentIndex } from "./segment-index.ts";
 import { type FoundHeader, readSegmentHeader, type Scan, scanSegment, type Soundness } from "./segment-scan.ts";
 import { isSegmentName, isUnfinishedName, type SegmentPool } from "./segment-pool.ts";
@@ -7,28 +8,19 @@ import { Segment } from "./segment.ts";
 import { SpoolError, storageError } from "./spool-error.ts";
 import type { SpoolStorage, StoredFile } from "./storage.ts";
 
-/** A record that an earlier process left. */
-export interface RecoveredRecord {
-  readonly id: number;
-  readonly account: string;
-  readonly kind: (typeof SOURCE_KINDS)[number];
-  readonly spans: number;
-  /** Bytes of its payload. */
-  readonly size: number;
-}
-
 /** What is known of the records that were found, until the spool has told of them. */
 class Found {
   readonly ids: number[] = [];
   readonly spans: number[] = [];
+  readonly removed: number[] = [];
   readonly sizes: number[] = [];
   /** Indices of the two lists below. */
   readonly accounts: number[] = [];
   readonly names: string[] = [];
-  readonly kinds: (typeof SOURCE_KINDS)[number][] = [];
+  readonly kinds: RecoveredRecord["kind"][] = [];
   readonly #byName = new Map<string, number>();
 
-  add({ id, account, kind, spans, size }: RecoveredRecord): void {
+  add({ id, account, kind, spans, removedSpans, size }: RecoveredRecord): void {
     const name = `${kind} ${account}`;
     let index = this.#byName.get(name);
     if (index === undefined) {
@@ -38,6 +30,7 @@ class Found {
     }
     this.ids.push(id);
     this.spans.push(spans);
+    this.removed.push(removedSpans);
     this.sizes.push(size);
     this.accounts.push(index);
   }
@@ -105,11 +98,12 @@ function takeRecord(
     return;
   }
   index.place(id, segment, slot);
-  found.add({ id, account, kind, spans, size: payloadBytes });
+  const removedSpans = segment.removedSpans(slot);
+  found.add({ id, account, kind, spans: spans - removedSpans, removedSpans, size: payloadBytes });
 }
 
 function* tell(found: Found, index: SegmentIndex): Generator<RecoveredRecord> {
-  const { ids, spans, sizes, accounts, names, kinds } = found;
+  const { ids, spans, removed, sizes, accounts, names, kinds } = found;
   const order = Uint32Array.from(ids, (_, i) => i).sort((a, b) => (ids[a] as number) - (ids[b] as number));
   for (const i of order) {
     const id = ids[i] as number;
@@ -120,10 +114,11 @@ function* tell(found: Found, index: SegmentIndex): Generator<RecoveredRecord> {
       account: names[account] as string,
       kind: kinds[account] as RecoveredRecord["kind"],
       spans: spans[i] as number,
+      removedSpans: removed[i] as number,
       size: sizes[i] as number,
     };
   }
-  for (const list of [ids, spans, sizes, accounts, names, kinds]) list.length = 0;
+  for (const list of [ids, spans, removed, sizes, accounts, names, kinds]) list.length = 0;
 }
 
 /** Opens the files that are segments; takes what is left of unfinished ones away. */

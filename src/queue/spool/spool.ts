@@ -1,316 +1,283 @@
-import * as fs from "node:fs";
-import { join } from "node:path";
-import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { describeError, type Logger } from "../../base/log.ts";
+import { StateLog } from "../../base/quiet-log.ts";
 import { SPOOL_MIN_BYTES } from "../../pipeline/settings.ts";
-import { LEAST_RECORD_BYTES as LEAST_SPOOLED_BYTES } from "./segment.ts";
-import {
-  checkedRow,
-  closeQuietly,
-  type OpenDatabase,
-  openDatabase,
-  PAGE_BYTES,
-  POSSIBLE_SEQUENCE,
-  READ_ROW,
-  readableRows,
-  rowChecksum,
-  type SpoolRow,
-} from "./spool-database.ts";
-import { SpoolError, spoolErrorKind } from "./spool-error.ts";
-import { asideName, finishMove, moveDatabase, sizeOf } from "./spool-files.ts";
+import { SegmentWriter } from "./segment-writer.ts";
+import type { RecoveredRecord, SpoolRecord, SpoolStore } from "../spool-store.ts";
+import { EarlierRecords, type EarlierSpool } from "./earlier-spool.ts";
+import { MAX_ACCOUNT_BYTES, recordBytes } from "./segment-format.ts";
+import { SegmentIndex } from "./segment-index.ts";
+import { SegmentPool } from "./segment-pool.ts";
+import { type Entry, entryBytes } from "./record-writer.ts";
+import { countedBytes, type Segment } from "./segment.ts";
+import { SpoolError, storageError } from "./spool-error.ts";
+import { recoverSegments, type Recovery } from "./spool-recovery.ts";
+import type { SpoolStorage } from "./storage.ts";
 
-/** The database's name in the spool's directory. */
-const FILE = "spool.db";
-/** The name of a damaged one while what can be read of it is brought over. */
-const DAMAGED_FILE = "spool.db.damaged";
+/** What of the spool's size is not for records, so that segments can be emptied and used again: one in so many. */
+const RESERVED_SHARE = 1 / 16;
+/** What is kept free for spans that were on their way when the sources were paused. */
+const LIMIT_SHARE = 7 / 8;
+/** How often a record is tried that the disk does not give back, before it counts as damaged. */
+const MAX_READ_TRIES = 10;
 
-/** The most that is set aside for the write-ahead log, bytes; a small spool sets aside a quarter. */
-const LOG_BYTES = 16 * 1024 * 1024;
-/**
- * The most that is kept free for what guests had sent before they could be paused, bytes; a small spool keeps an
- * eighth.
- */
-const OVERSHOOT_BYTES = 8 * 1024 * 1024;
-/** A file larger than this takes a while to check where the disk is slow, so that it is said, bytes. */
-const TOLD_BYTES = 64 * 1024 * 1024;
-/** An emptied file with more unused bytes than this is made small again. */
-const SHRINK_BYTES = 16 * 1024 * 1024;
-
-/** A batch that an earlier process left. */
-export interface SpooledBatch {
-  readonly sequence: number;
-  readonly spans: number;
-  /** Bytes of its request. */
-  readonly size: number;
+export interface SpoolOptions {
+  readonly storage: SpoolStorage;
+  /** Of all files together, bytes; at least {@link SPOOL_MIN_BYTES}. */
+  readonly maxBytes: number;
+  readonly log: Logger;
+  /** Opens the spool of an earlier version that is in the same directory; what is in it is sent first. */
+  readonly earlier?: (() => EarlierSpool | undefined) | undefined;
 }
 
-/**
- * Batches on disk, for one process at a time: an SQLite database in WAL mode (https://www.sqlite.org/wal.html).
- *
- * Its order is that of the batches' sequence numbers, so that no clock has a say in it. All methods are synchronous:
- * when `commit` returns, what it was given survives a power loss.
- */
-export class Spool {
-  /** What was found at the start, oldest first. */
-  readonly backlog: readonly SpooledBatch[];
-  /** The smallest sequence number that no batch has had. */
-  readonly nextSequence: number;
-  /** Pages in use may take this many bytes before the spool counts as full. */
-  readonly limitBytes: number;
-  /** The most bytes of requests to give to one `commit`, a single request apart. */
-  readonly commitBytes: number;
-  readonly #database: DatabaseSync;
-  readonly #log: Logger;
-  readonly #insert: StatementSync;
-  readonly #delete: StatementSync;
-  readonly #read: StatementSync;
-  readonly #keepDamaged: StatementSync;
-  readonly #pageCount: StatementSync;
-  readonly #freeCount: StatementSync;
-  #usedBytes = 0;
-  #count: number;
+const UTF8 = new TextEncoder();
 
-  private constructor(database: DatabaseSync, maxBytes: number, log: Logger) {
-    this.#database = database;
-    this.#log = log;
-    const logBytes = Math.min(LOG_BYTES, maxBytes / 4);
-    const hardLimit = maxBytes - logBytes;
-    this.limitBytes = hardLimit - Math.min(OVERSHOOT_BYTES, maxBytes / 8);
-    this.commitBytes = logBytes / 2;
-    database.exec(`
-      PRAGMA max_page_count = ${Math.floor(hardLimit / PAGE_BYTES)};
-      PRAGMA wal_autocheckpoint = ${Math.floor(logBytes / 4 / PAGE_BYTES)};
-      PRAGMA journal_size_limit = ${Math.floor(logBytes)};
-    `);
-    this.#insert = database.prepare("INSERT OR IGNORE INTO batch VALUES (?, ?, ?, ?)");
-    this.#delete = database.prepare("DELETE FROM batch WHERE sequence = ?");
-    this.#read = database.prepare(READ_ROW);
-    this.#keepDamaged = database.prepare(
-      "INSERT INTO damaged SELECT * FROM batch WHERE sequence = ?",
-    );
-    this.#pageCount = database.prepare("PRAGMA page_count");
-    this.#freeCount = database.prepare("PRAGMA freelist_count");
-    this.backlog = readBacklog(database);
-    this.#count = this.backlog.length;
-    this.nextSequence = (this.backlog.at(-1)?.sequence ?? 0) + 1;
-    this.#measure();
+/**
+ * Records on disk, for one process at a time, in segments (see `segment-format.ts`).
+ *
+ * Records are numbered in the order in which they come, so that no clock has a say in it. What `commit` has resolved
+ * for survives a power loss; that a record has been removed survives the end of the process, but may be forgotten in a
+ * power loss, after which the record is there once more.
+ */
+export class Spool implements SpoolStore {
+  /** When records take more than this, the spool counts as full, bytes; what still comes then is taken in too. */
+  readonly limitBytes: number;
+  readonly #hardLimit: number;
+  readonly #storage: SpoolStorage;
+  readonly #pool: SegmentPool;
+  readonly #index = new SegmentIndex();
+  readonly #writer: SegmentWriter;
+  readonly #recovery: Recovery;
+  readonly #earlier: EarlierRecords;
+  /** Appended and not committed. */
+  readonly #pending = new Map<number, Entry>();
+  #pendingBytes = 0;
+  #usedBytes = 0;
+  #nextId: number;
+  /** The commit that is under way, and those before it. */
+  #committing: Promise<void> = Promise.resolve();
+  /** The commit that has not begun yet. */
+  #nextCommit: Promise<void> | undefined;
+  readonly #readFailures = new Map<number, number>();
+  readonly #removalLog: StateLog;
+  #removalError: unknown;
+  /** Segments whose removals could not be written. */
+  readonly #unwritten = new Set<Segment>();
+
+  private constructor({ storage, maxBytes, log }: SpoolOptions, earlier: EarlierSpool | undefined) {
+    this.#earlier = new EarlierRecords(earlier);
+    this.#hardLimit = Math.floor(maxBytes * (1 - RESERVED_SHARE));
+    this.limitBytes = Math.floor(this.#hardLimit * LIMIT_SHARE);
+    this.#storage = storage;
+    this.#removalLog = new StateLog({
+      begun: () =>
+        log.error("the spool cannot note what was delivered: it may be sent again after a restart", {
+          error: describeError(this.#removalError),
+        }),
+      ended: (seconds) => log.info("the spool notes again what was delivered", { seconds }),
+    });
+    this.#pool = new SegmentPool({ storage, maxBytes, log });
+    this.#recovery = recoverSegments(storage, this.#index, this.#pool, log);
+    this.#nextId = this.#recovery.nextId;
+    this.#writer = new SegmentWriter({
+      pool: this.#pool,
+      index: this.#index,
+      closed: this.#recovery.closed,
+      written: (segment) => this.#written(segment),
+    });
+    for (const segment of [...this.#index.segments()]) {
+      this.#usedBytes += segment.liveBytes;
+      this.#written(segment);
+    }
   }
 
   /**
-   * Opens the spool in a directory that `prepareSpoolDirectory` has prepared, as the user that will go on using it. A
-   * damaged file is set aside under another name in the same directory, and what can be read of it goes on.
+   * Opens the spool in a storage that is for this process alone. A damaged segment is set aside under another name when
+   * what can be read of it has been removed.
    *
-   * @param maxBytes of files on disk, at least {@link SPOOL_MIN_BYTES}.
    * Throws {@link SpoolError}.
    */
-  static open(directory: string, maxBytes: number, log: Logger): Spool {
-    if (maxBytes < SPOOL_MIN_BYTES) throw new RangeError(`a spool of ${maxBytes} bytes`);
-    const path = join(directory, FILE);
-    const damagedPath = join(directory, DAMAGED_FILE);
-    const size = sizeOf(path);
-    finishMove(path, damagedPath);
-    if (size !== undefined && size > TOLD_BYTES) {
-      log.info("the spool's file is checked from end to end", { file: path, bytes: size });
-    }
-    let open: OpenDatabase;
-    let second: string | undefined;
+  static open(options: SpoolOptions): Spool {
+    if (options.maxBytes < SPOOL_MIN_BYTES) throw new RangeError(`a spool of ${options.maxBytes} bytes`);
+    let earlier: EarlierSpool | undefined;
     try {
-      open = openDatabase(path);
+      earlier = options.earlier?.();
+      return new Spool(options, earlier);
     } catch (error) {
-      if (!(error instanceof SpoolError) || error.kind !== "damaged") throw error;
-      log.error("the spool's file is damaged; saving what can be read", { file: path, error });
-      // One that is there already waits to be saved from, and must not be lost for this one.
-      if (fs.existsSync(damagedPath)) second = asideName(path);
-      moveDatabase(path, second ?? damagedPath);
-      open = openDatabase(path);
+      earlier?.close();
+      options.storage.close();
+      throw storageError(error, `cannot read the spool ${options.storage.path}`);
     }
-    const { database, damagedLog, wasEmptied } = open;
-    if (wasEmptied) {
-      log.error("the spool's file was empty or missing; what its write-ahead log has goes on", {
-        file: path,
-      });
-    } else if (size === 0) {
-      log.warn("the spool's file is empty: if it held batches, they are gone", { file: path });
-    }
-    if (damagedLog !== undefined) {
-      log.error(
-        "the spool's write-ahead log is damaged: the last batches committed to it are gone",
-        {
-          file: damagedLog,
-        },
-      );
-    }
-    const spool = new Spool(database, maxBytes, log);
-    // Also there when an earlier process was killed while it did this: rows that were saved then are saved once.
-    if (!fs.existsSync(damagedPath)) return spool;
-    const aside = (file: string, savedBatches: number): void =>
-      log.error("the spool's damaged file is set aside; delete it when it is no longer wanted", {
-        file,
-        savedBatches,
-      });
-    const saved = spool.#save(damagedPath);
-    const asidePath = asideName(path);
-    moveDatabase(damagedPath, asidePath);
-    aside(asidePath, saved);
-    if (second !== undefined) aside(second, spool.#save(second));
-    // What was saved is backlog now.
-    return new Spool(database, maxBytes, log);
   }
 
-  /** How full the spool is, 1 and more being full; `extraBytes`: with so many more, or fewer. */
-  fill(extraBytes = 0): number {
-    const counted = Math.max(this.#usedBytes, this.#count * LEAST_SPOOLED_BYTES);
-    return (counted + extraBytes) / this.limitBytes;
+  /** What was found at the start and has not been removed, oldest first. To be gone through once. */
+  *recovered(): Generator<RecoveredRecord> {
+    yield* this.#earlier.recovered();
+    yield* this.#recovery.records();
   }
 
-  /** What the batches take on disk, bytes of pages in use. */
+  /** What the committed records count for, bytes. */
   get usedBytes(): number {
-    return this.#usedBytes;
+    return this.#usedBytes + this.#earlier.usedBytes;
   }
-  /** How many batches there are. */
+  /** How many records are committed. */
   get count(): number {
-    return this.#count;
+    return this.#index.count + this.#earlier.count;
+  }
+  /** How full the spool is with what has been appended, 1 and more being full. */
+  get fill(): number {
+    return (this.usedBytes + this.#pendingBytes) / this.limitBytes;
   }
 
   /**
-   * Puts batches in and takes others out, all or nothing. Returns when the former are safe on disk; where there are
-   * only batches to take out, the disk is not waited for, since the worst that a power loss does is to bring them back.
+   * Adds a record, which the next `commit` writes. Returns its ID.
    *
-   * Throws {@link SpoolError}, of kind `full` where the disk or the spool is.
+   * Throws {@link SpoolError} of kind `full` if there is no room for it.
    */
-  commit(inserts: readonly SpoolRow[], deletes: readonly number[]): void {
-    const database = this.#database;
-    let count = this.#count;
-    try {
-      database.exec(`PRAGMA synchronous = ${inserts.length > 0 ? "FULL" : "NORMAL"}; BEGIN`);
-      for (const sequence of deletes) count -= Number(this.#delete.run(sequence).changes);
-      for (const row of inserts) {
-        const { sequence, spans, request } = row;
-        count += Number(this.#insert.run(sequence, spans, rowChecksum(row), request).changes);
-      }
-      database.exec("COMMIT");
-    } catch (error) {
-      // For some errors SQLite has rolled back already.
-      if (database.isTransaction) database.exec("ROLLBACK");
-      throw new SpoolError(
-        spoolErrorKind(error),
-        "cannot write to the spool",
-        {
-          cause: error,
-        },
-      );
+  append({ account, kind, spans, bytes }: SpoolRecord): number {
+    const encoded = UTF8.encode(account);
+    if (encoded.length > MAX_ACCOUNT_BYTES) {
+      throw new SpoolError("failed", `the name of an account has ${encoded.length} bytes`);
     }
-    this.#count = count;
-    this.#measure();
+    const size = countedBytes(recordBytes(encoded.length, bytes.length));
+    if (this.usedBytes + this.#pendingBytes + size > this.#hardLimit) {
+      throw new SpoolError("full", "the spool is full");
+    }
+    const id = this.#nextId++;
+    this.#pending.set(id, { id, kind, spans, account: encoded, bytes });
+    this.#pendingBytes += size;
+    return id;
   }
 
   /**
-   * A batch's request, or nothing where it is not what was put in; that is then kept in the table `damaged`, and not
-   * found again. Throws {@link SpoolError}.
+   * Writes everything that has been appended and not removed. Resolves when it is safe on disk. The disk is waited for
+   * on another thread, and one commit at a time is under way: what is appended meanwhile goes into the next one.
+   *
+   * Rejects with {@link SpoolError}, of kind `full` if the disk or the spool is. What could not be committed is still
+   * appended then, and the next `commit` tries it again.
    */
-  read(sequence: number): Uint8Array | undefined {
-    let row: ReturnType<StatementSync["get"]>;
+  commit(): Promise<void> {
+    if (this.#nextCommit !== undefined) return this.#nextCommit;
+    const commit = this.#committing.then(() => {
+      this.#nextCommit = undefined;
+      return this.#commitPending();
+    });
+    this.#nextCommit = commit;
+    // Who called is told; the next commit begins all the same.
+    this.#committing = commit.catch(() => {});
+    return commit;
+  }
+
+  /**
+   * A record's bytes, or undefined if they are not what was appended; the record is removed then.
+   *
+   * Throws {@link SpoolError} if the disk does not give it back now. It may do so later.
+   */
+  read(id: number): Uint8Array | undefined {
+    if (id < 0) return this.#earlier.read(id);
+    const pending = this.#pending.get(id);
+    if (pending !== undefined) return pending.bytes;
+    const location = this.#index.locate(id);
+    if (location === undefined) return undefined;
+    const { segment, slot } = location;
     try {
-      row = this.#read.get(sequence);
+      const { bytes } = segment.read(slot);
+      this.#readFailures.delete(id);
+      return bytes;
     } catch (error) {
-      throw new SpoolError(spoolErrorKind(error), "cannot read the spool", { cause: error });
+      const tries = (this.#readFailures.get(id) ?? 0) + 1;
+      const isDamaged = error instanceof SpoolError && error.kind === "damaged";
+      if (!isDamaged && tries < MAX_READ_TRIES) {
+        this.#readFailures.set(id, tries);
+        throw storageError(error, "cannot read the spool");
+      }
     }
-    const request = row && checkedRow(row)?.request;
-    if (request === undefined) this.#setAside(sequence);
-    return request;
+    this.#remove(id, "damaged");
+    this.#written(segment);
+    return undefined;
   }
 
-  /** Gives an emptied file's space back to the disk. Throws {@link SpoolError}. */
-  shrink(): void {
-    if (this.#count > 0 || this.#freePages() * PAGE_BYTES < SHRINK_BYTES) return;
+  /**
+   * Removes records: they have been delivered or given up. Of those that are not committed yet, nothing is written.
+   * Never fails: if the disk does not take it, it is tried again later, and logged.
+   */
+  remove(ids: Iterable<number>): void {
+    const segments = new Set<Segment>();
+    for (const id of ids) {
+      if (id < 0) this.#earlier.remove(id);
+      const pending = this.#pending.get(id);
+      if (pending !== undefined) this.#forget(pending);
+      const segment = this.#remove(id, "delivered");
+      if (segment !== undefined) segments.add(segment);
+    }
+    for (const segment of segments) this.#written(segment);
+  }
+
+  /**
+   * Removes so many spans of a record that was recovered, counted from its first one: a restart does not find them
+   * again. The record stays until it is removed. Does nothing for records of an earlier version.
+   */
+  removeSpans(id: number, spans: number): void {
+    const location = this.#index.locate(id);
+    if (location === undefined) return;
+    location.segment.removeSpans(location.slot, spans);
+    this.#written(location.segment);
+  }
+
+  /** Closes the files, and lets other processes in. What has not been committed is gone. */
+  async close(): Promise<void> {
+    await this.#committing;
+    await this.#writer.close();
+    await this.#pool.settled();
+    this.#removalLog.close();
+    this.#earlier.close();
+    this.#storage.close();
+  }
+
+  async #commitPending(): Promise<void> {
+    // Removed entries stay in the list that the writer has: it asks before it writes them, and once more afterwards.
+    await this.#writer.write([...this.#pending.values()], {
+      isWanted: ({ id }) => this.#pending.has(id),
+      committed: (entry) => {
+        this.#forget(entry);
+        this.#usedBytes += countedBytes(entryBytes(entry));
+      },
+    });
+  }
+
+  #forget(entry: Entry): void {
+    this.#pending.delete(entry.id);
+    this.#pendingBytes -= countedBytes(entryBytes(entry));
+  }
+
+  #remove(id: number, removal: "delivered" | "damaged"): Segment | undefined {
+    const location = this.#index.locate(id);
+    if (location === undefined) return undefined;
+    const { segment, slot } = location;
+    this.#usedBytes -= segment.countedBytes(slot);
+    segment.remove(slot, removal);
+    this.#index.remove(id);
+    this.#readFailures.delete(id);
+    return segment;
+  }
+
+  /** Something in a segment has changed: writes what was removed, and retires the segment if nothing is left in it. */
+  #written(segment: Segment): void {
+    for (const each of new Set([segment, ...this.#unwritten])) this.#flushRemovals(each);
+    this.#removalLog.set(this.#unwritten.size > 0);
+    if (segment.isOpen || segment.live > 0) return;
+    this.#unwritten.delete(segment);
+    this.#index.delete(segment);
+    this.#pool.retire(segment);
+  }
+
+  #flushRemovals(segment: Segment): void {
     try {
-      this.#database.exec("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+      segment.flushRemovals();
+      this.#unwritten.delete(segment);
     } catch (error) {
-      throw new SpoolError(
-        spoolErrorKind(error),
-        "cannot shrink the spool",
-        {
-          cause: error,
-        },
-      );
-    }
-    this.#measure();
-  }
-
-  /** Closes the files, and lets other processes in. */
-  close(): void {
-    closeQuietly(this.#database);
-  }
-
-  /** Moves a damaged row out of the way. */
-  #setAside(sequence: number): void {
-    const database = this.#database;
-    try {
-      database.exec("BEGIN");
-      this.#keepDamaged.run(sequence);
-      const { changes } = this.#delete.run(sequence);
-      database.exec("COMMIT");
-      this.#count -= Number(changes);
-    } catch (error) {
-      if (database.isTransaction) database.exec("ROLLBACK");
-      // No room, say: it stays where it is, keeps nothing else waiting, and is found damaged again at the next start.
-      this.#log.warn("a damaged batch stays in the spool", {
-        batch: sequence,
-        error: describeError(error),
-      });
+      if (!(error instanceof Error)) throw error;
+      this.#removalError = error;
+      this.#unwritten.add(segment);
     }
   }
-
-  #pages(): number {
-    return Number(this.#pageCount.get()?.["page_count"]);
-  }
-
-  #freePages(): number {
-    return Number(this.#freeCount.get()?.["freelist_count"]);
-  }
-
-  #measure(): void {
-    this.#usedBytes = (this.#pages() - this.#freePages()) * PAGE_BYTES;
-  }
-
-  /** Brings over what can be read of a damaged database; returns how many batches that are. */
-  #save(damagedPath: string): number {
-    let saved = 0;
-    let group: SpoolRow[] = [];
-    let bytes = 0;
-    for (const row of readableRows(damagedPath)) {
-      group.push(row);
-      bytes += row.request.length;
-      saved++;
-      if (bytes < this.commitBytes) continue;
-      this.commit(group, []);
-      group = [];
-      bytes = 0;
-    }
-    this.commit(group, []);
-    return saved;
-  }
-}
-
-/**
- * What is there, oldest first. A number that a flipped bit has made absurd becomes a possible one: reading the batch
- * finds it out.
- */
-function readBacklog(database: DatabaseSync): SpooledBatch[] {
-  database.exec(`
-    BEGIN;
-    INSERT INTO damaged SELECT * FROM batch WHERE NOT ${POSSIBLE_SEQUENCE};
-    DELETE FROM batch WHERE NOT ${POSSIBLE_SEQUENCE};
-    COMMIT;
-  `);
-  const rows = database.prepare(`
-    SELECT sequence, coalesce(length(request), 0) AS size,
-      coalesce(max(1, min(spans, length(request))), 1) AS spans
-    FROM batch ORDER BY sequence
-  `).all();
-  return rows.map(({ sequence, spans, size }) => ({
-    sequence: Number(sequence),
-    spans: Number(spans),
-    size: Number(size),
-  }));
 }

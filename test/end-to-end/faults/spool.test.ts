@@ -9,28 +9,16 @@ import { plainFrames, plainIds } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
 import { Random } from "../../decode/support/random.ts";
 import { assertEquation } from "./support/equation.ts";
+import { mountSmall } from "./support/disk.ts";
 import { fromEnvironment, report } from "./support/report.ts";
 import { spooled, Stage } from "./support/stage.ts";
 
 const CLEAN = { code: 0, signal: null };
 const MIB = 1024 * 1024;
 
-/** A small file system in memory (tmpfs(5)), which only root may mount. */
-function mountSmall(directory: string, bytes: number): Disposable {
-  fs.mkdirSync(directory);
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${bytes},mode=0777`, "tmpfs", directory], {
-      stdio: "pipe",
-    });
-  } catch (cause) {
-    throw new Error("a full disk can only be tested by root, who may mount a tmpfs", { cause });
-  }
-  return { [Symbol.dispose]: () => void execFileSync("umount", ["--lazy", directory]) };
-}
-
 test("the disk is full: it is said, nothing is lost, and the spool is used again when there is room", async () => {
   using disk = new Sandbox();
-  using _mounted = mountSmall(disk.path("disk"), 4 * MIB);
+  using _mounted = mountSmall(disk.path("disk"), 64 * MIB);
   await using stage = await Stage.open({
     args: () => ["--spool-dir", join(disk.path("disk"), "spool"), "--queue-bytes", "16MiB"],
   });
@@ -39,7 +27,7 @@ test("the disk is full: it is said, nothing is lost, and the spool is used again
   const equation = stage.watch();
   farEnd.answer = () => ({ kind: "status", status: 503 });
   const full = disk.path("disk/filler");
-  fs.writeFileSync(full, new Uint8Array(3 * MIB));
+  fs.writeFileSync(full, new Uint8Array(63 * MIB));
   stage.load({ bytes: 2000 });
   const failed = await forwarder.record(/^the spool cannot be used/);
   // What is not on disk is held in memory, and guests wait.
@@ -84,7 +72,10 @@ async function fillSpool(stage: Stage, end: "SIGTERM" | "SIGKILL"): Promise<stri
   const { code, signal } = await forwarder.stop(end);
   assert.deepEqual([code, signal], end === "SIGTERM" ? [0, null] : [null, "SIGKILL"]);
   stage.farEnd.answer = () => ({ kind: "ok" });
-  return join(stage.sandbox.path("spool"), "spool.db");
+  const [segment = "", ...others] = fs.readdirSync(stage.sandbox.path("spool"));
+  assert.match(segment, /^\d+\.segment$/);
+  assert.deepEqual(others, []);
+  return join(stage.sandbox.path("spool"), segment);
 }
 
 /** Starts a forwarder on what is left, has it deliver that and new spans; resolves with what it says of the damage. */
@@ -107,7 +98,7 @@ async function deliverRest(stage: Stage): Promise<string[]> {
   for (const id of plainIds(1_000_001, 100)) assert.ok(farEnd.arrivals.has(id), id);
   const known = new Set([...plainIds(1, SPOOLED_SPANS), ...plainIds(1_000_001, 100)]);
   for (const id of farEnd.arrivals.keys()) assert.ok(known.has(id), id);
-  return forwarder.records.filter(({ msg }) => /damaged|set aside/.test(msg)).map(({ msg }) => msg);
+  return forwarder.records.filter(({ msg }) => /damaged|cut short/.test(msg)).map(({ msg }) => msg);
 }
 
 /** A figure of a record; those that are 0 are left out there. */
@@ -115,25 +106,29 @@ function figure(record: { readonly [key: string]: unknown } | undefined, name: s
   return Number(record?.[name] ?? 0);
 }
 
-test("the spool's file is cut off: it is set aside, and what can be read is delivered", async () => {
+function filesAside(stage: Stage): string[] {
+  return fs.readdirSync(stage.sandbox.path("spool")).filter((name) => name.endsWith(".damaged"));
+}
+
+test("a segment of the spool is cut off: what can be read is delivered, and it is set aside", async () => {
   await using stage = await Stage.open({ args: spooled });
   const file = await fillSpool(stage, "SIGTERM");
   const { size } = fs.statSync(file);
   fs.truncateSync(file, Math.floor(size * 0.7));
   const messages = await deliverRest(stage);
-  reportCut("spool cut off", size, stage, messages);
+  reportCut("segment cut off", size, stage, messages);
   assert.ok(messages.some((message) => message.includes("set aside")));
-  const aside = fs.readdirSync(stage.sandbox.path("spool")).filter((name) => name.endsWith(".damaged"));
-  assert.equal(aside.length, 1);
+  assert.equal(filesAside(stage).length, 1);
 });
 
-// Nothing can be told here: a log that was cut off looks like one that was never longer.
-test("the write-ahead log of a killed forwarder is cut off: what is left of it is delivered", async () => {
+test("the last segment of a killed forwarder is cut off: the rest is delivered, and that is said", async () => {
   await using stage = await Stage.open({ args: spooled });
-  const log = `${await fillSpool(stage, "SIGKILL")}-wal`;
-  const { size } = fs.statSync(log);
-  fs.truncateSync(log, Math.floor(size * 0.7));
-  reportCut("write-ahead log cut off", size, stage, await deliverRest(stage));
+  const file = await fillSpool(stage, "SIGKILL");
+  const { size } = fs.statSync(file);
+  fs.truncateSync(file, Math.floor(size * 0.7));
+  const messages = await deliverRest(stage);
+  reportCut("last segment cut off", size, stage, messages);
+  assert.ok(messages.some((message) => message.includes("cut short")));
 });
 
 function reportCut(
@@ -152,7 +147,7 @@ function reportCut(
   assert.ok(rest > SPOOLED_SPANS / 4 && rest < SPOOLED_SPANS, `${rest} spans`);
 }
 
-test("bits of the spool's file flip: each time all is delivered but for what was hit", async () => {
+test("bits of a segment flip: each time all is delivered but for what was hit", async () => {
   const seed = fromEnvironment("KTF_FAULTS_SEED", Date.now() % 1_000_000_007);
   const random = new Random(seed);
   const rounds = 6;
@@ -173,8 +168,11 @@ test("bits of the spool's file flip: each time all is delivered but for what was
     const rest = stage.farEnd.spans - 100;
     delivered += rest;
     if (rest === SPOOLED_SPANS) quiet++;
-    // A flipped bit in what nobody reads goes unnoticed; what costs spans is told.
-    else assert.ok(messages.length > 0, `seed ${seed}: ${rest} spans, and not a word`);
+    // A flipped bit in what nobody reads goes unnoticed; what costs spans is told, and the file is kept.
+    else {
+      assert.ok(messages.length > 0, `seed ${seed}: ${rest} spans, and not a word`);
+      assert.equal(filesAside(stage).length, 1);
+    }
   }
   report("bits flipped", {
     seed,

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { loadLibc } from "../../../ffi/libc.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { FileStorage } from "../../../src/queue/spool/file-storage.ts";
-import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../../src/queue/spool/spool.ts";
 import { prepareSpoolDirectory } from "../../../src/queue/spool/spool-directory.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import { startChild } from "../../support/child.ts";
@@ -19,7 +19,7 @@ import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { numberOf, record, recoveredNumbers } from "./support/records.ts";
 
 const MIB = 1024 * 1024;
-const CHILD = new URL("./support/segment-spool-child.ts", import.meta.url);
+const CHILD = new URL("./support/spool-child.ts", import.meta.url);
 const libc = await loadLibc();
 
 /** A spool's directory of its own for a test. */
@@ -28,8 +28,8 @@ async function withDirectory(run: (directory: string, log: RecordingLogger) => v
   await run(prepareSpoolDirectory(join(temporary.path, "spool")), new RecordingLogger());
 }
 
-function open(directory: string, log = new RecordingLogger(), maxBytes = SPOOL_MIN_BYTES): SegmentSpool {
-  return SegmentSpool.open({ storage: FileStorage.open(directory, libc), maxBytes, log });
+function open(directory: string, log = new RecordingLogger(), maxBytes = SPOOL_MIN_BYTES): Spool {
+  return Spool.open({ storage: FileStorage.open(directory, libc), maxBytes, log });
 }
 
 test("a spool in real files is there again after a restart; its files are for their owner only", () =>

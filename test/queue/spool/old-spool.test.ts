@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { loadLibc } from "../../../ffi/libc.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { prepareSpool } from "../../../src/queue/spool/open-spool.ts";
-import type { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
+import type { Spool } from "../../../src/queue/spool/spool.ts";
 import { startChild } from "../../support/child.ts";
 import { range } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
@@ -34,12 +34,12 @@ async function withOldSpool(
   await run(directory, new RecordingLogger());
 }
 
-async function open(directory: string, log: RecordingLogger): Promise<SegmentSpool> {
+async function open(directory: string, log: RecordingLogger): Promise<Spool> {
   return (await prepareSpool({ directory, maxBytes: SPOOL_MIN_BYTES }, undefined, libc))(log);
 }
 
 /** The numbers of what can be read, oldest first, and the IDs of everything. */
-function inspect(spool: SegmentSpool): { numbers: number[]; ids: number[] } {
+function inspect(spool: Spool): { numbers: number[]; ids: number[] } {
   const records = [...spool.recovered()];
   const numbers = records.flatMap(({ id, size, spans }) => {
     const bytes = spool.read(id);

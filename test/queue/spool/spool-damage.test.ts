@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
-import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../../src/queue/spool/spool.ts";
 import { dataStart, END_RECORD_BYTES, SLOTS_AT } from "../../../src/queue/spool/segment-format.ts";
 import { Random } from "../../decode/support/random.ts";
 import { range } from "../../support/numbers.ts";
@@ -15,8 +15,8 @@ const SEGMENT = "00000001.segment";
 /** Where the records of a segment of 1 MiB begin. */
 const DATA = dataStart(256);
 
-function open(storage: SimulatedStorage, log = new RecordingLogger()): SegmentSpool {
-  return SegmentSpool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
+function open(storage: SimulatedStorage, log = new RecordingLogger()): Spool {
+  return Spool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
 }
 
 /** A spool with one segment: some records large, most small, committed a few at a time, some of them removed. */
@@ -36,7 +36,7 @@ async function leaveSegment(end: "close" | "kill"): Promise<{ storage: Simulated
 /** What can be read of a spool, and how often it said that something is wrong. */
 function inspect(
   storage: SimulatedStorage,
-): { found: Set<number>; words: string[]; spool: SegmentSpool; ids: number[] } {
+): { found: Set<number>; words: string[]; spool: Spool; ids: number[] } {
   const log = new RecordingLogger();
   const spool = open(storage, log);
   const found = new Set<number>();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
-import { SegmentSpool } from "../../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../../src/queue/spool/spool.ts";
 import { Random } from "../../decode/support/random.ts";
 import { range } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
@@ -10,8 +10,8 @@ import { testFaults } from "./support/faults.ts";
 import { SimulatedStorage, systemError } from "./support/simulated-storage.ts";
 import { Model, useSpool } from "./support/workload.ts";
 
-function open(storage: SimulatedStorage, log = new RecordingLogger()): SegmentSpool {
-  return SegmentSpool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
+function open(storage: SimulatedStorage, log = new RecordingLogger()): Spool {
+  return Spool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
 }
 
 testFaults(12);
@@ -28,7 +28,7 @@ test("any operation of a start may fail: either it says so, or all is there; and
       const damaged = storage.restarted("killed");
       damaged.fail = (_, __, number) => number === failing ? systemError(code) : undefined;
       const log = new RecordingLogger();
-      let spool: SegmentSpool | undefined;
+      let spool: Spool | undefined;
       try {
         spool = open(damaged, log);
       } catch (error) {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SPOOL_MIN_BYTES } from "../../../../src/pipeline/settings.ts";
-import { SegmentSpool } from "../../../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../../../src/queue/spool/spool.ts";
 import { Random } from "../../../decode/support/random.ts";
 import { RecordingLogger } from "../../../support/recording-logger.ts";
 import { type Operation, SimulatedStorage, systemError } from "./simulated-storage.ts";
@@ -9,8 +9,8 @@ import { Model, recover, useSpool } from "./workload.ts";
 
 const STEPS = 150;
 
-function open(storage: SimulatedStorage, log = new RecordingLogger()): SegmentSpool {
-  return SegmentSpool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
+function open(storage: SimulatedStorage, log = new RecordingLogger()): Spool {
+  return Spool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log });
 }
 
 const CHANGES: readonly Operation[] = ["create", "rename", "remove", "write", "sync", "sync directory"];

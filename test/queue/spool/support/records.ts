@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { SegmentSpool } from "../../../../src/queue/spool/segment-spool.ts";
-import type { SpoolRecord } from "../../../../src/queue/spool/segment-spool.ts";
+import type { Spool } from "../../../../src/queue/spool/spool.ts";
+import type { SpoolRecord } from "../../../../src/queue/spool-store.ts";
 
 const KINDS = ["guest", "runtime", "host"] as const;
 
@@ -31,7 +31,7 @@ export function numberOf(bytes: Uint8Array): number {
 }
 
 /** The numbers of the records that a spool has found and can read, oldest first. */
-export function recoveredNumbers(spool: SegmentSpool): number[] {
+export function recoveredNumbers(spool: Spool): number[] {
   const numbers: number[] = [];
   for (const { id, account, kind, spans, size } of spool.recovered()) {
     const bytes = spool.read(id);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { SegmentSpool } from "../../../../src/queue/spool/segment-spool.ts";
+import type { Spool } from "../../../../src/queue/spool/spool.ts";
 import { SpoolError } from "../../../../src/queue/spool/spool-error.ts";
 import type { Random } from "../../../decode/support/random.ts";
 import { numberOf, record } from "./records.ts";
@@ -32,7 +32,7 @@ export function someBytes(random: Random): number {
  */
 export async function useSpool(
   { spool, storage, model, random }: {
-    readonly spool: SegmentSpool;
+    readonly spool: Spool;
     readonly storage: SimulatedStorage;
     readonly model: Model;
     readonly random: Random;
@@ -64,7 +64,7 @@ export async function useSpool(
 }
 
 /** Removes old records mostly, so that segments become empty; some stay for long. */
-function removeSome(spool: SegmentSpool, model: Model, random: Random): number[] {
+function removeSome(spool: Spool, model: Model, random: Random): number[] {
   const count = spool.fill > FULL || random.oneIn(20) ? model.committed.size : 1 + random.below(8);
   const numbers = [...model.committed.keys()].slice(0, count).filter(() => !random.oneIn(10));
   const ids = numbers.map((number) => model.committed.get(number) as number);
@@ -73,7 +73,7 @@ function removeSome(spool: SegmentSpool, model: Model, random: Random): number[]
   return numbers;
 }
 
-function readSome(spool: SegmentSpool, model: Model, random: Random): void {
+function readSome(spool: Spool, model: Model, random: Random): void {
   if (model.committed.size === 0) return;
   const [number, id] = random.pick([...model.committed]);
   let bytes: Uint8Array | undefined;
@@ -87,7 +87,7 @@ function readSome(spool: SegmentSpool, model: Model, random: Random): void {
 }
 
 /** What a new process finds. All that had been committed must be there, and nothing that was not appended. */
-export function recover(spool: SegmentSpool, model: Model): { again: number[] } {
+export function recover(spool: Spool, model: Model): { again: number[] } {
   const found = new Map<number, number>();
   for (const { id } of spool.recovered()) {
     const bytes = spool.read(id);

@@ -5,13 +5,13 @@ import { writeSync } from "node:fs";
 import process from "node:process";
 import { loadLibc } from "../../../../ffi/libc.ts";
 import { FileStorage } from "../../../../src/queue/spool/file-storage.ts";
-import { SegmentSpool } from "../../../../src/queue/spool/segment-spool.ts";
+import { Spool } from "../../../../src/queue/spool/spool.ts";
 import { RecordingLogger } from "../../../support/recording-logger.ts";
 import { numberOf, record } from "./records.ts";
 
 const [mode, directory = ""] = process.argv.slice(2);
 const storage = FileStorage.open(directory, await loadLibc());
-const spool = SegmentSpool.open({ storage, maxBytes: 64 * 1024 * 1024, log: new RecordingLogger() });
+const spool = Spool.open({ storage, maxBytes: 64 * 1024 * 1024, log: new RecordingLogger() });
 
 function say(sign: string, numbers: readonly number[]): void {
   writeSync(1, `${numbers.map((number) => `${sign}${number}`).join(" ")}\n`);
