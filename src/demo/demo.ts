@@ -19,6 +19,7 @@ import { TraceStore } from "../store/trace-store.ts";
 import { DemoReceiver } from "./receiver.ts";
 import { replay } from "./replay.ts";
 import { SESSION_FRAMES, SESSION_SPANS } from "./session.ts";
+import { serveStore } from "../view/commands/view-files.ts";
 import { drawSandboxes } from "../view/terminal/draw-sandboxes.ts";
 import { isColourful } from "../view/terminal/terminal-style.ts";
 import { duration } from "../view/terminal/terminal-text.ts";
@@ -27,6 +28,8 @@ import { duration } from "../view/terminal/terminal-text.ts";
 export interface DemoOptions {
   /** Columns; absent: the terminal's. */
   readonly width?: number;
+  /** Whether what arrived is served as a page, too. */
+  readonly view?: boolean;
   /** The least severe records of the forwarder's log that are shown on standard error. */
   readonly logLevel: LogLevel;
 }
@@ -67,10 +70,11 @@ export async function runDemo(
 
   const expected = recorded.map((span) => withHostAttributes(span, sandbox));
   problems.push(...receiver.problems, ...differences(expected, receiver.spans));
+  using arrived = storeOf(receiver.spans);
   const lines = [
     `kata-trace-forwarder ${VERSION}: the recorded spans of a real agent, from a guest's socket to OTLP/HTTP`,
     "",
-    drawn(receiver.spans, options.width),
+    drawSandboxes(arrived.store, "", options.width),
     ...problems.slice(0, MOST_DIFFERENCES).map((problem) => `error: ${printable(problem, 1000)}`),
   ];
   if (problems.length > MOST_DIFFERENCES) {
@@ -83,7 +87,11 @@ export async function runDemo(
     `${verdict}; ${session.length} bytes in, ${receiver.bytes} bytes out in ${receiver.requests} ` +
       `${receiver.requests === 1 ? "request" : "requests"}, ${duration(elapsed, "u")}`,
   );
+  if (options.view !== true && problems.length === 0) {
+    lines.push("kata-trace-forwarder demo --view shows it in a browser.");
+  }
   write(`${lines.join("\n")}\n`);
+  if (options.view === true) await serveStore(arrived.store, undefined, write);
   return problems.length === 0 ? 0 : 1;
 }
 
@@ -156,13 +164,9 @@ function withHostAttributes(span: ExpectedSpan, sandbox: string): ExpectedSpan {
   return { ...span, resource: { attributes: [...own, ...added] } };
 }
 
-/** Draws what arrived as the viewer draws a sandbox, with all its traces as one. */
-function drawn(spans: readonly SpanRecord[], width: number | undefined): string {
+/** What arrived, as the viewer has it: one sandbox with all its traces. */
+function storeOf(spans: readonly SpanRecord[]): { readonly store: TraceStore } & Disposable {
   const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity });
-  try {
-    store.add(spans.map((span) => ({ kind: "file", part: recordToPart(span) })), Date.now());
-    return drawSandboxes(store, "", width);
-  } finally {
-    store.close();
-  }
+  store.add(spans.map((span) => ({ kind: "file", part: recordToPart(span) })), Date.now());
+  return { store, [Symbol.dispose]: () => store.close() };
 }

@@ -16,7 +16,7 @@ export { UsageError };
 export type Command =
   | { readonly kind: "run"; readonly settings: Settings }
   /** `width` is in columns; absent: the terminal's. */
-  | { readonly kind: "demo"; readonly width?: number; readonly logLevel: LogLevel }
+  | { readonly kind: "demo"; readonly width?: number; readonly view: boolean; readonly logLevel: LogLevel }
   | ViewCommand
   | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
   | { readonly kind: "help"; readonly text: string }
@@ -101,8 +101,13 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
   addOptions(demo, DEMO_OPTIONS);
   demo.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
     refuseFlags(program, "demo");
-    const { width, logLevel } = resolve(DEMO_OPTIONS, flags, environment);
-    choose({ kind: "demo", ...(width && { width: width.value }), logLevel: logLevel.value });
+    const { width, view, logLevel } = resolve(DEMO_OPTIONS, flags, environment);
+    choose({
+      kind: "demo",
+      ...(width && { width: width.value }),
+      view: view?.value === true,
+      logLevel: logLevel.value,
+    });
   });
 
   addViewCommands(program, {

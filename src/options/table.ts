@@ -433,6 +433,7 @@ export const DEMO_OPTIONS = {
     help: "How wide to draw the trace",
     parse: integer(40, 1000),
   },
+  view: { flag: "--view", env: [], help: "Serve it as a page too, until it is interrupted", parse: flag },
   logLevel: {
     ...WATCHING.logLevel,
     default: "error",

@@ -86,8 +86,8 @@ async function demo(faults: Faults, width = 100) {
 test("if every span arrives, all traces are drawn as one sandbox, with figures, and the exit code is 0", async () => {
   const { code, lines } = await demo({});
   assert.equal(code, 0);
-  // A heading, a blank line, two lines of the sandbox, 95 spans, a blank line, the figures, the end.
-  assert.equal(lines.length, 102);
+  // A heading, a blank line, two lines of the sandbox, 95 spans, a blank line, the figures, what to do next, the end.
+  assert.equal(lines.length, 103);
   assert.match(lines[2] as string, /^sandbox kata-trace-forwarder-demo-\w+, ended: 95 spans in 27 traces$/);
   assert.equal(
     lines[3],
@@ -101,7 +101,8 @@ test("if every span arrives, all traces are drawn as one sandbox, with figures, 
     lines[100] as string,
     /^95 spans, every field as it was sent; 254222 bytes in, \d{6} bytes out in 1 request, [\d.]+ m?s$/,
   );
-  assert.equal(lines[101], "");
+  assert.equal(lines[101], "kata-trace-forwarder demo --view shows it in a browser.");
+  assert.equal(lines[102], "");
 });
 
 test("the user can set the width", async () => {
@@ -167,7 +168,7 @@ test("the real forwarder runs in a process of its own, in which root becomes ano
   );
   assert.equal(status, 0);
   const lines = stdout.split("\n");
-  assert.match(lines.at(-2) as string, /^95 spans, every field as it was sent; 254222 bytes in/);
+  assert.match(lines.at(-3) as string, /^95 spans, every field as it was sent; 254222 bytes in/);
   // Without a terminal and UTF-8 there are neither colours nor blocks.
   assert.match(stdout, /^[ -~\n]*$/);
   const [, socket] = /listening address=(\S+demo\.hvsock_10240)/.exec(stderr) ?? [];

@@ -107,14 +107,16 @@ test("a value can be written in every way that shells' users know", () => {
 });
 
 test("demo takes its own options, and refuses the forwarder's", () => {
-  assert.deepEqual(parseCommandLine(["demo"], {}), { kind: "demo", logLevel: "error" });
+  assert.deepEqual(parseCommandLine(["demo"], {}), { kind: "demo", view: false, logLevel: "error" });
   assert.deepEqual(parseCommandLine(["demo", "--width", "120", "-l", "info"], {}), {
     kind: "demo",
     width: 120,
+    view: false,
     logLevel: "info",
   });
   assert.deepEqual(parseCommandLine(["demo"], { KATA_TRACE_FORWARDER_LOG_LEVEL: "warn" }), {
     kind: "demo",
+    view: false,
     logLevel: "warn",
   });
   // The forwarder's environment does not affect it.

@@ -26,14 +26,15 @@ export async function runViewFiles(request: ViewRequest, write: (text: string) =
   try {
     for (const problem of problems) write(`${problem}\n`);
     if (request.terminal) write(drawSandboxes(store, request.sandbox));
-    else await serve(store, settings.viewer?.address, write);
+    else await serveStore(store, settings.viewer?.address, write);
     return 0;
   } finally {
     store.close();
   }
 }
 
-async function serve(
+/** Serves a store as a page until the process is interrupted. Rejects with a `ViewServerError`. */
+export async function serveStore(
   store: TraceStore,
   address: ViewerSettings["address"],
   write: (text: string) => void,
