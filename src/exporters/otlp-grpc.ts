@@ -32,6 +32,12 @@ const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
  */
 const PIECE_BYTES = 65_536;
 
+/**
+ * After how long a server that has answered is taken for one that does not want the rest of the request, milliseconds:
+ * a turn of the event loop or two.
+ */
+const EARLY_ANSWER_MS = 20;
+
 /** What all slots of an exporter have in common. */
 export interface GrpcSlotOptions {
   readonly connector: Connector;
@@ -146,6 +152,7 @@ export class GrpcSlot implements ExportSlot {
     const answer = await readAnswer(stream);
     if ("headers" in answer) {
       const result = classifyGrpcAnswer(answer);
+      await sentToItsEnd(stream);
       if (stream.writableFinished) {
         return { result: result.kind === "success" ? { ...result, released: true } : result, isUntouched: false };
       }
@@ -207,6 +214,20 @@ export class GrpcSlot implements ExportSlot {
  */
 function pretendAlpn(tunnel: TLSSocket): void {
   Object.defineProperty(tunnel, "alpnProtocol", { value: "h2" });
+}
+
+/** Waits a moment for a request's end to be sent, which Deno may tell later than the answer has come. */
+function sentToItsEnd(stream: ClientHttp2Stream): Promise<void> {
+  if (stream.writableFinished || stream.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      stream.off("finish", done).off("close", done);
+      resolve();
+    };
+    const timer = setTimeout(done, EARLY_ANSWER_MS);
+    stream.once("finish", done).once("close", done);
+  });
 }
 
 /** Writes a body, each piece once the one before has gone, and ends the stream's half. */

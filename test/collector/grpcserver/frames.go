@@ -289,7 +289,8 @@ var scenarios = map[string]scenario{
 		}
 		c.accept(receipt)
 		c.framer.WriteGoAway(c.stream, http2.ErrCodeNo, nil)
-		return true
+		c.linger()
+		return false
 	},
 	"goaway-error-in-request": func(c *connection, receipt Receipt) bool {
 		c.framer.WriteGoAway(c.stream, http2.ErrCodeInternal, []byte("panic"))
@@ -373,10 +374,15 @@ var scenarios = map[string]scenario{
 func leave(code http2.ErrCode, reason string) scenario {
 	return func(c *connection, receipt Receipt) bool {
 		c.framer.WriteGoAway(0, code, []byte(reason))
-		c.SetReadDeadline(time.Now().Add(time.Second))
-		io.Copy(io.Discard, c)
+		c.linger()
 		return false
 	}
+}
+
+// linger reads until the client closes the connection, so that it gets to read what was said last.
+func (c *connection) linger() {
+	c.SetReadDeadline(time.Now().Add(time.Second))
+	io.Copy(io.Discard, c)
 }
 
 func answerThenReset(c *connection, receipt Receipt) bool {

@@ -79,9 +79,6 @@ func handle(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServ
 		receipt.Metadata[name] = values[0]
 	}
 	receipt.Requests, receipt.Connections = note(receipt.Metadata["x-run"], client.Addr.String())
-	if deadline, ok := ctx.Deadline(); ok {
-		receipt.Metadata["deadline-ms"] = time.Until(deadline).Round(100 * time.Millisecond).String()
-	}
 	return answer(ctx, receipt.Metadata["x-scenario"], receipt)
 }
 
