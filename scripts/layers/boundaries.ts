@@ -40,6 +40,7 @@ export function findViolations(
 ): string[] {
   const violations = wrongOrder(layers);
   const graph = new Map<string, string[]>();
+  const used = new Map<string, Set<string>>();
   for (const [path, text] of sources) {
     const code = text.replace(LITERAL_OR_COMMENT, (token) => /^["']/.test(token) ? `"${token.slice(1, -1)}"` : "``");
     if (COMPUTED_IMPORT.test(code)) violations.push(`${path}: an import() must name its module`);
@@ -50,8 +51,19 @@ export function findViolations(
     else {
       const layer = layers[name] as Layer;
       for (const each of imports) violations.push(...againstLayer(path, each, name, layer, layers));
+      const specifiers = used.get(name) ?? new Set();
+      for (const { specifier } of imports) specifiers.add(specifier);
+      used.set(name, specifiers);
       const impure = layer.isPure === true ? IMPURE.exec(code)?.[0] : undefined;
       if (impure !== undefined) violations.push(`${path}: ${name} only computes, so it must not use ${impure}`);
+    }
+  }
+  for (const [name, specifiers] of used) {
+    const unused = (layers[name]?.packages ?? []).filter((each) =>
+      ![...specifiers].some((it) => isAllowed(it, [each]))
+    );
+    for (const each of unused) {
+      violations.push(`${name}: no file of it imports ${each}, which the table of layers allows`);
     }
   }
   for (const circle of circles(graph)) violations.push(`a circle: ${circle.join(" → ")}`);

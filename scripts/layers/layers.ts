@@ -4,7 +4,7 @@ export interface Layer {
   readonly purpose: string;
   /** Other layers. */
   readonly imports: readonly string[];
-  /** npm packages; a scope with `/*` stands for all of its packages. */
+  /** npm packages, each of which must be used; a scope with `/*` stands for all of its packages. */
   readonly packages?: readonly string[];
   /** Whether it only computes: no socket, no file, no clock, no timer, no environment. */
   readonly isPure?: true;
@@ -111,12 +111,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   exporters: {
     purpose: "where requests go: OTLP/HTTP, OTLP/gRPC, standard output, the dead letter",
     imports: [...SHARED, "record"],
-    packages: [
-      "@grpc/grpc-js",
-      "@opentelemetry/api",
-      "@opentelemetry/otlp-exporter-base",
-      "@opentelemetry/otlp-grpc-exporter-base",
-    ],
   },
   store: {
     purpose: "the node's trace store",
@@ -129,7 +123,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   "view/page": {
     purpose: "the browser's half of the viewer",
     imports: ["view/api"],
-    packages: ["preact", "preact/hooks", "@preact/signals"],
+    packages: ["preact", "@preact/signals"],
   },
   view: {
     purpose: "the viewer: API, terminal drawing, comparisons, exports, replay",
