@@ -1,6 +1,8 @@
+import { OPEN_BRACE, OPEN_BRACKET } from "./json/characters.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { decodeBincode } from "./bincode/decoder.ts";
 import { decodeJson } from "./json/decoder.ts";
+import type { Decode } from "./decode.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
 import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
 import { WireError } from "./wire-error.ts";
@@ -11,8 +13,6 @@ export type Encoding = (typeof ENCODINGS)[number];
 
 /** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
 const OTLP_FIRST_BYTE = 0x0a;
-const OPEN_BRACE = 0x7b;
-const OPEN_BRACKET = 0x5b;
 
 /**
  * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of
@@ -126,6 +126,8 @@ export class PayloadDecoder {
   }
 }
 
+const DECODERS: Readonly<Record<Encoding, Decode>> = { bincode: decodeBincode, json: decodeJson, otlp: decodeOtlp };
+
 /** Decodes a payload in one encoding; returns why it is not written in it. */
 function attempt(
   encoding: Encoding,
@@ -136,9 +138,7 @@ function attempt(
 ): WireError | undefined {
   spans.clear();
   try {
-    if (encoding === "bincode") decodeBincode(buffer, start, end, spans);
-    else if (encoding === "json") decodeJson(buffer, start, end, spans);
-    else decodeOtlp(buffer, start, end, spans);
+    DECODERS[encoding](buffer, start, end, spans);
     return undefined;
   } catch (error) {
     if (error instanceof WireError) return error;

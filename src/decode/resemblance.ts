@@ -1,10 +1,8 @@
 // What the beginning of a span's payload looks like in each encoding. This is asked of bytes that may be anything, to
 // find where a frame begins. The answer for a span is always yes; a wrong yes costs time, and nothing else.
 
+import { OPEN_BRACE, QUOTE } from "./json/characters.ts";
 import { RECOGNISED_BYTES } from "./header-search.ts";
-
-const OPEN_BRACE = 0x7b;
-const QUOTE = 0x22;
 
 /** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
 const REQUEST_RESOURCE_SPANS = 0x0a;

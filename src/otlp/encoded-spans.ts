@@ -23,6 +23,10 @@ export class EncodedSpans {
   /** How many spans the payload held. */
   count = 0;
   #ranges = new Int32Array(STRIDE * FEW_SPANS);
+  #currentScopeStart = 0;
+  #currentScopeEnd = 0;
+  #currentResourceStart = 0;
+  #currentResourceEnd = 0;
 
   /** Forgets the payload, keeps the memory unless it is much. */
   clear(): void {
@@ -30,18 +34,25 @@ export class EncodedSpans {
       this.#ranges = new Int32Array(STRIDE * FEW_SPANS);
     }
     this.count = 0;
+    this.setResource(0, 0);
+    this.setScope(0, 0);
     this.writer.clear();
   }
 
-  /** Adds a span; all numbers are offsets into `writer.buffer`, starts inclusive and ends exclusive. */
-  add(
-    spanStart: number,
-    spanEnd: number,
-    scopeStart: number,
-    scopeEnd: number,
-    resourceStart: number,
-    resourceEnd: number,
-  ): void {
+  /** The spans that are added from now on have this resource; offsets into `writer.buffer`, the end is exclusive. */
+  setResource(start: number, end: number): void {
+    this.#currentResourceStart = start;
+    this.#currentResourceEnd = end;
+  }
+
+  /** The same for their scope. */
+  setScope(start: number, end: number): void {
+    this.#currentScopeStart = start;
+    this.#currentScopeEnd = end;
+  }
+
+  /** Adds a span of the resource and scope that were set last, which are empty at first. Offsets as there. */
+  add(start: number, end: number): void {
     const at = this.count * STRIDE;
     if (at + STRIDE > this.#ranges.length) {
       const grown = new Int32Array(this.#ranges.length * 2);
@@ -49,12 +60,12 @@ export class EncodedSpans {
       this.#ranges = grown;
     }
     const ranges = this.#ranges;
-    ranges[at] = spanStart;
-    ranges[at + 1] = spanEnd;
-    ranges[at + 2] = scopeStart;
-    ranges[at + 3] = scopeEnd;
-    ranges[at + 4] = resourceStart;
-    ranges[at + 5] = resourceEnd;
+    ranges[at] = start;
+    ranges[at + 1] = end;
+    ranges[at + 2] = this.#currentScopeStart;
+    ranges[at + 3] = this.#currentScopeEnd;
+    ranges[at + 4] = this.#currentResourceStart;
+    ranges[at + 5] = this.#currentResourceEnd;
     this.count++;
   }
 

@@ -10,7 +10,7 @@ function request(id: number): Uint8Array {
   const spans = new EncodedSpans();
   const span = [0x12, 10, 0x12, 8, 0, 0, 0, 0, 0, 0, 0, id];
   spans.writer.bytes(new Uint8Array(span));
-  spans.add(0, span.length, 0, 0, 0, 0);
+  spans.add(0, span.length);
   const builder = new RequestBuilder();
   builder.append(builder.resource(new Uint8Array()), spans, 0);
   return builder.finish();

@@ -13,10 +13,17 @@ function ranges(spans: EncodedSpans, span: number): number[] {
   ];
 }
 
+/** Adds a span whose six numbers follow each other. */
+function addAt(spans: EncodedSpans, first: number): void {
+  spans.setScope(first + 2, first + 3);
+  spans.setResource(first + 4, first + 5);
+  spans.add(first, first + 1);
+}
+
 test("each span keeps its ranges, also of many spans, payload after payload", () => {
   const spans = new EncodedSpans();
   for (const count of [1, 17, 100_000, 3, 40]) {
-    for (let i = 0; i < count; i++) spans.add(i, i + 1, i + 2, i + 3, i + 4, i + 5);
+    for (let i = 0; i < count; i++) addAt(spans, i);
     assert.equal(spans.count, count);
     for (const i of [0, count >> 1, count - 1]) {
       assert.deepEqual(ranges(spans, i), [i, i + 1, i + 2, i + 3, i + 4, i + 5]);
@@ -29,11 +36,19 @@ test("each span keeps its ranges, also of many spans, payload after payload", ()
 
 test("a span that moved keeps the rest", () => {
   const spans = new EncodedSpans();
-  for (let i = 0; i < 3; i++) spans.add(i, i + 1, i + 2, i + 3, i + 4, i + 5);
+  for (let i = 0; i < 3; i++) addAt(spans, i);
   spans.moveSpan(1, 70, 80);
   assert.deepEqual([0, 1, 2].map((i) => ranges(spans, i)), [
     [0, 1, 2, 3, 4, 5],
     [70, 80, 3, 4, 5, 6],
     [2, 3, 4, 5, 6, 7],
   ]);
+});
+
+test("a payload's first span has neither a resource nor a scope until they are set", () => {
+  const spans = new EncodedSpans();
+  addAt(spans, 7);
+  spans.clear();
+  spans.add(1, 2);
+  assert.deepEqual(ranges(spans, 0), [1, 2, 0, 0, 0, 0]);
 });

@@ -94,14 +94,7 @@ test("spans that share the bytes of their scope are one group, also across a cle
     const at = encodedSpans([named(name)]);
     const start = shared.writer.position;
     shared.writer.bytes(at.writer.buffer.subarray(at.spanStart(0), at.spanEnd(0)));
-    shared.add(
-      start,
-      shared.writer.position,
-      shared.scopeStart(0),
-      shared.scopeEnd(0),
-      shared.resourceStart(0),
-      shared.resourceEnd(0),
-    );
+    shared.add(start, shared.writer.position);
   }
   const builder = new RequestBuilder();
   const one = builder.resource(header("one"));

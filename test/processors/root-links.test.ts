@@ -211,7 +211,7 @@ test("a parent is found anywhere in the span", () => {
   const { writer } = spans;
   const field = Buffer.from("120c" + "2a00" + "2208" + "0000000000000001", "hex");
   writer.bytes(field);
-  spans.add(0, field.length, 0, 0, 0, 0);
+  spans.add(0, field.length);
   const [before, after] = through(spans);
   assertLinked(before, after, [false]);
 });

@@ -117,7 +117,8 @@ export function payload(
     const name = new Uint8Array(nameBytes).fill(0x61);
     const start = writer.position;
     writer.bytes(field(0x12, joined(field(0x12, id), field(0x2a, name))));
-    spans.add(start, writer.position, start, start, resourceStart, resourceEnd);
+    spans.setResource(resourceStart, resourceEnd);
+    spans.add(start, writer.position);
   }
   return spans;
 }

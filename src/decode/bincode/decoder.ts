@@ -56,7 +56,8 @@ export function decodeBincode(
     throw new Error("a span grew more than MOST_GROWTH allows");
   }
   checkGrowth(writer.position - spanStart, end - start);
-  spans.add(spanStart, spanEnd, spanEnd, spanEnd, resourceStart, writer.position);
+  spans.setResource(resourceStart, writer.position);
+  spans.add(spanStart, spanEnd);
 }
 
 // What follows returns the place after what was written to the output; where it is not said how many bytes were read,

@@ -185,7 +185,9 @@ class JaegerThriftDecoder {
       }
       repeatedBytes += resourceBytes + scopeEnd - scopeStart;
       if (repeatedBytes > MAX_REPEATED_BYTES) throw input.error("too-large", "too many spans share too much", start);
-      spans.add(spanStart, spanEnd, scopeStart, scopeEnd, this.#resourceStart, this.#resourceEnd);
+      spans.setResource(this.#resourceStart, this.#resourceEnd);
+      spans.setScope(scopeStart, scopeEnd);
+      spans.add(spanStart, spanEnd);
     }
   }
 

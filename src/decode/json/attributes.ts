@@ -1,3 +1,4 @@
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
@@ -7,12 +8,6 @@ import { readDouble, readInt64 } from "./number.ts";
 import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import type { StructReader } from "./struct.ts";
-
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const COLON = 0x3a;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
 /** The values' variants as agents write them, with what comes before and after. */
 const VALUE_HEADS = data.VALUES.list.map((name) => new Literal(`{"${name}":`));

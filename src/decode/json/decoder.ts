@@ -1,3 +1,4 @@
+import { CLOSE_BRACKET, OPEN_BRACKET } from "./characters.ts";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
@@ -8,9 +9,6 @@ import { readUint, readUint128, readUint64, setBillions } from "./number.ts";
 import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import { StructReader } from "./struct.ts";
-
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
 
 const MAX_U8 = 0xff;
 const MAX_U32 = 0xffff_ffff;
@@ -93,7 +91,8 @@ class JsonDecoder {
       throw input.error("trailing-bytes", `${input.end - input.at} bytes after the span`);
     }
     checkGrowth(output.position - spanStart, end - start);
-    spans.add(spanStart, spanEnd, spanEnd, spanEnd, resourceStart, output.position);
+    spans.setResource(resourceStart, output.position);
+    spans.add(spanStart, spanEnd);
   }
 
   /** Writes the ids and the trace state, whose tags a span and a link share; returns a link's flags. */

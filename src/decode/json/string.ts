@@ -1,8 +1,8 @@
+import { QUOTE } from "./characters.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { hexDigit, type JsonInput } from "./input.ts";
 import { invalidUtf8At } from "../utf8.ts";
 
-const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const FIRST_PRINTABLE = 0x20;
 const FIRST_NON_ASCII = 0x80;

@@ -1,12 +1,7 @@
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { type JsonInput, Literal } from "./input.ts";
 import { readString } from "./string.ts";
-
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const COLON = 0x3a;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
 /** Names of members or variants, found by their bytes. */
 export class Names {

@@ -67,6 +67,8 @@ function takeApart(spans: EncodedSpans, at: number, end: number): void {
       const scopeStart = joinFieldsBut(SCOPE_SPANS_SPANS, writer, scopeSpans, scopeSpansEnd);
       const scopeEnd = joinedEnd;
       checkShared(scopeEnd - scopeStart, at - begin);
+      spans.setResource(resourceStart, resourceEnd);
+      spans.setScope(scopeStart, scopeEnd);
       const sharedBytes = resourceEnd - resourceStart + scopeEnd - scopeStart;
       for (at = scopeSpans; at < scopeSpansEnd; at = contentEnd) {
         contentOf(writer, at);
@@ -75,7 +77,7 @@ function takeApart(spans: EncodedSpans, at: number, end: number): void {
         if (repeatedBytes > MAX_REPEATED_BYTES) {
           throw new WireError("too-large", at - begin, "too many spans share too much");
         }
-        spans.add(at, contentEnd, scopeStart, scopeEnd, resourceStart, resourceEnd);
+        spans.add(at, contentEnd);
       }
     }
   }

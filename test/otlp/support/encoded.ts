@@ -27,7 +27,9 @@ export function encodedSpans(spans: readonly PlainSpan[], into = new EncodedSpan
   for (const { resource, scope, span } of spans) {
     const resourceRange = put(encode("ResourceSpans", resource ?? {}));
     const scopeRange = put(encode("ScopeSpans", scope ?? {}));
-    into.add(...put(spanField(span)), ...scopeRange, ...resourceRange);
+    into.setScope(...scopeRange);
+    into.setResource(...resourceRange);
+    into.add(...put(spanField(span)));
   }
   return into;
 }
