@@ -1,9 +1,12 @@
 import { OPEN_BRACE, OPEN_BRACKET } from "./json/characters.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
-import { decodeBincode } from "./bincode/decoder.ts";
-import { decodeJson } from "./json/decoder.ts";
+import { decodeBincode, decodeLargeBincode } from "./bincode/decoder.ts";
 import type { Decode } from "./decode.ts";
+import { decodeJson, decodeShortJson } from "./json/decoder.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
+import { LongTexts } from "./json/long-texts.ts";
+import type { LargePayload } from "./large-payloads.ts";
+import { RequestSplitter } from "./otlp/split-request.ts";
 import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
 import { WireError } from "./wire-error.ts";
 
@@ -94,6 +97,64 @@ export class PayloadDecoder {
     if (result instanceof WireError) this.#refused++;
     else this.#refused = 0;
     return result;
+  }
+
+  /**
+   * Decodes a payload of more than `LARGE_PAYLOAD_BYTES` step by step, between which other payloads may be decoded and
+   * this one may be moved. Returns its encoding, or the error as {@link read} does.
+   *
+   * @param spans is cleared before each part is decoded into it. @param take takes them, in the same step.
+   */
+  *readLarge(payload: LargePayload, spans: EncodedSpans, take: () => void): Generator<void, Encoding | WireError> {
+    const { buffer, start, end } = payload;
+    const likely = this.#last;
+    const encodings = new Set([...(likely === undefined ? [] : [likely]), ...possible(buffer, start, end)]);
+    let first: WireError | undefined;
+    for (const encoding of encodings) {
+      const error = yield* this.#stepThrough(encoding, payload, spans, take);
+      if (error === undefined) {
+        this.#last = encoding;
+        this.#seen.add(encoding);
+        this.#refused = 0;
+        return encoding;
+      }
+      first ??= error;
+    }
+    this.#refused++;
+    return first ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP");
+  }
+
+  *#stepThrough(
+    encoding: Encoding,
+    payload: LargePayload,
+    spans: EncodedSpans,
+    take: () => void,
+  ): Generator<void, WireError | undefined> {
+    try {
+      if (encoding === "json") {
+        const longTexts = new LongTexts();
+        const error = yield* longTexts.takeOut(payload);
+        if (error !== undefined) return error;
+        spans.clear();
+        decodeShortJson(longTexts, spans);
+      } else if (encoding === "bincode") {
+        spans.clear();
+        decodeLargeBincode(payload.buffer, payload.start, payload.end, spans);
+      } else {
+        const splitter = new RequestSplitter(payload, (request, end) => {
+          spans.clear();
+          decodeOtlp(request, 0, end, spans);
+          take();
+        });
+        yield* splitter.split();
+        return undefined;
+      }
+    } catch (error) {
+      if (error instanceof WireError) return error;
+      throw error;
+    }
+    take();
+    return undefined;
   }
 
   #try(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {

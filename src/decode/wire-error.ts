@@ -14,7 +14,8 @@ export class WireError implements Error {
   readonly offset: number;
   /** The error for which it was refused, if there was one before this. */
   readonly cause: unknown;
-  private readonly detail: string;
+  /** What is wrong, without where. */
+  readonly detail: string;
 
   constructor(reason: InvalidReason, offset: number, detail: string, options?: ErrorOptions) {
     this.reason = reason;

@@ -146,6 +146,8 @@ function arrayItems(payload: BincodePayload, at: number, out: number): number {
   const variant = payload.variant(at, ARRAY, "array");
   let left = payload.length(at + 4, "array");
   at += 12;
+  // Of strings each is looked at by itself.
+  if (variant !== STRING) payload.checkShort(Math.min(at + left * (variant === BOOL ? 1 : 8), payload.end));
   for (; left > 0; left--) {
     output[out++] = tag.ARRAY_VALUE_VALUES;
     if (variant === BOOL) {

@@ -2,6 +2,7 @@ import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { checkGrowth, checkId } from "../canonical.ts";
+import { MOST_SHORT_BYTES } from "../large-payloads.ts";
 import { attributeMap, attributes } from "./attributes.ts";
 import { BincodePayload } from "./payload.ts";
 
@@ -36,14 +37,18 @@ const payload = new BincodePayload();
  *
  * Throws a {@link WireError}; what `spans` holds is then of no use, until it is cleared.
  */
-export function decodeBincode(
-  buffer: Uint8Array,
-  start: number,
-  end: number,
-  spans: EncodedSpans,
-): void {
+export function decodeBincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  decode(buffer, start, end, spans, Infinity);
+}
+
+/** The same for a large payload, which may have no more than `MOST_SHORT_BYTES` beside its long texts. */
+export function decodeLargeBincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  decode(buffer, start, end, spans, MOST_SHORT_BYTES);
+}
+
+function decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans, mostShort: number): void {
   const { writer } = spans;
-  payload.begin(buffer, start, end, writer);
+  payload.begin(buffer, start, end, writer, mostShort);
   const content = writer.openField();
   writer.position = span(writer, start, content);
   const spanStart = writer.closeField(tag.SCOPE_SPANS_SPANS, content);

@@ -1,7 +1,10 @@
+import { isUtf8 } from "node:buffer";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { copyBytes } from "../../otlp/put-bytes.ts";
 import { ANY_VALUE_DOUBLE, ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
 import { isNonFinite, nonFiniteText } from "../canonical.ts";
+import { LONG_TEXT_BYTES } from "../large-payloads.ts";
 import { invalidUtf8At } from "../utf8.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
 
@@ -62,9 +65,16 @@ export class BincodePayload {
   /** What is to become of the flags of the span context last read. */
   contextFlags = 0;
   readonly map = new AttributeMap();
+  /** How many bytes long texts have had so far. */
+  longBytes = 0;
+  #mostShort = Infinity;
 
-  /** Begins `buffer[start … end)`, whose output goes to `writer`. */
-  begin(buffer: Uint8Array, start: number, end: number, writer: ProtobufWriter): void {
+  /**
+   * Begins `buffer[start … end)`, whose output goes to `writer`.
+   *
+   * @param mostShort how many bytes it may have beside its long texts.
+   */
+  begin(buffer: Uint8Array, start: number, end: number, writer: ProtobufWriter, mostShort: number): void {
     // Many payloads lie in one chunk.
     if (this.input !== buffer) {
       this.input = buffer;
@@ -72,7 +82,11 @@ export class BincodePayload {
     }
     this.start = start;
     this.end = end;
-    writer.reserve(MOST_GROWTH * (end - start) + AROUND);
+    this.longBytes = 0;
+    // Long texts do not grow.
+    this.#mostShort = mostShort;
+    const short = Math.min(end - start, mostShort + LONG_TEXT_BYTES);
+    writer.reserve(end - start + (MOST_GROWTH - 1) * short + AROUND);
     this.output = writer.buffer;
     this.target = writer.view;
   }
@@ -115,7 +129,15 @@ export class BincodePayload {
     if (this.source.getInt32(at + 4, true) !== 0 || low < 0 || low > this.end - at - 8) {
       this.fail("truncated", at, `${what} is longer than the payload`);
     }
+    this.checkShort(at);
     return low;
+  }
+
+  /** Refuses a payload that has too much before `at` beside its long texts. */
+  checkShort(at: number): void {
+    if (at - this.start - this.longBytes > this.#mostShort) {
+      this.fail("too-large", at, `a span with more than ${this.#mostShort} bytes beside its long texts`);
+    }
   }
 
   /** Writes the 32 bits of `value`, taken as unsigned, as a varint. */
@@ -223,6 +245,11 @@ export class BincodePayload {
 
   /** Writes the `length` bytes at `at`, which must be UTF-8. */
   copyText(at: number, length: number, out: number): void {
+    if (length >= LONG_TEXT_BYTES) {
+      copyBytes(this.input, at, at + length, this.output, out);
+      this.#checkLongText(at, length);
+      return;
+    }
     let seen = 0;
     if (length >= 4) {
       const { source, target } = this;
@@ -254,12 +281,21 @@ export class BincodePayload {
     at += 8;
     const { source, input } = this;
     const end = at + length;
+    if (length >= LONG_TEXT_BYTES) {
+      this.#checkLongText(at, length);
+      return end;
+    }
     let seen = 0;
     let from = at;
     for (; from + 4 <= end; from += 4) seen |= source.getInt32(from, true);
     for (; from < end; from++) seen |= input[from] as number;
     if ((seen & NOT_ASCII) !== 0) this.#checkUtf8(at, end);
     return end;
+  }
+
+  #checkLongText(at: number, length: number): void {
+    this.longBytes += length;
+    if (!isUtf8(this.input.subarray(at, at + length))) this.#checkUtf8(at, at + length);
   }
 
   #checkUtf8(start: number, end: number): void {

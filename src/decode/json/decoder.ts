@@ -3,8 +3,10 @@ import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { checkGrowth, checkId } from "../canonical.ts";
+import { WireError } from "../wire-error.ts";
 import { AttributeReader } from "./attributes.ts";
-import { JsonInput, Literal } from "./input.ts";
+import { JsonInput, Literal, type TakenOut } from "./input.ts";
+import type { LongTexts } from "./long-texts.ts";
 import { readUint, readUint128, readUint64, setBillions } from "./number.ts";
 import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
@@ -46,11 +48,11 @@ class JsonDecoder {
   readonly #attributes = new AttributeReader(this.#input, this.#structs);
   #output = new ProtobufWriter(0);
 
-  decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans, longTexts?: TakenOut): void {
     const input = this.#input;
     const structs = this.#structs;
     const output = this.#output = spans.writer;
-    input.load(buffer, start, end);
+    input.load(buffer, start, end, longTexts);
     structs.begin(output);
     this.#attributes.begin(output);
     output.reserve(input.outputBytes);
@@ -90,7 +92,7 @@ class JsonDecoder {
     if (input.at !== input.end) {
       throw input.error("trailing-bytes", `${input.end - input.at} bytes after the span`);
     }
-    checkGrowth(output.position - spanStart, end - start);
+    checkGrowth(output.position - spanStart, end - start + (longTexts?.decodedBytes ?? 0));
     spans.setResource(resourceStart, output.position);
     spans.add(spanStart, spanEnd);
   }
@@ -361,4 +363,15 @@ export function decodeJson(
   spans: EncodedSpans,
 ): void {
   decoder.decode(buffer, start, end, spans);
+}
+
+/** The same for a payload whose long texts have been taken out. */
+export function decodeShortJson(longTexts: LongTexts, spans: EncodedSpans): void {
+  try {
+    decoder.decode(longTexts.text, 0, longTexts.textBytes, spans, longTexts);
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    const { reason, offset, detail } = error;
+    throw new WireError(reason, longTexts.payloadOffset(offset), detail, { cause: error });
+  }
 }

@@ -1,5 +1,6 @@
 import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./characters.ts";
 import { Buffer } from "node:buffer";
+import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
 
 /** Bytes behind the payload that reads of whole words may touch: more than the longest {@link Literal}. */
@@ -27,6 +28,18 @@ const PLUS = 0x2b;
 const MINUS = 0x2d;
 const POINT = 0x2e;
 const BACKSLASH = 0x5c;
+
+/** What stands for a long text: this byte, which is in no JSON text, and its number, 32 bits little endian. */
+export const LONG_TEXT = 0x01;
+export const LONG_TEXT_MARK_BYTES = 5;
+
+/** Long texts that were taken out of a JSON text, in which marks stand for them. */
+export interface TakenOut {
+  /** How many bytes they have, decoded. */
+  readonly decodedBytes: number;
+  /** Appends the one for which the mark at `at` stands. */
+  append(at: number, output: ProtobufWriter): void;
+}
 
 /** ASCII text of at least four bytes that the input is compared with, a word at a time. */
 export class Literal {
@@ -65,6 +78,8 @@ export class JsonInput {
   /** The next byte to read; at most `end`. */
   at = 0;
   end = 0;
+  /** The long texts that marks stand for; absent where there are none, and a mark is an error. */
+  longTexts: TakenOut | undefined;
   /** The halves of the last integer of 64 bits that was read, as signed numbers. */
   high = 0;
   low = 0;
@@ -72,7 +87,8 @@ export class JsonInput {
   readonly #enclosing = new Uint8Array(MAX_SKIPPED_DEPTH);
 
   /** Begins with another payload, `buffer[start … end)`. */
-  load(buffer: Uint8Array, start: number, end: number): void {
+  load(buffer: Uint8Array, start: number, end: number, longTexts?: TakenOut): void {
+    this.longTexts = longTexts;
     const length = end - start;
     const needed = length + SLACK_BYTES;
     const capacity = this.bytes.length;
@@ -92,7 +108,7 @@ export class JsonInput {
    * makes this room again before each, for all of the payload: what is read last may stand first.
    */
   get outputBytes(): number {
-    return this.end * EXPANSION + OVERHEAD_BYTES;
+    return this.end * EXPANSION + OVERHEAD_BYTES + (this.longTexts?.decodedBytes ?? 0);
   }
 
   /** What was read since `start`, which is ASCII, as a string. */
@@ -210,14 +226,22 @@ export class JsonInput {
     }
   }
 
+  /** Whether a mark of a long text is next; the byte is no other part of a JSON text. */
+  get isLongText(): boolean {
+    return this.longTexts !== undefined && this.bytes[this.at] === LONG_TEXT;
+  }
+
   #skipKey(): void {
-    if (this.peek() !== QUOTE) throw this.error("invalid-value", "a member's name expected");
-    this.#skipString();
+    const isText = this.peek() === QUOTE;
+    if (!isText && !this.isLongText) throw this.error("invalid-value", "a member's name expected");
+    if (isText) this.#skipString();
+    else this.at += LONG_TEXT_MARK_BYTES;
     this.expect(COLON);
   }
 
   #skipScalar(byte: number): void {
     if (byte === QUOTE) this.#skipString();
+    else if (this.isLongText) this.at += LONG_TEXT_MARK_BYTES;
     else if (byte === MINUS || isDigit(byte)) this.skipNumber();
     else if (!this.matches(NULL) && !this.matches(TRUE) && !this.matches(FALSE)) {
       throw this.error("invalid-value", "a value expected");

@@ -1,6 +1,6 @@
 import { QUOTE } from "./characters.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { hexDigit, type JsonInput } from "./input.ts";
+import { hexDigit, type JsonInput, LONG_TEXT_MARK_BYTES } from "./input.ts";
 import { invalidUtf8At } from "../utf8.ts";
 
 const BACKSLASH = 0x5c;
@@ -21,7 +21,10 @@ const PLAIN = Uint8Array.from(
  * Throws `invalid-value`, and `invalid-utf8` for bytes that are not UTF-8.
  */
 export function readString(input: JsonInput, output: ProtobufWriter): void {
-  if (input.peek() !== QUOTE) throw input.error("invalid-value", "a string expected");
+  if (input.peek() !== QUOTE) {
+    readLongText(input, output);
+    return;
+  }
   const source = input.view;
   const target = output.view;
   const start = output.position;
@@ -69,6 +72,13 @@ export function readString(input: JsonInput, output: ProtobufWriter): void {
   }
   input.at = at + 1;
   output.position = to;
+}
+
+/** Appends the long text for which the mark that is next stands. */
+function readLongText(input: JsonInput, output: ProtobufWriter): void {
+  if (!input.isLongText) throw input.error("invalid-value", "a string expected");
+  input.longTexts?.append(input.at, output);
+  input.at += LONG_TEXT_MARK_BYTES;
 }
 
 /** Reads an escape from behind its backslash; writes its character to `buffer[to …)` and returns where that ends. */

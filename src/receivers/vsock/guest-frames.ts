@@ -1,7 +1,15 @@
 import type { Logger } from "../../base/log.ts";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
-import { CERTAIN_BYTES, FrameReader, type FrameSink, TAKEN, type UnfinishedFrame } from "../../decode/frame-reader.ts";
-import { PayloadDecoder } from "../../decode/payload-decoder.ts";
+import {
+  CERTAIN_BYTES,
+  FrameReader,
+  type FrameSink,
+  TAKEN,
+  UNFINISHED,
+  type UnfinishedFrame,
+} from "../../decode/frame-reader.ts";
+import { LARGE_PAYLOAD_BYTES, type LargePayload } from "../../decode/large-payloads.ts";
+import { type Encoding, PayloadDecoder } from "../../decode/payload-decoder.ts";
 import { WireError } from "../../decode/wire-error.ts";
 import type { ReceiverMetrics } from "../../pipeline/metrics.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
@@ -33,6 +41,8 @@ export class GuestFrames implements FrameSink {
   invalid = 0;
   /** True after a frame that did not come in time, until a whole one comes. */
   isStalled = false;
+  /** The large payload that is being decoded. */
+  #large: { readonly payload: LargePayload; readonly steps: Generator<void, Encoding | WireError> } | undefined;
   /** What is given up now is given up because it did not come in time. */
   #isLate = false;
   /** Whether the frame that was found by searching is one, as far as it has come. */
@@ -57,25 +67,53 @@ export class GuestFrames implements FrameSink {
   close(): void {
     const { unfinished } = this.reader;
     this.reader.close();
+    this.#large = undefined;
     if (unfinished !== undefined) this.givenUp(unfinished, false);
   }
 
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {
-    const { spans, received } = this.#owner;
-    spans.clear();
     const seen = this.#decoder.seen.size;
-    const encoding = this.#decoder.read(buffer, start, end, spans);
+    const encoding = end - start > LARGE_PAYLOAD_BYTES
+      ? this.#readLarge(buffer, start, end)
+      : this.#decoder.read(buffer, start, end, this.#owner.spans);
+    if (encoding === undefined) return UNFINISHED;
     if (encoding instanceof WireError) {
       if (!isFound || this.isText || encoding.offset >= CERTAIN_BYTES) this.#refuse(encoding);
       return encoding.offset;
     }
-    received.payloads[encoding] = (received.payloads[encoding] ?? 0) + 1;
+    const { payloads } = this.#owner.received;
+    payloads[encoding] = (payloads[encoding] ?? 0) + 1;
     if (this.#decoder.seen.size !== seen) this.#log.info("guest's encoding", { guest: this.#guest, encoding });
     this.isStalled = false;
+    if (end - start <= LARGE_PAYLOAD_BYTES) this.#take();
+    return TAKEN;
+  }
+
+  /** Goes on with a large payload until it is done, which is when this returns something, or its turn is over. */
+  #readLarge(buffer: Uint8Array, start: number, end: number): Encoding | WireError | undefined {
+    let large = this.#large;
+    if (large === undefined) {
+      const payload = { buffer, start, end };
+      const steps = this.#decoder.readLarge(payload, this.#owner.spans, () => this.#take());
+      large = this.#large = { payload, steps };
+    }
+    Object.assign(large.payload, { buffer, start, end });
+    for (;;) {
+      const step = large.steps.next();
+      if (step.done === true) {
+        this.#large = undefined;
+        return step.value;
+      }
+      if (this.#owner.turnIsOver()) return undefined;
+    }
+  }
+
+  /** Hands on the spans that have been decoded. */
+  #take(): void {
+    const { spans, received } = this.#owner;
     this.spans += spans.count;
     received.received += spans.count;
     this.#owner.accept(spans);
-    return TAKEN;
   }
 
   resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean {

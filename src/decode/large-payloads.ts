@@ -1,0 +1,23 @@
+// How the time that one payload takes is bounded. Decoding 8 MiB in one go would hold up everything else for a tenth of
+// a second. Payloads that large consist of long texts: an agent's span has at most 128 attributes, and 128 events, of
+// which one that is a copied file has megabytes. A long text is copied and checked by calls that take a millisecond for
+// a megabyte, or piece by piece. What else there is in a payload takes up to ten times as long, and is limited.
+
+/** Payloads that are larger are decoded in steps, bytes. */
+export const LARGE_PAYLOAD_BYTES: number = 512 * 1024;
+
+/** A text of at least so many bytes is a long one. */
+export const LONG_TEXT_BYTES = 4096;
+
+/** How many bytes a payload, or one span of a request, may have beside its long texts. */
+export const MOST_SHORT_BYTES: number = 512 * 1024;
+
+/** How many bytes one step takes on, between which other things may be done. */
+export const STEP_BYTES: number = 64 * 1024;
+
+/** The payload that is decoded in steps. It may lie elsewhere at each step, with the same bytes. */
+export interface LargePayload {
+  buffer: Uint8Array;
+  start: number;
+  end: number;
+}
