@@ -4,6 +4,10 @@ import type { Libc } from "./libc.ts";
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const SO_PEERCRED = 17;
+const SO_PEERGROUPS = 59;
+/** `NGROUPS_MAX`, linux/limits.h, and the size of `gid_t`. */
+const MAX_GROUPS = 65_536;
+const GROUP_BYTES = 4;
 const MSG_CTRUNC = 0x8;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
@@ -95,6 +99,12 @@ export function peerCredentials(libc: Libc, socket: number): PeerCredentials {
   const bytes = libc.getsockopt(socket, SOL_SOCKET, SO_PEERCRED, UCRED_BYTES);
   const view = new DataView(bytes.buffer);
   return { pid: view.getInt32(0, true), uid: view.getUint32(4, true), gid: view.getUint32(8, true) };
+}
+
+/** The supplementary groups of the process at the other end of a UNIX socket. Throws what getsockopt(2) does. */
+export function peerGroups(libc: Libc, socket: number): number[] {
+  const bytes = libc.getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS * GROUP_BYTES);
+  return [...new Uint32Array(bytes.buffer, 0, Math.floor(bytes.length / GROUP_BYTES))];
 }
 
 /** `CMSG_SPACE`, cmsg(3). */

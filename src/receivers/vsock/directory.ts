@@ -19,7 +19,8 @@ export class Directory {
   readonly identity: string;
   readonly #libc: Libc;
   readonly #fd: number;
-  readonly #owner: number;
+  /** The user that it belongs to. */
+  readonly owner: number;
   readonly #mode: number;
 
   private constructor(libc: Libc, fd: number, shown: string) {
@@ -28,7 +29,7 @@ export class Directory {
     this.shown = shown;
     const { dev, ino, uid, mode } = statSync(this.path, { bigint: true });
     this.identity = `${dev}:${ino}`;
-    this.#owner = Number(uid);
+    this.owner = Number(uid);
     this.#mode = Number(mode);
   }
 
@@ -68,9 +69,9 @@ export class Directory {
    * root or `user` owns it, and nobody but them and its group may write to it.
    */
   requireTrusted(user: number): void {
-    if (this.#owner !== 0 && this.#owner !== user) {
+    if (this.owner !== 0 && this.owner !== user) {
       throw new ListenError(
-        `${this.shown} belongs to the user ${this.#owner}, neither to root nor to the user that the forwarder runs ` +
+        `${this.shown} belongs to the user ${this.owner}, neither to root nor to the user that the forwarder runs ` +
           `as (${user})`,
       );
     }

@@ -28,19 +28,25 @@ export type Identify = (
   peer: VsockAddress | undefined,
 ) => Source | Promise<Source>;
 
+/** Why a connection is not taken in, given its descriptor; undefined if it is. */
+export type Refusal = (descriptor: number) => string | undefined;
+
 /** Guests made out of the connections of one stream server. */
 export class GuestServer {
   readonly #options: ListenerOptions;
   readonly #identify: Identify;
+  readonly #refusal: Refusal;
   #server: StreamServer | undefined;
   /** What the listening socket's descriptor is kept as. */
   #keptAs: string | undefined;
   /** Guests of which it is not known yet who they are, and who they are as far as is known. */
   readonly #unidentified = new Map<Stream, { readonly peer: VsockAddress; readonly keptAs: string | undefined }>();
 
-  constructor(options: ListenerOptions, identify: Identify) {
+  /** @param refusal why a connection is not taken in, if it is not. Default: all are taken in. */
+  constructor(options: ListenerOptions, identify: Identify, refusal: Refusal = () => undefined) {
     this.#options = options;
     this.#identify = identify;
+    this.#refusal = refusal;
   }
 
   /** What the stream server is to call for `accept` to be called. */
@@ -138,6 +144,12 @@ export class GuestServer {
     peer: VsockAddress | undefined,
     accept: (connection: GuestConnection) => GuestReceiver,
   ): GuestReceiver {
+    const refusal = stream.descriptor === undefined ? undefined : this.#refusal(stream.descriptor);
+    if (refusal !== undefined) {
+      this.#options.onProblem("connection to a sandbox's socket refused", new Error(refusal));
+      stream.destroy();
+      return { data: () => {}, end: () => {} };
+    }
     return this.#take(stream, peer, this.#identify(peer), accept, undefined);
   }
 

@@ -3,7 +3,8 @@ import { dirname, resolve } from "node:path";
 import { errnoName } from "../../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../../ffi/libc.ts";
 import { MAX_PATH_BYTES } from "../../../ffi/sockets.ts";
-import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { Admission } from "./admission.ts";
+import { GuestServer, type ListenerOptions, type Refusal } from "./guest-server.ts";
 import { unixListenerName } from "./descriptor-names.ts";
 import { socketSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
@@ -40,6 +41,7 @@ export class HybridListener implements Listener {
   /** The name that the socket is bound at before it is linked to `address`; no longer than that. */
   readonly #temporary: string;
   #file: SocketFile | undefined;
+  #refusal: Refusal = () => undefined;
 
   constructor(settings: HybridSettings, options: ListenerOptions) {
     // Absolute, since the process leaves its directory when it drops its privileges.
@@ -49,13 +51,16 @@ export class HybridListener implements Listener {
     this.#settings = settings;
     this.#options = options;
     const source = socketSource(socketPath);
-    this.#guests = new GuestServer(options, () => source);
+    this.#guests = new GuestServer(options, () => source, (fd) => this.#refusal(fd));
   }
 
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
     const servers = await loadStreamServers();
     const libc = await loadLibc();
-    this.#checkPath();
+    const owner = this.#directoryOwner();
+    const access = { mode: this.#settings.mode, gid: this.#findGroup(libc) };
+    const admission = new Admission(access, owner);
+    this.#refusal = (fd) => admission.refusal(libc, fd);
     const { server, file } = listenAt(
       {
         path: this.address,
@@ -63,7 +68,7 @@ export class HybridListener implements Listener {
         shown: this.address,
         group: this.#settings.group,
       },
-      { mode: this.#settings.mode, gid: this.#findGroup(libc) },
+      access,
       libc,
       this.#guests.opener(servers, accept),
     );
@@ -94,7 +99,8 @@ export class HybridListener implements Listener {
     return new ListenError(`cannot listen at ${this.address}: ${advice}`, { cause });
   }
 
-  #checkPath(): void {
+  /** The owner of the directory that the socket shall be in. Throws a {@link ListenError} if there can be no socket. */
+  #directoryOwner(): number {
     const bytes = new TextEncoder().encode(this.address).length;
     if (bytes > MAX_PATH_BYTES) {
       throw this.#error(
@@ -118,6 +124,7 @@ export class HybridListener implements Listener {
     if (!found.isDirectory()) {
       throw this.#error(`${directory} is no directory: check --socket-path`);
     }
+    return found.uid;
   }
 
   #findGroup(libc: Libc): number | undefined {

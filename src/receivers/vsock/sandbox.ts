@@ -4,6 +4,7 @@ import type { Libc } from "../../../ffi/libc.ts";
 import { Directory } from "./directory.ts";
 import type { Watch } from "./directory-watcher.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
+import { Admission } from "./admission.ts";
 import { unixListenerName } from "./descriptor-names.ts";
 import { sandboxSource } from "./identity.ts";
 import { type GuestConnection, type GuestReceiver, ListenError } from "./listener.ts";
@@ -142,7 +143,8 @@ export class Sandbox {
     if (current === directory.identity && own?.isAt(`${directory.path}/${socket}`)) return;
     this.#stop();
     const source = sandboxSource(this.id, directory.shownChild(socket));
-    const guests = new GuestServer(options, () => source);
+    const admission = new Admission(access, directory.owner);
+    const guests = new GuestServer(options, () => source, (fd) => admission.refusal(libc, fd));
     const { server, file } = listenAt(
       {
         path: `${directory.path}/${socket}`,
