@@ -9,6 +9,9 @@ import { shortBytes } from "./short-bytes.ts";
 /** Takes a part of a request: itself one, of at most so many bytes or with only one span. */
 export type TakePart = (request: Uint8Array, end: number) => void;
 
+/** How many fields are looked at in one step; about as much work as decoding `STEP_BYTES`. */
+const STEP_FIELDS = 4096;
+
 /** How many resources and scopes one request may have, as in `RequestChecker`. */
 const MOST_RESOURCES = 1024;
 const MOST_SCOPES = 4096;
@@ -28,6 +31,9 @@ export class RequestSplitter {
   readonly #scope = new ProtobufWriter();
   /** Whole `spans` fields. */
   readonly #spans = new ProtobufWriter(2 * STEP_BYTES);
+  /** The field read last: its tag, where its content begins, if it has a length, and where it ends. */
+  readonly #field = { tag: 0, content: 0, end: 0 };
+  readonly #reader = new ProtobufReader(new Uint8Array(0));
   #resources = 0;
   #scopes = 0;
 
@@ -50,49 +56,78 @@ export class RequestSplitter {
   *#split(): Generator<void, void> {
     const length = this.#payload.end - this.#payload.start;
     for (let at = 0; at < length;) {
-      const field = this.#field(at, length);
-      if (field.tag !== REQUEST_RESOURCE_SPANS) throw new WireError("invalid-tag", at, "no trace export request");
+      this.#read(at, length);
+      const { content, end } = this.#field;
+      if (this.#field.tag !== REQUEST_RESOURCE_SPANS) throw new WireError("invalid-tag", at, "no trace export request");
       if (++this.#resources > MOST_RESOURCES) throw this.#tooMany("resources", MOST_RESOURCES, at);
-      yield* this.#splitResource(field.content, field.end);
-      at = field.end;
+      yield* this.#splitResource(content, end);
+      at = end;
     }
   }
 
   *#splitResource(content: number, end: number): Generator<void, void> {
-    this.#copyShared(this.#resource, content, end, RESOURCE_SPANS_SCOPE_SPANS);
-    let hasScope = false;
+    const scopes = yield* this.#copyShared(this.#resource, content, end, RESOURCE_SPANS_SCOPE_SPANS);
+    if (scopes === 0) throw new WireError("missing-field", content, "a resource without a scope");
+    this.#scopes += scopes;
+    if (this.#scopes > MOST_SCOPES) throw this.#tooMany("scopes", MOST_SCOPES, content);
     for (let at = content; at < end;) {
-      const field = this.#field(at, end);
-      if (field.tag === RESOURCE_SPANS_SCOPE_SPANS) {
-        if (++this.#scopes > MOST_SCOPES) throw this.#tooMany("scopes", MOST_SCOPES, at);
-        hasScope = true;
-        yield* this.#splitScope(field.content, field.end);
-      }
-      at = field.end;
+      this.#read(at, end);
+      at = this.#field.end;
+      if (this.#field.tag === RESOURCE_SPANS_SCOPE_SPANS) yield* this.#splitScope(this.#field.content, at);
     }
-    if (!hasScope) throw new WireError("missing-field", content, "a resource without a scope");
   }
 
   *#splitScope(content: number, end: number): Generator<void, void> {
-    this.#copyShared(this.#scope, content, end, SCOPE_SPANS_SPANS);
+    const spans = yield* this.#copyShared(this.#scope, content, end, SCOPE_SPANS_SPANS);
+    if (spans === 0) throw new WireError("missing-field", content, "a scope without a span");
     this.#spans.clear();
-    let hasSpan = false;
     for (let at = content; at < end;) {
-      const field = this.#field(at, end);
-      if (field.tag === SCOPE_SPANS_SPANS) {
-        hasSpan = true;
-        if (field.end - at > LARGE_PAYLOAD_BYTES) this.#checkSpan(field.content, field.end);
-        if (this.#spans.position > 0 && this.#spans.position + field.end - at > STEP_BYTES) {
+      this.#read(at, end);
+      const { tag, content: spanContent, end: spanEnd } = this.#field;
+      if (tag === SCOPE_SPANS_SPANS) {
+        if (spanEnd - at > LARGE_PAYLOAD_BYTES) this.#checkSpan(spanContent, spanEnd);
+        if (this.#spans.position > 0 && this.#spans.position + spanEnd - at > STEP_BYTES) {
           this.#takePart();
           yield;
         }
-        this.#copy(this.#spans, at, field.end);
+        this.#copy(this.#spans, at, spanEnd);
       }
-      at = field.end;
+      at = spanEnd;
     }
-    if (!hasSpan) throw new WireError("missing-field", content, "a scope without a span");
     this.#takePart();
     yield;
+  }
+
+  /** Copies the fields of a message but those of one tag; returns how many of those there are. */
+  *#copyShared(writer: ProtobufWriter, content: number, end: number, tag: number): Generator<void, number> {
+    writer.clear();
+    let count = 0;
+    let fields = 0;
+    for (let at = content; at < end;) {
+      this.#read(at, end);
+      const { end: fieldEnd } = this.#field;
+      if (this.#field.tag === tag) count++;
+      else {
+        if (writer.position + fieldEnd - at > MAX_SHARED_BYTES) {
+          throw new WireError("too-large", at, `a resource or scope of more than ${MAX_SHARED_BYTES} bytes`);
+        }
+        this.#copy(writer, at, fieldEnd);
+      }
+      at = fieldEnd;
+      if (++fields % STEP_FIELDS === 0) yield;
+    }
+    return count;
+  }
+
+  /** Reads the field at an offset from the payload's start, in a message that ends at `end`, into `#field`. */
+  #read(at: number, end: number): void {
+    const { buffer, start } = this.#payload;
+    const reader = this.#reader;
+    reader.load(buffer, start + at, start + end);
+    reader.next();
+    this.#field.tag = reader.tag;
+    this.#field.content = reader.start - start;
+    this.#field.end = reader.position - start;
   }
 
   /** Refuses a large span that takes long to decode. */
@@ -101,29 +136,6 @@ export class RequestSplitter {
     if (shortBytes(buffer, start + content, start + end, MOST_SHORT_BYTES) <= MOST_SHORT_BYTES) return;
     const detail = `a span with more than ${MOST_SHORT_BYTES} bytes beside its long texts`;
     throw new WireError("too-large", content, detail);
-  }
-
-  /** A field's tag, and where its content, if it has a length, and the field end; all offsets from the payload's start. */
-  #field(at: number, end: number): { tag: number; content: number; end: number } {
-    const { buffer, start } = this.#payload;
-    const reader = new ProtobufReader(buffer, start + at, start + end);
-    reader.next();
-    return { tag: reader.tag, content: reader.start - start, end: reader.position - start };
-  }
-
-  /** Copies the fields of a message but those of one tag. */
-  #copyShared(writer: ProtobufWriter, content: number, end: number, tag: number): void {
-    writer.clear();
-    for (let at = content; at < end;) {
-      const field = this.#field(at, end);
-      if (field.tag !== tag) {
-        if (writer.position + field.end - at > MAX_SHARED_BYTES) {
-          throw new WireError("too-large", at, `a resource or scope of more than ${MAX_SHARED_BYTES} bytes`);
-        }
-        this.#copy(writer, at, field.end);
-      }
-      at = field.end;
-    }
   }
 
   #copy(writer: ProtobufWriter, at: number, end: number): void {
