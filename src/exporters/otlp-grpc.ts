@@ -181,6 +181,10 @@ export class GrpcSlot implements ExportSlot {
     const { connector } = this.#options;
     const { secure, authority } = connector.options.target;
     const socket = await connector.connect(this.#closing.signal);
+    if (this.#closing.signal.aborted) {
+      socket.destroy();
+      throw new Error("closed");
+    }
     if (!secure && socket instanceof TLSSocket) pretendAlpn(socket);
     const session = connect(`${secure ? "https" : "http"}://${authority}`, {
       createConnection: () => socket,

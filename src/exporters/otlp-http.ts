@@ -172,6 +172,8 @@ class SlotAgent extends Agent {
   override createConnection(_: unknown, done: (error: Error | null, socket: Duplex) => void): undefined {
     this.#connector.connect(this.#closing.signal).then(
       (socket) => {
+        // Closed in the moment between.
+        if (this.closed) socket.destroy();
         writeInPieces(socket);
         done(null, socket);
       },

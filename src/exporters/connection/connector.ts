@@ -140,14 +140,14 @@ function ready<Connection extends Socket>(
   signal: AbortSignal,
 ): Promise<Connection> {
   return new Promise((resolve, reject) => {
+    // An error that comes while nobody waits for one, as before the connection is handed on, must not end the process.
+    socket.on("error", () => {});
     const done = (): void => {
       socket.off(event, onReady).off("error", onError).off("close", onClose);
       signal.removeEventListener("abort", onAbort);
     };
     const fail = (error: Error): void => {
       done();
-      // What comes later has nobody waiting, but must not end the process.
-      socket.on("error", () => {});
       socket.destroy();
       reject(error);
     };

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { rootCertificates } from "node:tls";
+import { ExporterSettingsError } from "../../pipeline/exporter.ts";
 import type { Environment } from "../environment.ts";
 import { certificatesIn } from "./pem.ts";
 
@@ -28,18 +29,28 @@ export interface TrustStore {
   version(): string;
   /**
    * Every certificate of the store in PEM, each once. Where the host has no store, the authorities that the runtime
-   * comes with: Mozilla's.
+   * comes with: Mozilla's. Throws an `ExporterSettingsError` for an `SSL_CERT_FILE` without a certificate.
    */
   read(): readonly string[];
+}
+
+/** Where a host keeps its certificates: files of which the first counts, and directories that all count. */
+export interface Places {
+  readonly files: readonly string[];
+  readonly directories: readonly string[];
 }
 
 /**
  * The host's store. `SSL_CERT_FILE` and `SSL_CERT_DIR` (several with `:` between them) name another file and other
  * directories, as for OpenSSL, curl and Go. All variables of the runtime itself are ignored.
  */
-export function hostTrustStore(environment: Environment = process.env): TrustStore {
-  const files = environment["SSL_CERT_FILE"] ? [environment["SSL_CERT_FILE"]] : FILES;
-  const directories = environment["SSL_CERT_DIR"]?.split(":").filter((path) => path !== "") ?? DIRECTORIES;
+export function hostTrustStore(
+  environment: Environment = process.env,
+  places: Places = { files: FILES, directories: DIRECTORIES },
+): TrustStore {
+  const named = environment["SSL_CERT_FILE"] || undefined;
+  const files = named === undefined ? places.files : [named];
+  const directories = environment["SSL_CERT_DIR"]?.split(":").filter((path) => path !== "") ?? places.directories;
   return {
     version: () => [...files, ...directories].map(versionOf).join(),
     read: () => {
@@ -48,6 +59,9 @@ export function hostTrustStore(environment: Environment = process.env): TrustSto
         const found = certificatesIn(textOf(file));
         for (const certificate of found) certificates.add(certificate);
         if (found.length > 0) break;
+      }
+      if (named !== undefined && certificates.size === 0) {
+        throw new ExporterSettingsError(`SSL_CERT_FILE: ${JSON.stringify(named)} holds no certificate in PEM`);
       }
       for (const directory of directories) {
         for (const name of namesIn(directory)) {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -42,8 +42,25 @@ test("SSL_CERT_FILE and SSL_CERT_DIR name another store, of which each certifica
 });
 
 test("without any certificate the runtime's own authorities count", () => {
-  const store = hostTrustStore({ SSL_CERT_FILE: join(directory, "none"), SSL_CERT_DIR: "" });
+  const store = hostTrustStore({}, { files: [join(directory, "none")], directories: [join(directory, "none")] });
   assert.deepEqual(store.read(), rootCertificates);
+});
+
+test("the first file that there is counts, and each directory", () => {
+  const files = [join(directory, "none"), write("a", CA), write("b", SERVER.cert)];
+  mkdirSync(join(directory, "c"));
+  write("c/client", CLIENT.cert);
+  const places = { files, directories: [join(directory, "none"), join(directory, "c")] };
+  assert.deepEqual(hostTrustStore({}, places).read(), pem(CA, CLIENT.cert));
+});
+
+test("an SSL_CERT_FILE without a certificate is an error that names it", () => {
+  for (const path of [join(directory, "none"), write("empty", ""), write("key", SERVER.key)]) {
+    assert.throws(() => hostTrustStore({ SSL_CERT_FILE: path }).read(), {
+      name: "ExporterSettingsError",
+      message: `SSL_CERT_FILE: "${path}" holds no certificate in PEM`,
+    });
+  }
 });
 
 test("the version changes with the file and with a directory", () => {
@@ -52,6 +69,8 @@ test("the version changes with the file and with a directory", () => {
   const first = store.version();
   assert.equal(store.version(), first);
   renameSync(write("new", CA + CLIENT.cert), file);
+  // A change within the millisecond that a runtime tells times by would not be seen.
+  utimesSync(directory, 1, 1);
   const second = store.version();
   assert.notEqual(second, first);
   write("another.pem", CA);
