@@ -25,7 +25,7 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
   [["--log-format", "xml"], /--log-format.*json or text/],
   [["--socket-mode", "rw"], /--socket-mode/],
   [["--max-frame-bytes", "0"], /--max-frame-bytes/],
-  [["--max-frame-bytes", "9MiB"], /--max-frame-bytes.*--max-guest-bytes/],
+  [["--max-frame-bytes", "17MiB"], /--max-frame-bytes.*--max-guest-bytes/],
   [["--max-guest-bytes", "65MiB"], /--max-guest-bytes.*--max-total-guest-bytes/],
   [["--max-total-guest-bytes", "5MB"], /--max-total-guest-bytes.*5MB/],
   [["--max-guests", "0"], /--max-guests/],
