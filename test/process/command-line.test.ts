@@ -149,7 +149,7 @@ test("demo: every span arrives; without a terminal it is plain text; no collecto
     env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1", TMPDIR: sandbox.directory },
   });
   assert.deepEqual([code, stderr], [0, ""]);
-  assert.match(stdout, /\n95 spans, every field as it was sent; [^\n]+\n$/);
+  assert.match(stdout, /\n95 spans, every field as it was sent; [^\n]+\n[^\n]+--view[^\n]+\n$/);
   for (const line of stdout.split("\n").slice(1, -2)) assert.ok(line.length <= 80, line);
   // deno-lint-ignore no-control-regex
   assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f\x7f]/);

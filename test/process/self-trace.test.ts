@@ -18,7 +18,7 @@ const CALLER = {
   spanId: "b7ad6b7169203331",
 };
 const TRACEPARENT = `00-${CALLER.traceId}-${CALLER.spanId}-01`;
-const STEPS = ["probe", "listen", "drop privileges"];
+const STEPS = ["probe", "listen to the host", "listen", "drop privileges"];
 /** Far longer than own spans wait for others, so that spans about spans would show. */
 const CHAIN_MS = 3_500;
 
