@@ -150,7 +150,7 @@ test("demo: every span arrives; without a terminal it is plain text; no collecto
   });
   assert.deepEqual([code, stderr], [0, ""]);
   assert.match(stdout, /\n95 spans, every field as it was sent; [^\n]+\n[^\n]+--view[^\n]+\n$/);
-  for (const line of stdout.split("\n").slice(1, -2)) assert.ok(line.length <= 80, line);
+  for (const line of stdout.split("\n").slice(1, -3)) assert.ok(line.length <= 80, line);
   // deno-lint-ignore no-control-regex
   assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f\x7f]/);
   assert.deepEqual(readdirSync(sandbox.directory), []);

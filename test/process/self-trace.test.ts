@@ -270,6 +270,7 @@ test("a failed start is reported to the collector, unless the collector itself f
   const own = spansIn(collector, true);
   assert.deepEqual(own.map(({ name, status }) => [name, status]), [
     ["probe", 0],
+    ["listen to the host", 0],
     ["listen", 2],
     ["start", 2],
   ]);
