@@ -44,7 +44,8 @@ export class SpanMeaning {
     this.isOld = this.#takeOldStatus(list);
     if (!this.isOld) this.#takeStatus(list);
     this.#takeKind(list);
-    this.#takeScope(list);
+    if (this.isOld) this.#takeScope(list, tags.OLD_SCOPE_NAME, tags.OLD_SCOPE_VERSION);
+    else this.#takeScope(list, tags.SCOPE_NAME, tags.SCOPE_VERSION);
   }
 
   /**
@@ -116,16 +117,16 @@ export class SpanMeaning {
     }
   }
 
-  #takeScope(list: tags.TagList): void {
-    this.scopeName = list.last(tags.SCOPE_NAME, tags.TYPE_STRING);
+  #takeScope(list: tags.TagList, name: number, version: number): void {
+    this.scopeName = list.last(name, tags.TYPE_STRING);
     this.scopeVersion = NO_TAG;
     if (this.scopeName < 0) return;
     list.consume(this.scopeName);
     // The version comes behind the name: one in front of it is the user's.
-    const version = list.last(tags.SCOPE_VERSION, tags.TYPE_STRING);
-    if (version < this.scopeName) return;
-    this.scopeVersion = version;
-    list.consume(version);
+    const last = list.last(version, tags.TYPE_STRING);
+    if (last < this.scopeName) return;
+    this.scopeVersion = last;
+    list.consume(last);
   }
 }
 

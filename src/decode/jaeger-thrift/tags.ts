@@ -28,6 +28,8 @@ export const DROPPED_ATTRIBUTES = 11;
 export const SERVICE_NAME = 12;
 export const CODE_NAMESPACE = 13;
 export const SANDBOX_ID = 14;
+export const OLD_SCOPE_NAME = 15;
+export const OLD_SCOPE_VERSION = 16;
 
 const KNOWN_KEYS: readonly (readonly [key: string, meaning: number])[] = [
   ["span.kind", SPAN_KIND],
@@ -39,6 +41,8 @@ const KNOWN_KEYS: readonly (readonly [key: string, meaning: number])[] = [
   // Of the Go exporter up to 0.15, which Kata 2.1 to 2.2 have.
   ["status.code", OLD_STATUS_CODE],
   ["status.message", OLD_STATUS_MESSAGE],
+  ["otel.instrumentation_library.name", OLD_SCOPE_NAME],
+  ["otel.instrumentation_library.version", OLD_SCOPE_VERSION],
   ["event", EVENT_NAME],
   ["name", OLD_EVENT_NAME],
   ["otel.event.dropped_attributes_count", DROPPED_ATTRIBUTES],

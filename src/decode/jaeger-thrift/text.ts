@@ -4,6 +4,7 @@ import { invalidUtf8At } from "../utf8.ts";
 
 const LENIENT = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 const UTF8 = new TextEncoder();
+const NO_BYTES = new Uint8Array(0);
 
 /**
  * A text on its way from a body into a message: a range of bytes that are UTF-8, because OTLP's strings have to be.
@@ -12,7 +13,7 @@ const UTF8 = new TextEncoder();
  * UTF-8 becomes U+FFFD, as every lenient decoder has it.
  */
 export class Text {
-  bytes: Uint8Array = new Uint8Array(0);
+  bytes: Uint8Array = NO_BYTES;
   start = 0;
   length = 0;
 
@@ -55,6 +56,7 @@ export class Text {
 
   /** Lets go of the body. */
   release(): void {
-    this.take(new Uint8Array(0), 0, 0);
+    this.bytes = NO_BYTES;
+    this.start = this.length = 0;
   }
 }

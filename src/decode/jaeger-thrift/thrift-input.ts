@@ -41,6 +41,9 @@ const STRICT_MESSAGE = 0x80;
 const COMPACT_MESSAGE = 0x82;
 const OPEN_BRACE = 0x7b;
 
+const NO_BYTES = new Uint8Array(0);
+const NO_VIEW = new DataView(NO_BYTES.buffer);
+
 /** Field numbers of a {@link Struct} are below this. */
 const MAX_FIELDS = 16;
 /** What `ThriftInput.next` returns at the end of a struct. */
@@ -75,8 +78,8 @@ export class Struct {
  * Specification: https://github.com/apache/thrift/blob/master/doc/specs/thrift-binary-protocol.md
  */
 export class ThriftInput {
-  bytes: Uint8Array = new Uint8Array(0);
-  view: DataView = new DataView(new ArrayBuffer(0));
+  bytes: Uint8Array = NO_BYTES;
+  view: DataView = NO_VIEW;
   /** The next byte to read. */
   at = 0;
   end = 0;
@@ -100,7 +103,9 @@ export class ThriftInput {
 
   /** Lets go of the body. */
   release(): void {
-    this.begin(new Uint8Array(0), 0, 0);
+    this.bytes = NO_BYTES;
+    this.view = NO_VIEW;
+    this.at = this.end = 0;
   }
 
   error(reason: InvalidReason, detail: string, at = this.at): WireError {

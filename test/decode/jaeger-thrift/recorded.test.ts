@@ -16,6 +16,29 @@ function decode(body: Uint8Array): JaegerRecord[] {
   return decodeJaegerSpans(spans);
 }
 
+test("go-0.15, of the Go shim of Kata 2.1 to 2.2.3, means what test/runtime-exporter/go-0.15 says", () => {
+  const records = jaegerBodies("go-0.15").flatMap(decode);
+  const root = records.at(-1);
+  assert.deepEqual(
+    records.map(({ name, kind, status, parentSpanId, scope }) => [name, kind, status, parentSpanId, scope]),
+    [
+      ["operation 0", 1, { code: 0, message: "message 0" }, root?.spanId, { name: "kata", version: "" }],
+      ["operation 1", 2, { code: 2, message: "message 1" }, root?.spanId, { name: "kata", version: "" }],
+      ["operation 2", 3, { code: 1, message: "message 2" }, root?.spanId, { name: "kata", version: "" }],
+      ["rootSpan", 1, { code: 0, message: "" }, "", { name: "kata", version: "" }],
+    ],
+  );
+  for (const { attributes, events, links, resource, name } of records.slice(0, 3)) {
+    assert.deepEqual(attributes, [{ key: "index", value: { intValue: name.slice(-1) } }]);
+    assert.deepEqual(events.map((event) => [event.name, event.attributes]), [
+      ["event", [{ key: "name", value: { stringValue: "an attribute" } }]],
+    ]);
+    assert.deepEqual(links.map(({ spanId }) => spanId), [root?.spanId]);
+    assert.deepEqual(resource.map(({ key }) => key), ["exporter", "lib", "service.name"]);
+  }
+  assert.deepEqual(root?.attributes, []);
+});
+
 describe("recorded bodies", () => {
   for (const set of JAEGER_SETS) {
     test(`${set} means what its exporter was given`, () => {

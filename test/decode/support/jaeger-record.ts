@@ -74,9 +74,10 @@ function mapSpan(span: ThriftSpan, resource: AttributeRecord[], keepHttp2Noise: 
   for (const tag of status.eaten) eat(tag);
   const kinds = ["internal", "server", "client", "producer", "consumer"];
   const kind = eat(tags.findLast(({ key, value }) => key === "span.kind" && kinds.includes(stringOf(value) ?? "")));
-  const name = eat(tags.findLast(({ key, value }) => key === "otel.library.name" && "stringValue" in value));
+  const library = isOld === undefined ? "otel.library" : "otel.instrumentation_library";
+  const name = eat(tags.findLast(({ key, value }) => key === `${library}.name` && "stringValue" in value));
   const behind = name === undefined ? [] : tags.slice(tags.indexOf(name));
-  const version = eat(behind.findLast(({ key, value }) => key === "otel.library.version" && "stringValue" in value));
+  const version = eat(behind.findLast(({ key, value }) => key === `${library}.version` && "stringValue" in value));
 
   const references = span.references ?? [];
   const sameTrace = references.filter((ref) => hex(ref.traceIdHigh) + hex(ref.traceIdLow) === traceId);

@@ -9,6 +9,8 @@ const KEYS = [
   "error",
   "otel.library.name",
   "otel.library.version",
+  "otel.instrumentation_library.name",
+  "otel.instrumentation_library.version",
   "status.code",
   "status.message",
   "event",
