@@ -4,6 +4,7 @@ import type { SpanSink } from "./pipeline/sink.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
+import { SHORT_TURNS } from "./receivers/accounts/turns.ts";
 import { KnownSandboxes } from "./receivers/accounts/known-sandboxes.ts";
 import type { HostReceivers } from "./receivers/host/host-receivers.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
@@ -151,7 +152,8 @@ async function start(
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   const sink = sandboxes.watch(processed(openSink(), settings, metrics, log));
-  receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace);
+  const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;
+  receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);
   listener.begin?.();
   hosts?.begin(sink);
   await continuation?.adoptGuests(listenerOptions, accept);

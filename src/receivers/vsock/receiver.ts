@@ -9,7 +9,7 @@ import { NO_SELF_TRACE, type SelfTrace } from "../../pipeline/self-trace.ts";
 import type { GuestLimits } from "../../pipeline/settings.ts";
 import { Guest, type GuestOwner } from "./guest.ts";
 import { GuestAccount } from "../accounts/guest-account.ts";
-import { Turns } from "../accounts/turns.ts";
+import { type TurnLengths, Turns } from "../accounts/turns.ts";
 import { Places } from "./places.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 
@@ -29,6 +29,7 @@ export class Receiver implements GuestOwner {
   readonly received: ReceiverMetrics;
   readonly spans = new EncodedSpans();
   readonly trace: SelfTrace;
+  readonly turns: Turns;
   readonly #sink: SpanSink;
   readonly #log: RateLimitedLogger;
   readonly #guests = new Set<Guest>();
@@ -47,7 +48,9 @@ export class Receiver implements GuestOwner {
     metrics: Metrics,
     log: Logger,
     trace: SelfTrace = NO_SELF_TRACE,
+    turnLengths?: TurnLengths,
   ) {
+    this.turns = new Turns(() => this.now(), setImmediate, turnLengths);
     this.#sink = sink;
     this.limits = limits;
     this.metrics = metrics;
@@ -59,7 +62,6 @@ export class Receiver implements GuestOwner {
   }
 
   readonly now = (): number => performance.now();
-  readonly turns = new Turns(() => performance.now());
 
   /** Takes a guest in. */
   accept(connection: GuestConnection): GuestReceiver {

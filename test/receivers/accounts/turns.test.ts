@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AccountTurns, Turns, type TurnTaker } from "../../../src/receivers/accounts/turns.ts";
+import {
+  AccountTurns,
+  SHORT_TURNS,
+  type TurnLengths,
+  Turns,
+  type TurnTaker,
+} from "../../../src/receivers/accounts/turns.ts";
 
 /** Turns whose clock and event loop are a test's. */
-function setUp() {
+function setUp(lengths?: TurnLengths) {
   const clock = { now: 1000 };
   const scheduled: (() => void)[] = [];
-  const turns = new Turns(() => clock.now, (run) => scheduled.push(run));
+  const turns = new Turns(() => clock.now, (run) => scheduled.push(run), lengths);
   /** The next turn of the event loop. */
   const run = (): boolean => {
     const step = scheduled.shift();
@@ -146,4 +152,16 @@ test("a connection that leaves takes no more turns; one that has ended finishes 
   while (run());
   assert.equal(gone.done, done);
   assert.deepEqual([ended.left, ended.isPaused], [0, true]);
+});
+
+test("with short turns, others go on after a quarter of a millisecond of one account's work", () => {
+  const { clock, turns, run } = setUp(SHORT_TURNS);
+  const worker = new Worker(turns, clock);
+  worker.comes(10);
+  // The step that it was in is finished, and a step is a tenth of a millisecond.
+  assert.ok(worker.done > 0.2 && worker.done < 0.4, `${worker.done}`);
+  const before = worker.done;
+  run();
+  assert.ok(worker.done - before < 0.65, `${worker.done - before}`);
+  assert.ok(worker.left > 8);
 });
