@@ -65,16 +65,8 @@ export class TraceStore {
     this.#limits = limits;
     this.#ownLabel = this.#label = label;
     this.#join = new SandboxJoin((changes) => this.#pending.push(...changes));
-    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
-      const sandbox = {
-        id: Number(row["id"]),
-        sid: String(row["sid"]),
-        spans: Number(row["spans"]),
-        bytes: Number(row["bytes"]),
-      };
-      this.#sandboxes.set(sandbox.sid, sandbox);
-      if (sandbox.sid !== UNASSIGNED) this.#join.learn(sandbox.sid);
-    }
+    this.#readSandboxes();
+    for (const sid of this.#sandboxes.keys()) if (sid !== UNASSIGNED) this.#join.learn(sid);
     for (const row of this.all("SELECT id, side, name FROM op")) {
       this.#operations.set(`${row["side"]} ${row["name"]}`, Number(row["id"]));
     }
@@ -299,11 +291,26 @@ export class TraceStore {
     return true;
   }
 
+  #readSandboxes(): void {
+    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
+      const sandbox = {
+        id: Number(row["id"]),
+        sid: String(row["sid"]),
+        spans: Number(row["spans"]),
+        bytes: Number(row["bytes"]),
+      };
+      this.#sandboxes.set(sandbox.sid, sandbox);
+    }
+  }
+
+  /** Most spans share their resource and scope with others, so what is stored is not packed again. */
   #putBlob(sandbox: SandboxRow, bytes: Uint8Array): string {
     const hash = hashOf(bytes);
+    const key = bytesOf(hash);
+    if (this.all("SELECT 1 FROM blob WHERE sandbox = ? AND hash = ?", sandbox.id, key).length > 0) return hash;
     const packed = packBlob(bytes);
-    const changes = this.run("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", sandbox.id, bytesOf(hash), packed);
-    if (changes > 0) sandbox.bytes += packed.length;
+    this.run("INSERT INTO blob VALUES (?, ?, ?)", sandbox.id, key, packed);
+    sandbox.bytes += packed.length;
     return hash;
   }
 
@@ -420,15 +427,7 @@ export class TraceStore {
     }
     this.#sandboxes.clear();
     this.#operations.clear();
-    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
-      const sandbox = {
-        id: Number(row["id"]),
-        sid: String(row["sid"]),
-        spans: Number(row["spans"]),
-        bytes: Number(row["bytes"]),
-      };
-      this.#sandboxes.set(sandbox.sid, sandbox);
-    }
+    this.#readSandboxes();
   }
 
   #statement(sql: string): StatementSync {
