@@ -46,7 +46,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     imports: [],
   },
   base: {
-    purpose: "log, line writer, timers, version: used by all, uses nothing",
+    purpose: "log, line writer, first-in-first-out list, timers, version: used by all, uses nothing",
     imports: [],
   },
   otlp: {

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
+import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
 import { requestToRecords } from "../otlp/json-record.ts";
@@ -46,7 +47,7 @@ export class RecordDestination implements Destination {
   readonly #options: RecordOptions;
   #handle: FileHandle;
   #size: number;
-  #waiting: Chunk[] = [];
+  readonly #waiting = new Fifo<Chunk>();
   #waitingBytes = 0;
   #writing: Promise<void> | undefined;
   #ended = false;

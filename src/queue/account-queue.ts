@@ -1,6 +1,6 @@
 import type { Chunk } from "../pipeline/destination.ts";
 import type { SourceKind } from "../pipeline/source.ts";
-import { Fifo } from "./fifo.ts";
+import { Fifo } from "../base/fifo.ts";
 import { Holding } from "./fair-budget.ts";
 import type { Replay, SplitRecord } from "./replay.ts";
 import { LEAST_RECORD_BYTES } from "./spool/segment.ts";

@@ -1,5 +1,5 @@
 import type { AccountQueue } from "./account-queue.ts";
-import { Fifo } from "./fifo.ts";
+import { Fifo } from "../base/fifo.ts";
 import type { OutgoingRequest } from "./outgoing-request.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { AccountQueue, QueuedChunk } from "./account-queue.ts";
-import { Fifo } from "./fifo.ts";
+import { Fifo } from "../base/fifo.ts";
 
 /**
  * What an account may send each time its turn comes, bytes. Small, so that an account with small chunks does not wait

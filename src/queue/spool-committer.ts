@@ -1,6 +1,6 @@
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { Fifo } from "./fifo.ts";
+import { Fifo } from "../base/fifo.ts";
 import type { QueuedChunk } from "./account-queue.ts";
 import type { SplitRecord } from "./replay.ts";
 import { SpoolError } from "./spool/spool-error.ts";

@@ -2,8 +2,9 @@ import { performance } from "node:perf_hooks";
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
+import { Fifo } from "../../base/fifo.ts";
 import type { Logger } from "../../base/log.ts";
-import type { Chunk, Destination } from "../../pipeline/destination.ts";
+import { Chunk, type Destination } from "../../pipeline/destination.ts";
 import type { DestinationMetrics, DropReason } from "../../pipeline/metrics.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { chunkHeader, sourceMessage, type SourceNotice, type ViewerReport } from "./protocol.ts";
@@ -42,9 +43,8 @@ export class ViewDestination implements Destination {
   readonly #options: ViewDestinationOptions;
   #child: ChildProcess | undefined;
   #pipe: Writable | undefined;
-  /** Chunks that are not in the pipe yet, oldest first, from `#head` on. */
-  #waiting: (Chunk | Uint8Array)[] = [];
-  #head = 0;
+  /** Chunks and notices that are not in the pipe yet. */
+  readonly #waiting = new Fifo<Chunk | Uint8Array>();
   #waitingBytes = 0;
   /** Bytes of chunks that the pipe has not taken yet. Bun's `writableLength` does not count them. */
   #inPipe = 0;
@@ -99,7 +99,7 @@ export class ViewDestination implements Destination {
   async drain(timeoutMs: number): Promise<number> {
     const deadline = Date.now() + timeoutMs;
     const child = this.#child;
-    while (this.#pipe !== undefined && this.#length > 0 && Date.now() < deadline) {
+    while (this.#pipe !== undefined && this.#waiting.length > 0 && Date.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
     const lost = this.#end();
@@ -115,10 +115,6 @@ export class ViewDestination implements Destination {
     return Promise.resolve(lost);
   }
 
-  get #length(): number {
-    return this.#waiting.length - this.#head;
-  }
-
   #end(): number {
     if (this.#ended) return 0;
     this.#ended = true;
@@ -128,7 +124,7 @@ export class ViewDestination implements Destination {
   /** Drops everything that waits; returns how many spans that are. */
   #dropAll(reason: DropReason): number {
     let spans = 0;
-    while (this.#length > 0) {
+    while (this.#waiting.length > 0) {
       const first = this.#shift();
       if (first instanceof Uint8Array) continue;
       spans += first.spans;
@@ -146,25 +142,20 @@ export class ViewDestination implements Destination {
   }
 
   #shift(): Chunk | Uint8Array {
-    const first = this.#waiting[this.#head++] as Chunk | Uint8Array;
+    const first = this.#waiting.shift() as Chunk | Uint8Array;
     this.#waitingBytes -= sizeOf(first);
-    if (this.#head * 2 > this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#head);
-      this.#head = 0;
-    }
     return first;
   }
 
   /** Notices go last, because a sandbox whose end is lost would seem to run for ever. */
   #dropOldest(): void {
-    for (let at = this.#head; at < this.#waiting.length; at++) {
-      const item = this.#waiting[at] as Chunk | Uint8Array;
-      if (item instanceof Uint8Array) continue;
-      this.#waiting.splice(at, 1);
-      this.#waitingBytes -= sizeOf(item);
-      return this.#drop(item, "queue-full");
+    const oldest = this.#waiting.shiftFirst((item): item is Chunk => item instanceof Chunk);
+    if (oldest === undefined) {
+      this.#shift();
+      return;
     }
-    this.#shift();
+    this.#waitingBytes -= sizeOf(oldest);
+    this.#drop(oldest, "queue-full");
   }
 
   #drop(chunk: Chunk, reason: DropReason): void {
@@ -177,7 +168,7 @@ export class ViewDestination implements Destination {
   #write(): void {
     const pipe = this.#pipe;
     if (pipe === undefined) return;
-    while (this.#length > 0 && this.#inPipe < PIPE_BYTES) {
+    while (this.#waiting.length > 0 && this.#inPipe < PIPE_BYTES) {
       const item = this.#shift();
       if (item instanceof Uint8Array) pipe.write(item);
       else this.#writeChunk(pipe, item);
@@ -208,7 +199,7 @@ export class ViewDestination implements Destination {
   #showFill(): void {
     const { metrics } = this.#options;
     metrics.queueBytes = this.#waitingBytes;
-    metrics.queueBatches = this.#length;
+    metrics.queueBatches = this.#waiting.length;
     metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
   }
 

@@ -36,6 +36,18 @@ export class Fifo<Item> {
     return item;
   }
 
+  /** Takes the first for which `isWanted` is true; O(length) unless that is the first of all. */
+  shiftFirst<Wanted extends Item>(isWanted: (item: Item) => item is Wanted): Wanted | undefined {
+    for (let at = this.#head; at < this.#items.length; at++) {
+      const item = this.#items[at] as Item;
+      if (!isWanted(item)) continue;
+      if (at === this.#head) this.shift();
+      else this.#items.splice(at, 1);
+      return item;
+    }
+    return undefined;
+  }
+
   /** Drops all items for which `isWanted` is false; O(length). */
   filter(isWanted: (item: Item) => boolean): void {
     this.#items = (this.#items.slice(this.#head) as Item[]).filter(isWanted);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Fifo } from "../../src/queue/fifo.ts";
+import { Fifo } from "../../src/base/fifo.ts";
 
 test("items come out as they went in, whatever is added in between", () => {
   const fifo = new Fifo<number>();
@@ -36,4 +36,17 @@ test("a filter keeps the order of what is wanted, and what was taken stays gone"
   fifo.push(10);
   assert.equal(fifo.shift(), 1);
   assert.deepEqual([...fifo], [3, 5, 7, 9, 10]);
+});
+
+test("the first of a kind is taken from wherever it is, and the others keep their order", () => {
+  const fifo = new Fifo<number | string>();
+  for (const item of ["gone", 1, "a", 2, "b", 3]) fifo.push(item);
+  fifo.shift();
+  const isText = (item: number | string): item is string => typeof item === "string";
+  assert.equal(fifo.shiftFirst(isText), "a");
+  assert.deepEqual([...fifo], [1, 2, "b", 3]);
+  assert.equal(fifo.shiftFirst((item): item is number => !isText(item)), 1);
+  assert.equal(fifo.shiftFirst(isText), "b");
+  assert.deepEqual([fifo.shiftFirst(isText), fifo.length], [undefined, 2]);
+  assert.deepEqual([fifo.shift(), fifo.shift(), fifo.shift()], [2, 3, undefined]);
 });
