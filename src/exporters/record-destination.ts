@@ -155,12 +155,8 @@ export class RecordDestination implements Destination {
     this.#writing = this.#append(chunk).then((isWritten) => {
       this.#writing = undefined;
       metrics.heldQueued -= chunk.spans;
-      if (isWritten) {
-        metrics.forwarded += chunk.spans;
-        metrics.exportedBytes += chunk.bytes.length;
-        metrics.lastSuccess = Date.now();
-        metrics.lastSuccessAt = performance.now();
-      } else {
+      if (isWritten) metrics.deliver(chunk.spans, chunk.bytes.length);
+      else {
         metrics.drop("queue-full", chunk.spans);
         this.#retry = setTimeout(() => {
           this.#retry = undefined;

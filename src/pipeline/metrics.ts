@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import type { InvalidReason } from "./invalid-reason.ts";
 
 /**
@@ -8,7 +9,8 @@ import type { InvalidReason } from "./invalid-reason.ts";
  *   what was over its rate was dropped for the same reason;
  * - `rejected`: the collector refused it for good;
  * - `shutdown`: still waiting when the process ended, and no spool to stay in;
- * - `spool-corrupt`: what the spool gave back is not what was put in.
+ * - `spool-corrupt`: what the spool gave back is not what was put in;
+ * - `viewer-gone`: the viewer's process had ended.
  */
 export type DropReason = "queue-full" | "paused-too-long" | "rejected" | "shutdown" | "spool-corrupt" | "viewer-gone";
 
@@ -151,6 +153,14 @@ export class DestinationMetrics {
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  /** Counts a request that the destination has just taken: its spans, and its size in bytes. */
+  deliver(spans: number, bytes: number): void {
+    this.forwarded += spans;
+    this.exportedBytes += bytes;
+    this.lastSuccess = Date.now();
+    this.lastSuccessAt = performance.now();
   }
 
   drop(reason: DropReason, spans: number): void {

@@ -229,10 +229,7 @@ export class Sender {
     } else if (result.warning !== undefined) {
       this.#log.warning(result.warning);
     }
-    metrics.forwarded += spans - rejected;
-    metrics.exportedBytes += bytes.length;
-    metrics.lastSuccess = Date.now();
-    metrics.lastSuccessAt = performance.now();
+    metrics.deliver(spans - rejected, bytes.length);
     if (account !== undefined) this.#quarantine.accepted(account, request);
     this.#log.taken();
     this.#settle(request, result.kind === "success" && result.released === true);

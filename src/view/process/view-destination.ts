@@ -1,4 +1,3 @@
-import { performance } from "node:perf_hooks";
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
@@ -185,12 +184,7 @@ export class ViewDestination implements Destination {
       this.#inPipe -= length;
       metrics.heldQueued -= chunk.spans;
       if (error) metrics.drop("viewer-gone", chunk.spans);
-      else {
-        metrics.forwarded += chunk.spans;
-        metrics.exportedBytes += length;
-        metrics.lastSuccess = Date.now();
-        metrics.lastSuccessAt = performance.now();
-      }
+      else metrics.deliver(chunk.spans, length);
       chunk.release();
       this.#write();
     });
