@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { performance } from "node:perf_hooks";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import { Fifo } from "../../base/fifo.ts";
@@ -96,15 +97,15 @@ export class ViewDestination implements Destination {
   }
 
   async drain(timeoutMs: number): Promise<number> {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = performance.now() + timeoutMs;
     const child = this.#child;
-    while (this.#pipe !== undefined && this.#waiting.length > 0 && Date.now() < deadline) {
+    while (this.#pipe !== undefined && this.#waiting.length > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
     const lost = this.#end();
     // The viewer stores what is in the pipe, and then ends because its input has.
     this.#pipe?.end();
-    if (child !== undefined) await ended(child, Math.max(0, deadline - Date.now()));
+    if (child !== undefined) await ended(child, Math.max(0, deadline - performance.now()));
     return lost;
   }
 
