@@ -7,7 +7,8 @@ import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
 import { requestToRecords } from "../otlp/json-record.ts";
-import type { Chunk, Destination } from "../pipeline/destination.ts";
+import type { Chunk } from "../pipeline/destination.ts";
+import { LossyDestination } from "../pipeline/lossy-destination.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import { spansToOtlpJson } from "../record/write-otlp-json.ts";
 
@@ -42,8 +43,8 @@ export interface RecordOptions extends RecordSettings {
  * file has half of the bytes that are allowed, it becomes `FILE.1`, in place of the one before. It never pauses
  * anybody: a disk that is slow or full costs its oldest chunks.
  */
-export class RecordDestination implements Destination {
-  readonly name = "record";
+export class RecordDestination extends LossyDestination {
+  override readonly name = "record";
   readonly #options: RecordOptions;
   #handle: FileHandle;
   #size: number;
@@ -56,6 +57,7 @@ export class RecordDestination implements Destination {
   readonly #problemLog: StateLog;
 
   private constructor(options: RecordOptions, handle: FileHandle, size: number) {
+    super();
     this.#options = options;
     this.#handle = handle;
     this.#size = size;
@@ -83,10 +85,7 @@ export class RecordDestination implements Destination {
     }
   }
 
-  opened(): void {}
-  closed(): void {}
-
-  push(chunk: Chunk): void {
+  override push(chunk: Chunk): void {
     const { metrics } = this.#options;
     metrics.heldQueued += chunk.spans;
     this.#waiting.push(chunk);
@@ -96,15 +95,7 @@ export class RecordDestination implements Destination {
     this.#write();
   }
 
-  isPaused(): boolean {
-    return false;
-  }
-  readOn(): void {}
-  subscribe(): () => void {
-    return () => {};
-  }
-
-  async drain(timeoutMs: number): Promise<number> {
+  override async drain(timeoutMs: number): Promise<number> {
     const deadline = performance.now() + timeoutMs;
     while ((this.#waiting.length > 0 || this.#writing !== undefined) && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
@@ -112,7 +103,7 @@ export class RecordDestination implements Destination {
     return await this.abort();
   }
 
-  async abort(): Promise<number> {
+  override async abort(): Promise<number> {
     if (this.#ended) return 0;
     this.#ended = true;
     clearTimeout(this.#retry);

@@ -4,7 +4,8 @@ import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import { Fifo } from "../../base/fifo.ts";
 import type { Logger } from "../../base/log.ts";
-import { Chunk, type Destination } from "../../pipeline/destination.ts";
+import { Chunk } from "../../pipeline/destination.ts";
+import { LossyDestination } from "../../pipeline/lossy-destination.ts";
 import type { DestinationMetrics, DropReason } from "../../pipeline/metrics.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { chunkHeader, sourceMessage, type SourceNotice, type ViewerReport } from "./protocol.ts";
@@ -38,8 +39,8 @@ export interface ViewDestinationOptions {
  * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, it is started
  * again.
  */
-export class ViewDestination implements Destination {
-  readonly name = "store";
+export class ViewDestination extends LossyDestination {
+  override readonly name = "store";
   readonly #options: ViewDestinationOptions;
   #child: ChildProcess | undefined;
   #pipe: Writable | undefined;
@@ -52,6 +53,7 @@ export class ViewDestination implements Destination {
   #url = "";
 
   private constructor(options: ViewDestinationOptions) {
+    super();
     this.#options = options;
     options.metrics.queueCapacityBytes = MAX_WAITING_BYTES;
   }
@@ -68,15 +70,15 @@ export class ViewDestination implements Destination {
     return this.#url;
   }
 
-  opened(source: Source): void {
+  override opened(source: Source): void {
     this.#enqueue(sourceMessage("opened", noticeOf(source)));
   }
 
-  closed(source: Source): void {
+  override closed(source: Source): void {
     this.#enqueue(sourceMessage("closed", noticeOf(source)));
   }
 
-  push(chunk: Chunk): void {
+  override push(chunk: Chunk): void {
     const { metrics } = this.#options;
     metrics.heldQueued += chunk.spans;
     if (this.#ended) return this.#drop(chunk, "shutdown");
@@ -86,17 +88,7 @@ export class ViewDestination implements Destination {
     this.#showFill();
   }
 
-  isPaused(): boolean {
-    return false;
-  }
-
-  readOn(): void {}
-
-  subscribe(): () => void {
-    return () => {};
-  }
-
-  async drain(timeoutMs: number): Promise<number> {
+  override async drain(timeoutMs: number): Promise<number> {
     const deadline = performance.now() + timeoutMs;
     const child = this.#child;
     while (this.#pipe !== undefined && this.#waiting.length > 0 && performance.now() < deadline) {
@@ -109,7 +101,7 @@ export class ViewDestination implements Destination {
     return lost;
   }
 
-  abort(): Promise<number> {
+  override abort(): Promise<number> {
     const lost = this.#end();
     this.#child?.kill("SIGKILL");
     return Promise.resolve(lost);
