@@ -36,8 +36,8 @@ export interface ViewDestinationOptions {
 
 /**
  * The trace store and its viewer as a destination: everything is handed to a process of its own through a pipe. If that
- * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, it is started
- * again.
+ * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, forwarding goes on
+ * without it: a forwarder that reads guests' bytes may start no programs.
  */
 export class ViewDestination extends LossyDestination {
   override readonly name = "store";
