@@ -4,16 +4,14 @@ import { createServer as createHttp2Server, type Http2ServerResponse } from "nod
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
-import { createExporter } from "../../src/exporters/create-exporter.ts";
-import { RecordingLogger } from "../support/recording-logger.ts";
-import { withEnvironment } from "./support/environment.ts";
 import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, fail, type GrpcAnswer, GrpcReceiver } from "./support/grpc-receiver.ts";
+import { OpenedExporters } from "./support/opened-exporters.ts";
 import { listen } from "../support/ports.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
 let receiver: GrpcReceiver;
-const exporters: Exporter[] = [];
+const exporters = new OpenedExporters();
 
 beforeEach(async () => {
   receiver = new GrpcReceiver();
@@ -21,20 +19,12 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  for (const exporter of exporters.splice(0)) exporter.close();
+  exporters.close();
   await receiver.stop();
 });
 
-async function open(
-  variables: Record<string, string> = {},
-  url = receiver.url,
-): Promise<Exporter> {
-  const exporter = await withEnvironment(
-    variables,
-    () => createExporter({ protocol: "grpc", url }, new RecordingLogger()),
-  );
-  exporters.push(exporter);
-  return exporter;
+function open(variables: Record<string, string> = {}, url = receiver.url): Promise<Exporter> {
+  return exporters.open({ protocol: "grpc", url }, variables);
 }
 
 async function answered(answer: GrpcAnswer): Promise<ExportResult> {

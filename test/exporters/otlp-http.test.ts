@@ -3,12 +3,10 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
-import { createExporter } from "../../src/exporters/create-exporter.ts";
 import { parseRetryAfter } from "../../src/exporters/retry-after.ts";
-import { RecordingLogger } from "../support/recording-logger.ts";
-import { withEnvironment } from "./support/environment.ts";
 import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, type HttpAnswer, HttpReceiver } from "./support/http-receiver.ts";
+import { OpenedExporters } from "./support/opened-exporters.ts";
 import { listen } from "../support/ports.ts";
 import { encode } from "../otlp/support/otlp-proto.ts";
 
@@ -16,7 +14,7 @@ import { encode } from "../otlp/support/otlp-proto.ts";
 const BRIEF = { TIMEOUT: "500" };
 
 let receiver: HttpReceiver;
-const exporters: Exporter[] = [];
+const exporters = new OpenedExporters();
 
 beforeEach(async () => {
   receiver = new HttpReceiver();
@@ -24,20 +22,15 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  for (const exporter of exporters.splice(0)) exporter.close();
+  exporters.close();
   await receiver.close();
 });
 
-async function open(
+function open(
   variables: Record<string, string> = {},
   { url = receiver.url, concurrency = 4, onRetry = () => {} } = {},
 ): Promise<Exporter> {
-  const exporter = await withEnvironment(
-    variables,
-    () => createExporter({ protocol: "http/protobuf", url }, new RecordingLogger(), { concurrency, onRetry }),
-  );
-  exporters.push(exporter);
-  return exporter;
+  return exporters.open({ protocol: "http/protobuf", url }, variables, { concurrency, onRetry });
 }
 
 /** Sends one request that is answered so. */
