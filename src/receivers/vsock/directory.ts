@@ -6,7 +6,6 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from "./open-fla
 
 /** inode(7) */
 const WORLD_WRITABLE = 0o002;
-const STICKY = 0o1000;
 
 /**
  * An open directory. Whatever becomes of its name, `path` leads to this one, without a link on the way: who checks it
@@ -75,7 +74,8 @@ export class Directory {
           `as (${user})`,
       );
     }
-    if ((this.#mode & WORLD_WRITABLE) !== 0 && (this.#mode & STICKY) === 0) {
+    // Also if it is sticky, as /tmp is: everyone could make a sandbox there.
+    if ((this.#mode & WORLD_WRITABLE) !== 0) {
       throw new ListenError(`everyone may write to ${this.shown}`);
     }
   }

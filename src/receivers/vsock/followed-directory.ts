@@ -2,7 +2,8 @@ import { basename, dirname } from "node:path";
 import { errnoName } from "../../../ffi/errors.ts";
 import type { Libc } from "../../../ffi/libc.ts";
 import { Directory } from "./directory.ts";
-import type { DirectoryEvent, DirectoryWatcher, Watch } from "./directory-watcher.ts";
+import type { DirectoryEvent, Watch } from "./directory-watcher.ts";
+import type { DirectoryWatches } from "./directory-watches.ts";
 
 /** What is told of a directory that is followed. */
 export interface Follower {
@@ -26,15 +27,15 @@ export interface Follower {
 export class FollowedDirectory {
   readonly #path: string;
   readonly #libc: Libc;
-  readonly #watcher: DirectoryWatcher;
+  readonly #watches: DirectoryWatches;
   readonly #follower: Follower;
-  #current: { readonly identity: string; readonly watch: Watch } | undefined;
+  #current: { readonly identity: string; readonly watch: Watch | undefined } | undefined;
   #parent: { readonly path: string; readonly identity: string; readonly watch: Watch } | undefined;
 
-  constructor(path: string, libc: Libc, watcher: DirectoryWatcher, follower: Follower) {
+  constructor(path: string, libc: Libc, watches: DirectoryWatches, follower: Follower) {
     this.#path = path;
     this.#libc = libc;
-    this.#watcher = watcher;
+    this.#watches = watches;
     this.#follower = follower;
   }
 
@@ -59,6 +60,7 @@ export class FollowedDirectory {
       try {
         if (found === undefined || found.identity !== this.#current?.identity) this.#leave();
         if (found !== undefined && this.#current === undefined) this.#enter(found);
+        else if (found !== undefined && this.#current?.watch === undefined) this.#watch(found);
       } finally {
         found?.close();
       }
@@ -73,12 +75,16 @@ export class FollowedDirectory {
 
   #enter(directory: Directory): void {
     this.#follower.check(directory);
-    const watch = this.#watcher.watch(directory.path, (event) => {
+    this.#watch(directory);
+    this.#follower.come(directory);
+  }
+
+  #watch(directory: Directory): void {
+    const watch = this.#watches.watch(directory.path, (event) => {
       if (event.kind === "gone") this.#lost();
       else this.#follower.event(event);
     });
     this.#current = { identity: directory.identity, watch };
-    this.#follower.come(directory);
   }
 
   /** It has gone. Another one may already be in its place, even with the same inode. */
@@ -91,7 +97,7 @@ export class FollowedDirectory {
     const current = this.#current;
     this.#current = undefined;
     if (current === undefined) return;
-    current.watch.release();
+    current.watch?.release();
     this.#follower.gone();
   }
 
@@ -109,13 +115,14 @@ export class FollowedDirectory {
     const { identity } = parent;
     try {
       if (this.#parent?.path === path && this.#parent.identity === identity) return false;
-      const watch = this.#watcher.watch(parent.path, (event) => {
+      const watch = this.#watches.watch(parent.path, (event) => {
         if (event.kind === "gone") this.#follower.changed();
         else if (event.name !== awaited) return;
         else if (event.kind === "removed") this.#lost();
         else this.#follower.changed();
       });
       this.#leaveParent();
+      if (watch === undefined) return false;
       this.#parent = { path, identity, watch };
       return true;
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { Source } from "../../pipeline/source.ts";
 import type { DescriptorBudget } from "./descriptor-budget.ts";
+import type { DirectoryWatches } from "./directory-watches.ts";
 import type { DescriptorKeeper } from "./descriptor-keeper.ts";
 import { guestDescriptorName, unixListenerName } from "./descriptor-names.ts";
 import { type VsockAddress, vsockSource } from "./identity.ts";
@@ -19,6 +20,8 @@ export interface ListenerOptions {
   readonly privileged?: <Result>(operation: () => Result) => Result;
   /** The number of the user that the process becomes. Default: it stays who it is. */
   readonly user?: number | undefined;
+  /** Watches directories, for all listeners together. Default: each watches by itself. */
+  readonly watches?: DirectoryWatches;
   /** Keeps descriptors for the next process. Default: they end with this one. */
   readonly keeper?: DescriptorKeeper;
 }

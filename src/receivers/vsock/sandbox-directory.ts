@@ -3,7 +3,8 @@ import process from "node:process";
 import { errnoName } from "../../../ffi/errors.ts";
 import type { Libc } from "../../../ffi/libc.ts";
 import type { Directory } from "./directory.ts";
-import { type DirectoryEvent, DirectoryWatcher, type Watch } from "./directory-watcher.ts";
+import type { DirectoryEvent } from "./directory-watcher.ts";
+import type { DirectoryWatches } from "./directory-watches.ts";
 import { FollowedDirectory } from "./followed-directory.ts";
 import { ListenError } from "./listener.ts";
 
@@ -25,8 +26,9 @@ export interface SandboxDirectoryOptions {
   /** The only user besides root who may own it. */
   readonly user: number;
   readonly libc: Libc;
-  /** Runs an operation with the privileges that it needs. */
-  readonly privileged: <Result>(operation: () => Result) => Result;
+  readonly watches: DirectoryWatches;
+  /** Runs an operation on directories with the rights that it needs. */
+  readonly act: <Result>(operation: () => Result) => Result;
 }
 
 /** Is told what happens to the sandboxes. */
@@ -52,18 +54,17 @@ export interface SandboxDirectoryObserver {
 export class SandboxDirectory {
   readonly #options: SandboxDirectoryOptions;
   readonly #observer: SandboxDirectoryObserver;
-  readonly #watcher: DirectoryWatcher;
+  readonly #unsubscribe: () => void;
   readonly #followed: FollowedDirectory;
   /** The directory's modification time at the last scan, nanoseconds; undefined if it must be scanned again. */
   #scannedAt: bigint | undefined;
 
-  /** Throws what inotify_init1(2) does. */
   constructor(options: SandboxDirectoryOptions, observer: SandboxDirectoryObserver) {
-    const { path, libc, user } = options;
+    const { path, libc, watches, user } = options;
     this.#options = options;
     this.#observer = observer;
-    this.#watcher = new DirectoryWatcher(libc, () => observer.eventsLost());
-    this.#followed = new FollowedDirectory(path, libc, this.#watcher, {
+    this.#unsubscribe = watches.subscribeLost(() => observer.eventsLost());
+    this.#followed = new FollowedDirectory(path, libc, watches, {
       check: (found) => found.requireTrusted(user),
       come: (found) => this.#scan(found),
       gone: () => {
@@ -80,7 +81,7 @@ export class SandboxDirectory {
    */
   locate(): ListenError | undefined {
     try {
-      this.#options.privileged(() => this.#followed.look());
+      this.#options.act(() => this.#followed.look());
       return undefined;
     } catch (error) {
       const { path } = this.#options;
@@ -94,10 +95,11 @@ export class SandboxDirectory {
   }
 
   /**
-   * Runs an operation with the directory, if it is there, and with the privileges needed. Throws what openat(2) does.
+   * Runs an operation with the directory, if it is there, and with the rights that it needs. Throws what openat(2)
+   * does.
    */
   use(operation: (directory: Directory) => void): void {
-    this.#options.privileged(() => this.#followed.use(operation));
+    this.#options.act(() => this.#followed.use(operation));
   }
 
   /** Scans the directory: always if `isForced`, else only if it may have changed since the last scan. */
@@ -109,14 +111,9 @@ export class SandboxDirectory {
     });
   }
 
-  /** Watches a directory below this one. Throws what inotify_add_watch(2) does. */
-  watch(directory: Directory, onChange: () => void): Watch {
-    return this.#watcher.watch(directory.path, onChange);
-  }
-
   close(): void {
     this.#followed.close();
-    this.#watcher.close();
+    this.#unsubscribe();
   }
 
   #scan(directory: Directory): void {

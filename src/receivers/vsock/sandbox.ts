@@ -1,26 +1,21 @@
 import { lstatSync } from "node:fs";
 import { errnoName } from "../../../ffi/errors.ts";
 import type { Libc } from "../../../ffi/libc.ts";
+import { MAX_PATH_BYTES } from "../../../ffi/sockets.ts";
 import { Directory } from "./directory.ts";
 import type { Watch } from "./directory-watcher.ts";
-import { GuestServer, type ListenerOptions } from "./guest-server.ts";
-import { Admission } from "./admission.ts";
-import { unixListenerName } from "./descriptor-names.ts";
-import { sandboxSource } from "./identity.ts";
-import { type GuestConnection, type GuestReceiver, ListenError } from "./listener.ts";
+import { ListenError } from "./listener.ts";
+import type { SandboxServer, ServeSandbox } from "./sandbox-server.ts";
 import { listenAt, type SocketAccess, type SocketFile } from "./socket-file.ts";
-import type { StreamServers } from "./stream-server.ts";
 
 /** What the sandboxes of one template have in common. */
 export interface SandboxContext {
   readonly libc: Libc;
-  readonly servers: StreamServers;
-  readonly options: ListenerOptions;
+  readonly serve: ServeSandbox;
+  readonly onProblem: (message: string, error: Error) => void;
+  readonly onNotice: (message: string, fields: Readonly<Record<string, string>>) => void;
   /** Watches a directory; undefined where it cannot be watched. */
   readonly watch: (directory: Directory, onChange: () => void) => Watch | undefined;
-  readonly accept: (connection: GuestConnection) => GuestReceiver;
-  /** Takes a server whose socket has no name any more: who has connected to it is still to be taken in. */
-  readonly retire: (guests: GuestServer) => void;
   /** The names of the directories below the sandbox's, down to the socket's. */
   readonly between: readonly string[];
   /** The socket's name, and the one that it is bound at first. */
@@ -36,7 +31,7 @@ export interface SandboxContext {
 interface Listening {
   readonly directory: string;
   readonly file: SocketFile;
-  readonly guests: GuestServer;
+  readonly server: SandboxServer;
 }
 
 /**
@@ -137,31 +132,30 @@ export class Sandbox {
   }
 
   #listenIn(directory: Directory): void {
-    const { socket, temporary, access, group, libc, servers, options, accept } = this.#context;
+    const { socket, temporary, access, group, libc, serve, onNotice } = this.#context;
     const { directory: current, file: own } = this.#listening ?? {};
     // Somebody may have removed the socket, and nobody would find it again.
     if (current === directory.identity && own?.isAt(`${directory.path}/${socket}`)) return;
     this.#stop();
-    const source = sandboxSource(this.id, directory.shownChild(socket));
-    const admission = new Admission(access, directory.owner);
-    const guests = new GuestServer(options, () => source, (fd) => admission.refusal(libc, fd));
-    const { server, file } = listenAt(
-      {
-        path: `${directory.path}/${socket}`,
-        temporary: `${directory.path}/${temporary}`,
-        shown: directory.shownChild(socket),
-        group,
-      },
-      access,
-      libc,
-      guests.opener(servers, accept),
-    );
-    guests.start(server, unixListenerName(file.status));
-    this.#listening = { directory: directory.identity, file, guests };
-    options.onNotice?.("listening for a sandbox", {
-      sandbox: this.id,
-      address: directory.shownChild(socket),
-    });
+    const address = directory.shownChild(socket);
+    const bytes = new TextEncoder().encode(address).length;
+    // It could be bound here, by a shorter way, but no VMM could connect to it.
+    if (bytes > MAX_PATH_BYTES) {
+      throw new ListenError(
+        `${address} is ${bytes} bytes long, and a UNIX socket's path has at most ${MAX_PATH_BYTES}: the VMM cannot ` +
+          "connect to it",
+      );
+    }
+    const place = {
+      path: `${directory.path}/${socket}`,
+      temporary: `${directory.path}/${temporary}`,
+      shown: address,
+      group,
+    };
+    const server = serve({ id: this.id, address, access, owner: directory.owner });
+    const file = server.listen((opener) => listenAt(place, access, libc, opener));
+    this.#listening = { directory: directory.identity, file, server };
+    onNotice("listening for a sandbox", { sandbox: this.id, address });
   }
 
   /**
@@ -169,10 +163,7 @@ export class Sandbox {
    * close}.
    */
   handOver(parent: Directory | undefined): void {
-    if (this.#listening?.guests.handOver() === true) {
-      this.#context.retire(this.#listening.guests);
-      this.#listening = undefined;
-    }
+    if (this.#listening?.server.handOver() === true) this.#listening = undefined;
     this.close(parent);
   }
 
@@ -214,15 +205,15 @@ export class Sandbox {
     const listening = this.#listening;
     if (listening === undefined) return;
     this.#listening = undefined;
-    this.#context.retire(listening.guests);
-    this.#context.options.onNotice?.("no more listening for a sandbox", { sandbox: this.id });
+    listening.server.retire();
+    this.#context.onNotice("no more listening for a sandbox", { sandbox: this.id });
   }
 
   #report(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     if (this.#problem === message) return;
     this.#problem = message;
-    this.#context.options.onProblem(
+    this.#context.onProblem(
       `sandbox ${this.id} cannot be listened for`,
       error instanceof Error ? error : new Error(message),
     );

@@ -91,8 +91,8 @@ test("only who may be trusted may write to it", () => {
   assert.equal(refusal(0o775), "trusted");
   assert.equal(refusal(0o777), everyone);
   assert.equal(refusal(0o702), everyone);
-  // Nobody may remove what is another's: /tmp.
-  assert.equal(refusal(0o1777), "trusted");
+  // As /tmp is: nobody may remove what is another's there, but everyone may add to it.
+  assert.equal(refusal(0o1777), everyone);
 });
 
 test("only root and the user may own it", NEEDS_ROOT, () => {
