@@ -3,7 +3,7 @@ import type { SegmentIndex } from "./segment-index.ts";
 import type { SegmentPool } from "./segment-pool.ts";
 import { type Entry, entryBytes } from "./record-writer.ts";
 import type { Segment } from "./segment.ts";
-import { isNoSpace, SpoolError, storageError } from "./spool-error.ts";
+import { SpoolError, storageError } from "./spool-error.ts";
 
 /** What is written at once at most, bytes, unless a single record is larger: writing holds up the event loop. */
 const WRITE_BYTES = 4 * 1024 * 1024;
@@ -57,8 +57,8 @@ export class SegmentWriter {
       try {
         await this.#commit(segment, group);
       } catch (error) {
-        if (isNoSpace(error) && group.length > 1) {
-          // Fewer may fit into what is left.
+        if (!segment.isSuspect && group.length > 1) {
+          // Fewer may fit into what is left of the disk, or be written before it fails again.
           mostEntries = Math.ceil(group.length / 2);
           continue;
         }
@@ -68,6 +68,7 @@ export class SegmentWriter {
         continue;
       }
       failed = false;
+      mostEntries *= 2;
       left = left.slice(group.length);
       this.#place(segment, group, callbacks);
     }

@@ -49,6 +49,8 @@ export class Segment {
   readonly slots: number;
   /** Something in it is not what was written. It is then set aside when nothing in it is wanted any more. */
   damaged = false;
+  /** A sync has failed: what was written since the one before may never reach the disk, even if the next one succeeds. */
+  isSuspect = false;
   #state: SegmentState;
   #capacity: number;
   /** Where the end record is. */
@@ -204,6 +206,9 @@ export class Segment {
     this.#isSyncing = true;
     try {
       await this.file.sync();
+    } catch (error) {
+      this.isSuspect = true;
+      throw error;
     } finally {
       this.#isSyncing = false;
     }

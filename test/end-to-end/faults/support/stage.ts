@@ -63,9 +63,9 @@ export class Stage implements AsyncDisposable {
     return this.#forwarder ?? assert.fail("no forwarder has been started");
   }
 
-  /** Starts a forwarder; resolves when it listens. */
-  async start(): Promise<Forwarder> {
-    return this.#forwarder = await startForwarder(this.#args, this.#run);
+  /** Starts a forwarder; resolves when it listens. @param run what differs this time. */
+  async start(run: RunOptions = {}): Promise<Forwarder> {
+    return this.#forwarder = await startForwarder(this.#args, { ...this.#run, ...run });
   }
 
   /** Starts a forwarder without waiting. */
