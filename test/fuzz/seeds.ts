@@ -2,7 +2,7 @@ import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { RequestBuilder } from "../../src/otlp/request.ts";
 import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
 import { readBincode } from "../decode/support/bincode-reference.ts";
-import { fixture, FIXTURE_FOLDERS, FIXTURES, splitFrames } from "../decode/support/fixtures.ts";
+import { fixture, FIXTURE_FOLDERS, FIXTURES_IN, splitFrames } from "../decode/support/fixtures.ts";
 import { mutatedJson } from "../decode/support/json-mutations.ts";
 import { EXTREME_LENGTHS, scrambled } from "../decode/support/mutations.ts";
 import type { Random } from "../decode/support/random.ts";
@@ -28,7 +28,7 @@ export function loadSeeds(): Seeds {
   const bincode: Uint8Array[] = [];
   const json: Uint8Array[] = [];
   for (const folder of FIXTURE_FOLDERS) {
-    for (const name of FIXTURES) {
+    for (const name of FIXTURES_IN[folder]) {
       const { bincodeStream, jsonStream } = fixture(name, folder);
       bincode.push(...splitFrames(bincodeStream));
       json.push(...splitFrames(jsonStream));

@@ -4,10 +4,8 @@ use crate::encoding::Encoding;
 use crate::endpoint::{Endpoint, VsockAddress};
 use crate::frame;
 use crate::meaning::Meaning;
+use crate::telemetry::Agent;
 use anyhow::{Context, Result, ensure};
-use async_trait::async_trait;
-use opentelemetry::sdk::export::trace::{ExportResult, SpanData, SpanExporter};
-use opentelemetry::trace::TraceError;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -38,16 +36,41 @@ impl Exports {
 }
 
 /// Connects at its first export, keeps the connection until it is shut down, and never reads from it.
-pub struct FrameExporter {
+pub struct FrameSender {
     endpoint: Endpoint,
     encoding: Encoding,
     exports: Exports,
     connection: Option<Box<dyn AsyncWrite + Send + Unpin>>,
 }
 
-impl FrameExporter {
-    pub fn new(endpoint: Endpoint, encoding: Encoding, exports: Exports) -> Self {
-        FrameExporter { endpoint, encoding, exports, connection: None }
+impl FrameSender {
+    pub fn new(agent: &Agent) -> Self {
+        FrameSender {
+            endpoint: agent.endpoint.clone(),
+            encoding: agent.encoding,
+            exports: agent.exports.clone(),
+            connection: None,
+        }
+    }
+
+    /// Sends a batch of encoded spans, and notes what they mean.
+    pub async fn export(&mut self, payloads: Vec<Result<Vec<u8>>>) -> Result<()> {
+        let payloads = payloads.into_iter().collect::<Result<Vec<_>>>()?;
+        for payload in &payloads {
+            let meaning = serde_json::to_string(&Meaning::from(&self.encoding.decode(payload)?))?;
+            self.exports.lock().meanings.push(meaning);
+        }
+        if let Err(error) = self.send(&payloads).await {
+            eprintln!("{}: {error:#}; connecting again to send all {} spans", self.endpoint, payloads.len());
+            self.connection = None;
+            self.send(&payloads).await?;
+        }
+        self.exports.lock().sent += payloads.len();
+        Ok(())
+    }
+
+    pub fn shutdown(&mut self) {
+        self.connection = None;
     }
 
     async fn send(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
@@ -64,29 +87,6 @@ impl FrameExporter {
     }
 }
 
-#[async_trait]
-impl SpanExporter for FrameExporter {
-    async fn export(&mut self, batch: Vec<SpanData>) -> ExportResult {
-        let mut payloads = Vec::with_capacity(batch.len());
-        for span in &batch {
-            let meaning = serde_json::to_string(&Meaning::from(span)).map_err(|error| failure(error.into()))?;
-            self.exports.lock().meanings.push(meaning);
-            payloads.push(self.encoding.encode(span).map_err(failure)?);
-        }
-        if let Err(error) = self.send(&payloads).await {
-            eprintln!("{}: {error:#}; connecting again to send all {} spans", self.endpoint, batch.len());
-            self.connection = None;
-            self.send(&payloads).await.map_err(failure)?;
-        }
-        self.exports.lock().sent += batch.len();
-        Ok(())
-    }
-
-    fn shutdown(&mut self) {
-        self.connection = None;
-    }
-}
-
 async fn connect(endpoint: &Endpoint) -> Result<Box<dyn AsyncWrite + Send + Unpin>> {
     let cannot = || format!("cannot connect to {endpoint}");
     Ok(match endpoint {
@@ -97,13 +97,8 @@ async fn connect(endpoint: &Endpoint) -> Result<Box<dyn AsyncWrite + Send + Unpi
     })
 }
 
-/// The SDK prints it.
-fn failure(error: anyhow::Error) -> TraceError {
-    TraceError::from(format!("{error:#}"))
-}
-
-impl fmt::Debug for FrameExporter {
+impl fmt::Debug for FrameSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameExporter").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("FrameSender").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }

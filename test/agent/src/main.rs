@@ -9,6 +9,7 @@ mod meaning;
 mod rng;
 mod session;
 mod spans;
+mod telemetry;
 
 use anyhow::{Result, bail};
 use pico_args::Arguments;
@@ -19,8 +20,8 @@ usage: kata-agent-side COMMAND [OPTIONS]
 
   agent   trace a sandbox's life and send the spans as a Kata agent does
             --vsock CID:PORT | --unix PATH   where to connect to
-            --encoding bincode|json          (default bincode)
-            --mode isolated|collated         (default isolated)
+            --encoding bincode|json          an agent of Kata 2.2 to 3.28, or of 3.29 to 4.1 (default bincode)
+            --mode isolated|collated         each RPC begins a trace, or comes with a parent (default isolated)
             --traceparent W3C                the runtime's span that collated RPC spans have as their parent
                                              (default: a parent for each RPC, in one trace)
             --connections static|dynamic     one connection for life, or one for each RPC (default static)
@@ -34,7 +35,7 @@ usage: kata-agent-side COMMAND [OPTIONS]
             --vsock PORT | --unix PATH --out FILE
             --frames N                       exit after that many frames
   record  write a set of frames: NAME.bincode, NAME.json-frames, NAME.expected.jsonl
-            --set session-isolated|session-collated|random|nonfinite|load --out DIR --seed N
+            --set random|nonfinite|load --out DIR --seed N
             --spans N                        (random and load only)
   decode  read frames on standard input, write on standard output a line for each: what it means, or its error
             --encoding bincode|json

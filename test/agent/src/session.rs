@@ -1,16 +1,13 @@
-//! A sandbox's life, traced through the SDK: the RPCs that a runtime makes, each a span with child spans.
+//! A sandbox's life, traced as an agent traces it: the RPCs that a runtime makes, each a span with child spans.
 
 use crate::rng::Rng;
+use crate::spans::requests::{Request, Sandbox};
+use crate::telemetry::{Agent, Telemetry};
 use anyhow::{Result, bail};
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::sdk::propagation::TraceContextPropagator;
-use opentelemetry::sdk::trace::{Tracer, TracerProvider};
-use opentelemetry::trace::{StatusCode, TraceContextExt, Tracer as _, TracerProvider as _};
-use opentelemetry::{Context, KeyValue};
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use tracing::{Level, Span, field, span};
 
 /// An RPC of the agent's interface, or a function that one calls.
 struct Call {
@@ -18,56 +15,58 @@ struct Call {
     calls: &'static [Call],
 }
 
-struct Rpc {
-    request: &'static str,
-    call: Call,
-}
-
-const fn rpc(request: &'static str, name: &'static str, calls: &'static [Call]) -> Rpc {
-    Rpc { request, call: Call { name, calls } }
-}
-
 const fn call(name: &'static str, calls: &'static [Call]) -> Call {
     Call { name, calls }
 }
 
-const RPCS: [Rpc; 13] = [
-    rpc(
-        "CreateSandboxRequest",
+const RPCS: [Call; 13] = [
+    call(
         "create_sandbox",
         &[
             call("setup_shared_namespaces", &[]),
             call("add_storages", &[call("mount_storage", &[call("baremount", &[])])]),
         ],
     ),
-    rpc("UpdateInterfaceRequest", "update_interface", &[call("link_update", &[]), call("enable_link", &[])]),
-    rpc("UpdateRoutesRequest", "update_routes", &[call("route_add", &[])]),
-    rpc("OnlineCPUMemRequest", "online_cpu_mem", &[call("online_cpus", &[]), call("online_memory", &[])]),
-    rpc("GuestDetailsRequest", "get_guest_details", &[]),
-    rpc(
-        "CreateContainerRequest",
+    call("update_interface", &[call("link_update", &[]), call("enable_link", &[])]),
+    call("update_routes", &[call("route_add", &[])]),
+    call("online_cpu_mem", &[call("online_cpus", &[]), call("online_memory", &[])]),
+    call("get_guest_details", &[]),
+    call(
         "create_container",
         &[call(
             "do_create_container",
             &[call("add_devices", &[]), call("add_storages", &[]), call("setup_bundle", &[]), call("start", &[])],
         )],
     ),
-    rpc("StartContainerRequest", "start_container", &[call("do_start_container", &[call("exec", &[])])]),
-    rpc("WaitProcessRequest", "wait_process", &[call("do_wait_process", &[])]),
-    rpc("ReadStreamRequest", "read_stdout", &[]),
-    rpc("StatsContainerRequest", "stats_container", &[call("get_stats", &[])]),
-    rpc("SignalProcessRequest", "signal_process", &[call("do_signal_process", &[])]),
-    rpc("RemoveContainerRequest", "remove_container", &[call("do_remove_container", &[call("destroy", &[])])]),
-    rpc("DestroySandboxRequest", "destroy_sandbox", &[call("destroy", &[])]),
+    call("start_container", &[call("do_start_container", &[call("exec", &[])])]),
+    call("wait_process", &[call("do_wait_process", &[])]),
+    call("read_stdout", &[]),
+    call("stats_container", &[call("get_stats", &[])]),
+    call("signal_process", &[call("do_signal_process", &[])]),
+    call("remove_container", &[call("do_remove_container", &[call("destroy", &[])])]),
+    call("destroy_sandbox", &[call("destroy", &[])]),
 ];
 
-/// The call that fails in every session, so that each has an error.
+/// The call that fails in every session, so that each has an error; an agent's spans never tell of one.
 const FAILING_CALL: &str = "route_add";
+
+/// A span whose name is not known before: `tracing` wants each name where the span is made.
+macro_rules! named_span {
+    ($name:expr, [$($literal:literal)*], $fields:tt) => {
+        match $name {
+            $($literal => named_span!($literal, $fields),)*
+            other => unreachable!("no span for {other}"),
+        }
+    };
+    ($literal:literal, { $($fields:tt)* }) => {
+        span!(Level::INFO, $literal, $($fields)*)
+    };
+}
 
 /// Whose trace the RPCs' spans belong to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
-    /// The agent's: they are children of its root span.
+    /// Each RPC begins a trace of its own, since no parent comes with its request.
     Isolated,
     /// The runtime's: it sends the parent of each along with the request.
     Collated,
@@ -87,122 +86,114 @@ pub struct Session {
     pub connections: Connections,
     pub sandbox_id: String,
     /// The parent of every RPC in collated mode; without one, each RPC has a parent of its own, in one trace.
-    pub runtime_parent: Option<Context>,
+    pub traceparent: Option<String>,
     /// How long to wait after each RPC, what was traced having been sent.
     pub pace: Duration,
-    /// The time in the session, which moves on without anyone waiting.
-    pub clock: SystemTime,
     pub rng: Rng,
 }
 
 impl Session {
-    /// Traces the sandbox's life. `connect` gives a provider, and with it a connection, which ends when it is dropped.
-    pub fn run(mut self, connect: impl Fn() -> TracerProvider) {
-        let provider = connect();
-        let tracer = tracer(&provider);
-        let runtime_trace_id = self.rng.u128();
-        let start = self.clock;
-        let root = Context::new().with_span(tracer.span_builder("root-span").with_start_time(start).start(&tracer));
-        for (sequence, rpc) in RPCS.iter().enumerate() {
-            let parent = match self.mode {
-                Mode::Isolated => root.clone(),
-                Mode::Collated => self.collated_parent(runtime_trace_id),
-            };
-            match self.connections {
-                Connections::Static => self.trace_rpc(&tracer, &parent, rpc, sequence),
-                Connections::Dynamic => {
-                    let provider = connect();
-                    self.trace_rpc(&self::tracer(&provider), &parent, rpc, sequence);
+    /// Traces the sandbox's life.
+    pub fn run(mut self, agent: &Agent) {
+        agent.trace(|telemetry| {
+            let runtime_trace_id = self.rng.u128();
+            // It is not entered while RPCs are answered, because the agent answers them on other threads.
+            let _root = span!(Level::TRACE, "root-span");
+            for (sequence, rpc) in RPCS.iter().enumerate() {
+                let traceparent = match self.mode {
+                    Mode::Isolated => None,
+                    Mode::Collated => Some(self.runtime_parent(runtime_trace_id)),
+                };
+                match self.connections {
+                    Connections::Static => self.trace_rpc(telemetry, traceparent.as_deref(), rpc, sequence),
+                    Connections::Dynamic => agent.trace(|telemetry| {
+                        self.trace_rpc(telemetry, traceparent.as_deref(), rpc, sequence);
+                    }),
+                }
+                if !self.pace.is_zero() {
+                    telemetry.flush();
+                    thread::sleep(self.pace);
                 }
             }
-            if !self.pace.is_zero() {
-                provider.force_flush();
-                thread::sleep(self.pace);
-            }
-            self.pass_milliseconds(20);
-        }
-        end(&root, start, self.clock);
+        });
     }
 
-    /// What the runtime sends along with a request, as the agent understands it.
-    fn collated_parent(&mut self, trace_id: u128) -> Context {
-        self.runtime_parent.clone().unwrap_or_else(|| {
-            let traceparent = format!("00-{trace_id:032x}-{:016x}-01", self.rng.u64());
-            remote_parent(&traceparent).expect("it is made as W3C says")
-        })
+    /// What the runtime sends along with a request.
+    fn runtime_parent(&mut self, trace_id: u128) -> String {
+        self.traceparent.clone().unwrap_or_else(|| format!("00-{trace_id:032x}-{:016x}-01", self.rng.u64()))
     }
 
-    fn trace_rpc(&mut self, tracer: &Tracer, parent: &Context, rpc: &Rpc, sequence: usize) {
-        let request = format!(
-            "{} {{ container_id: {:?}, exec_id: \"\", string_user: None, seq: {sequence} }}",
-            rpc.request, self.sandbox_id
+    /// As the agent's `trace_rpc_call!` has it.
+    fn trace_rpc(&mut self, telemetry: &dyn Telemetry, traceparent: Option<&str>, rpc: &Call, sequence: usize) {
+        let request = Request::new(rpc.name, &self.sandbox_id, sequence, &mut self.rng);
+        let span = named_span!(
+            rpc.name,
+            [
+                "create_sandbox" "update_interface" "update_routes" "online_cpu_mem" "get_guest_details"
+                "create_container" "start_container" "wait_process" "read_stdout" "stats_container" "signal_process"
+                "remove_container" "destroy_sandbox"
+            ],
+            { "mod" = "rpc.rs", req = ?request }
         );
-        let attributes = vec![KeyValue::new("mod", "rpc.rs"), KeyValue::new("req", request)];
-        let (context, start) = self.start(tracer, parent, &rpc.call, attributes);
-        self.trace_calls(tracer, &context, &rpc.call);
-        end(&context, start, self.clock);
+        telemetry.set_parent(&span, traceparent);
+        let _entered = span.enter();
+        self.trace_calls(rpc);
     }
 
-    fn trace_calls(&mut self, tracer: &Tracer, parent: &Context, call: &Call) {
-        self.clock += Duration::from_micros(20);
-        for call in call.calls {
-            let attributes = vec![KeyValue::new("sandbox_id", self.sandbox_id.clone())];
-            let (context, start) = self.start(tracer, parent, call, attributes);
-            let level_and_target = vec![KeyValue::new("level", "INFO"), KeyValue::new("target", "kata_agent::rpc")];
-            let entered = start + Duration::from_nanos(10);
-            context.span().add_event_with_timestamp(format!("in {}", call.name), entered, level_and_target);
-            self.trace_calls(tracer, &context, call);
+    fn trace_calls(&mut self, caller: &Call) {
+        for call in caller.calls {
+            let span = self.child(call);
+            let _entered = span.enter();
+            tracing::info!(target: "kata_agent::rpc", "called");
+            pass_time();
+            self.trace_calls(call);
             if call.name == FAILING_CALL {
-                context.span().set_status(StatusCode::Error, "rtnetlink: File exists (os error 17)".into());
+                span.record("otel.status_code", "ERROR");
+                span.record("otel.status_message", "rtnetlink: File exists (os error 17)");
             }
-            end(&context, start, self.clock);
         }
-        self.pass_milliseconds(10);
+        pass_time();
     }
 
-    fn start(
-        &self,
-        tracer: &Tracer,
-        parent: &Context,
-        call: &Call,
-        attributes: Vec<KeyValue>,
-    ) -> (Context, SystemTime) {
-        let span = tracer
-            .span_builder(call.name)
-            .with_parent_context(parent.clone())
-            .with_start_time(self.clock)
-            .with_attributes(attributes)
-            .start(tracer);
-        (parent.with_span(span), self.clock)
-    }
-
-    fn pass_milliseconds(&mut self, most: u64) {
-        self.clock += Duration::from_nanos(self.rng.below(most * 1_000_000));
+    /// As `#[instrument]` has it: the arguments of a function are its span's fields.
+    fn child(&mut self, call: &Call) -> Span {
+        let sandbox = Sandbox::new(&self.sandbox_id, &mut self.rng);
+        named_span!(
+            call.name,
+            [
+                "setup_shared_namespaces" "add_storages" "mount_storage" "baremount" "link_update" "enable_link"
+                "route_add" "online_cpus" "online_memory" "do_create_container" "add_devices" "setup_bundle" "start"
+                "do_start_container" "exec" "do_wait_process" "get_stats" "do_signal_process" "do_remove_container"
+                "destroy"
+            ],
+            {
+                self = ?sandbox,
+                sandbox_id = self.sandbox_id.as_str(),
+                otel.status_code = field::Empty,
+                otel.status_message = field::Empty
+            }
+        )
     }
 }
 
-/// Ends the context's span as the agent's tracing layer does: with how long it was busy and idle.
-fn end(context: &Context, start: SystemTime, end: SystemTime) {
-    let span = context.span();
-    let nanoseconds = end.duration_since(start).expect("a session's clock moves on").as_nanos() as i64;
-    let idle = nanoseconds * 3 / 10;
-    span.set_attribute(KeyValue::new("busy_ns", nanoseconds - idle));
-    span.set_attribute(KeyValue::new("idle_ns", idle));
-    span.end_with_timestamp(end);
+/// Lets spans begin one after the other, to the microsecond.
+fn pass_time() {
+    thread::sleep(Duration::from_micros(20));
 }
 
-fn tracer(provider: &TracerProvider) -> Tracer {
-    provider.get_tracer("kata-agent", None)
-}
-
-/// The context that a W3C `traceparent` header gives.
-pub fn remote_parent(traceparent: &str) -> Result<Context> {
-    let headers = HashMap::from([("traceparent".to_string(), traceparent.to_string())]);
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
-    if !context.span().span_context().is_valid() {
-        bail!("{traceparent:?} is no W3C traceparent, such as 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+/// Refuses what is not a W3C `traceparent` header, which the SDK would leave out without a word.
+pub fn check_traceparent(traceparent: &str) -> Result<()> {
+    let parts: Vec<_> = traceparent.split('-').collect();
+    let is_hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = |text: &str, digits: usize| is_hex(text, digits) && text.bytes().any(|byte| byte != b'0');
+    match parts[..] {
+        ["00", trace, span, flags] if is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2) => Ok(()),
+        _ => bail!(
+            "{traceparent:?} is not a W3C traceparent, such as 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        ),
     }
-    Ok(context)
 }
 
 impl FromStr for Mode {

@@ -4,7 +4,7 @@ import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import { AT, decode, patched, refusal, span, spans } from "../support/bincode-decode.ts";
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";
-import { fixture, FIXTURE_FOLDERS, FIXTURES } from "../support/fixtures.ts";
+import { fixture, FIXTURE_FOLDERS, FIXTURES_IN } from "../support/fixtures.ts";
 import { readFields } from "../support/protobuf-reader.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import { asOtlp, asRecorded } from "../support/span-record.ts";
@@ -12,7 +12,7 @@ import type { SpanRecord, ValueRecord } from "../support/span-record.ts";
 
 describe("recorded payloads", () => {
   for (const folder of FIXTURE_FOLDERS) {
-    for (const name of FIXTURES) {
+    for (const name of FIXTURES_IN[folder]) {
       test(`${folder}/${name} means what the crates say`, () => {
         const { bincode, expected } = fixture(name, folder);
         assert.equal(bincode.length, expected.length);

@@ -7,7 +7,7 @@ import { type InvalidReason, WireError } from "../../../src/decode/wire-error.ts
 import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { decodeEncodedSpans } from "../support/decode-span.ts";
-import { fixture, FIXTURE_FOLDERS, FIXTURES } from "../support/fixtures.ts";
+import { fixture, FIXTURE_FOLDERS, FIXTURES_IN } from "../support/fixtures.ts";
 import { encodeJson } from "../support/json-encoder.ts";
 import { Random } from "../support/random.ts";
 import { RandomSpans } from "../support/random-span.ts";
@@ -106,7 +106,7 @@ function attribute(value: string): ValueRecord {
 
 describe("recorded payloads", () => {
   for (const folder of FIXTURE_FOLDERS) {
-    for (const name of FIXTURES) {
+    for (const name of FIXTURES_IN[folder]) {
       test(`${folder}/${name} means what the crates say`, () => {
         const { json, expected } = fixture(name, folder);
         assert.ok(json.length > 0 && json.length === expected.length);

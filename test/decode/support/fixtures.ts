@@ -5,9 +5,14 @@ import type { SpanRecord } from "./span-record.ts";
 export const FIXTURE_FOLDERS = ["fixtures", "agent/recorded"] as const;
 export type FixtureFolder = (typeof FIXTURE_FOLDERS)[number];
 
-/** The recorded sets in each folder. */
+/** The recorded sets of `fixtures`. */
 export const FIXTURES = ["session-isolated", "session-collated", "random", "nonfinite"] as const;
 export type FixtureName = (typeof FIXTURES)[number];
+/** The recorded sets in each folder. */
+export const FIXTURES_IN: Readonly<Record<FixtureFolder, readonly FixtureName[]>> = {
+  fixtures: FIXTURES,
+  "agent/recorded": ["random", "nonfinite"],
+};
 
 /** One recorded set: span N of each member is the same span. */
 export interface Fixture {

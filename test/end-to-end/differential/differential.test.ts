@@ -8,18 +8,19 @@ import { decodeJson } from "../../../src/decode/json/decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
 import { decodeEncodedSpans } from "../../decode/support/decode-span.ts";
-import { concatenate, fixture, FIXTURES, frame } from "../../decode/support/fixtures.ts";
+import { concatenate, fixture, FIXTURES, frame, splitFrames } from "../../decode/support/fixtures.ts";
 import { encodeJson } from "../../decode/support/json-encoder.ts";
 import { mutatedJson, replacedValue } from "../../decode/support/json-mutations.ts";
 import { changedBytes, extremeLengths, scrambled } from "../../decode/support/mutations.ts";
 import { readBincode } from "../../decode/support/bincode-reference.ts";
+import { REAL_STREAMS, streamBytes, TRACED_STREAMS } from "../../decode/support/recorded-streams.ts";
 import { tightSpans } from "../../decode/support/otlp-tight-spans.ts";
 import { RandomSpans } from "../../decode/support/random-span.ts";
 import { asOtlp, asRecorded, type SpanRecord } from "../../decode/support/span-record.ts";
 
-// The decoders against the crates that agents use, opentelemetry 0.14 with serde_json and bincode 1.3: what they refuse
-// is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is how many payloads of each
-// kind.
+// The decoders against the crates that agents use, opentelemetry 0.14 with bincode 1.3 and opentelemetry 0.17 with
+// serde_json: what they refuse is refused, and what they accept comes out as they read it. `KTF_DIFFERENTIAL_CASES` is
+// how many payloads of each kind.
 
 const CASES = Number(process.env["KTF_DIFFERENTIAL_CASES"] ?? 20_000);
 /** Milliseconds, for as many cases as anyone has patience for. */
@@ -127,6 +128,20 @@ function check(encoding: Encoding, cases: number, make: () => Uint8Array): Count
 function recorded(encoding: Encoding): Uint8Array[] {
   return FIXTURES.flatMap((name) => fixture(name)[encoding]).filter(({ length }) => length < 3000);
 }
+
+describe("streams of the real agents, as the crates of their generation read them", () => {
+  for (const stream of [...REAL_STREAMS, ...TRACED_STREAMS]) {
+    test(stream.file, LIMIT, () => {
+      const payloads = splitFrames(streamBytes(stream));
+      const counts: Counts = { taken: 0, refused: 0, exceptions: {} };
+      judge(stream.encoding, payloads).forEach((verdict, i) =>
+        compare(stream.encoding, payloads[i] as Uint8Array, verdict, counts)
+      );
+      const { "null is NaN": notNumbers = 0, ...exceptions } = counts.exceptions;
+      assert.deepEqual({ ...counts, exceptions }, { taken: stream.spans - notNumbers, refused: 0, exceptions: {} });
+    });
+  }
+});
 
 describe("JSON, as serde_json reads it", () => {
   const originals = recorded("json");

@@ -2,13 +2,11 @@
 
 use crate::encoding::Encoding;
 use crate::endpoint::Endpoint;
-use crate::exporter::{Exports, FrameExporter};
+use crate::exporter::Exports;
 use crate::rng::{Rng, SeededIds};
-use crate::session::{Connections, Mode, Session, remote_parent};
+use crate::session::{Connections, Mode, Session, check_traceparent};
+use crate::telemetry::Agent;
 use anyhow::{Context, Result, ensure};
-use opentelemetry::sdk::Resource;
-use opentelemetry::sdk::trace::{TracerProvider, config};
-use opentelemetry::{KeyValue, runtime};
 use pico_args::Arguments;
 use std::fs;
 use std::path::PathBuf;
@@ -21,27 +19,28 @@ struct Settings {
     encoding: Encoding,
     mode: Mode,
     connections: Connections,
-    runtime_parent: Option<opentelemetry::Context>,
+    traceparent: Option<String>,
     pace: Duration,
-    resource: Vec<KeyValue>,
+    resource: Vec<(String, String)>,
     sandbox_id: Option<String>,
 }
 
 pub fn run(mut arguments: Arguments) -> Result<()> {
     let traceparent: Option<String> = arguments.opt_value_from_str("--traceparent")?;
+    traceparent.as_deref().map(check_traceparent).transpose()?;
     let settings = Settings {
         endpoint: Endpoint::from_arguments(&mut arguments)?,
         encoding: arguments.opt_value_from_str("--encoding")?.unwrap_or(Encoding::Bincode),
         mode: arguments.opt_value_from_str("--mode")?.unwrap_or(Mode::Isolated),
         connections: arguments.opt_value_from_str("--connections")?.unwrap_or(Connections::Static),
-        runtime_parent: traceparent.as_deref().map(remote_parent).transpose()?,
+        traceparent,
         pace: Duration::from_millis(arguments.opt_value_from_str("--pace")?.unwrap_or(0)),
         resource: arguments.values_from_fn("--resource", key_value)?,
         sandbox_id: arguments.opt_value_from_str("--sandbox-id")?,
     };
     ensure!(
-        settings.runtime_parent.is_none() || settings.mode == Mode::Collated,
-        "--traceparent needs --mode collated: an isolated agent has a trace of its own"
+        settings.traceparent.is_none() || settings.mode == Mode::Collated,
+        "--traceparent needs --mode collated: an isolated agent begins traces of its own"
     );
     let sessions: u64 = arguments.opt_value_from_str("--sessions")?.unwrap_or(1);
     let seed: u64 = arguments.opt_value_from_str("--seed")?.unwrap_or_else(seed_from_clock);
@@ -77,33 +76,28 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
 /// Traces one sandbox, and returns what each span means when all of them were sent.
 fn trace(settings: &Settings, seed: u64) -> Result<Vec<String>> {
     let mut rng = Rng::new(seed);
-    let ids = SeededIds::new(rng.u64());
-    let exports = Exports::default();
+    let agent = Agent {
+        endpoint: settings.endpoint.clone(),
+        encoding: settings.encoding,
+        exports: Exports::default(),
+        ids: SeededIds::new(rng.u64()),
+        resource: settings.resource.clone(),
+    };
     let session = Session {
         mode: settings.mode,
         connections: settings.connections,
         sandbox_id: settings.sandbox_id.clone().unwrap_or_else(|| format!("{:032x}", rng.u128())),
-        runtime_parent: settings.runtime_parent.clone(),
+        traceparent: settings.traceparent.clone(),
         pace: settings.pace,
-        clock: SystemTime::now(),
         rng,
     };
-    session.run(|| {
-        let exporter = FrameExporter::new(settings.endpoint.clone(), settings.encoding, exports.clone());
-        let mut config = config().with_id_generator(ids.clone());
-        // None at all, rather than an empty one, is what the SDK makes of an agent that sets none.
-        if !settings.resource.is_empty() {
-            config = config.with_resource(Resource::new(settings.resource.clone()));
-        }
-        // The agent's own processor and runtime.
-        TracerProvider::builder().with_batch_exporter(exporter, runtime::TokioCurrentThread).with_config(config).build()
-    });
-    exports.finish()
+    session.run(&agent);
+    agent.exports.finish()
 }
 
-fn key_value(text: &str) -> Result<KeyValue> {
+fn key_value(text: &str) -> Result<(String, String)> {
     let (key, value) = text.split_once('=').with_context(|| format!("{text:?} is not KEY=VALUE"))?;
-    Ok(KeyValue::new(key.to_string(), value.to_string()))
+    Ok((key.to_string(), value.to_string()))
 }
 
 /// A seed that agents started at the same time do not share.

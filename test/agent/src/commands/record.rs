@@ -3,21 +3,13 @@
 use crate::encoding::Encoding;
 use crate::frame;
 use crate::meaning::Meaning;
-use crate::rng::{Rng, SeededIds};
-use crate::session::{Connections, Mode, Session};
+use crate::rng::Rng;
 use crate::spans;
 use anyhow::{Context, Result, bail, ensure};
-use async_trait::async_trait;
-use opentelemetry::sdk::export::trace::{ExportResult, SpanData, SpanExporter};
-use opentelemetry::sdk::trace::{TracerProvider, config};
+use opentelemetry::sdk::export::trace::SpanData;
 use pico_args::Arguments;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
-
-/// When a recorded session begins, so that the same seed gives the same times: seconds since 1970.
-const SESSION_START: u64 = 1_767_000_000;
 
 pub fn run(mut arguments: Arguments) -> Result<()> {
     let set: String = arguments.value_from_str("--set")?;
@@ -46,44 +38,9 @@ fn set_of(set: &str, seed: u64, spans: Option<u64>) -> Result<Vec<SpanData>> {
     }
     ensure!(spans.is_none(), "--set {set} has a number of spans of its own: leave --spans out");
     Ok(match set {
-        "session-isolated" => session(Mode::Isolated, rng),
-        "session-collated" => session(Mode::Collated, rng),
         "nonfinite" => vec![spans::nonfinite(&mut rng)],
-        _ => bail!("no set {set:?}: it is session-isolated, session-collated, random, nonfinite or load"),
+        _ => bail!("no set {set:?}: it is random, nonfinite or load"),
     })
-}
-
-fn session(mode: Mode, mut rng: Rng) -> Vec<SpanData> {
-    let ids = SeededIds::new(rng.u64());
-    let spans = Collector::default();
-    let session = Session {
-        mode,
-        connections: Connections::Static,
-        sandbox_id: format!("{:032x}", rng.u128()),
-        runtime_parent: None,
-        pace: Duration::ZERO,
-        clock: UNIX_EPOCH + Duration::from_secs(SESSION_START),
-        rng,
-    };
-    session.run(|| {
-        TracerProvider::builder()
-            .with_simple_exporter(spans.clone())
-            .with_config(config().with_id_generator(ids.clone()))
-            .build()
-    });
-    std::mem::take(&mut *spans.0.lock().expect("no user of it panics"))
-}
-
-/// Exports spans to memory.
-#[derive(Clone, Debug, Default)]
-struct Collector(Arc<Mutex<Vec<SpanData>>>);
-
-#[async_trait]
-impl SpanExporter for Collector {
-    async fn export(&mut self, batch: Vec<SpanData>) -> ExportResult {
-        self.0.lock().expect("no user of it panics").extend(batch);
-        Ok(())
-    }
 }
 
 fn frames(encoding: Encoding, spans: &[SpanData]) -> Result<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 mod load;
 mod random;
+pub mod requests;
 
 pub use load::load;
 pub use random::{nonfinite, random};
