@@ -50,7 +50,7 @@ export function shownTree(trace: JaegerTrace): TreeSpan[] {
       tags: Object.fromEntries(span.tags.map(pair)),
       logs: span.logs.map(({ timestamp, fields }) => ({
         time: timestamp,
-        fields: fields.map(pair),
+        fields: fields.map(pair).sort(byKey),
       })),
       service: process.serviceName,
       process: Object.fromEntries(process.tags.map(pair)),
@@ -83,7 +83,7 @@ function node(span: SentSpan, host: HostWord): TreeSpan {
     },
     logs: span.events.map(({ timeUnixNano, name, attributes }) => ({
       time: microseconds(timeUnixNano),
-      fields: [["event", name], ...attributes],
+      fields: [["event", name] as const, ...attributes].sort(byKey),
     })),
     service: String(service),
     process,
@@ -103,6 +103,11 @@ function tree(spans: readonly TreeSpan[]): TreeSpan[] {
   const inOrder = [...spans].sort((a, b) => a.start - b.start || (a.spanId < b.spanId ? -1 : 1));
   for (const span of inOrder) (byId.get(span.parentSpanId)?.children ?? roots).push(span);
   return roots;
+}
+
+/** Jaeger shows an event's attributes in an order of its own. */
+function byKey([a]: readonly [string, Value], [b]: readonly [string, Value]): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function pair({ key, type, value }: JaegerTag): readonly [string, Value] {
