@@ -64,7 +64,7 @@ test(
     // A pool of threads handles compression, names and files.
     await guestLife(sandbox.address, plainFrames(1, 1000));
     await taken(stub, 1000);
-    await forwarder.metrics();
+    await forwarder.reading();
     assertThreads(forwarder.pid, nobody);
     assert.deepEqual(await forwarder.stop(), CLEAN);
   },

@@ -63,15 +63,15 @@ test("metrics count spans by encoding, bytes and time", async () => {
   await taken(stub, 20);
   await until(async () => (await forwarder.figures()).forwarded === 20, "they are counted");
   const requests = stub.requests.filter(({ spans }) => spans.length > 0);
-  assert.equal(await forwarder.metric("received_bytes_total"), frames.length);
+  const reading = await forwarder.reading();
+  assert.equal(reading.metric("received_bytes_total"), frames.length);
   assert.equal(
-    await forwarder.metric("exported_bytes_total"),
+    reading.metric("exported_bytes_total"),
     requests.reduce((sum, { bytes }) => sum + bytes, 0),
   );
-  assert.equal(await forwarder.metric("payloads_total", "bincode"), 20);
-  assert.equal(await forwarder.metric("guests"), 1);
-  const metrics = await forwarder.metrics();
-  const duration = metrics.get("kata_trace_forwarder_export_duration_seconds");
+  assert.equal(reading.metric("payloads_total", "bincode"), 20);
+  assert.equal(reading.metric("guests"), 1);
+  const duration = reading.families.get("kata_trace_forwarder_export_duration_seconds");
   assert.equal(
     duration?.series.get('kata_trace_forwarder_export_duration_seconds_count{destination="collector"}'),
     requests.length,

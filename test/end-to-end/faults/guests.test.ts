@@ -145,8 +145,8 @@ for (const { what, kind, atOnce, connections = 0, check } of CASES) {
     await until(async () => (await assertEquation(forwarder)).held === 0, "nothing is held");
     await equation.stop();
     const { received, forwarded, dropped, invalid } = await assertEquation(forwarder);
-    const resident = await forwarder.metrics();
-    const memory = resident.get("process_resident_memory_bytes")?.series.values().next().value;
+    const { families } = await forwarder.reading();
+    const memory = families.get("process_resident_memory_bytes")?.series.values().next().value;
     report(what, {
       ...latency(times),
       connections: done.connections,

@@ -14,6 +14,8 @@ import { Stage } from "./support/stage.ts";
 
 const MIB = 1024 * 1024;
 const ROUNDS = 20;
+/** A round waits some 4 s for metrics alone, milliseconds. */
+const TIMEOUT_MS = 400_000;
 const SPANS = 400;
 /** How large each span is, bytes: together more than one segment holds on so small a disk. */
 const SPAN_BYTES = 4000;
@@ -37,8 +39,8 @@ for (const end of ["SIGTERM", "SIGKILL"] as const) {
       const first = await stage.start();
       await guestLife(stage.sandbox.address, plainFrames(firstId(round, 0), SPANS, SPAN_BYTES));
       await until(async () => {
-        return (await first.figures()).received === SPANS &&
-          await first.metric("spool_batches") === await first.metric("queue_batches");
+        const { figures, isSpooled } = await first.reading();
+        return figures.received === SPANS && isSpooled;
       }, "all are in the spool");
       await first.stop(end);
       fillUp(disk.path("disk"));
@@ -53,9 +55,8 @@ for (const end of ["SIGTERM", "SIGKILL"] as const) {
       farEnd.answer = () => ({ kind: "status", status: 503 });
       await guestLife(stage.sandbox.address, plainFrames(firstId(round, 1), 50, SPAN_BYTES));
       await until(async () => {
-        const { received, held } = await second.figures();
-        return held === 50 && received === SPANS + 50 &&
-          await second.metric("spool_batches") === await second.metric("queue_batches");
+        const { figures: { received, held }, isSpooled } = await second.reading();
+        return held === 50 && received === SPANS + 50 && isSpooled;
       }, "new spans are in the spool");
       assert.deepEqual(second.recordsOf(/^the spool cannot be used/), []);
       await second.stop("SIGKILL");
@@ -74,7 +75,7 @@ for (const end of ["SIGTERM", "SIGKILL"] as const) {
       arrived: farEnd.spans,
       "came once more": farEnd.duplicates,
     });
-  });
+  }, { timeoutMs: TIMEOUT_MS });
 }
 
 test("the spool of an earlier version, killed, on a disk without a free byte: it is sent and removed", async () => {

@@ -64,10 +64,9 @@ async function fillSpool(stage: Stage, end: "SIGTERM" | "SIGKILL"): Promise<stri
   const forwarder = await stage.start();
   await guestLife(stage.sandbox.address, plainFrames(1, SPOOLED_SPANS, 1000));
   await until(async () => {
-    const { received } = await forwarder.figures();
-    return received === SPOOLED_SPANS && await forwarder.metric("spool_batches") ===
-        await forwarder.metric("queue_batches") &&
-      await forwarder.metric("queue_batches") * 64 >= SPOOLED_SPANS;
+    const reading = await forwarder.reading();
+    return reading.figures.received === SPOOLED_SPANS && reading.isSpooled &&
+      reading.metric("queue_batches") * 64 >= SPOOLED_SPANS;
   }, "all are in the spool");
   const { code, signal } = await forwarder.stop(end);
   assert.deepEqual([code, signal], end === "SIGTERM" ? [0, null] : [null, "SIGKILL"]);

@@ -26,6 +26,43 @@ const METRICS_POLL_MS = 20;
 
 const PREFIX = "kata_trace_forwarder_";
 
+/** All metrics at one moment. */
+export class Reading {
+  readonly families: ReadonlyMap<string, ReadFamily>;
+
+  /** @param text the exposition, as /metrics serves it. */
+  constructor(text: string) {
+    this.families = readExposition(text);
+  }
+
+  /** The five that must add up. */
+  get figures(): Figures {
+    return {
+      received: this.metric("spans_received_total"),
+      forwarded: this.metric("spans_forwarded_total"),
+      dropped: this.metric("spans_dropped_total"),
+      invalid: this.metric("spans_invalid_total"),
+      held: this.metric("spans_held"),
+    };
+  }
+
+  /** A metric's value. For a labelled one the sum, or the value of the series with this label value. */
+  metric(name: string, label?: string): number {
+    const family = this.families.get(PREFIX + name);
+    if (family === undefined) throw new Error(`there is no metric ${PREFIX}${name}`);
+    let sum = 0;
+    for (const [series, value] of family.series) {
+      if (label === undefined || series.includes(`"${label}"`)) sum += value;
+    }
+    return sum;
+  }
+
+  /** Whether all that waits for the collector is in the spool. */
+  get isSpooled(): boolean {
+    return this.metric("spool_batches") === this.metric("queue_batches");
+  }
+}
+
 /** A forwarder whose log is read as it is written. */
 export class Forwarder extends Running {
   /** The stream that the log is on. */
@@ -84,8 +121,8 @@ export class Forwarder extends Running {
     return `http://${address}${path}`;
   }
 
-  /** Its metrics at a moment after the call, although their text is made at most once a second. */
-  async metrics(): Promise<ReadonlyMap<string, ReadFamily>> {
+  /** Its metrics at a moment after the call. This takes up to a second, because their text is made once a second. */
+  async reading(): Promise<Reading> {
     let isNew = performance.now() - this.#askedAt >= METRICS_TEXT_MS;
     const first = await this.#metricsText();
     let text = first;
@@ -95,7 +132,7 @@ export class Forwarder extends Running {
       // A new text differs at least in its CPU time.
       isNew = text !== first;
     }
-    return readExposition(text);
+    return new Reading(text);
   }
 
   async #metricsText(): Promise<string> {
@@ -104,40 +141,20 @@ export class Forwarder extends Running {
     return text;
   }
 
-  /** A metric's value. For a labelled one the sum, or the value of the series with this label value. */
+  /** A metric's value at a moment after the call; see `Reading.metric`. */
   async metric(name: string, label?: string): Promise<number> {
-    return valueOf(await this.metrics(), name, label);
+    return (await this.reading()).metric(name, label);
   }
 
   /** The five that must add up, read at one moment after the call. */
   async figures(): Promise<Figures> {
-    return figuresOf(await this.metrics());
+    return (await this.reading()).figures;
   }
 
   /** The same, read at one moment within the last second. */
   async recentFigures(): Promise<Figures> {
-    return figuresOf(readExposition(await this.#metricsText()));
+    return new Reading(await this.#metricsText()).figures;
   }
-}
-
-function figuresOf(metrics: ReadonlyMap<string, ReadFamily>): Figures {
-  return {
-    received: valueOf(metrics, "spans_received_total"),
-    forwarded: valueOf(metrics, "spans_forwarded_total"),
-    dropped: valueOf(metrics, "spans_dropped_total"),
-    invalid: valueOf(metrics, "spans_invalid_total"),
-    held: valueOf(metrics, "spans_held"),
-  };
-}
-
-function valueOf(metrics: ReadonlyMap<string, ReadFamily>, name: string, label?: string): number {
-  const family = metrics.get(PREFIX + name);
-  if (family === undefined) throw new Error(`there is no metric ${PREFIX}${name}`);
-  let sum = 0;
-  for (const [series, value] of family.series) {
-    if (label === undefined || series.includes(`"${label}"`)) sum += value;
-  }
-  return sum;
 }
 
 /** Starts a forwarder and waits until it listens. */
