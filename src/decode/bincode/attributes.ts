@@ -1,4 +1,4 @@
-import { type ProtobufWriter, varint64Size, varintSize } from "../../otlp/protobuf-writer.ts";
+import { varint64Size, varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import type { BincodePayload } from "./payload.ts";
 
@@ -9,135 +9,133 @@ const STRING = 3;
 const ARRAY = 4;
 
 /**
- * Turns a map of attributes into `field`s; of two entries with one key the later one stays. Returns the place after
- * what was written; the payload's `at` is where the map ends.
+ * Turns attributes of a payload into one field of a message. In all that it does, `at` is where something begins in the
+ * payload and `out` where it goes in the output; it returns the place after what was written, and `payload.at` is the
+ * place after what was read. As in {@link BincodePayload}, the members are not `#private` because that is slower.
  */
-export function attributeMap(
-  payload: BincodePayload,
-  writer: ProtobufWriter,
-  at: number,
-  out: number,
-  field: number,
-): number {
-  const { map } = payload;
-  map.begin(writer);
-  let left = payload.length(at, "attributes");
-  for (at += 8; left > 0; left--) {
-    const fieldStart = out;
-    out = attribute(payload, writer, at, out, field);
-    map.add(fieldStart, payload.keyStart, payload.keyLength);
-    at = payload.at;
-  }
-  payload.at = at;
-  writer.position = out;
-  map.end();
-  return writer.position;
-}
+export class AttributeField {
+  private readonly payload: BincodePayload;
+  /** The field's tag, as in `otlp/trace-fields.ts`. */
+  private readonly field: number;
+  /** The key of the attribute that is being written: where it is in the payload, and how many bytes it has. */
+  private key = 0;
+  private keyLength = 0;
 
-/** Turns a sequence of attributes into `field`s, likewise; keys may repeat. */
-export function attributes(
-  payload: BincodePayload,
-  writer: ProtobufWriter,
-  at: number,
-  out: number,
-  field: number,
-): number {
-  let left = payload.length(at, "attributes");
-  for (at += 8; left > 0; left--) {
-    out = attribute(payload, writer, at, out, field);
-    at = payload.at;
-  }
-  payload.at = at;
-  return out;
-}
-
-/** Turns a key and a value into a `field` of type `KeyValue`, likewise. */
-function attribute(
-  payload: BincodePayload,
-  writer: ProtobufWriter,
-  at: number,
-  out: number,
-  field: number,
-): number {
-  const { source, output } = payload;
-  const length = payload.length(at, "attribute key");
-  const key = at + 8;
-  at = key + length;
-  const variant = payload.variant(at, ARRAY + 1, "value");
-  at += 4;
-  if (variant === ARRAY) return arrayAttribute(payload, writer, at, key, length, out, field);
-
-  // The value is read before anything is written, because its size is part of the lengths in front of the key.
-  let low = 0;
-  let high = 0;
-  let size;
-  if (variant === STRING) {
-    low = payload.length(at, "string value");
-    at += 8;
-    size = 1 + varintSize(low) + low;
-  } else if (variant === BOOL) {
-    low = payload.flag(at, "bool value");
-    at++;
-    size = 2;
-  } else {
-    payload.need(at, 8, "value");
-    low = source.getInt32(at, true);
-    high = source.getInt32(at + 4, true);
-    at += 8;
-    size = variant === I64 ? 1 + varint64Size(low, high) : payload.doubleSize(low, high);
+  constructor(payload: BincodePayload, field: number) {
+    this.payload = payload;
+    this.field = field;
   }
 
-  const keySize = length === 0 ? 0 : 1 + varintSize(length) + length;
-  output[out] = field;
-  out = payload.varint(out + 1, keySize + 1 + varintSize(size) + size);
-  out = payload.text(key, length, out, tag.KEY_VALUE_KEY);
-  payload.keyStart = out - length;
-  payload.keyLength = length;
-  output[out] = tag.KEY_VALUE_VALUE;
-  out = payload.varint(out + 1, size);
-  if (variant === STRING) {
-    output[out] = tag.ANY_VALUE_STRING;
-    out = payload.varint(out + 1, low);
-    payload.copyText(at, low, out);
-    at += low;
-    out += low;
-  } else if (variant === BOOL) {
-    output[out] = tag.ANY_VALUE_BOOL;
-    output[out + 1] = low;
-    out += 2;
-  } else if (variant === I64) {
-    output[out] = tag.ANY_VALUE_INT;
-    out = payload.varint64(out + 1, low, high);
-  } else {
-    out = payload.double(out, low, high);
+  /** Writes a map. Of two entries with one key the later one stays. */
+  map(at: number, out: number): number {
+    const payload = this.payload;
+    const { map, writer } = payload;
+    map.begin(writer);
+    let left = payload.length(at, "attributes");
+    for (at += 8; left > 0; left--) {
+      const fieldStart = out;
+      out = this.attribute(at, out);
+      map.add(fieldStart, payload.keyStart, payload.keyLength);
+      at = payload.at;
+    }
+    payload.at = at;
+    writer.position = out;
+    map.end();
+    return writer.position;
   }
-  payload.at = at;
-  return out;
-}
 
-/** The same for an array, whose size is not known before it is written. */
-function arrayAttribute(
-  payload: BincodePayload,
-  writer: ProtobufWriter,
-  at: number,
-  key: number,
-  length: number,
-  out: number,
-  field: number,
-): number {
-  writer.position = out;
-  const keyValue = writer.openMessage(field);
-  out = payload.text(key, length, writer.position, tag.KEY_VALUE_KEY);
-  const keyEnd = out;
-  writer.position = out;
-  const value = writer.openMessage(tag.KEY_VALUE_VALUE);
-  const array = writer.openMessage(tag.ANY_VALUE_ARRAY);
-  writer.position = arrayItems(payload, at, writer.position);
-  writer.closeMessage(array);
-  writer.closeMessage(value);
-  payload.keyStart = keyEnd - length + writer.closeMessage(keyValue);
-  payload.keyLength = length;
-  return writer.position;
+  /** Writes a sequence, in which keys may repeat. */
+  sequence(at: number, out: number): number {
+    const payload = this.payload;
+    let left = payload.length(at, "attributes");
+    for (at += 8; left > 0; left--) {
+      out = this.attribute(at, out);
+      at = payload.at;
+    }
+    payload.at = at;
+    return out;
+  }
+
+  /** Writes a key and a value as a `KeyValue`. */
+  private attribute(at: number, out: number): number {
+    const payload = this.payload;
+    const { source, output } = payload;
+    const length = payload.length(at, "attribute key");
+    const key = at + 8;
+    at = key + length;
+    const variant = payload.variant(at, ARRAY + 1, "value");
+    at += 4;
+    if (variant === ARRAY) {
+      this.key = key;
+      this.keyLength = length;
+      return this.arrayAttribute(at, out);
+    }
+
+    // The value is read before anything is written, because its size is part of the lengths in front of the key.
+    let low = 0;
+    let high = 0;
+    let size;
+    if (variant === STRING) {
+      low = payload.length(at, "string value");
+      at += 8;
+      size = 1 + varintSize(low) + low;
+    } else if (variant === BOOL) {
+      low = payload.flag(at, "bool value");
+      at++;
+      size = 2;
+    } else {
+      payload.need(at, 8, "value");
+      low = source.getInt32(at, true);
+      high = source.getInt32(at + 4, true);
+      at += 8;
+      size = variant === I64 ? 1 + varint64Size(low, high) : payload.doubleSize(low, high);
+    }
+
+    const keySize = length === 0 ? 0 : 1 + varintSize(length) + length;
+    output[out] = this.field;
+    out = payload.varint(out + 1, keySize + 1 + varintSize(size) + size);
+    out = payload.text(key, length, out, tag.KEY_VALUE_KEY);
+    payload.keyStart = out - length;
+    payload.keyLength = length;
+    output[out] = tag.KEY_VALUE_VALUE;
+    out = payload.varint(out + 1, size);
+    if (variant === STRING) {
+      output[out] = tag.ANY_VALUE_STRING;
+      out = payload.varint(out + 1, low);
+      payload.copyText(at, low, out);
+      at += low;
+      out += low;
+    } else if (variant === BOOL) {
+      output[out] = tag.ANY_VALUE_BOOL;
+      output[out + 1] = low;
+      out += 2;
+    } else if (variant === I64) {
+      output[out] = tag.ANY_VALUE_INT;
+      out = payload.varint64(out + 1, low, high);
+    } else {
+      out = payload.double(out, low, high);
+    }
+    payload.at = at;
+    return out;
+  }
+
+  /** The same for an array, whose size is not known before it is written. */
+  private arrayAttribute(at: number, out: number): number {
+    const payload = this.payload;
+    const { writer } = payload;
+    writer.position = out;
+    const keyValue = writer.openMessage(this.field);
+    const keyEnd = payload.text(this.key, this.keyLength, writer.position, tag.KEY_VALUE_KEY);
+    writer.position = keyEnd;
+    const value = writer.openMessage(tag.KEY_VALUE_VALUE);
+    const array = writer.openMessage(tag.ANY_VALUE_ARRAY);
+    writer.position = arrayItems(payload, at, writer.position);
+    writer.closeMessage(array);
+    writer.closeMessage(value);
+    payload.keyStart = keyEnd - this.keyLength + writer.closeMessage(keyValue);
+    payload.keyLength = this.keyLength;
+    return writer.position;
+  }
 }
 
 /** Turns an array, whose variant is at `at`, into the values of an `ArrayValue`. */

@@ -1,9 +1,9 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
-import { type ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
+import { varintSize } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { checkGrowth, checkId } from "../canonical.ts";
 import { MOST_SHORT_BYTES } from "../large-payloads.ts";
-import { attributeMap, attributes } from "./attributes.ts";
+import { AttributeField } from "./attributes.ts";
 import { BincodePayload } from "./payload.ts";
 
 /** `SpanKind` of opentelemetry 0.14, in the order of its variants: Client, Server, Producer, Consumer, Internal. */
@@ -24,6 +24,10 @@ const COMMA = 0x2c;
 
 /** One for all guests: a payload is decoded whole, and what it needs in memory is reused. */
 const payload = new BincodePayload();
+const spanAttributes = new AttributeField(payload, tag.SPAN_ATTRIBUTES);
+const resourceAttributes = new AttributeField(payload, tag.RESOURCE_ATTRIBUTES);
+const eventAttributes = new AttributeField(payload, tag.EVENT_ATTRIBUTES);
+const linkAttributes = new AttributeField(payload, tag.LINK_ATTRIBUTES);
 
 /**
  * Turns `buffer[start … end)`, a `SpanData` of the Rust crate opentelemetry 0.14 in bincode 1.3 with its defaults, into
@@ -50,10 +54,10 @@ function decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSp
   const { writer } = spans;
   payload.begin(buffer, start, end, writer, mostShort);
   const content = writer.openField();
-  writer.position = span(writer, start, content);
+  writer.position = span(start, content);
   const spanStart = writer.closeField(tag.SCOPE_SPANS_SPANS, content);
   const spanEnd = writer.position;
-  const resourceStart = resource(writer, payload.at);
+  const resourceStart = resource(payload.at);
   const { at } = payload;
   if (at !== end) payload.fail("trailing-bytes", at, `${end - at} bytes after the span`);
   // A write beyond a typed array's end is lost without a word: this must be seen if it ever happens.
@@ -69,9 +73,9 @@ function decode(buffer: Uint8Array, start: number, end: number, spans: EncodedSp
 // `payload.at` is the place after them.
 
 /** All but the resource. */
-function span(writer: ProtobufWriter, at: number, out: number): number {
+function span(at: number, out: number): number {
   const { output } = payload;
-  out = spanContext(writer, at, out);
+  out = spanContext(at, out);
   checkIds(at, payload.at);
   const flags = payload.contextFlags & TRACE_FLAGS;
   at = payload.at;
@@ -88,13 +92,13 @@ function span(writer: ProtobufWriter, at: number, out: number): number {
   out = payload.time(at, out + 2, tag.SPAN_START_TIME);
   out = payload.time(at + 12, out, tag.SPAN_END_TIME);
   at += 24;
-  out = attributeMap(payload, writer, at, out, tag.SPAN_ATTRIBUTES);
+  out = spanAttributes.map(at, out);
   at = evictionList(payload.at);
   out = limits(at, out, tag.SPAN_DROPPED_ATTRIBUTES);
-  out = events(writer, at + 8, out);
+  out = events(at + 8, out);
   at = payload.at;
   out = limits(at, out, tag.SPAN_DROPPED_EVENTS);
-  out = links(writer, at + 8, out);
+  out = links(at + 8, out);
   at = payload.at;
   out = limits(at, out, tag.SPAN_DROPPED_LINKS);
   out = status(at + 8, out);
@@ -107,19 +111,20 @@ function span(writer: ProtobufWriter, at: number, out: number): number {
 }
 
 /** Returns where in the output the resource begins; it ends at the writer's position. */
-function resource(writer: ProtobufWriter, at: number): number {
+function resource(at: number): number {
+  const { writer } = payload;
   const before = writer.position;
   payload.at = at + 1;
   if (payload.flag(at, "resource") === 0) return before;
   const content = writer.openField();
-  if (attributeMap(payload, writer, at + 1, content, tag.RESOURCE_ATTRIBUTES) === content) {
+  if (resourceAttributes.map(at + 1, content) === content) {
     return writer.position = before;
   }
   return writer.closeField(tag.RESOURCE_SPANS_RESOURCE, content);
 }
 
 /** A span's or a link's: the same fields in both messages. Leaves what is to become of its flags in `contextFlags`. */
-function spanContext(writer: ProtobufWriter, at: number, out: number): number {
+function spanContext(at: number, out: number): number {
   payload.need(at, 16 + 8 + 1, "span context");
   const { source, target, output } = payload;
   // Numbers, lowest byte first there; bytes of an id, highest first, here.
@@ -137,7 +142,7 @@ function spanContext(writer: ProtobufWriter, at: number, out: number): number {
   payload.contextFlags = source.getUint8(at + 24) | tag.FLAGS_HAS_IS_REMOTE;
   if (payload.flag(at + 25, "is_remote") !== 0) payload.contextFlags |= tag.FLAGS_IS_REMOTE;
   payload.at = at + 27;
-  return payload.flag(at + 26, "trace state") === 0 ? out : traceState(writer, at + 27, out);
+  return payload.flag(at + 26, "trace state") === 0 ? out : traceState(at + 27, out);
 }
 
 /**
@@ -154,12 +159,12 @@ function checkIds(at: number, end: number): void {
 }
 
 /** `k=v,k=v`, as the header that W3C Trace Context calls `tracestate`. */
-function traceState(writer: ProtobufWriter, at: number, out: number): number {
+function traceState(at: number, out: number): number {
   const pairs = payload.length(at, "trace state");
   at += 8;
   payload.at = at;
   if (pairs === 0) return out;
-  const { output } = payload;
+  const { output, writer } = payload;
   writer.position = out;
   const content = writer.openMessage(tag.SPAN_TRACE_STATE);
   out = content;
@@ -210,16 +215,17 @@ function limits(at: number, out: number, field: number): number {
   return payload.count(at + 4, out, field, "dropped count");
 }
 
-function events(writer: ProtobufWriter, at: number, out: number): number {
+function events(at: number, out: number): number {
   payload.at = at + 1;
   if (payload.flag(at, "events") === 0) return out;
   let left = payload.length(at + 1, "events");
   payload.at = at + 9;
-  for (; left > 0; left--) out = event(writer, payload.at, out);
+  for (; left > 0; left--) out = event(payload.at, out);
   return out;
 }
 
-function event(writer: ProtobufWriter, at: number, out: number): number {
+function event(at: number, out: number): number {
+  const { writer } = payload;
   writer.position = out;
   const content = writer.openMessage(tag.SPAN_EVENTS);
   const nameLength = payload.length(at, "event name");
@@ -227,7 +233,7 @@ function event(writer: ProtobufWriter, at: number, out: number): number {
   at = name + nameLength;
   out = payload.time(at, content, tag.EVENT_TIME);
   out = payload.text(name, nameLength, out, tag.EVENT_NAME);
-  out = attributes(payload, writer, at + 12, out, tag.EVENT_ATTRIBUTES);
+  out = eventAttributes.sequence(at + 12, out);
   at = payload.at;
   out = payload.count(at, out, tag.EVENT_DROPPED_ATTRIBUTES, "dropped count");
   payload.at = at + 4;
@@ -236,21 +242,22 @@ function event(writer: ProtobufWriter, at: number, out: number): number {
   return writer.position;
 }
 
-function links(writer: ProtobufWriter, at: number, out: number): number {
+function links(at: number, out: number): number {
   payload.at = at + 1;
   if (payload.flag(at, "links") === 0) return out;
   let left = payload.length(at + 1, "links");
   payload.at = at + 9;
-  for (; left > 0; left--) out = link(writer, payload.at, out);
+  for (; left > 0; left--) out = link(payload.at, out);
   return out;
 }
 
-function link(writer: ProtobufWriter, at: number, out: number): number {
+function link(at: number, out: number): number {
+  const { writer } = payload;
   writer.position = out;
   const content = writer.openMessage(tag.SPAN_LINKS);
-  out = spanContext(writer, at, content);
+  out = spanContext(at, content);
   const flags = payload.contextFlags;
-  out = attributes(payload, writer, payload.at, out, tag.LINK_ATTRIBUTES);
+  out = linkAttributes.sequence(payload.at, out);
   at = payload.at;
   out = payload.count(at, out, tag.LINK_DROPPED_ATTRIBUTES, "dropped count");
   payload.at = at + 4;

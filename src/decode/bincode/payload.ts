@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { copyBytes } from "../../otlp/put-bytes.ts";
 import { ANY_VALUE_DOUBLE, ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
@@ -53,6 +53,8 @@ export class BincodePayload {
   start = 0;
   /** Where the payload ends. */
   end = 0;
+  /** Where messages are opened and closed; its position is kept up only for that. */
+  writer = new ProtobufWriter(0);
   /** The writer's buffer, as it is until the next {@link begin}. */
   output: Uint8Array = NO_BYTES;
   /** The same bytes as `output`. */
@@ -87,6 +89,7 @@ export class BincodePayload {
     this.#mostShort = mostShort;
     const short = Math.min(end - start, mostShort + LONG_TEXT_BYTES);
     writer.reserve(end - start + (MOST_GROWTH - 1) * short + AROUND);
+    this.writer = writer;
     this.output = writer.buffer;
     this.target = writer.view;
   }
