@@ -201,6 +201,10 @@ async function print(
     case "completions":
       write(command.script);
       return EXIT.clean;
+    case "check": {
+      const { runCheck } = await import("./check/check.ts");
+      return await runCheck(command, write);
+    }
     case "view": {
       const { runViewFiles } = await import("./view/commands/view-files.ts");
       return await runViewFiles(command, write);

@@ -142,6 +142,11 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "how guests outlive a process: what an earlier one has left, and what the next one is left",
     imports: [...SHARED, "ffi", "host", "receivers/vsock"],
   },
+  check: {
+    purpose: "`kata-trace-forwarder check`: what of this host is ready, and what to do",
+    imports: [...SHARED, "ffi", "exporters", "host", "receivers/peers", "receivers/vsock"],
+    packages: ["smol-toml"],
+  },
   forwarder: {
     purpose: "puts the pipeline together; start, drain, stop",
     imports: [...MOST, "continuation"],
@@ -152,6 +157,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   main: {
     purpose: "the process: arguments in, exit code out",
-    imports: [...MOST, "continuation", "demo", "forwarder"],
+    imports: [...MOST, "check", "continuation", "demo", "forwarder"],
   },
 };

@@ -3,7 +3,7 @@ import { VERSION } from "../base/version.ts";
 import type { Exporter, ExporterOptions } from "../pipeline/exporter.ts";
 import type { OtlpSettings } from "../pipeline/settings.ts";
 import { loadGzip } from "./compression.ts";
-import { Connector } from "./connection/connector.ts";
+import { Connector, type ServerCertificate } from "./connection/connector.ts";
 import { chooseProxy } from "./connection/proxy.ts";
 import { targetOf } from "./connection/target.ts";
 import { type ReadFile, TlsCredentials } from "./connection/tls-credentials.ts";
@@ -27,6 +27,8 @@ const USER_AGENT = `kata-trace-forwarder/${VERSION} OTel-OTLP-Exporter-JavaScrip
 export interface CreateExporterOptions extends ExporterOptions {
   /** Reads certificates and keys, also those that root alone may read. Default: `fs.readFile`. */
   readonly readFile?: ReadFile;
+  /** Is told the certificate of the collector with each connection. */
+  readonly onServerCertificate?: (certificate: ServerCertificate) => void;
 }
 
 /**
@@ -37,7 +39,7 @@ export interface CreateExporterOptions extends ExporterOptions {
 export async function createExporter(
   { protocol, url }: OtlpSettings,
   log: Logger,
-  { concurrency = CONCURRENCY, onRetry, readFile }: Partial<CreateExporterOptions> = {},
+  { concurrency = CONCURRENCY, onRetry, readFile, onServerCertificate }: Partial<CreateExporterOptions> = {},
 ): Promise<Exporter> {
   const environment = readEnvironment(protocol);
   const target = targetOf(url);
@@ -53,6 +55,7 @@ export async function createExporter(
     // A proxy is the host's affair: its certificate comes from there, and it gets none of the client's.
     proxyTls: proxy?.secure === true ? await TlsCredentials.open({}, options) : undefined,
     ...(isGrpc && { protocol: "h2" }),
+    onServerCertificate,
   });
   const common = { connector, gzip: environment.gzip ? await loadGzip() : undefined, onRetry };
   const headers = { ...Object.fromEntries(environment.headers), "user-agent": USER_AGENT };

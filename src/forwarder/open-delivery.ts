@@ -5,7 +5,7 @@ import { DeadLetterFile } from "../exporters/dead-letter.ts";
 import { deadLetterLine } from "../exporters/dead-letter-line.ts";
 import { DumpSink, type DumpWriter } from "../exporters/dump-sink.ts";
 import { RecordDestination } from "../exporters/record-destination.ts";
-import { probe } from "../exporters/probe.ts";
+import { probe, PROBE_TIMEOUT_MS } from "../exporters/probe.ts";
 import type { Privileges } from "../host/privileges.ts";
 import { jsonLine, textRecord } from "../otlp/record-text.ts";
 import type { Destination } from "../pipeline/destination.ts";
@@ -18,9 +18,6 @@ import { linkingRoots } from "../processors/root-links.ts";
 import { truncatingAttributes } from "../processors/truncate-attributes.ts";
 import { CollectorDestination } from "../queue/collector-destination.ts";
 import { Delivery } from "../queue/delivery.ts";
-
-/** How long the collector may take to show itself at the start, milliseconds. */
-const PROBE_TIMEOUT_MS = 5_000;
 
 /**
  * Puts the processors that the settings ask for before a sink: redaction first, because it is before everything, and

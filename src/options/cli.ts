@@ -1,7 +1,7 @@
 import { Command as Program, CommanderError, Help, Option as ProgramOption } from "commander";
 import { COMPLETION_SHELLS, completionScript, type CompletionShell } from "./completions.ts";
 import { type LogLevel, printable } from "../base/log.ts";
-import { type Environment, type Flags, resolveOptions } from "./resolve.ts";
+import { type Environment, type Flags, type Resolved, resolveOptions } from "./resolve.ts";
 import type { Option } from "./option.ts";
 import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM, type Subcommand } from "./table.ts";
 import { addViewCommands, type ViewCommand } from "./view-commands.ts";
@@ -18,6 +18,8 @@ export type Command =
   /** `width` is in columns; absent: the terminal's. */
   | { readonly kind: "demo"; readonly width?: number; readonly view: boolean; readonly logLevel: LogLevel }
   | ViewCommand
+  /** The settings are those of a forwarder that this host is checked for. */
+  | { readonly kind: "check"; readonly settings: Settings; readonly json: boolean }
   | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
   | { readonly kind: "help"; readonly text: string }
   | { readonly kind: "version"; readonly text: string };
@@ -97,6 +99,14 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
   });
 
+  const check = program.command("check").description(COMMANDS.check.help).configureHelp({ optionTerm });
+  addOptions(check, COMMANDS.check.options);
+  check.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
+    refuseFlags(program, "check");
+    const options = resolve(COMMANDS.check.options, flags, environment);
+    choose({ kind: "check", settings: checkedSettings(options), json: options.json?.value === true });
+  });
+
   const demo = program.command("demo").description(COMMANDS.demo.help).configureHelp({ optionTerm });
   addOptions(demo, DEMO_OPTIONS);
   demo.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
@@ -130,6 +140,13 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
       choose({ kind: "completions", shell, script: completionScript(shell) });
     });
   return program;
+}
+
+/** Unless it is told where guests come in, every place is checked where they could. */
+function checkedSettings(options: Resolved<typeof COMMANDS.check.options>): Settings {
+  const isToldWhere = options.vsockCid.source !== "default" || options.socketPath !== undefined;
+  const all = { value: true, source: "default", name: "check" } as const;
+  return settingsFrom({ ...options, ...(!isToldWhere && { allHypervisors: all }) });
 }
 
 function completionShell(argument: string): CompletionShell {

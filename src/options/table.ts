@@ -441,6 +441,11 @@ export const DEMO_OPTIONS = {
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
+/** The options of `check`, beside the forwarder's own. */
+const CHECK_OPTIONS = {
+  json: { flag: "--json", env: [], help: "Print JSON instead of a table", parse: flag },
+} as const satisfies Readonly<Record<string, Option>>;
+
 /** The program's name. */
 export const PROGRAM = "kata-trace-forwarder";
 
@@ -458,6 +463,10 @@ export const COMPLETION_SHELLS = ["bash", "zsh", "fish"] as const;
 
 /** The subcommands and what they do. */
 export const COMMANDS = {
+  check: {
+    help: "Show what of this host is ready for traces, and what to do",
+    options: { ...OPTIONS, ...CHECK_OPTIONS },
+  },
   demo: {
     help: "Forward a recorded session within this process, and draw the trace that arrives",
     options: DEMO_OPTIONS,

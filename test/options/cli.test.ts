@@ -73,11 +73,11 @@ test("a misspelt option is answered with the most similar one", () => {
 test("an unknown command is answered with the known ones", () => {
   assert.equal(
     usageError(["dmeo"]),
-    'unknown command "dmeo": the commands are demo, view, compare, export, replay, completions or help',
+    'unknown command "dmeo": the commands are check, demo, view, compare, export, replay, completions or help',
   );
   assert.equal(
     usageError(["help", "nope"]),
-    'unknown command "nope": the commands are demo, view, compare, export, replay, completions or help',
+    'unknown command "nope": the commands are check, demo, view, compare, export, replay, completions or help',
   );
 });
 
@@ -173,4 +173,18 @@ test("an error names a variable that a deployment tool left quotation marks arou
   // A command line has been through a shell, so its quotation marks are meant.
   const command = parseCommandLine(["--trace-name", '"kata"'], {});
   assert.equal(command.kind === "run" && command.settings.traceName, '"kata"');
+});
+
+test("check takes the forwarder's options, and checks every place where guests could come in", () => {
+  const command = parseCommandLine(["check", "--json", "--jaeger-listen", "14268"], {});
+  assert.equal(command.kind, "check");
+  assert.equal(command.json, true);
+  assert.equal(command.settings.jaeger?.listen.port, 14268);
+  assert.deepEqual(command.settings.listen.map(({ kind }) => kind), [
+    "vsock",
+    ...Array.from({ length: 5 }, () => "template"),
+  ]);
+  const told = parseCommandLine(["check", "--socket-path", "/run/x.sock"], {});
+  assert.equal(told.kind, "check");
+  assert.deepEqual(told.settings.listen.map(({ kind }) => kind), ["hybrid"]);
 });

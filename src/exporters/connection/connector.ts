@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { type ClientRequest, request as httpRequest } from "node:http";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
-import { connect as connectTls, type SecureContext } from "node:tls";
+import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
 import type { Duplex } from "node:stream";
 import { describeError, printable } from "../../base/log.ts";
 import type { TlsCredentials } from "./tls-credentials.ts";
@@ -43,6 +43,14 @@ export interface ConnectorOptions {
   readonly proxyTls?: TlsCredentials | undefined;
   /** The protocol that TLS is to agree on (ALPN), which then must be agreed on. */
   readonly protocol?: "h2";
+  /** Is told the certificate that the target has shown, once it is accepted. */
+  readonly onServerCertificate?: ((certificate: ServerCertificate) => void) | undefined;
+}
+
+/** A server's certificate. */
+export interface ServerCertificate {
+  /** Its end, as OpenSSL writes it, such as `Nov 26 17:28:37 2026 GMT`. */
+  readonly validTo: string;
 }
 
 /** Makes connections to one collector: directly or through a proxy, with or without TLS. */
@@ -65,7 +73,9 @@ export class Connector {
         ? failingAs("collector", tcp(address, signal))
         : failingAs("proxy", this.#throughProxy(proxy, signal)));
     if (tls === undefined) return socket;
-    return await failingAs("tls", secured(socket, target.host, await tls.context(), signal, protocol));
+    const secure = await failingAs("tls", secured(socket, target.host, await tls.context(), signal, protocol));
+    this.options.onServerCertificate?.({ validTo: secure.getPeerCertificate().valid_to });
+    return secure;
   }
 
   async #throughProxy(proxy: Proxy, signal: AbortSignal): Promise<Socket> {
@@ -110,7 +120,7 @@ async function secured(
   secureContext: SecureContext,
   signal: AbortSignal,
   protocol?: string,
-): Promise<Socket> {
+): Promise<TLSSocket> {
   const secure = connectTls({
     socket,
     host,
