@@ -1,4 +1,5 @@
 import { ENCODINGS } from "./decode/payload-decoder.ts";
+import type { JoinTraces } from "./processors/join-traces/join-traces.ts";
 import type { DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
@@ -151,7 +152,8 @@ async function start(
   await trace.step("listen", () => listener.listen(accept));
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
-  const sink = sandboxes.watch(processed(openSink(), settings, metrics, log));
+  const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.hasRuntime);
+  const sink = sandboxes.watch(processors);
   const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);
   listener.begin?.();
@@ -167,6 +169,7 @@ async function start(
     receiver,
     hosts,
     sink,
+    joinTraces,
     server,
     metrics,
     trace,
@@ -186,6 +189,7 @@ interface Parts {
   readonly receiver: Receiver;
   readonly hosts: HostReceivers | undefined;
   readonly sink: SpanSink;
+  readonly joinTraces: JoinTraces | undefined;
   readonly server: MetricsServer | undefined;
   readonly metrics: Metrics;
   readonly trace: SelfTrace;
@@ -195,11 +199,25 @@ interface Parts {
 }
 
 function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const { settings, listener, listenLog, receiver, hosts, sink, server, metrics, trace, log, continuation } = parts;
+  const {
+    settings,
+    listener,
+    listenLog,
+    receiver,
+    hosts,
+    sink,
+    joinTraces,
+    server,
+    metrics,
+    trace,
+    log,
+    continuation,
+  } = parts;
   const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
 
   async function stop(): Promise<number> {
     setNotReady("stopping");
+    joinTraces?.stopping(continuation?.persists === true);
     if (continuation?.persists === true) continuation.leave(listener, receiver);
     // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
     else listener.cleanUp();
@@ -218,6 +236,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     return lost;
   }
   async function abort(): Promise<number> {
+    joinTraces?.stopping(continuation?.persists === true);
     if (continuation?.persists === true) continuation.leave(listener, receiver);
     await Promise.all([listener.stopAccepting(), hosts?.abort()]);
     receiver.close();
@@ -234,6 +253,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   continuation?.serve({
     leave: () => {
       setNotReady("another process takes over");
+      joinTraces?.stopping(true);
       continuation.leave(listener, receiver);
     },
     deliver,

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { loadLibc } from "../../ffi/libc.ts";
 import type { Logger } from "../base/log.ts";
 import { createExporter } from "../exporters/create-exporter.ts";
@@ -13,23 +14,53 @@ import type { Metrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
 import type { QueueSettings, Settings, ViewerSettings } from "../pipeline/settings.ts";
 import type { SpanSink } from "../pipeline/sink.ts";
+import { JoinTraces } from "../processors/join-traces/join-traces.ts";
+import { SandboxFile } from "../processors/join-traces/sandbox-file.ts";
 import { redacting } from "../processors/redact.ts";
 import { linkingRoots } from "../processors/root-links.ts";
 import { truncatingAttributes } from "../processors/truncate-attributes.ts";
 import { CollectorDestination } from "../queue/collector-destination.ts";
 import { Delivery } from "../queue/delivery.ts";
 
+/** The file beside the spool in which sandboxes survive a restart. */
+const SANDBOX_FILE = "sandboxes.json";
+
+/** A sink behind the processors that the settings ask for. */
+export interface Processed {
+  readonly sink: SpanSink;
+  /** Absent without `--join-traces`. */
+  readonly joinTraces?: JoinTraces;
+}
+
 /**
- * Puts the processors that the settings ask for before a sink: redaction first, because it is before everything, and
- * truncation last, because nothing makes a span larger after it.
+ * Puts the processors that the settings ask for before a sink: redaction first, because it is before everything, then
+ * links of roots, before joining gives these a parent, and truncation last, because nothing makes a span larger after
+ * it.
+ *
+ * @param hasRuntime see `JoinedSandboxesOptions`.
  */
-export function processed(sink: SpanSink, settings: Settings, metrics: Metrics, log: Logger): SpanSink {
-  const { redact, rootLink, maxAttributeBytes } = settings;
+export function processed(
+  sink: SpanSink,
+  settings: Settings,
+  metrics: Metrics,
+  log: Logger,
+  hasRuntime?: (isSandbox: (id: string) => boolean) => boolean,
+): Processed {
+  const { redact, rootLink, maxAttributeBytes, queue } = settings;
   const truncated = truncatingAttributes(sink, metrics, maxAttributeBytes);
-  const linked = rootLink === undefined ? truncated : linkingRoots(truncated, rootLink);
-  if (redact !== undefined) return redacting(linked, redact);
-  log.info("agents' spans leave with containers' environment and arguments in them: see --redact and docs/privacy.md");
-  return linked;
+  const joinLog = log.of("join-traces");
+  const file = queue.spool && new SandboxFile(join(queue.spool.directory, SANDBOX_FILE), joinLog);
+  const joined = settings.joinTraces && new JoinTraces({ sink: truncated, metrics, log: joinLog, file, hasRuntime });
+  const linked = rootLink === undefined ? joined ?? truncated : linkingRoots(joined ?? truncated, rootLink);
+  if (redact === undefined) {
+    log.info(
+      "agents' spans leave with containers' environment and arguments in them: see --redact and docs/privacy.md",
+    );
+  }
+  return {
+    sink: redact === undefined ? linked : redacting(linked, redact),
+    ...(joined && { joinTraces: joined }),
+  };
 }
 
 /** What `--dump-only` has instead of delivery. */

@@ -78,6 +78,11 @@ const COLLECTOR = {
     complete: ["default"],
     parse: redaction,
   },
+  joinTraces: {
+    flag: "--join-traces",
+    help: "Put all spans of a sandbox into one trace, whose ID is made from the sandbox's, with a root of its own",
+    parse: flag,
+  },
   maxAttributeBytes: {
     flag: "--max-attribute-bytes",
     metavar: "SIZE",

@@ -175,6 +175,8 @@ export interface Settings {
   readonly forwards?: false;
   /** Absent: agents' spans leave as they are. */
   readonly redact?: RedactSettings;
+  /** All spans of a sandbox are in one trace. Absent: their traces are those that their sources have begun. */
+  readonly joinTraces?: true;
   /** Where spans are kept as OTLP/JSON lines too: an absolute path, and the most bytes with the file before. */
   readonly record?: { readonly file: string; readonly maxBytes: number };
   /** The longest value of an attribute, bytes; absent: as long as a span may be. */

@@ -90,6 +90,7 @@ const EXAMPLES: Readonly<
   }],
   traceName: ["tracer", { traceName: "tracer" }],
   resourceAttributes: ["a=b", { resourceAttributes: new Map([["a", "b"]]) }],
+  joinTraces: ["true", { joinTraces: true }],
   waitForCollector: ["true", { waitForCollector: true }],
   dumpOnly: ["true", { dumpOnly: true }],
   socketPath: ["/run/foo/clh.sock", {

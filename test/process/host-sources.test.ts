@@ -9,33 +9,15 @@ import { HttpClient } from "../receivers/support/http-post.ts";
 import { freePort } from "../support/ports.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
-import { type Forwarder, startForwarder } from "./support/forwarder.ts";
+import { startForwarder } from "./support/forwarder.ts";
+import { JSON_TYPE, portOf, postBodies, THRIFT } from "./support/host.ts";
 import { startStub } from "./support/pipeline.ts";
 import { CLEAN, Running } from "./support/process.ts";
 import { Sandbox } from "./support/sandbox.ts";
 import { spansOf, taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-const THRIFT = { "content-type": "application/x-thrift" };
-const JSON_TYPE = { "content-type": "application/json" };
 const SANDBOX_ID = "00000000000000000000000000000000000000000000000040507b35c8cfdf40";
-
-/** The port that a forwarder listens at for an option. */
-async function portOf(forwarder: Forwarder, option: string): Promise<number> {
-  await forwarder.record("listening");
-  const record = forwarder.recordsOf("listening to the host").find((each) => each["option"] === option);
-  return Number(String(record?.["address"]).split(":").at(-1));
-}
-
-/** Posts bodies over one connection; returns the different statuses. */
-async function post(port: number, bodies: readonly (Uint8Array | string)[], type = THRIFT): Promise<number[]> {
-  const client = new HttpClient(port);
-  const statuses = new Set<number>();
-  const path = type === THRIFT ? "/api/traces" : "/v1/traces";
-  for (const body of bodies) statuses.add((await client.post(path, body, type)).status);
-  client.close();
-  return [...statuses];
-}
 
 test("a runtime's session arrives under its service, with its sandbox where that is told", async () => {
   await using stub = await startStub();
@@ -44,7 +26,7 @@ test("a runtime's session arrives under its service, with its sandbox where that
     ...["--socket-path", sandbox.socketPath, "--otlp-endpoint", stub.url],
     ...["--jaeger-listen", "0"],
   ]);
-  assert.deepEqual(await post(await portOf(forwarder, "--jaeger-listen"), jaegerBodies("go-session")), [202]);
+  assert.deepEqual(await postBodies(await portOf(forwarder, "--jaeger-listen"), jaegerBodies("go-session")), [202]);
   await taken(stub, 34);
   assert.deepEqual(await forwarder.stop(), CLEAN);
   const expected = jaegerExpected("go-session");
@@ -77,7 +59,9 @@ test("other programs' spans keep their service, and get the host's attributes wh
   };
   const named = requestOf(jsonSpan());
   const request = { resourceSpans: [{ ...named.resourceSpans[0], resource }, named.resourceSpans[0]] };
-  assert.deepEqual(await post(await portOf(forwarder, "--otlp-listen"), [JSON.stringify(request)], JSON_TYPE), [200]);
+  assert.deepEqual(await postBodies(await portOf(forwarder, "--otlp-listen"), [JSON.stringify(request)], JSON_TYPE), [
+    200,
+  ]);
   await until(() => spansOf(stub).length === 2, "both spans arrive");
   const resources = spansOf(stub).map(({ resource: bytes }) => plain(decodeResource(bytes)));
   resources.sort((left, right) => String(left["service.name"]).localeCompare(String(right["service.name"])));
@@ -94,7 +78,7 @@ test("a runtime is answered though the collector is away and the queue is full",
     ...["--queue-bytes", "64KiB", "--jaeger-listen", "0", "--metrics", "0", "--shutdown-timeout", "100ms"],
   ]);
   const port = await portOf(forwarder, "--jaeger-listen");
-  for (let i = 0; i < 40; i++) assert.deepEqual(await post(port, jaegerBodies("go-session")), [202]);
+  for (let i = 0; i < 40; i++) assert.deepEqual(await postBodies(port, jaegerBodies("go-session")), [202]);
   const figures = await forwarder.figures();
   assert.equal(figures.received, 40 * 34);
   assert.ok(figures.dropped > 0, JSON.stringify(figures));
@@ -115,7 +99,7 @@ test("with a spool another program's request is answered when it is on disk, and
   {
     await using forwarder = await startForwarder(args);
     const request = JSON.stringify(requestOf(jsonSpan(), jsonSpan({ spanId: "2122232425262728" })));
-    assert.deepEqual(await post(await portOf(forwarder, "--otlp-listen"), [request], JSON_TYPE), [200]);
+    assert.deepEqual(await postBodies(await portOf(forwarder, "--otlp-listen"), [request], JSON_TYPE), [200]);
     forwarder.kill("SIGKILL");
     await forwarder.exited;
   }

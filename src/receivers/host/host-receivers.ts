@@ -32,6 +32,8 @@ interface OpenReceiver {
 export interface HostReceivers {
   /** Begins to answer. */
   begin(sink: SpanSink): void;
+  /** Whether the shim of a sandbox, by its ID, is known to run. */
+  readonly hasRuntime: (isSandbox: (id: string) => boolean) => boolean;
   /** Accepts nothing more, answers what has come, and hands it on. Takes `timeoutMs` at most. */
   stop(timeoutMs: number): Promise<void>;
   /** Ends at once. What has been answered is handed on. */
@@ -58,6 +60,7 @@ class Opening {
   readonly #options: HostReceiverOptions;
   readonly #open: OpenReceiver[] = [];
   #tls: TlsCredentials | undefined;
+  #finder: PeerFinder | undefined;
 
   constructor(settings: Settings, options: HostReceiverOptions) {
     this.#settings = settings;
@@ -81,6 +84,7 @@ class Opening {
       begin: (sink) => {
         for (const receiver of this.#open) receiver.begin(sink);
       },
+      hasRuntime: (isSandbox) => this.#finder?.hasShim(isSandbox) === true,
       stop: async (timeoutMs) => {
         await Promise.all(this.#open.map(async ({ server, close }) => {
           await server.stop(timeoutMs);
@@ -95,7 +99,7 @@ class Opening {
     const { metrics, sandboxes } = this.#options;
     const log = this.#options.log.of("jaeger");
     let wasForbidden = false;
-    const finder = new PeerFinder(() => {
+    const finder = this.#finder = new PeerFinder(() => {
       if (!wasForbidden) log.debug("runtimes' processes cannot be looked into, so they do not tell their sandbox");
       wasForbidden = true;
     });

@@ -59,6 +59,16 @@ export class PeerFinder {
     });
   }
 
+  /** Whether the shim of a sandbox that is meant still runs, of those that have been found. */
+  hasShim(isSandbox: (id: string) => boolean): boolean {
+    for (const shim of this.#shims.values()) {
+      if (!isSandbox(shim.sandbox)) continue;
+      if (isAlive(this.#proc, shim)) return true;
+      this.#shims.delete(shim.pid);
+    }
+    return false;
+  }
+
   async #searchAll(): Promise<void> {
     this.#isSearching = true;
     // The connection's first request is answered first.

@@ -1,0 +1,207 @@
+import type { Logger } from "../../base/log.ts";
+import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
+import type { SpanSink } from "../../pipeline/sink.ts";
+import type { Source } from "../../pipeline/source.ts";
+import { JoinedSandbox } from "./joined-sandbox.ts";
+import { KnownSpansBudget } from "./missing-parents.ts";
+import { sendOwnSpans } from "./own-spans.ts";
+import type { SandboxFile } from "./sandbox-file.ts";
+import { sandboxKey } from "./sandbox-trace.ts";
+
+/**
+ * For how long nobody may be connected before a sandbox has ended, milliseconds. A guest that has gone does not come
+ * back. A runtime's connection ends after 90 s without a span, and its last spans come after its guest has gone; it
+ * needs up to half a minute to stop a VMM that does not answer.
+ */
+const GUEST_GRACE_MS = 5_000;
+const RUNTIME_GRACE_MS = 40_000;
+/** The same for a runtime that has no guest here, whose connection may only be idle. */
+const LONE_RUNTIME_GRACE_MS = 120_000;
+/** The same after a restart, in which sources may still connect again. */
+const RESTORED_GRACE_MS = 40_000;
+
+/** How often to look for sandboxes that have ended, and to write down what has changed, milliseconds. */
+const TICK_MS = 1_000;
+
+/** Sandboxes at a time. Those of guests are limited by their connections, and runtimes could name any. */
+const MAX_SANDBOXES = 8_192;
+/** Sandboxes that are remembered after their end, so that they get no second root. */
+const MAX_ENDED = 4_096;
+/** Traces of runtimes whose sandbox is known. */
+const MAX_RUNTIME_TRACES = 8_192;
+
+const NS_PER_MS = 1_000_000n;
+
+/** What the sandboxes' traces are made with. */
+export interface JoinedSandboxesOptions {
+  /** Takes roots. */
+  readonly sink: SpanSink;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Where sandboxes survive the process; absent: nowhere. */
+  readonly file?: SandboxFile | undefined;
+  /** Whether the runtime of a sandbox is known to run, so that it has not ended though nobody is connected. */
+  readonly hasRuntime?: ((isSandbox: (id: string) => boolean) => boolean) | undefined;
+  /** Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+/** The sandboxes whose spans are joined: notes when they begin, and makes their roots when they end. */
+export class JoinedSandboxes {
+  readonly #options: JoinedSandboxesOptions;
+  readonly #now: () => number;
+  readonly #received: ReceiverMetrics;
+  readonly #running = new Map<string, JoinedSandbox>();
+  readonly #ended = new Set<string>();
+  readonly #budget = new KnownSpansBudget();
+  /** The sandboxes of traces that runtimes have begun, by the trace IDs that they have there. */
+  readonly #runtimeTraces = new Map<string, JoinedSandbox>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+  /** Set when a sandbox has ended that the file does not know of. */
+  #isChanged = false;
+  /** The sandboxes that others are connected to when the process stops; undefined until then. */
+  #interrupted: ReadonlySet<JoinedSandbox> | undefined;
+
+  constructor(options: JoinedSandboxesOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#received = options.metrics.receiver("join-traces");
+    const saved = options.file?.load();
+    for (const key of saved?.ended ?? []) this.#ended.add(key);
+    for (const each of saved?.running ?? []) {
+      const sandbox = new JoinedSandbox(each.key, this.#budget, each);
+      sandbox.leftAt = this.#now();
+      this.#running.set(each.key, sandbox);
+    }
+    this.#schedule();
+  }
+
+  /** The sandbox of a source that has connected; undefined if nothing says which. */
+  opened(source: Source): JoinedSandbox | undefined {
+    const id = source.attributes.get("kata.sandbox.id");
+    if (typeof id !== "string" || source.kind === "host") return undefined;
+    const key = sandboxKey(id);
+    let sandbox = this.#running.get(key);
+    if (sandbox === undefined) {
+      if (this.#running.size >= MAX_SANDBOXES) this.#endOldest();
+      sandbox = new JoinedSandbox(key, this.#budget);
+      this.#running.set(key, sandbox);
+    }
+    sandbox.opened(source);
+    this.#schedule();
+    return sandbox;
+  }
+
+  /** A source of a sandbox has gone. */
+  closed(sandbox: JoinedSandbox): void {
+    if (--sandbox.sources === 0) sandbox.leftAt = this.#now();
+  }
+
+  /** A runtime has a trace in a sandbox. */
+  noteRuntimeTrace(traceId: string, sandbox: JoinedSandbox): void {
+    if (this.#runtimeTraces.get(traceId) === sandbox) return;
+    this.#runtimeTraces.delete(traceId);
+    this.#runtimeTraces.set(traceId, sandbox);
+    if (this.#runtimeTraces.size <= MAX_RUNTIME_TRACES) return;
+    for (const oldest of this.#runtimeTraces.keys()) {
+      this.#runtimeTraces.delete(oldest);
+      return;
+    }
+  }
+
+  /** The sandbox that a runtime's trace is of. */
+  ofRuntimeTrace(traceId: string): JoinedSandbox | undefined {
+    return this.#runtimeTraces.get(traceId);
+  }
+
+  /** The process is about to stop, so that connections end that would not have ended otherwise. */
+  stopping(): void {
+    this.#interrupted ??= new Set([...this.#running.values()].filter(({ sources }) => sources > 0));
+  }
+
+  /**
+   * Makes the roots of sandboxes that have ended.
+   *
+   * @param outlive whether another process goes on with the guests, so that sandboxes that still run have not ended.
+   */
+  stop(outlive: boolean): void {
+    this.stopping();
+    clearInterval(this.#timer);
+    const goesOn = outlive || this.#options.file !== undefined;
+    for (const sandbox of [...this.#running.values()]) {
+      const isLeft = this.#interrupted?.has(sandbox) === true || (sandbox.isRestored && !sandbox.wasOpened);
+      if (!goesOn || !isLeft) this.#end(sandbox);
+    }
+    this.save();
+  }
+
+  /** Writes down what another process has to know to go on. */
+  save(): void {
+    const { file, log } = this.#options;
+    if (file === undefined) return;
+    this.#isChanged = false;
+    for (const sandbox of this.#running.values()) sandbox.isChanged = false;
+    try {
+      file.save({ running: [...this.#running.values()].map((sandbox) => sandbox.save()), ended: [...this.#ended] });
+    } catch (error) {
+      log.warn("sandboxes cannot be written down: their traces' roots do not survive a restart", {
+        error: error as Error,
+      });
+    }
+  }
+
+  /** Makes roots of sandboxes that have ended, and writes down what has changed. Called every {@link TICK_MS}. */
+  tick(): void {
+    const now = this.#now();
+    for (const sandbox of [...this.#running.values()]) {
+      if (sandbox.sources > 0 || now - sandbox.leftAt < graceOf(sandbox)) continue;
+      if (this.#options.hasRuntime?.((id) => sandboxKey(id) === sandbox.key) === true) sandbox.leftAt = now;
+      else this.#end(sandbox);
+    }
+    const { file } = this.#options;
+    const isChanged = this.#isChanged || [...this.#running.values()].some((sandbox) => sandbox.isChanged);
+    if (file !== undefined && isChanged) this.save();
+    if (this.#running.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#running.size === 0 || this.#interrupted !== undefined) return;
+    this.#timer = setInterval(() => this.tick(), TICK_MS);
+    this.#timer.unref();
+  }
+
+  #endOldest(): void {
+    let oldest: JoinedSandbox | undefined;
+    for (const sandbox of this.#running.values()) {
+      if (sandbox.sources === 0) oldest = oldest === undefined || sandbox.leftAt < oldest.leftAt ? sandbox : oldest;
+    }
+    if (oldest !== undefined) this.#end(oldest);
+  }
+
+  #end(sandbox: JoinedSandbox): void {
+    const { key } = sandbox;
+    this.#running.delete(key);
+    this.#isChanged = true;
+    const hadRoot = this.#ended.delete(key);
+    this.#ended.add(key);
+    if (!hadRoot) {
+      const leftAt = sandbox.sources > 0 ? this.#now() : sandbox.leftAt;
+      // Nobody knows when a sandbox ended that nobody has connected for since a restart.
+      const end = sandbox.isRestored && !sandbox.wasOpened ? 0n : BigInt(leftAt) * NS_PER_MS;
+      sendOwnSpans(this.#options.sink, sandbox, end, () => this.#received.received++);
+    }
+    sandbox.parents.close();
+    for (const oldest of this.#ended) {
+      if (this.#ended.size <= MAX_ENDED) return;
+      this.#ended.delete(oldest);
+    }
+  }
+}
+
+function graceOf({ hasGuest, hasRuntime, isRestored, wasOpened }: JoinedSandbox): number {
+  if (isRestored && !wasOpened) return RESTORED_GRACE_MS;
+  if (!hasRuntime) return GUEST_GRACE_MS;
+  return hasGuest ? RUNTIME_GRACE_MS : LONE_RUNTIME_GRACE_MS;
+}
