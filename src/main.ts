@@ -211,7 +211,7 @@ async function print(
     }
     case "compare": {
       const { runCompare } = await import("./view/commands/compare-command.ts");
-      return runCompare(command, write);
+      return await runCompare(command, write);
     }
     case "export": {
       const { runExport } = await import("./view/commands/export-command.ts");

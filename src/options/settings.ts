@@ -24,6 +24,9 @@ const LONGEST_BATCH_DELAY_MS = 200;
 /** The `service.name` if none is given. */
 const DEFAULT_TRACE_NAME = "kata-agent";
 
+/** The resource attribute that `--label` becomes, so that cohorts can be told apart wherever spans have gone. */
+const LABEL_ATTRIBUTE = "kata.label";
+
 /** VMADDR_PORT_ANY: a socket bound to it listens on a port that no agent knows (linux/vm_sockets.h). */
 const VMADDR_PORT_ANY = 2 ** 32 - 1;
 
@@ -32,6 +35,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
   const attributes = new Map(options.resourceAttributes?.value);
   const serviceName = attributes.get("service.name");
   attributes.delete("service.name");
+  if (options.label !== undefined) attributes.set(LABEL_ATTRIBUTE, options.label.value);
   return {
     listen: listenSettings(options),
     ...hostSettings(options),

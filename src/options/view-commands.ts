@@ -14,12 +14,19 @@ export interface FailCondition {
   readonly change: number;
 }
 
+/** A Jaeger query service to read, and how far back. */
+export interface JaegerSource {
+  readonly url: string;
+  readonly sinceMs: number;
+}
+
 /** What a command that shows, compares or sends recorded spans is asked for. Paths are absolute. */
 export type ViewCommand =
   | {
     readonly kind: "view";
     readonly files: readonly string[];
-    readonly from: string | undefined;
+    readonly from: JaegerSource | undefined;
+    readonly labelBy: string;
     readonly terminal: boolean;
     readonly sandbox: string | undefined;
     /** With neither files nor a URL the forwarder itself runs, with its viewer. */
@@ -30,7 +37,8 @@ export type ViewCommand =
     readonly a: string;
     readonly b: string;
     readonly store: string | undefined;
-    readonly from: string | undefined;
+    readonly from: JaegerSource | undefined;
+    readonly labelBy: string;
     readonly json: boolean;
     readonly failIf: FailCondition | undefined;
   }
@@ -69,10 +77,14 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
     (files: string[], flags: Flags) => {
       line.refuseFlags("view");
       const options = line.resolve(COMMANDS.view.options, flags);
+      if (options.from !== undefined && files.length > 0) {
+        throw new UsageError("--from and files exclude each other: give one");
+      }
       line.choose({
         kind: "view",
         files,
-        from: options.from?.value,
+        from: jaegerSource(options),
+        labelBy: options.labelBy.value,
         terminal: options.terminal?.value === true,
         sandbox: options.sandbox?.value,
         settings: liveSettings(options),
@@ -83,13 +95,18 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
   line.describe("compare").argument("<A>", "a file, or a label").argument("<B>", "the new one").action(
     (a: string, b: string, flags: Flags) => {
       line.refuseFlags("compare");
-      const { store, from, json, failIf } = line.resolve(COMMANDS.compare.options, flags);
+      const options = line.resolve(COMMANDS.compare.options, flags);
+      const { store, from, labelBy, json, failIf } = options;
+      if (from !== undefined && store !== undefined) {
+        throw new UsageError("--from and --store exclude each other: give one");
+      }
       line.choose({
         kind: "compare",
         a,
         b,
         store: store?.value,
-        from: from?.value,
+        from: jaegerSource(options),
+        labelBy: labelBy.value,
         json: json?.value === true,
         failIf: failIf && failCondition(failIf.value),
       });
@@ -147,6 +164,12 @@ function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings
     viewer: settings.viewer ?? viewerSettings(options),
     ...(otlpEndpoint === undefined && { forwards: false }),
   };
+}
+
+function jaegerSource(
+  { from, since }: Pick<Resolved<typeof COMMANDS.view.options>, "from" | "since">,
+): JaegerSource | undefined {
+  return from === undefined ? undefined : { url: from.value, sinceMs: since.value };
 }
 
 /** Reads `--fail-if`, such as `p50>+5%`. */

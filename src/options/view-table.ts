@@ -40,7 +40,7 @@ export const VIEWING = {
   label: {
     flag: "--label",
     metavar: "NAME",
-    help: "What to call the sandboxes from now on, such as kata-4.1, to compare them with others",
+    help: "What to call the sandboxes from now on, such as kata-4.1, to compare them with others (kata.label)",
     parse: text,
   },
 } as const satisfies Readonly<Record<string, Option>>;
@@ -71,7 +71,27 @@ const FROM = {
   flag: "--from",
   metavar: "URL",
   env: [],
-  help: "Read from a Jaeger query service (API v3) instead of files",
+  help: "Read from a Jaeger query service (API v3) instead of files, such as http://jaeger:16686",
+  parse: text,
+} as const satisfies Option;
+
+/** How far back a Jaeger is read. */
+const SINCE = {
+  flag: "--since",
+  metavar: "TIME",
+  env: [],
+  default: "24h",
+  help: "With --from: how far back, up to 24 days (576h)",
+  parse: duration(1000),
+} as const satisfies Option;
+
+/** What tells cohorts apart in what others have stored. */
+const LABEL_BY = {
+  flag: "--label-by",
+  metavar: "ATTRIBUTE",
+  env: [],
+  default: "kata.label",
+  help: "The resource attribute that is a sandbox's label in files and in Jaeger, such as k8s.node.name",
   parse: text,
 } as const satisfies Option;
 
@@ -91,12 +111,16 @@ export const VIEW_COMMAND_OPTIONS = {
     parse: text,
   },
   from: FROM,
+  since: SINCE,
+  labelBy: LABEL_BY,
 } as const satisfies Readonly<Record<string, Option>>;
 
 /** The options of `compare`. */
 export const COMPARE_OPTIONS = {
   store: { ...VIEWING.store, env: [], defaultText: "none", help: "The store that two labels are compared in" },
-  from: FROM,
+  from: { ...FROM, help: "The Jaeger query service (API v3) that two labels are compared in" },
+  since: SINCE,
+  labelBy: LABEL_BY,
   json: { flag: "--json", env: [], help: "Print JSON instead of a table", parse: flag },
   failIf: {
     flag: "--fail-if",

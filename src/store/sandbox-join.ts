@@ -5,7 +5,12 @@ export const UNASSIGNED = "unassigned";
 const REMEMBERED_SPANS = 200_000;
 
 /** The Rust runtime's service is `kata-sb-` and the first 8 characters of the sandbox's ID. */
-const SERVICE_PREFIX = /^kata-sb-([0-9A-Za-z]{8})$/;
+const SERVICE_PREFIX = "kata-sb-";
+const SERVICE_NAME = /^kata-sb-([0-9A-Za-z]{8})$/;
+const SERVICE_ID_LENGTH = 8;
+
+/** What a sandbox is called of which only the guest's CID is known, and which guest with that CID it is. */
+const PROVISIONAL_CID = /^cid-(\d+)(?:-(\d+))?$/;
 
 /** Firecracker's IDs are the first 32 of a sandbox's 64 characters. */
 const SHORT_ID_LENGTH = 32;
@@ -27,10 +32,11 @@ export interface JoinInput {
 }
 
 /**
- * A span that was assigned before is now known to be of another sandbox. `key` is what {@link SandboxJoin.assign} got.
+ * Spans that were assigned before are now known to be of another sandbox: one, whose `key` is what
+ * {@link SandboxJoin.assign} got, or, without a key, all those of a sandbox.
  */
 export interface Reassignment<Key> {
-  readonly key: Key;
+  readonly key: Key | undefined;
   readonly from: string;
   readonly to: string;
 }
@@ -48,45 +54,71 @@ interface Node<Key> {
  *
  * 1. the resource's `kata.sandbox.id`, which only the host writes;
  * 2. the attribute `sandbox_id` of a host's span;
- * 3. a service name `kata-sb-XXXXXXXX`, if exactly one known sandbox's ID begins like that;
+ * 3. a service name `kata-sb-XXXXXXXX`: the one known sandbox whose ID begins like that or, while there is no such
+ *    one, a sandbox that is called like the service;
  * 4. the sandbox of the span's parent or of one of its children, by span ID and across traces (host's spans only);
  * 5. for a guest, its CID: the sandbox that the parents of its spans belong to, if no other guest has been joined to
- *    it, otherwise `cid-N`.
+ *    it, otherwise one that is called `cid-N`.
  *
  * Spans come in any order, so a span can be assigned later than it came: `assign` reports those through `reassigned`.
  */
 export class SandboxJoin<Key> {
   readonly #nodes = new Map<string, Node<Key>>();
   readonly #known = new Set<string>();
-  /** Spans that wait for a sandbox with an ID that begins like their service says. */
-  readonly #waitingForPrefix = new Map<string, string[]>();
+  /** The known sandboxes by the first 8 characters of their IDs. */
+  readonly #byStart = new Map<string, Set<string>>();
   readonly #guestOf = new Map<string, string>();
   readonly #sandboxOfCid = new Map<number, string>();
-  readonly #cidSpans = new Map<number, Key[]>();
+  /** How many guests have had a CID before the one that has it now. */
+  readonly #earlierGuests = new Map<number, number>();
   readonly #reassigned: (changes: readonly Reassignment<Key>[]) => void;
 
   constructor(reassigned: (changes: readonly Reassignment<Key>[]) => void) {
     this.#reassigned = reassigned;
   }
 
-  /** A sandbox exists, although no span of it has come. */
+  /** A sandbox that an earlier process has stored. */
+  remember(sandbox: string): void {
+    const [, cid, life = "1"] = PROVISIONAL_CID.exec(sandbox) ?? [];
+    if (cid !== undefined) {
+      this.#earlierGuests.set(Number(cid), Math.max(this.#earlierGuests.get(Number(cid)) ?? 0, Number(life)));
+    } else if (SERVICE_NAME.test(sandbox)) this.#known.add(sandbox);
+    else if (sandbox !== UNASSIGNED) this.learn(sandbox);
+  }
+
+  /** A sandbox exists, although no span of it has come. Returns what it is called here. */
   learn(sandbox: string): string {
     const id = this.#canonical(sandbox);
     if (this.#known.has(id)) return id;
     this.#known.add(id);
-    for (const [prefix, spans] of this.#waitingForPrefix) {
-      if (!id.startsWith(prefix) || this.#byPrefix(prefix) !== id) continue;
-      this.#waitingForPrefix.delete(prefix);
-      const changes: Reassignment<Key>[] = [];
-      for (const span of spans) this.#set(span, id, changes);
-      if (changes.length > 0) this.#reassigned(changes);
-    }
+    const start = id.slice(0, SERVICE_ID_LENGTH);
+    const alike = this.#byStart.get(start) ?? new Set();
+    this.#byStart.set(start, alike.add(id));
+    const service = `${SERVICE_PREFIX}${start}`;
+    if (alike.size === 1 && this.#known.has(service)) this.#rename(service, id);
     return id;
+  }
+
+  /** A sandbox has been removed: its ID is as unknown as before. */
+  forget(sandbox: string): void {
+    this.#known.delete(sandbox);
+    this.#guestOf.delete(sandbox);
+    const start = sandbox.slice(0, SERVICE_ID_LENGTH);
+    const alike = this.#byStart.get(start);
+    alike?.delete(sandbox);
+    if (alike?.size === 0) this.#byStart.delete(start);
+  }
+
+  /** Everything that was called like its service is of the sandbox with this ID. */
+  #rename(service: string, id: string): void {
+    this.#known.delete(service);
+    for (const node of this.#nodes.values()) if (node.sandbox === service) node.sandbox = id;
+    this.#reassigned([{ key: undefined, from: service, to: id }]);
   }
 
   /** The sandbox of a span. */
   assign(key: Key, input: JoinInput): string {
-    if (input.isGuest) return this.#assignGuest(key, input);
+    if (input.isGuest) return this.#assignGuest(input);
     const node = this.#node(input.spanId);
     const isNew = node.key === undefined;
     if (isNew) node.key = key;
@@ -94,11 +126,8 @@ export class SandboxJoin<Key> {
       node.parent = input.parentSpanId;
       this.#node(input.parentSpanId).children.push(input.spanId);
     }
-    const sandbox = this.#named(input) ?? node.sandbox ?? this.#ofRelatives(node);
-    if (sandbox === undefined) {
-      this.#waitForPrefix(input);
-      return UNASSIGNED;
-    }
+    const sandbox = this.#named(input) ?? node.sandbox ?? this.#ofRelatives(node) ?? this.#ofService(input);
+    if (sandbox === undefined) return UNASSIGNED;
     const changes: Reassignment<Key>[] = [];
     this.#set(input.spanId, sandbox, changes, key);
     if (changes.length > 0) this.#reassigned(changes);
@@ -106,61 +135,57 @@ export class SandboxJoin<Key> {
     return sandbox;
   }
 
-  #assignGuest(key: Key, { resourceSandbox, cid, parentSpanId }: JoinInput): string {
+  #assignGuest({ resourceSandbox, cid, parentSpanId }: JoinInput): string {
     if (resourceSandbox !== undefined) return this.learn(resourceSandbox);
     if (cid === undefined) return UNASSIGNED;
     const bound = this.#sandboxOfCid.get(cid);
     if (bound !== undefined) return bound;
-    const provisional = `cid-${cid}`;
-    const earlier = this.#cidSpans.get(cid) ?? [];
+    const provisional = this.ofCid(cid);
     const parents = this.#nodes.get(parentSpanId)?.sandbox;
-    if (parents === undefined || this.#guestOf.has(parents)) {
-      earlier.push(key);
-      this.#cidSpans.set(cid, earlier);
-      return provisional;
-    }
+    if (parents === undefined || this.#guestOf.has(parents)) return provisional;
     this.#sandboxOfCid.set(cid, parents);
     this.#guestOf.set(parents, provisional);
-    this.#cidSpans.delete(cid);
-    if (earlier.length > 0) this.#reassigned(earlier.map((span) => ({ key: span, from: provisional, to: parents })));
+    this.#reassigned([{ key: undefined, from: provisional, to: parents }]);
     return parents;
   }
 
-  /** A guest with this CID has gone: the next one with it may be of another sandbox. */
+  /** The sandbox of the guest that has a CID now, as far as it is known. */
+  ofCid(cid: number): string {
+    const earlier = this.#earlierGuests.get(cid) ?? 0;
+    return this.#sandboxOfCid.get(cid) ?? (earlier === 0 ? `cid-${cid}` : `cid-${cid}-${earlier + 1}`);
+  }
+
+  /** A guest with this CID has gone: the next one with it is of another sandbox. */
   forgetCid(cid: number): void {
     this.#sandboxOfCid.delete(cid);
-    this.#cidSpans.delete(cid);
+    this.#earlierGuests.set(cid, (this.#earlierGuests.get(cid) ?? 0) + 1);
   }
 
   #named({ resourceSandbox, attributeSandbox, serviceName }: JoinInput): string | undefined {
     const id = resourceSandbox ?? attributeSandbox;
     if (id !== undefined && id !== "") return this.learn(id);
-    const prefix = SERVICE_PREFIX.exec(serviceName ?? "")?.[1];
-    return prefix === undefined ? undefined : this.#byPrefix(prefix);
+    const start = SERVICE_NAME.exec(serviceName ?? "")?.[1];
+    return start === undefined ? undefined : this.#startingWith(start);
   }
 
-  #byPrefix(prefix: string): string | undefined {
-    let found: string | undefined;
-    for (const id of this.#known) {
-      if (!id.startsWith(prefix)) continue;
-      if (found !== undefined) return undefined;
-      found = id;
-    }
-    return found;
+  /** A sandbox of which nothing is known but what its runtime's service is called. */
+  #ofService({ serviceName = "" }: JoinInput): string | undefined {
+    if (!SERVICE_NAME.test(serviceName)) return undefined;
+    this.#known.add(serviceName);
+    return serviceName;
   }
 
-  #waitForPrefix({ serviceName, spanId }: JoinInput): void {
-    const prefix = SERVICE_PREFIX.exec(serviceName ?? "")?.[1];
-    if (prefix === undefined) return;
-    const waiting = this.#waitingForPrefix.get(prefix) ?? [];
-    waiting.push(spanId);
-    this.#waitingForPrefix.set(prefix, waiting);
+  /** The one known sandbox whose ID begins like this; at least {@link SERVICE_ID_LENGTH} characters. */
+  #startingWith(start: string): string | undefined {
+    const alike = this.#byStart.get(start.slice(0, SERVICE_ID_LENGTH)) ?? [];
+    const found = [...alike].filter((id) => id.startsWith(start));
+    return found.length === 1 ? found[0] : undefined;
   }
 
   /** A short ID stands for the one full ID that begins with it, and the other way round. */
   #canonical(id: string): string {
     if (this.#known.has(id)) return id;
-    if (id.length === SHORT_ID_LENGTH) return this.#byPrefix(id) ?? id;
+    if (id.length === SHORT_ID_LENGTH) return this.#startingWith(id) ?? id;
     if (id.length === FULL_ID_LENGTH && this.#known.has(id.slice(0, SHORT_ID_LENGTH))) {
       return id.slice(0, SHORT_ID_LENGTH);
     }

@@ -7,6 +7,9 @@ export type StoredKind = "guest" | "runtime" | "host" | "file";
 /** Which program a span is from. */
 export type Side = "runtime" | "agent" | "containerd" | "host";
 
+/** The resource attribute that `--label` becomes, so that spans can be compared wherever they have gone. */
+export const LABEL_ATTRIBUTE = "kata.label";
+
 /** A span on its way into the store. */
 export interface IncomingSpan {
   readonly kind: StoredKind;
@@ -19,9 +22,15 @@ export interface ResourceFacts {
   readonly sandbox: string | undefined;
   readonly cid: number | undefined;
   readonly component: string | undefined;
+  /** Of which cohort the host says that it is. */
+  readonly label: string | undefined;
 }
 
-export function resourceFacts({ attributes }: SpanRecord["resource"]): ResourceFacts {
+/** @param labelBy the attribute that says of which cohort the resource is. */
+export function resourceFacts(
+  { attributes }: SpanRecord["resource"],
+  labelBy: string = LABEL_ATTRIBUTE,
+): ResourceFacts {
   const text = (key: string): string | undefined => attributes.find((one) => one.key === key)?.value.stringValue;
   const cid = attributes.find((one) => one.key === "kata.vsock.cid")?.value.intValue;
   return {
@@ -29,6 +38,7 @@ export function resourceFacts({ attributes }: SpanRecord["resource"]): ResourceF
     sandbox: text("kata.sandbox.id"),
     cid: cid === undefined ? undefined : Number(cid),
     component: text("kata.component"),
+    label: text(labelBy),
   };
 }
 

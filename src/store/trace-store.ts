@@ -6,7 +6,7 @@ import { readSpanHead, type SpanHead } from "./span-head.ts";
 import { type Reassignment, SandboxJoin, UNASSIGNED } from "./sandbox-join.ts";
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { hashOf, packBlob, splitSpan } from "./span-body.ts";
-import { type IncomingSpan, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
+import { type IncomingSpan, LABEL_ATTRIBUTE, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
 import { StoreError, storeError } from "./store-error.ts";
 
 /** What a store may take. */
@@ -32,9 +32,18 @@ export interface SpanKey {
   readonly spanId: string;
 }
 
+/** What is known of a guest that connects or goes. */
+export interface GuestName {
+  readonly sandbox?: string | undefined;
+  readonly cid?: number | undefined;
+}
+
+const NS_PER_MS = 1_000_000n;
+
 interface SandboxRow {
   readonly id: number;
   readonly sid: string;
+  label: string;
   spans: number;
   bytes: number;
 }
@@ -48,6 +57,8 @@ export class TraceStore {
   readonly database: DatabaseSync;
   readonly #limits: StoreLimits;
   readonly #ownLabel: string;
+  /** The resource attribute that says of which cohort a recorded sandbox is. */
+  readonly #labelBy: string;
   /** Of sandboxes that are new at the moment. */
   #label: string;
   readonly #join: SandboxJoin<SpanKey>;
@@ -59,14 +70,21 @@ export class TraceStore {
   #lastResource: { readonly bytes: Uint8Array; readonly facts: ResourceFacts } | undefined;
   #problem: string | undefined;
 
-  private constructor(file: string, database: DatabaseSync, limits: StoreLimits, label: string) {
+  private constructor(
+    file: string,
+    database: DatabaseSync,
+    limits: StoreLimits,
+    label: string,
+    labelBy: string = LABEL_ATTRIBUTE,
+  ) {
+    this.#labelBy = labelBy;
     this.file = file;
     this.database = database;
     this.#limits = limits;
     this.#ownLabel = this.#label = label;
     this.#join = new SandboxJoin((changes) => this.#pending.push(...changes));
     this.#readSandboxes();
-    for (const sid of this.#sandboxes.keys()) if (sid !== UNASSIGNED) this.#join.learn(sid);
+    for (const sid of this.#sandboxes.keys()) this.#join.remember(sid);
     for (const row of this.all("SELECT id, side, name FROM op")) {
       this.#operations.set(`${row["side"]} ${row["name"]}`, Number(row["id"]));
     }
@@ -77,8 +95,9 @@ export class TraceStore {
    * not a store, is damaged, or is from a later version.
    *
    * @param label the cohort of sandboxes that are new from now on.
+   * @param labelBy the resource attribute that says of which cohort a recorded sandbox is, if nothing else does.
    */
-  static open(file: string, limits: StoreLimits, label = ""): TraceStore {
+  static open(file: string, limits: StoreLimits, label = "", labelBy?: string): TraceStore {
     let database: DatabaseSync | undefined;
     try {
       database = new DatabaseSync(file);
@@ -88,7 +107,7 @@ export class TraceStore {
       database.exec(SCHEMA);
       // What ran when the last process ended is not connected to this one.
       database.exec("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE state = 'running'");
-      return new TraceStore(file, database, limits, label);
+      return new TraceStore(file, database, limits, label, labelBy);
     } catch (error) {
       database?.close();
       if (error instanceof StoreError) throw error;
@@ -170,19 +189,25 @@ export class TraceStore {
   }
 
   /** A guest has connected, so its sandbox runs. */
-  setRunning(sid: string, nowMs: number = Date.now()): void {
-    const sandbox = this.#sandbox(this.#join.learn(sid), BigInt(nowMs) * 1_000_000n, nowMs);
+  setRunning(guest: GuestName, nowMs: number = Date.now()): void {
+    const sandbox = this.#sandbox(this.#nameOf(guest), BigInt(nowMs) * NS_PER_MS, nowMs);
     this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", sandbox.id);
     this.#changed.add(sandbox.sid);
+    this.#applyReassignments();
   }
 
   /** A guest's last connection has ended. */
-  setEnded(sid: string, cid?: number): void {
-    if (cid !== undefined) this.#join.forgetCid(cid);
-    const sandbox = this.#sandboxes.get(this.#join.learn(sid));
+  setEnded(guest: GuestName): void {
+    const sandbox = this.#sandboxes.get(this.#nameOf(guest));
+    if (guest.cid !== undefined) this.#join.forgetCid(guest.cid);
     if (sandbox === undefined) return;
     this.run("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE id = ?", sandbox.id);
     this.#changed.add(sandbox.sid);
+  }
+
+  #nameOf({ sandbox, cid }: GuestName): string {
+    if (sandbox !== undefined) return this.#join.learn(sandbox);
+    return cid === undefined ? UNASSIGNED : this.#join.ofCid(cid);
   }
 
   /** Removes what is too old, and what is too much; sandboxes that run are removed last. */
@@ -209,6 +234,7 @@ export class TraceStore {
     for (const table of ["span", "blob"]) this.run(`DELETE FROM ${table} WHERE sandbox = ?`, sandbox.id);
     this.run("DELETE FROM sandbox WHERE id = ?", sandbox.id);
     this.#sandboxes.delete(sid);
+    this.#join.forget(sid);
     this.#changed.add(sid);
   }
 
@@ -239,7 +265,7 @@ export class TraceStore {
     const head = readSpanHead(part.span);
     const facts = this.#factsOf(part.resource);
     const sid = this.#join.assign({ traceId: head.traceId, spanId: head.spanId }, {
-      isGuest: kind === "guest",
+      isGuest: kind === "guest" || (kind === "file" && facts.cid !== undefined),
       spanId: head.spanId,
       parentSpanId: head.parentSpanId,
       resourceSandbox: facts.sandbox,
@@ -248,6 +274,7 @@ export class TraceStore {
       cid: facts.cid,
     });
     const sandbox = this.#sandbox(sid, head.startNs, nowMs);
+    if (kind === "file" && facts.label !== undefined && sandbox.label === "") this.#setLabel(sandbox, facts.label);
     this.#changed.add(sid);
     const isFull = sandbox.spans >= MAX_SPANS_PER_SANDBOX || sandbox.bytes > this.#limits.maxBytes * SANDBOX_SHARE;
     if (isFull) {
@@ -292,10 +319,11 @@ export class TraceStore {
   }
 
   #readSandboxes(): void {
-    for (const row of this.all("SELECT id, sid, spans, bytes FROM sandbox")) {
+    for (const row of this.all("SELECT id, sid, label, spans, bytes FROM sandbox")) {
       const sandbox = {
         id: Number(row["id"]),
         sid: String(row["sid"]),
+        label: String(row["label"]),
         spans: Number(row["spans"]),
         bytes: Number(row["bytes"]),
       };
@@ -317,7 +345,7 @@ export class TraceStore {
   /** Spans that come together mostly share the bytes of their resource. */
   #factsOf(resource: Uint8Array): ResourceFacts {
     if (this.#lastResource?.bytes !== resource) {
-      this.#lastResource = { bytes: resource, facts: resourceFacts(readResource(resource)) };
+      this.#lastResource = { bytes: resource, facts: resourceFacts(readResource(resource), this.#labelBy) };
     }
     return this.#lastResource.facts;
   }
@@ -333,9 +361,14 @@ export class TraceStore {
       nowMs,
     );
     const id = Number(this.all("SELECT id FROM sandbox WHERE sid = ?", sid)[0]?.["id"]);
-    const sandbox = { id, sid, spans: 0, bytes: 0 };
+    const sandbox = { id, sid, label: this.#label, spans: 0, bytes: 0 };
     this.#sandboxes.set(sid, sandbox);
     return sandbox;
+  }
+
+  #setLabel(sandbox: SandboxRow, label: string): void {
+    sandbox.label = label;
+    this.run("UPDATE sandbox SET label = ?, summary_spans = -1 WHERE id = ?", label, sandbox.id);
   }
 
   #operation(side: string, name: string): number {
@@ -352,7 +385,26 @@ export class TraceStore {
   #applyReassignments(): void {
     const changes = this.#pending;
     this.#pending = [];
-    for (const { key, from, to } of changes) this.#move(key, from, to);
+    for (const { key, from, to } of changes) {
+      if (key === undefined) this.#moveAll(from, to);
+      else this.#move(key, from, to);
+    }
+  }
+
+  /** Everything of a sandbox turns out to be another one's, which then runs if the first one did. */
+  #moveAll(from: string, to: string): void {
+    const source = this.#sandboxes.get(from);
+    if (source === undefined || from === to) return;
+    const [row] = this.all("SELECT state, CAST(base_ns AS TEXT) AS base FROM sandbox WHERE id = ?", source.id);
+    const target = this.#sandbox(to, BigInt(String(row?.["base"])), Date.now());
+    if (row?.["state"] === "running") this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", target.id);
+    const keys = this.all(
+      "SELECT lower(hex(trace)) AS trace, lower(hex(span)) AS span FROM span WHERE sandbox = ?",
+      source.id,
+    );
+    for (const key of keys) this.#move({ traceId: String(key["trace"]), spanId: String(key["span"]) }, from, to);
+    this.#changed.add(to);
+    this.remove(from);
   }
 
   #move({ traceId, spanId }: SpanKey, from: string, to: string): void {
@@ -413,7 +465,7 @@ export class TraceStore {
       target.id,
     );
     this.#changed.add(to);
-    if (source.spans === 0) this.remove(from);
+    if (source.spans === 0 && from === UNASSIGNED) this.remove(from);
   }
 
   /** Rolls back; what is known in memory is read again. */

@@ -1,14 +1,30 @@
+import { Buffer } from "node:buffer";
 import { recordToPart } from "../otlp/record-encoder.ts";
+import type { SpanRecord } from "../otlp/span-record.ts";
 import { parseRecord } from "../record/parse-record.ts";
-import { isObject } from "../record/span-json.ts";
+import { isObject, RecordError } from "../record/span-json.ts";
 import { TraceStore } from "../store/trace-store.ts";
 
-/** How far back traces are asked for, milliseconds: a day, as the store keeps them. */
-const LOOKBACK_MS = 24 * 3_600_000;
-/** Traces of one service that are asked for at once. */
-const MAX_TRACES = 1500;
+/** What to read of a Jaeger. */
+export interface JaegerQuery {
+  /** The query service, such as `http://localhost:16686`; with a path and with a user's name and password if need be. */
+  readonly url: string;
+  /** How far back traces are asked for, milliseconds. */
+  readonly sinceMs: number;
+  /** The resource attribute that says of which cohort a sandbox is; default: what `--label` becomes. */
+  readonly labelBy?: string | undefined;
+}
+
+/** Traces that are asked for at once: a trace can have some megabytes, and an answer is one JSON document. */
+const TRACES_PER_QUESTION = 400;
+/** Of a window of time that is divided no further, milliseconds. */
+const SHORTEST_WINDOW_MS = 1;
+/** Spans that are shown: some gigabytes of memory. */
+const MAX_SPANS = 1_000_000;
 /** How long Jaeger may take for an answer, milliseconds. */
-const ANSWER_MS = 30_000;
+const ANSWER_MS = 60_000;
+/** Clocks of a fleet's nodes differ, so what is a little in the future counts as well, milliseconds. */
+const CLOCK_DIFFERENCE_MS = 60_000;
 
 /** Services whose spans are of sandboxes. */
 const KATA_SERVICES = /^(kata|kata-agent|kata-sb-.*|containerd.*)$/;
@@ -19,52 +35,136 @@ export class JaegerError extends Error {
 }
 
 /**
- * Reads the Kata traces of the last day from a Jaeger query service, by its API v3 (OTLP/JSON), into a store in memory.
- * Rejects with a {@link JaegerError}.
+ * Reads Kata's traces from a Jaeger query service, by its API v3 (OTLP/JSON), into a store in memory. Rejects with a
+ * {@link JaegerError}.
  *
- * @param url the query service, such as `http://localhost:16686`.
+ * Jaeger returns a limited number of traces, so a window of time with more of them is divided until all have come; the
+ * newest come first.
  */
-export async function jaegerStore(url: string): Promise<{ store: TraceStore; problems: string[] }> {
-  const services = await ask(url, "/api/v3/services");
-  const names = isObject(services) && Array.isArray(services["services"]) ? services["services"] : [];
-  const kata = names.filter((name): name is string => typeof name === "string" && KATA_SERVICES.test(name));
-  if (kata.length === 0) {
-    throw new JaegerError(
-      `${url}: no service of Kata's there (kata, kata-agent, kata-sb-…); it has: ${names.join(", ")}`,
-    );
+export async function jaegerStore(query: JaegerQuery): Promise<{ store: TraceStore; problems: string[] }> {
+  const client = new JaegerClient(query.url);
+  const names = await client.services();
+  const services = names.filter((name) => KATA_SERVICES.test(name));
+  if (services.length === 0) {
+    const others = names.length === 0 ? "no service at all" : names.join(", ");
+    throw new JaegerError(`${client.name}: none of its services is Kata's (kata, kata-agent, kata-sb-…): ${others}`);
   }
-  const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity });
+  const limits = { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity };
+  const store = TraceStore.open(":memory:", limits, "", query.labelBy);
   const problems: string[] = [];
-  for (const service of kata) {
-    const query = new URLSearchParams({
-      "query.service_name": service,
-      "query.start_time_min": new Date(Date.now() - LOOKBACK_MS).toISOString(),
-      "query.start_time_max": new Date().toISOString(),
-      "query.search_depth": String(MAX_TRACES),
-    });
-    const records = parseRecord(await ask(url, `/api/v3/traces?${query}`));
-    store.add(records.map((record) => ({ kind: "file", part: recordToPart(record) })));
-    const traces = new Set(records.map(({ traceId }) => traceId)).size;
-    if (traces >= MAX_TRACES) problems.push(`${service}: only the last ${MAX_TRACES} traces are shown`);
+  let spans = 0;
+  const now = Date.now();
+  for (const service of services) {
+    const windows = [{ from: now - query.sinceMs, to: now + CLOCK_DIFFERENCE_MS }];
+    for (let window = windows.pop(); window !== undefined; window = windows.pop()) {
+      if (spans >= MAX_SPANS) {
+        problems.push(`${service}: only the newest ${MAX_SPANS} spans are shown: give a shorter --since`);
+        break;
+      }
+      const { from, to } = window;
+      const records = await client.traces(service, from, to);
+      const isAll = new Set(records.map(({ traceId }) => traceId)).size < TRACES_PER_QUESTION;
+      if (isAll || to - from <= SHORTEST_WINDOW_MS) {
+        spans += store.add(records.map((record) => ({ kind: "file", part: recordToPart(record) })));
+        if (!isAll) {
+          problems.push(`${service}: more than ${TRACES_PER_QUESTION} traces within a millisecond: some are left out`);
+        }
+        continue;
+      }
+      const middle = Math.floor((from + to) / 2);
+      windows.push({ from, to: middle }, { from: middle, to });
+    }
   }
   return { store, problems };
 }
 
-async function ask(base: string, path: string): Promise<unknown> {
-  let answer: Response;
-  try {
-    answer = await fetch(new URL(path, base), { signal: AbortSignal.timeout(ANSWER_MS), redirect: "error" });
-  } catch (cause) {
-    throw new JaegerError(`${base}: no answer from Jaeger's query service: give its URL, as http://HOST:16686`, {
-      cause,
-    });
+/** What is asked of Jaeger's API v3: https://www.jaegertracing.io/docs/latest/architecture/apis/#query-json-over-http */
+class JaegerClient {
+  /** For people, without a password. */
+  readonly name: string;
+  readonly #base: string;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  constructor(url: string) {
+    let base: URL;
+    try {
+      base = new URL(url);
+    } catch (cause) {
+      throw new JaegerError(`--from ${url}: not a URL: give one such as http://HOST:16686`, { cause });
+    }
+    const { username, password } = base;
+    base.username =
+      base.password =
+      base.hash =
+      base.search =
+        "";
+    this.name = base.href.replace(/\/$/, "");
+    this.#base = this.name;
+    const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    this.#headers = username === "" ? {} : { Authorization: `Basic ${Buffer.from(credentials).toString("base64")}` };
   }
-  if (!answer.ok) throw new JaegerError(`${base}: answers ${answer.status} to ${path.split("?", 1)[0]}`);
-  try {
-    return await answer.json();
-  } catch (cause) {
-    throw new JaegerError(`${base}: its answer is not JSON: is it Jaeger 1.57 or later, with its query port?`, {
-      cause,
+
+  async services(): Promise<string[]> {
+    const answer = await this.#ask("/api/v3/services");
+    const names = isObject(answer) && Array.isArray(answer["services"]) ? answer["services"] : [];
+    return names.filter((name): name is string => typeof name === "string");
+  }
+
+  /** The spans of the traces of a service that began between two times, Unix milliseconds. */
+  async traces(service: string, from: number, to: number): Promise<SpanRecord[]> {
+    const limit = String(TRACES_PER_QUESTION);
+    const query = new URLSearchParams({
+      "query.service_name": service,
+      "query.start_time_min": new Date(from).toISOString(),
+      "query.start_time_max": new Date(to).toISOString(),
+      // It is called the one up to 1.76, and the other in later ones.
+      "query.num_traces": limit,
+      "query.search_depth": limit,
+      // As they were sent: Jaeger would move spans' times by its own guess of how clocks differ.
+      "query.raw_traces": "true",
     });
+    const answer = await this.#ask(`/api/v3/traces?${query}`);
+    if (answer === undefined) return [];
+    try {
+      return parseRecord(answer);
+    } catch (cause) {
+      if (!(cause instanceof RecordError)) throw cause;
+      throw new JaegerError(`${this.name}: its answer is not OTLP/JSON: ${cause.message}`, { cause });
+    }
+  }
+
+  /** An answer's JSON; undefined if there is nothing that was asked for. */
+  async #ask(path: string): Promise<unknown> {
+    const shown = path.split("?", 1)[0];
+    let answer: Response;
+    let text: string;
+    try {
+      const signal = AbortSignal.timeout(ANSWER_MS);
+      answer = await fetch(`${this.#base}${path}`, { signal, redirect: "error", headers: this.#headers });
+      text = await answer.text();
+    } catch (cause) {
+      const { message } = cause as Error;
+      throw new JaegerError(
+        `${this.name}: no answer from a Jaeger query service (${message}): give its URL, such as http://HOST:16686`,
+        { cause },
+      );
+    }
+    const json = parse(text);
+    // Jaeger says so of an empty result; any other server says it of the path.
+    if (answer.status === 404 && isObject(json) && isObject(json["error"])) return undefined;
+    if (!answer.ok) throw new JaegerError(`${this.name}: answers ${answer.status} to ${shown}`);
+    if (json === undefined) {
+      throw new JaegerError(`${this.name}: its answer to ${shown} is not JSON: is it Jaeger 1.57 or later?`);
+    }
+    return json;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
   }
 }

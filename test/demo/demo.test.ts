@@ -86,28 +86,29 @@ async function demo(faults: Faults, width = 100) {
 test("if every span arrives, all traces are drawn as one sandbox, with figures, and the exit code is 0", async () => {
   const { code, lines } = await demo({});
   assert.equal(code, 0);
-  // A heading, a blank line, two lines of the sandbox, 95 spans, a blank line, the figures, what to do next, the end.
-  assert.equal(lines.length, 103);
-  assert.match(lines[2] as string, /^sandbox kata-trace-forwarder-demo-\w+, ended: 95 spans in 27 traces$/);
+  // A heading, a blank line, three lines of the sandbox, 95 spans, a blank line, the figures, what to do next, the end.
+  assert.equal(lines.length, 104);
+  assert.match(lines[2] as string, /^sandbox kata-trace-forwarder-demo-\w+$/);
+  assert.equal(lines[3], "ended, 95 spans in 27 traces");
   assert.equal(
-    lines[3],
+    lines[4],
     "5.81 s to start: Guest kernel + agent 1.10 s, Sandbox 1.77 s, Create 2.88 s, Start 63.9 ms",
   );
-  assert.match(lines[4] as string, /^root-span .* {3}14\.8 s$/);
+  assert.match(lines[5] as string, /^root-span .* {3}14\.8 s$/);
   // The child is in another trace than its parent.
   const child = lines.findIndex((line) => /^└─ do_signal_process |^`- do_signal_process /.test(line));
   assert.match(lines[child - 1] as string, /^signal_process /);
   assert.match(
-    lines[100] as string,
+    lines[101] as string,
     /^95 spans, every field as it was sent; 254222 bytes in, \d{6} bytes out in 1 request, [\d.]+ m?s$/,
   );
-  assert.equal(lines[101], "kata-trace-forwarder demo --view shows it in a browser.");
-  assert.equal(lines[102], "");
+  assert.equal(lines[102], "kata-trace-forwarder demo --view shows it in a browser.");
+  assert.equal(lines[103], "");
 });
 
 test("the user can set the width", async () => {
   const { lines } = await demo({}, 60);
-  assert.equal(lines[4]?.length, 60);
+  assert.equal(lines[5]?.length, 60);
 });
 
 test("a span that does not arrive is named, and the exit code is 1", async () => {

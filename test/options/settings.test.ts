@@ -33,6 +33,11 @@ const CONTEXT = {
   flags: 1,
 };
 
+test("a label is a resource attribute too, so that it goes wherever spans go", () => {
+  const { resourceAttributes } = settings(["--label", "kata-4.1"], { OTEL_RESOURCE_ATTRIBUTES: "kata.label=x,a=b" });
+  assert.deepEqual([...resourceAttributes], [["kata.label", "kata-4.1"], ["a", "b"]]);
+});
+
 const DEFAULTS: Settings = {
   otlpListen: [],
   listen: [{ kind: "vsock", cid: "any", port: 10240 }],
@@ -161,7 +166,7 @@ const EXAMPLES: Readonly<
   store: ["/var/store", {}],
   storeBytes: ["64MiB", {}],
   storeKeep: ["1h", {}],
-  label: ["kata-4.1", {}],
+  label: ["kata-4.1", { resourceAttributes: new Map([["kata.label", "kata-4.1"]]) }],
   traceSelf: ["true", { selfTrace: {} }],
   linkTraceparent: ["true", { rootLink: CONTEXT }, { TRACEPARENT }],
   // These two have an effect with --trace-self only, see below.

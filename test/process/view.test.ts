@@ -168,8 +168,9 @@ test("--record keeps what is forwarded, and view reads it", async () => {
   assert.deepEqual(await pipeline.forwarder.stop(), CLEAN);
   const { stdout, code } = await runToEnd(["view", file, "--terminal"]);
   assert.equal(code, 0);
-  const [head, phases, ...spans] = stdout.trim().split("\n");
-  assert.equal(head, `sandbox ${pipeline.sandbox.id}, ended: 95 spans in 27 traces`);
+  const [head, about, phases, ...spans] = stdout.trim().split("\n");
+  assert.equal(head, `sandbox ${pipeline.sandbox.id}`);
+  assert.equal(about, "ended, 95 spans in 27 traces");
   assert.match(phases ?? "", /^5\.81 s to start: /);
   assert.equal(spans.length, 95);
 });

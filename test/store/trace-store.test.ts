@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { DatabaseSync } from "node:sqlite";
-import { UNASSIGNED } from "../../src/store/sandbox-join.ts";
 import { StoreReader } from "../../src/store/store-reader.ts";
 import { MAX_SPANS_PER_SANDBOX, TraceStore } from "../../src/store/trace-store.ts";
+import { SandboxIndex } from "../../src/view/sandbox-index.ts";
+import { summaryView } from "../../src/view/sandbox-view.ts";
 import { REAL_STREAMS } from "../decode/support/recorded-streams.ts";
 import { agentRecords, incoming, madeUp, memoryStore, MIB, runtimeRecords } from "./support.ts";
 
@@ -72,13 +73,59 @@ test("the Go runtime's spans and their agent's are one sandbox of 42 spans, in w
   }
 });
 
-test("the Rust runtime's spans wait for a sandbox whose ID begins like their service", () => {
+test("the Rust runtime's recorded session is a sandbox, which is called like its service until its ID is known", () => {
+  const store = memoryStore();
+  store.add(incoming("runtime", runtimeRecords("rust-session")));
+  assert.deepEqual(contents(store), { "kata-sb-9f3c51aa": 81 });
+  const reader = new StoreReader(store);
+  const index = new SandboxIndex(reader);
+  const [stored] = reader.sandboxes();
+  assert.ok(stored !== undefined);
+  assert.equal(summaryView(stored, index.summary(stored)).state, "no-root");
+  const id = `9f3c51aa${SANDBOX.slice(8)}`;
+  store.setRunning({ sandbox: id });
+  assert.deepEqual(contents(store), { [id]: 81 });
+  assert.equal(reader.sandbox(id)?.isRunning, true);
+});
+
+test("the Rust runtime's spans stay by themselves while two sandboxes' IDs begin like their service", () => {
   const store = memoryStore();
   const service = { "service.name": "kata-sb-61770081" };
-  store.add(incoming("runtime", [madeUp({ id: 1 }, service), madeUp({ id: 2, parent: 1 }, service)]));
-  assert.deepEqual(contents(store), { [UNASSIGNED]: 2 });
+  const other = `61770081${"f".repeat(56)}`;
   store.add(incoming("guest", [madeUp({ id: 3 }, { "kata.sandbox.id": SANDBOX })]));
+  store.add(incoming("guest", [madeUp({ id: 4 }, { "kata.sandbox.id": other })]));
+  store.add(incoming("runtime", [madeUp({ id: 1 }, service), madeUp({ id: 2, parent: 1 }, service)]));
+  assert.deepEqual(contents(store), { [SANDBOX]: 1, [other]: 1, "kata-sb-61770081": 2 });
+});
+
+test("a running guest of which only the CID is known still runs when its sandbox becomes known, until it ends", () => {
+  const store = memoryStore();
+  store.setRunning({ cid: 3 });
+  store.add(incoming("guest", [madeUp({ id: 10 }, { "kata.vsock.cid": 3 })]));
+  store.add(incoming("runtime", [madeUp({ id: 1 }, {}, { sandbox_id: SANDBOX })]));
+  store.add(incoming("guest", [madeUp({ id: 11, parent: 1 }, { "kata.vsock.cid": 3 })]));
   assert.deepEqual(contents(store), { [SANDBOX]: 3 });
+  const reader = new StoreReader(store);
+  assert.equal(reader.sandbox(SANDBOX)?.isRunning, true);
+  store.setEnded({ cid: 3 });
+  assert.equal(reader.sandbox(SANDBOX)?.isRunning, false);
+});
+
+test("guests that have the same CID one after the other are two sandboxes, also after a restart", () => {
+  inDirectory((file) => {
+    const cid = { "kata.vsock.cid": 3 };
+    const store = TraceStore.open(file, LIMITS);
+    store.setRunning({ cid: 3 });
+    store.add(incoming("guest", [madeUp({ id: 1 }, cid)]));
+    store.setEnded({ cid: 3 });
+    store.add(incoming("guest", [madeUp({ id: 2 }, cid)]));
+    assert.deepEqual(contents(store), { "cid-3": 1, "cid-3-2": 1 });
+    store.close();
+    const again = TraceStore.open(file, LIMITS);
+    again.add(incoming("guest", [madeUp({ id: 3 }, cid)]));
+    assert.deepEqual(contents(again), { "cid-3": 1, "cid-3-2": 1, "cid-3-3": 1 });
+    again.close();
+  });
 });
 
 test("a guest cannot name another sandbox, nor its side", () => {
@@ -152,7 +199,7 @@ test("the sandbox that got no span for longest is removed first and whole, runni
       nowMs,
     );
   };
-  store.setRunning("sandbox-0", 0);
+  store.setRunning({ sandbox: "sandbox-0" }, 0);
   for (let i = 0; i < 8; i++) {
     fill(`sandbox-${i}`, 1000 + i);
     store.prune(2000);
@@ -160,7 +207,7 @@ test("the sandbox that got no span for longest is removed first and whole, runni
   }
   const left = Object.keys(contents(store)).sort();
   assert.ok(left.includes("sandbox-0") && left.includes("sandbox-7") && !left.includes("sandbox-1"), left.join());
-  store.setEnded("sandbox-0");
+  store.setEnded({ sandbox: "sandbox-0" });
   store.prune(3_700_000);
   assert.deepEqual(contents(store), {});
 });
@@ -168,7 +215,7 @@ test("the sandbox that got no span for longest is removed first and whole, runni
 test("a store keeps what it had when it is opened again; nothing runs then", () => {
   inDirectory((file) => {
     const store = TraceStore.open(file, LIMITS, "kata-4.1");
-    store.setRunning("a");
+    store.setRunning({ sandbox: "a" });
     store.add(incoming("guest", [madeUp({ id: 1 }, { "kata.sandbox.id": "a" })]));
     store.close();
     const again = TraceStore.open(file, LIMITS, "later");

@@ -4,6 +4,7 @@ import { StoreReader } from "../../store/store-reader.ts";
 import { TraceStore } from "../../store/trace-store.ts";
 import type * as api from "../api.ts";
 import { type Cohort, compareCohorts } from "../compare.ts";
+import { jaegerStore } from "../from-jaeger.ts";
 import { SandboxIndex } from "../sandbox-index.ts";
 import { formatDuration } from "../page/format.ts";
 import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
@@ -15,6 +16,10 @@ export interface CompareRequest {
   readonly a: string;
   readonly b: string;
   readonly store: string | undefined;
+  /** The Jaeger that labels are looked up in, instead of a store. */
+  readonly from: { readonly url: string; readonly sinceMs: number } | undefined;
+  /** The resource attribute that is a sandbox's label. */
+  readonly labelBy: string;
   readonly json: boolean;
   /** How much slower something may be: 0.05 for 5 %. */
   readonly failIf: { readonly percentile: "p50" | "p95" | "p99"; readonly change: number } | undefined;
@@ -26,11 +31,15 @@ export const EXIT_SLOWER = 3;
 /** Rows that say nothing are left out beyond this many. */
 const SHOWN_ROWS = 40;
 
-/** Compares two cohorts and prints a table, or JSON. Returns the exit code. Throws a {@link FileError}. */
-export function runCompare(request: CompareRequest, write: (text: string) => void): number {
+/**
+ * Compares two cohorts and prints a table, or JSON. Resolves with the exit code. Rejects with a {@link FileError}, a
+ * `StoreError` or a `JaegerError`.
+ */
+export async function runCompare(request: CompareRequest, write: (text: string) => void): Promise<number> {
   const open: TraceStore[] = [];
   try {
-    const comparison = compareCohorts(cohortOf(request.a, request, open), cohortOf(request.b, request, open));
+    const labels = await openLabels(request, open);
+    const comparison = compareCohorts(cohortOf(request.a, labels, open), cohortOf(request.b, labels, open));
     const slower = comparison.rows.filter((row) => row.verdict === "slower" && isOver(row, request.failIf));
     if (request.json) write(`${JSON.stringify(comparison)}\n`);
     else write(tableOf(comparison, request));
@@ -40,31 +49,53 @@ export function runCompare(request: CompareRequest, write: (text: string) => voi
   }
 }
 
-function cohortOf(name: string, { store: file }: CompareRequest, open: TraceStore[]): Cohort {
-  if (existsSync(name)) {
-    const { store } = loadFiles([name], () => name);
-    open.push(store);
-    const reader = new StoreReader(store);
-    const index = new SandboxIndex(reader);
-    const [label = "", ...others] = index.labels();
-    if (others.length > 0) {
-      throw new FileError(
-        `${name}: holds several labels (${index.labels().join(", ")}): give --store ${name} and two labels`,
-      );
-    }
-    return { label, reader, index };
+/** Where labels are looked up. */
+interface LabelledStore {
+  /** For people. */
+  readonly name: string;
+  readonly reader: StoreReader;
+  readonly index: SandboxIndex;
+}
+
+/** Opens the store or the Jaeger that holds cohorts which are not files of their own. */
+async function openLabels(request: CompareRequest, open: TraceStore[]): Promise<LabelledStore | undefined> {
+  const { a, b, store: file, from, labelBy } = request;
+  if (existsSync(a) && existsSync(b)) return undefined;
+  if (from === undefined && file === undefined) return undefined;
+  const store = from !== undefined
+    ? (await jaegerStore({ ...from, labelBy })).store
+    : TraceStore.openForReading(file as string);
+  open.push(store);
+  const reader = new StoreReader(store);
+  return { name: from?.url ?? file ?? "", reader, index: new SandboxIndex(reader) };
+}
+
+function cohortOf(name: string, labels: LabelledStore | undefined, open: TraceStore[]): Cohort {
+  if (existsSync(name)) return cohortOfFile(name, open);
+  if (labels === undefined) {
+    throw new FileError(`${name}: no such file; for a label give --store FILE or --from URL too`);
   }
-  if (file === undefined) throw new FileError(`${name}: no such file; for a label of a store give --store FILE too`);
-  const store = TraceStore.openForReading(file);
+  const { reader, index } = labels;
+  const known = index.labels();
+  if (!known.includes(name)) {
+    const others = known.filter((label) => label !== "").join(", ") || "none (see --label and --label-by)";
+    throw new FileError(`${labels.name}: no sandbox has the label "${name}"; there are: ${others}`);
+  }
+  return { label: name, reader, index };
+}
+
+function cohortOfFile(name: string, open: TraceStore[]): Cohort {
+  const { store } = loadFiles([name], { labelOf: () => name });
   open.push(store);
   const reader = new StoreReader(store);
   const index = new SandboxIndex(reader);
-  if (!index.labels().includes(name)) {
+  const [label = "", ...others] = index.labels();
+  if (others.length > 0) {
     throw new FileError(
-      `${file}: no sandbox has the label "${name}"; there are: ${index.labels().join(", ") || "none"}`,
+      `${name}: holds several labels (${index.labels().join(", ")}): give --store ${name} and two labels`,
     );
   }
-  return { label: name, reader, index };
+  return { label, reader, index };
 }
 
 function isOver(row: api.CompareRow, condition: CompareRequest["failIf"]): boolean {

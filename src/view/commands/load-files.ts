@@ -14,6 +14,13 @@ export class FileError extends Error {
   override readonly name = "FileError";
 }
 
+export interface LoadOptions {
+  /** The cohort of a file's sandboxes, whatever they say themselves; "" leaves it to them. */
+  readonly labelOf?: (file: string) => string;
+  /** The resource attribute that says of which cohort a sandbox is. */
+  readonly labelBy?: string | undefined;
+}
+
 /** A store with what files hold, and what could not be read of them. */
 export interface LoadedFiles {
   readonly store: TraceStore;
@@ -24,15 +31,15 @@ export interface LoadedFiles {
  * Opens files of spans: the store's own file, which is read where it is if it is the only one, or any that
  * `openRecords` reads. Throws a {@link FileError} or a `StoreError`.
  *
- * @param labelOf the cohort of a file's sandboxes; a store's have their own.
+ * A store's sandboxes have their own labels.
  */
-export function loadFiles(files: readonly string[], labelOf: (file: string) => string = () => ""): LoadedFiles {
+export function loadFiles(files: readonly string[], { labelOf = () => "", labelBy }: LoadOptions = {}): LoadedFiles {
   const [only] = files;
   if (files.length === 1 && only !== undefined && isStore(only)) {
     return { store: TraceStore.openForReading(only), problems: [] };
   }
   // Whoever names files wants all that is in them.
-  const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity });
+  const store = TraceStore.open(":memory:", { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity }, "", labelBy);
   const problems: string[] = [];
   for (const file of files) {
     if (isStore(file)) copyStore(file, store);

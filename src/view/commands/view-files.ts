@@ -10,7 +10,9 @@ import { loadFiles } from "./load-files.ts";
 /** What `view FILE…` and `view --from URL` were asked for. */
 export interface ViewRequest {
   readonly files: readonly string[];
-  readonly from: string | undefined;
+  readonly from: { readonly url: string; readonly sinceMs: number } | undefined;
+  /** The resource attribute that is a sandbox's label. */
+  readonly labelBy: string;
   readonly terminal: boolean;
   readonly sandbox: string | undefined;
   readonly settings: { readonly viewer?: ViewerSettings };
@@ -21,8 +23,10 @@ export interface ViewRequest {
  * code. Needs no privileges, and listens nowhere but for the page.
  */
 export async function runViewFiles(request: ViewRequest, write: (text: string) => void): Promise<number> {
-  const { files, from, settings } = request;
-  const { store, problems } = from === undefined ? loadFiles(files) : await jaegerStore(from);
+  const { files, from, labelBy, settings } = request;
+  const { store, problems } = from === undefined
+    ? loadFiles(files, { labelBy })
+    : await jaegerStore({ ...from, labelBy });
   try {
     for (const problem of problems) write(`${problem}\n`);
     if (request.terminal) write(drawSandboxes(store, request.sandbox));

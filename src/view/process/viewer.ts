@@ -79,8 +79,8 @@ class Connections {
     const after = type === "opened" ? before + 1 : Math.max(0, before - 1);
     if (after > 0) this.#open.set(id, after);
     else this.#open.delete(id);
-    if (before === 0 && after > 0) this.#store.setRunning(id);
-    else if (before > 0 && after === 0) this.#store.setEnded(id, cid);
+    if (before === 0 && after > 0) this.#store.setRunning({ sandbox, cid });
+    else if (before > 0 && after === 0) this.#store.setEnded({ sandbox, cid });
   }
 }
 

@@ -1,6 +1,7 @@
 import { printable } from "../../base/log.ts";
 import { StoreReader } from "../../store/store-reader.ts";
 import type { TraceStore } from "../../store/trace-store.ts";
+import type * as api from "../api.ts";
 import { computeSandbox, summaryView } from "../sandbox-view.ts";
 import { terminalStyle } from "./terminal-style.ts";
 import { cut, duration } from "./terminal-text.ts";
@@ -20,7 +21,8 @@ export function drawSandboxes(store: TraceStore, prefix = "", width?: number): s
   const lasting = (ns: number) => duration(BigInt(Math.round(ns)), style.unicode ? "µ" : "u");
   return found.map((stored) => {
     const computed = computeSandbox(reader, stored);
-    const { state, start, phases, traces } = summaryView(stored, computed.summary);
+    const view = summaryView(stored, computed.summary);
+    const { start, phases } = view;
     const { spans, table, starts } = computed;
     const drawn = [...table.input].map((input, row) => {
       const span = spans[input] as (typeof spans)[number];
@@ -37,10 +39,34 @@ export function drawSandboxes(store: TraceStore, prefix = "", width?: number): s
     });
     const steps = phases.map(({ name, from, to }) => `${name} ${lasting(to - from)}`);
     const head = [
-      `sandbox ${printable(stored.sid)}, ${state}: ${stored.spans} spans in ${traces} traces`,
+      `sandbox ${printable(stored.sid)}`,
+      aboutOf(view),
       start === undefined ? "its start was not traced" : `${lasting(start)} to start: ${steps.join(", ")}`,
     ];
     const lines = waterfall(drawn, style).slice(1);
     return [...head.map((line) => cut(line, style.width, style.unicode ? "…" : "~")), ...lines, ""].join("\n");
   }).join("\n");
+}
+
+const STATES: Readonly<Record<api.SandboxState, string>> = {
+  running: "running",
+  ended: "ended",
+  "no-root": "ended without a root",
+};
+
+/** What there is to say of a sandbox beside its start, such as `ended, 42 spans in 1 trace, pod default/web`. */
+function aboutOf({ state, spans, spansNotKept, traces, errors, namespace, pod, label }: api.SandboxSummary): string {
+  const place = [namespace, pod].filter((part) => part !== undefined).join("/");
+  return [
+    STATES[state],
+    `${counted(spans, "span")} in ${counted(traces, "trace")}`,
+    ...(spansNotKept === 0 ? [] : [`${spansNotKept} more were not kept`]),
+    ...(errors === 0 ? [] : [counted(errors, "error")]),
+    ...(place === "" ? [] : [`pod ${printable(place)}`]),
+    ...(label === "" ? [] : [`label ${printable(label)}`]),
+  ].join(", ");
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

@@ -82,7 +82,7 @@ test("an open page hears of changes", async () => {
       while (!pattern.test(text)) text += (await reader?.read())?.value ?? "";
     };
     await until(/event: store\ndata: \{"bytes":\d+/);
-    store.setRunning(SANDBOX);
+    store.setRunning({ sandbox: SANDBOX });
     store.add(incoming("guest", [madeUp({ id: 1 }, { "kata.sandbox.id": SANDBOX })]));
     server.changed();
     await until(new RegExp(`event: sandbox\ndata: {"id":"${SANDBOX}","spans":1,"state":"running"}`));
