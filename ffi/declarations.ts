@@ -28,8 +28,6 @@ export const DECLARATIONS = {
   setgroups: { parameters: ["u64", "buffer"], result: "i32" },
   setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" },
   setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" },
-  capset: { parameters: ["buffer", "buffer"], result: "i32" },
-  execve: { parameters: ["buffer", "buffer", "buffer"], result: "i32" },
   getpwnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getpwuid_r: { parameters: ["u32", "buffer", "buffer", "u64", "buffer"], result: "i32" },
   getgrnam_r: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },

@@ -203,26 +203,6 @@ export class Libc {
     this.#check("setresuid", this.#c.setresuid(real, effective, saved));
   }
 
-  /**
-   * Capabilities of the calling thread only, as `struct __user_cap_header_struct` and `…_data_struct[2]`; capset(2).
-   */
-  capset(header: Uint8Array, data: Uint8Array): void {
-    this.#check("capset", this.#c.capset(header, data));
-  }
-
-  /** Becomes another program, with the same process ID. Returns only by throwing. execve(2) */
-  execve(path: string, words: readonly string[], environment: readonly string[]): void {
-    const lists = [words, environment].map((list) => list.map(cString));
-    const [argv, envp] = lists.map((list) => {
-      const pointers = BigUint64Array.from([...list.map((text) => this.#ffi.addressOf(text)), 0n]);
-      return new Uint8Array(pointers.buffer);
-    });
-    const result = this.#c.execve(cString(path), argv as Uint8Array, envp as Uint8Array);
-    this.#check("execve", result);
-    // Never reached, but it keeps the strings reachable until the call.
-    throw new Error(`execve of ${lists.flat().length} strings came back`);
-  }
-
   /** syscall(2), for calls that libc has no function for. Returns the kernel's result. */
   syscall(name: string, number: number, first: bigint, second: bigint, third: bigint): bigint {
     return this.#check(name, this.#c.syscall(BigInt(number), first, second, third));

@@ -24,6 +24,8 @@ const TAKE_OVER_SOCKET = "take-over";
 
 /** What a process does when another one takes over from it. */
 export interface Leaving {
+  /** Makes no more sockets, as `Listener.settle`. */
+  settle(): Promise<void>;
   /** Stops reading and accepting, at once. What is kept is then what the other process goes on with. */
   leave(): void;
   /**
@@ -122,7 +124,9 @@ export class Continuation {
     const entry = this.#descriptors.entries.find(({ name }) => name === TAKE_OVER_SOCKET);
     if (entry === undefined) return;
     let released: Promise<number> | undefined;
+    let settled: Promise<void> | undefined;
     const handOver = async (socket: number): Promise<void> => {
+      await (settled ??= leaving.settle());
       const isFirst = released === undefined;
       if (isFirst) {
         this.#descriptors.beginTakeOver();

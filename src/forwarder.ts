@@ -1,18 +1,20 @@
+import { loadLibc } from "../ffi/libc.ts";
 import { ENCODINGS } from "./decode/payload-decoder.ts";
 import type { JoinTraces } from "./processors/join-traces/join-traces.ts";
 import type { DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
+import { helperListener, startHelper } from "./forwarder/open-helper.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
 import { SHORT_TURNS } from "./receivers/accounts/turns.ts";
 import { KnownSandboxes } from "./receivers/accounts/known-sandboxes.ts";
 import type { HostReceivers } from "./receivers/host/host-receivers.ts";
+import { DirectoryWatches } from "./receivers/vsock/directory-watches.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
-import { privilegesToRetain } from "./receivers/vsock/retained-privileges.ts";
 import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
@@ -41,6 +43,8 @@ export interface ForwarderOptions {
   readonly continuation?: Continuation;
   /** Called when another process takes over. */
   readonly onTakenOver?: OnTakenOver;
+  /** Called if sandboxes that appear from now on cannot be served, although everything else goes on. */
+  readonly onHelperEnded?: () => void;
 }
 
 /** A running forwarder. */
@@ -83,7 +87,7 @@ export async function startForwarder(
 /** @param undo gets a function for each step, which takes it back. */
 async function start(
   settings: Settings,
-  { log, dump, continuation, onTakenOver = () => {} }: ForwarderOptions,
+  { log, dump, continuation, onTakenOver = () => {}, onHelperEnded = () => {} }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
@@ -93,11 +97,9 @@ async function start(
   if (settings.viewer !== undefined && !settings.dumpOnly) metrics.destination("store");
   const trace = await prepareSelfTrace(settings, log);
   undo.push(() => trace.stop(OWN_SPANS_MS));
-  const privileges = await openPrivileges(
-    settings.user,
-    await privilegesToRetain(settings.listen),
-    (message) => log.warn(message),
-  );
+  const privileges = await openPrivileges(settings.user, (message) => log.warn(message));
+  const helper = await startHelper(settings, privileges.owner, log.of("helper"));
+  undo.push(() => helper?.close());
   const openSink = settings.dumpOnly ? () => openDump(settings, dump, metrics) : await prepareDelivery({
     settings,
     owner: privileges.owner,
@@ -135,11 +137,16 @@ async function start(
     budget,
     onProblem,
     onNotice: (message, fields) => log.of("listen").info(message, fields),
-    privileged: privileges.run,
     user: privileges.owner?.uid,
+    watches: new DirectoryWatches(await loadLibc(), onProblem),
     ...(continuation && { keeper: continuation.keeper }),
   };
-  const listener = createListener(settings.listen, listenerOptions);
+  const forTemplates = helper && helperListener(helper, settings, listenerOptions, () => {
+    notReady = "the helper process has ended";
+    log.error("the helper process has ended: sandboxes that appear from now on are not served until a restart");
+    onHelperEnded();
+  });
+  const listener = createListener(settings.listen, listenerOptions, forTemplates);
   undo.push(() => {
     continuation?.abandon(listener);
     return listener.stopAccepting();
@@ -156,7 +163,7 @@ async function start(
   const sink = sandboxes.watch(processors);
   const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);
-  listener.begin?.();
+  await listener.begin?.();
   hosts?.begin(sink);
   await continuation?.adoptGuests(listenerOptions, accept);
   notReady = undefined;
@@ -218,8 +225,10 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   async function stop(): Promise<number> {
     setNotReady("stopping");
     joinTraces?.stopping(continuation?.persists === true);
-    if (continuation?.persists === true) continuation.leave(listener, receiver);
-    // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
+    if (continuation?.persists === true) {
+      await listener.settle?.();
+      continuation.leave(listener, receiver);
+    } // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
     else listener.cleanUp();
     return await deliver();
   }
@@ -251,9 +260,12 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     await server?.close();
   }
   continuation?.serve({
-    leave: () => {
+    settle: async () => {
       setNotReady("another process takes over");
       joinTraces?.stopping(true);
+      await listener.settle?.();
+    },
+    leave: () => {
       continuation.leave(listener, receiver);
     },
     deliver,

@@ -3,6 +3,7 @@ import { errnoName } from "../ffi/errors.ts";
 import { loadLibc } from "../ffi/libc.ts";
 import { Continuation, isRestartedAtItsEnd } from "./continuation.ts";
 import { type Command, parseCommandLine } from "./options/cli.ts";
+import { HELPER_VARIABLE, type HelperSettings } from "./helper/protocol.ts";
 import { DumpOutput } from "./exporters/dump-output.ts";
 import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./base/line-writer.ts";
@@ -10,7 +11,6 @@ import { createLogger, describeError, type Logger, printable } from "./base/log.
 import { nonBlocking } from "./host/non-blocking.ts";
 import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
-import { startNoLaterThreads } from "./host/later-threads.ts";
 import { DescriptorStore } from "./host/handover/descriptor-store.ts";
 import { inheritDescriptors } from "./host/handover/inherit-descriptors.ts";
 import { connectServiceManager, type ServiceManager } from "./host/service-manager.ts";
@@ -53,7 +53,6 @@ function loggerFor({ log, dumpOnly }: Settings): Logger {
 
 /** Runs until a signal or a failure ends it. Resolves with the exit code. */
 async function run(settings: Settings): Promise<number> {
-  if (process.geteuid?.() === 0 && keepsCapability(settings)) await startNoLaterThreads();
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
@@ -122,6 +121,12 @@ async function run(settings: Settings): Promise<number> {
       log,
       dump,
       ...(continuation && { continuation }),
+      onHelperEnded: () => {
+        // With nothing to lose a restart is better than to go on without new sandboxes.
+        if (continuation?.persists !== true || stopping) return;
+        broken = true;
+        stop();
+      },
       onTakenOver: (delivered, succeeded) => {
         stopping = takenOver = true;
         manager.stopping("another process takes over", settings.shutdownTimeoutMs);
@@ -161,16 +166,16 @@ async function openContinuation(manager: ServiceManager, log: Logger): Promise<C
   return continuation;
 }
 
-/** Whether root's right to make sockets is retained after the start, for sandboxes that appear later. */
-function keepsCapability({ listen }: Settings): boolean {
-  return listen.some(({ kind }) => kind === "template");
-}
-
 async function main(): Promise<number> {
   const viewer = process.env[VIEWER_VARIABLE];
   if (viewer !== undefined) {
     const { viewerMain } = await import("./view/process/viewer.ts");
     return await viewerMain(JSON.parse(viewer) as ViewerSettings);
+  }
+  const helper = process.env[HELPER_VARIABLE];
+  if (helper !== undefined) {
+    const { helperMain } = await import("./helper/helper.ts");
+    return await helperMain(JSON.parse(helper) as HelperSettings);
   }
   const command = parseCommandLine(process.argv.slice(2), process.env);
   if (command.kind === "run" || isLiveView(command)) return await run(command.settings);

@@ -33,6 +33,7 @@ const MOST = [
   "record",
   "telemetry",
   "host",
+  "helper",
 ] as const;
 
 /**
@@ -137,6 +138,10 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   host: {
     purpose: "privileges, seccomp, the service manager",
     imports: [...SHARED, "ffi"],
+  },
+  helper: {
+    purpose: "the process with what is left of root's rights: makes sandboxes' sockets, opens root's files",
+    imports: [...SHARED, "ffi", "host", "receivers/vsock"],
   },
   continuation: {
     purpose: "how guests outlive a process: what an earlier one has left, and what the next one is left",

@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, openSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { errnoName, LibcError } from "../../ffi/errors.ts";
 import { loadLibc, openLibc } from "../../ffi/libc.ts";
 import { loadForeignFunctions } from "../../ffi/library.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 /** socket(2), x86_64 and aarch64 alike. */
 const AF_UNIX = 1, AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000;
@@ -149,23 +145,4 @@ test("a pointer inside a structure reaches the buffer it points to", async () =>
 test("the library is opened once", async () => {
   assert.equal(await loadLibc(), libc);
   assert.equal(openLibc(await loadForeignFunctions()), libc);
-});
-
-test("a process becomes another program, with the given arguments and environment", () => {
-  const path = fileURLToPath(new URL("../../ffi/libc.ts", import.meta.url));
-  const script = `import { loadLibc } from ${JSON.stringify(path)};
-    const libc = await loadLibc();
-    console.log(process.pid);
-    libc.execve("/bin/sh", ["sh", "-c", "echo $$ \\"$A\\" $B \\"$1\\"", "x", "é y"], ["A=1  2"]);`;
-  using directory = temporaryDirectory();
-  const file = join(directory.path, "script.ts");
-  writeFileSync(file, script);
-  const run = "Bun" in globalThis ? [] : ["run", "--no-check", "--allow-all"];
-  const { stdout, stderr } = spawnSync(process.execPath, [...run, file], { encoding: "utf8" });
-  const [before, after] = stdout.split("\n");
-  assert.equal(after, `${before} 1  2 é y`, stderr);
-});
-
-test("a missing program leaves the process as it is", () => {
-  assert.equal(failure(() => libc.execve("/no/such/program", ["x"], [])).code, "ENOENT");
 });

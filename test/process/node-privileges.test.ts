@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   chmodSync,
   chownSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -10,26 +11,28 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseThreadStatus } from "../../src/host/thread-status.ts";
 import { NOBODY } from "./support/as-nobody.ts";
-import { startForwarder } from "./support/forwarder.ts";
+import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Node } from "./support/node.ts";
 import { startStub } from "./support/pipeline.ts";
-import { CLEAN, runToEnd } from "./support/process.ts";
+import { assertOneLine, CLEAN, runToEnd } from "./support/process.ts";
 import { NEEDS_ROOT } from "../support/root.ts";
 import { until } from "../support/until.ts";
 import { guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** linux/capability.h */
-const CAP_DAC_OVERRIDE = 0b10n;
 /** A group that nobody is in. */
 const GROUP = 4711;
 
-/** Asserts what every thread of a forwarder may do at this moment. Returns the number of threads. */
-function checkThreads(pid: number, groups: readonly number[]): number {
+/** linux/capability.h: CHOWN, DAC_OVERRIDE, SETGID and SETUID. */
+const HELPER_CAPABILITIES = 0b1100_0011n;
+
+/** Asserts what every thread of a process may do at this moment. Returns the number of threads. */
+function checkThreads(pid: number, user: number, permitted: bigint): number {
   let count = 0;
   for (const task of readdirSync(`/proc/${pid}/task`)) {
     let text;
@@ -41,13 +44,12 @@ function checkThreads(pid: number, groups: readonly number[]): number {
       throw error;
     }
     const thread = parseThreadStatus(Number(task), text);
-    const kept = thread.id === pid ? CAP_DAC_OVERRIDE : 0n;
-    assert.equal(thread.permitted, kept, `thread ${task} of ${pid} is permitted`);
-    assert.equal(thread.effective & ~kept, 0n, `in effect in thread ${task} of ${pid}`);
+    assert.equal(thread.permitted, permitted, `thread ${task} of ${pid} is permitted`);
+    assert.equal(thread.effective, permitted, `in effect in thread ${task} of ${pid}`);
     assert.equal(thread.ambient, 0n);
-    assert.deepEqual(thread.uids, Array(4).fill(NOBODY));
-    assert.deepEqual(thread.gids, Array(4).fill(NOBODY));
-    assert.deepEqual(thread.groups, groups);
+    assert.deepEqual(thread.uids, Array(4).fill(user));
+    assert.deepEqual(thread.gids, Array(4).fill(user));
+    assert.deepEqual(thread.groups, []);
     assert.equal(thread.noNewPrivileges, true);
     assert.equal(thread.seccomp, 2);
     count++;
@@ -55,8 +57,15 @@ function checkThreads(pid: number, groups: readonly number[]): number {
   return count;
 }
 
+/** The helper process of a forwarder, as it says itself. */
+function helperOf(forwarder: Forwarder): number {
+  const [record] = forwarder.recordsOf(/^a helper process retains/);
+  assert.ok(record !== undefined && Number(record["memory_bytes"]) > 0);
+  return Number(record["helper"]);
+}
+
 test(
-  "exactly one thread retains exactly one of root's privileges, however long and busily it runs",
+  "with {ID} no thread has any capability, however long and busily it runs, and the helper has four",
   async () => {
     await using stub = await startStub();
     using node = new Node();
@@ -66,56 +75,90 @@ test(
       ["--socket-path", node.template, "--otlp-endpoint", url, "--wait-for-collector"],
       { env: { OTEL_EXPORTER_OTLP_COMPRESSION: "gzip" } },
     );
+    const helper = helperOf(forwarder);
     // The main thread, and at least one of the runtime's own.
-    assert.ok(checkThreads(forwarder.pid, []) > 1);
+    assert.ok(checkThreads(forwarder.pid, NOBODY, 0n) > 1);
+    assert.ok(checkThreads(helper, 0, HELPER_CAPABILITIES) > 1);
     const spans = 400;
     for (let number = 1; number <= 200; number++) {
       node.add(`box-${number}`);
       while (!node.listens(`box-${number}`)) await sleep(1);
       await guestLife(node.addressOf(`box-${number}`), plainFrames(number * spans, spans, 1000));
       node.remove(`box-${number}`);
-      checkThreads(forwarder.pid, []);
+      checkThreads(forwarder.pid, NOBODY, 0n);
     }
     await taken(stub, 200 * spans);
-    checkThreads(forwarder.pid, []);
+    checkThreads(forwarder.pid, NOBODY, 0n);
+    checkThreads(helper, 0, HELPER_CAPABILITIES);
     assert.equal(stub.taken.size, 200 * spans);
+    // Nothing of the environment, in which there may be secrets.
+    const variables = readFileSync(`/proc/${helper}/environ`, "utf8").split("\0").filter(Boolean);
+    assert.deepEqual(variables.map((each) => each.split("=")[0]), ["KATA_TRACE_FORWARDER_INTERNAL_HELPER"]);
     assert.deepEqual(await forwarder.stop(), CLEAN);
+    await until(() => !existsSync(`/proc/${helper}`), "the helper's end");
   },
   NEEDS_ROOT,
 );
 
-test(
-  "--socket-group: sockets of that group in root's directories, for which the process is in it",
-  async () => {
-    using node = new Node();
-    await using forwarder = await startForwarder(
-      ["--socket-path", node.template, "--dump-only", "--socket-group", String(GROUP)],
-    );
-    node.add("box");
-    await until(() => node.listens("box"), "a socket");
-    const { uid, gid, mode } = lstatSync(node.addressOf("box"));
-    assert.deepEqual([uid, gid, mode & 0o777], [NOBODY, GROUP, 0o660]);
-    checkThreads(forwarder.pid, [GROUP]);
-    assert.deepEqual(await forwarder.stop(), CLEAN);
-    const root = await runToEnd([
-      ...["--socket-path", node.template, "--dump-only", "--socket-group", "root"],
-    ]);
-    assert.equal(root.code, 1);
-    assert.match(
-      root.stderr,
-      /^kata-trace-forwarder: root's group cannot be retained .* --socket-group/m,
-    );
-  },
-  NEEDS_ROOT,
-);
-
-test("root without CAP_DAC_OVERRIDE gets an error that says what is missing", async () => {
+test("--socket-group: sockets of that group in root's directories, in which the forwarder is not", async () => {
   using node = new Node();
-  const { code, stderr } = await runToEnd(["--socket-path", node.template, "--dump-only"], {
+  await using forwarder = await startForwarder(
+    ["--socket-path", node.template, "--dump-only", "--socket-group", String(GROUP)],
+  );
+  node.add("box");
+  await until(() => node.listens("box"), "a socket");
+  const { uid, gid, mode } = lstatSync(node.addressOf("box"));
+  assert.deepEqual([uid, gid, mode & 0o777], [0, GROUP, 0o660]);
+  checkThreads(forwarder.pid, NOBODY, 0n);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+  const none = await runToEnd([
+    ...["--socket-path", node.template, "--dump-only", "--socket-group", "no-such-group"],
+  ]);
+  assert.equal(none.code, 1);
+  assertOneLine(none.stderr.split("\n").findLast((line) => line !== "") + "\n", /no group "no-such-group"/);
+}, NEEDS_ROOT);
+
+test("root without CAP_DAC_OVERRIDE serves what is in root's own directories", async () => {
+  await using stub = await startStub();
+  using node = new Node();
+  await using forwarder = await startForwarder(["--socket-path", node.template, "--otlp-endpoint", stub.url], {
     through: ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"],
   });
-  assert.equal(code, 1);
-  assert.match(stderr, /^kata-trace-forwarder: .*cannot be retained here: grant CAP_DAC_OVERRIDE, or/m);
+  checkThreads(helperOf(forwarder), 0, HELPER_CAPABILITIES & ~0b10n);
+  node.add("box");
+  await until(() => node.listens("box"), "a socket");
+  await guestLife(node.addressOf("box"), plainFrames(1, 1));
+  await taken(stub, 1);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
+test("a helper that is killed costs new sandboxes only, and a killed forwarder takes its helper along", async () => {
+  await using stub = await startStub();
+  using node = new Node();
+  await using forwarder = await startForwarder(
+    ["--socket-path", node.template, "--otlp-endpoint", stub.url, "--metrics", "127.0.0.1:0"],
+  );
+  node.add("box");
+  await until(() => node.listens("box"), "a socket");
+  process.kill(helperOf(forwarder), "SIGKILL");
+  await forwarder.record(/^the helper process has ended/, ({ level }) => level === "ERRO");
+  const ready = await fetch(await forwarder.metricsUrl("/readyz"));
+  assert.deepEqual([ready.status, await ready.text()], [503, "the helper process has ended\n"]);
+  await guestLife(node.addressOf("box"), plainFrames(1, 2));
+  await taken(stub, 2);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+
+  await using killed = await startForwarder(["--socket-path", node.template, "--otlp-endpoint", stub.url]);
+  node.add("late");
+  await until(() => node.listens("late"), "a socket");
+  const helper = helperOf(killed);
+  await killed.stop("SIGKILL");
+  await until(() => !existsSync(`/proc/${helper}`), "the helper's end");
+  // What a killed process leaves is replaced by the next one.
+  await using next = await startForwarder(["--socket-path", node.template, "--otlp-endpoint", stub.url]);
+  await guestLife(node.addressOf("late"), plainFrames(3, 2));
+  await taken(stub, 4);
+  assert.deepEqual(await next.stop(), CLEAN);
 }, NEEDS_ROOT);
 
 test(

@@ -35,10 +35,3 @@ export function inheritDescriptors(libc: Libc, environment: ListenVariables, pid
     return { name: named[index] ?? "unknown", descriptor };
   });
 }
-
-/**
- * Passes them on to the program that this process becomes, although Bun makes all descriptors close-on-exec.
- */
-export function passOnDescriptors(libc: Libc, { LISTEN_FDS: count = "" }: ListenVariables): void {
-  for (let index = 0; index < (Number(count) || 0); index++) libc.fcntl(FIRST_DESCRIPTOR + index, F_SETFD, 0);
-}

@@ -59,6 +59,11 @@ export function unixListenerName({ dev, ino }: BigIntStats): string {
   return ["listen", "unix", dev, ino].join(SEPARATOR);
 }
 
+/** Whether a name is one of {@link unixListenerName}. */
+export function isUnixListenerName(name: string): boolean {
+  return name.startsWith(["listen", "unix", ""].join(SEPARATOR));
+}
+
 function encode(text: string): string {
   return text.replace(
     ENCODED,

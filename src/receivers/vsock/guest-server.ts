@@ -16,8 +16,6 @@ export interface ListenerOptions {
   readonly onProblem: (message: string, error?: Error) => void;
   /** Something that goes as it should, and that an operator may want to know. Default: told to nobody. */
   readonly onNotice?: (message: string, fields: Readonly<Record<string, string>>) => void;
-  /** Runs, synchronously, what needs a right that the process has kept. Default: it has kept none. */
-  readonly privileged?: <Result>(operation: () => Result) => Result;
   /** The number of the user that the process becomes. Default: it stays who it is. */
   readonly user?: number | undefined;
   /** Watches directories, for all listeners together. Default: each watches by itself. */

@@ -35,10 +35,15 @@ export interface Listener {
   /** Binds and listens; rejects with a {@link ListenError} that says what to do. Accepts only after this resolved. */
   listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void>;
   /**
-   * To be called once, when the process has only the privileges left that it keeps and guests may come: some listeners
-   * listen from then on, in places that appear while they do.
+   * To be called once, when the process has no privileges any more and guests may come: some listeners listen from then
+   * on, in places that appear while they do.
    */
-  begin?(): void;
+  begin?(): void | Promise<void>;
+  /**
+   * To be called before `handOver`: no more sockets are made from now on, so that none comes while what there is is
+   * handed over. Never rejects.
+   */
+  settle?(): Promise<void>;
   /** Accepts no more guests; those connected stay. */
   stopAccepting(): Promise<void>;
   /**

@@ -43,8 +43,12 @@ export class Listeners implements Listener {
     this.#parts = listening;
   }
 
-  begin(): void {
-    for (const { listener } of this.#parts) listener.begin?.();
+  async begin(): Promise<void> {
+    await Promise.all(this.#parts.map(async ({ listener }) => await listener.begin?.()));
+  }
+
+  async settle(): Promise<void> {
+    await Promise.all(this.#parts.map(async ({ listener }) => await listener.settle?.()));
   }
 
   async stopAccepting(): Promise<void> {

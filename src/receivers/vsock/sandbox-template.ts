@@ -129,6 +129,13 @@ export class SandboxTemplate {
     this.#rescanLater();
   }
 
+  /** Makes no more sockets. Those that there are stay as they are. */
+  pause(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#running?.sockets.stop();
+  }
+
   /** Makes no more sockets, and leaves those to the next process that outlive this one. The others are removed. */
   handOver(): void {
     this.#stop((sockets, directory) => sockets.handOver(directory));

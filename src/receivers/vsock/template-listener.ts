@@ -30,13 +30,13 @@ export class TemplateListener implements Listener {
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
     const servers = await loadStreamServers();
     const libc = await loadLibc();
-    const { user, watches, privileged, onProblem, onNotice } = this.#options;
+    const { user, watches, onProblem, onNotice } = this.#options;
     this.#template = new SandboxTemplate(this.#settings, {
       libc,
       watches: watches ?? new DirectoryWatches(libc, onProblem),
       serve: serveHere(libc, servers, this.#options, accept, this.#retired),
       user: user ?? process.geteuid?.() ?? 0,
-      act: privileged ?? ((operation) => operation()),
+      act: (operation) => operation(),
       onProblem,
       onNotice: onNotice ?? (() => {}),
     });

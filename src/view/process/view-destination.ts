@@ -3,6 +3,7 @@ import { performance } from "node:perf_hooks";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import { Fifo } from "../../base/fifo.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import type { Logger } from "../../base/log.ts";
 import { Chunk } from "../../pipeline/destination.ts";
 import { LossyDestination } from "../../pipeline/lossy-destination.ts";
@@ -238,17 +239,6 @@ function noticeOf({ kind, account, attributes }: Source): SourceNotice {
     ...(sandbox !== undefined && { sandbox: String(sandbox) }),
     ...(cid !== undefined && { cid: Number(cid) }),
   };
-}
-
-/** The command that runs this program: the executable alone, or the runtime with the script. */
-function ownCommand(): string[] {
-  const { execPath, argv, execArgv } = process;
-  const script = argv[1];
-  // The compiled executable's script is inside of it.
-  const isCompiled = script === undefined || script.startsWith("/$bunfs/") || script === execPath;
-  if (isCompiled) return [execPath];
-  const deno = "Deno" in globalThis ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : execArgv;
-  return [execPath, ...deno, script];
 }
 
 /** Follows what the viewer says; resolves with its URL. */

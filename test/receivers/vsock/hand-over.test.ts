@@ -42,7 +42,7 @@ class Process {
 
   async start(unread: ReadonlyMap<string, Uint8Array> = new Map()): Promise<number> {
     await this.listener.listen(this.#accept);
-    this.listener.begin?.();
+    await this.listener.begin?.();
     return await adoptGuests(this.keeper, unread, this.using, this.#accept);
   }
 
@@ -120,7 +120,7 @@ test("a socket that is not kept is removed as at any other stop", async () => {
   for (const { address, listen } of places(directory.path)) {
     const listener = createListener([listen], options());
     await listener.listen(new Guests().accept);
-    listener.begin?.();
+    await listener.begin?.();
     assert.equal(existsSync(address), true);
     listener.handOver();
     assert.equal(existsSync(address), false);

@@ -48,7 +48,7 @@ test("each is asked in turn, and the others go on without an optional one that t
   assert.equal(listeners.address, "a, b, c");
   await listeners.listen(new Guests().accept);
   assert.equal(listeners.address, "a, c");
-  listeners.begin();
+  await listeners.begin();
   listeners.cleanUp();
   await listeners.stopAccepting();
   assert.deepEqual(
@@ -104,7 +104,7 @@ test("no guest is accepted before all of them listen", async () => {
   await before;
   assert.equal(guests.seen.length, 0);
   assert.deepEqual(readdirSync(directory.path).sort(), ["a_1", "b_1"]);
-  listener.begin?.();
+  await listener.begin?.();
   (await early).end("x");
   await guests.until(() => guests.ended === 1);
   assert.equal(bytesOf(guests.seen[0]), "x");

@@ -7,7 +7,6 @@ import {
   mkdirSync,
   readdirSync,
   renameSync,
-  rmdirSync,
   rmSync,
   symlinkSync,
   unlinkSync,
@@ -507,35 +506,6 @@ test("what prevents listening at all is an error, or is told where the listener 
     group.start(),
     /there is no group "no-such-group-here": check --socket-group/,
   );
-});
-
-test("what it may only do with privilege it does with it, and nothing else", async () => {
-  let depth = 0;
-  let calls = 0;
-  const privileged = <Result>(operation: () => Result): Result => {
-    calls++;
-    depth++;
-    try {
-      return operation();
-    } finally {
-      depth--;
-    }
-  };
-  await using node = new Node({}, { privileged });
-  const depths: number[] = [];
-  node.guests.onAccept = () => depths.push(depth);
-  node.guests.onData = () => depths.push(depth);
-  node.make("box");
-  await node.start();
-  await say(await node.listens("box"), "x");
-  await node.guests.until(() => node.guests.ended === 1);
-  assert.deepEqual(depths, [0, 0]);
-  const before = calls;
-  rmSync(node.path("box", SOCKET));
-  rmdirSync(node.path("box"));
-  node.make("other");
-  await node.listens("other");
-  assert(calls > before);
 });
 
 test("it leaves no watch and no timer behind", async () => {

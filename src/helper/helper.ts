@@ -1,0 +1,190 @@
+import { once } from "node:events";
+import { writeSync } from "node:fs";
+import process from "node:process";
+import { type Libc, loadLibc } from "../../ffi/libc.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, unixSockaddr } from "../../ffi/sockets.ts";
+import { describeError } from "../base/log.ts";
+import { forbidNewPrivileges } from "../host/privileges.ts";
+import { unixListenerName } from "../receivers/vsock/descriptor-names.ts";
+import { DirectoryWatches } from "../receivers/vsock/directory-watches.ts";
+import type { NewSandbox, SandboxServer } from "../receivers/vsock/sandbox-server.ts";
+import { SandboxTemplate } from "../receivers/vsock/sandbox-template.ts";
+import { openAllowed } from "./file-opener.ts";
+import { receivePackets, sendPacket } from "./packets.ts";
+import { HELPER_SOCKET, type HelperMessage, type HelperRequest, type HelperSettings, readRequest } from "./protocol.ts";
+
+const STDOUT = 1;
+/** What is written to a pipe so that the other end reads its socket, for which no runtime has an event. */
+const BELL = new Uint8Array(1);
+/** How many connections may wait to be accepted; see `stream-server.bun.ts`. */
+const BACKLOG = 4096;
+
+/** Runs the helper until the forwarder is gone. Resolves with its exit code. */
+export async function helperMain(settings: HelperSettings): Promise<number> {
+  const libc = await loadLibc();
+  const send = (message: HelperMessage, descriptor?: number): void => {
+    sendPacket(libc, HELPER_SOCKET, message, descriptor);
+    writeSync(STDOUT, BELL);
+  };
+  // The forwarder decides when this ends. A terminal's Ctrl-C and a service manager's SIGTERM go to both.
+  for (const signal of ["SIGINT", "SIGHUP", "SIGTERM"] as const) process.on(signal, () => {});
+  let helper: Helper;
+  try {
+    libc.setgroups([]);
+    forbidNewPrivileges(libc);
+    helper = new Helper(settings, libc, send);
+  } catch (error) {
+    send({ type: "failed", error: describeError(error) });
+    return 1;
+  }
+  process.stdin.on("data", () => {
+    for (const { text, descriptor } of receivePackets(libc, HELPER_SOCKET)) {
+      if (descriptor !== undefined) libc.close(descriptor);
+      const request = readRequest(text);
+      if (request !== undefined) helper.answer(request);
+    }
+  });
+  // The forwarder has ended. If it was killed, sockets stay as they are, for the next one.
+  await once(process.stdin, "end");
+  return 0;
+}
+
+/**
+ * What is left of root's privileges, in a process that never sees a guest's byte: it makes and removes sandboxes'
+ * sockets, whose descriptors it hands to the forwarder, and opens files that only root may read.
+ */
+class Helper {
+  readonly #settings: HelperSettings;
+  readonly #libc: Libc;
+  readonly #send: (message: HelperMessage, descriptor?: number) => void;
+  readonly #templates: readonly SandboxTemplate[];
+  /** The sockets of an earlier process that the forwarder has. */
+  readonly #left = new Set<string>();
+  /** Those that stay for the next process. */
+  readonly #leaving = new Set<string>();
+
+  constructor(settings: HelperSettings, libc: Libc, send: (message: HelperMessage, descriptor?: number) => void) {
+    this.#settings = settings;
+    this.#libc = libc;
+    this.#send = send;
+    const onProblem = (message: string, error: Error): void =>
+      send({ type: "problem", message, error: describeError(error) });
+    const watches = new DirectoryWatches(libc, onProblem);
+    this.#templates = settings.templates.map((template) =>
+      new SandboxTemplate(template, {
+        libc,
+        watches,
+        user: settings.user,
+        serve: (sandbox) => this.#serve(sandbox),
+        act: (operation) => operation(),
+        onProblem,
+        onNotice: (message, fields) => send({ type: "notice", message, fields }),
+      })
+    );
+    const problems = this.#templates.map((template) => {
+      const problem = template.open();
+      return problem === undefined ? null : describeError(problem);
+    });
+    send({ type: "started", problems });
+  }
+
+  answer(request: HelperRequest): void {
+    switch (request.type) {
+      case "left":
+        for (const key of request.keys) this.#left.add(key);
+        return;
+      case "begin":
+        for (const template of this.#templates) template.begin();
+        return this.#send({ type: "begun" });
+      case "pause":
+        for (const template of this.#templates) template.pause();
+        return this.#send({ type: "paused" });
+      case "leave":
+        for (const key of request.keys) this.#leaving.add(key);
+        return;
+      case "close":
+        for (const template of this.#templates) template.handOver();
+        return this.#send({ type: "closed" });
+      case "open":
+        return this.#open(request.id, request.path);
+    }
+  }
+
+  #open(id: number, path: string): void {
+    let descriptor: number;
+    try {
+      descriptor = openAllowed(this.#libc, this.#settings.readable, path);
+    } catch (error) {
+      return this.#send({ type: "file", id, error: describeError(error) });
+    }
+    try {
+      this.#send({ type: "file", id }, descriptor);
+    } finally {
+      this.#libc.close(descriptor);
+    }
+  }
+
+  /** A sandbox's socket is made here, and served by the forwarder. */
+  #serve({ id, address, access: { mode, gid }, owner }: NewSandbox): SandboxServer {
+    let key: string | undefined;
+    return {
+      listen: (open) => {
+        const { server, file } = open<BoundSocket>({
+          bind: (path) => BoundSocket.bind(this.#libc, path),
+          resume: (status) => this.#left.delete(unixListenerName(status)) ? new BoundSocket(this.#libc) : undefined,
+        });
+        key = unixListenerName(file.status);
+        const message: HelperMessage = {
+          type: "listening",
+          key,
+          isLeft: server.descriptor === undefined,
+          sandbox: id,
+          address,
+          mode,
+          ...(gid !== undefined && { gid }),
+          owner,
+        };
+        try {
+          this.#send(message, server.descriptor);
+        } finally {
+          void server.close();
+        }
+        return file;
+      },
+      retire: () => {
+        if (key !== undefined) this.#send({ type: "retired", key });
+      },
+      handOver: () => key !== undefined && this.#leaving.has(key),
+    };
+  }
+}
+
+/** A listening socket, until the forwarder has it. */
+class BoundSocket {
+  readonly #libc: Libc;
+  /** Undefined if the forwarder has it already. */
+  readonly descriptor: number | undefined;
+
+  constructor(libc: Libc, descriptor?: number) {
+    this.#libc = libc;
+    this.descriptor = descriptor;
+  }
+
+  /** Throws what bind(2) and listen(2) do. */
+  static bind(libc: Libc, path: string): BoundSocket {
+    const socket = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    try {
+      libc.bind(socket, unixSockaddr(path));
+      libc.listen(socket, BACKLOG);
+    } catch (error) {
+      libc.close(socket);
+      throw error;
+    }
+    return new BoundSocket(libc, socket);
+  }
+
+  close(): Promise<void> {
+    if (this.descriptor !== undefined) this.#libc.close(this.descriptor);
+    return Promise.resolve();
+  }
+}

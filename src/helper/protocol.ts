@@ -1,0 +1,111 @@
+import type { TemplateSettings } from "../receivers/vsock/sandbox-template.ts";
+
+/**
+ * What the forwarder and its helper say to each other. Each message is a JSON object in one packet, and at most one
+ * descriptor goes with it. The forwarder reads guests' bytes, so the helper takes nothing from it but these requests,
+ * none of which names a place that the settings do not name.
+ */
+
+/** The variable that holds a helper's settings as JSON. A process that has it is a helper. */
+export const HELPER_VARIABLE = "KATA_TRACE_FORWARDER_INTERNAL_HELPER";
+
+/** The helper's end of the pair of sockets. */
+export const HELPER_SOCKET = 3;
+
+/** The longest message, bytes. */
+export const LONGEST_MESSAGE = 32 * 1024;
+
+/** The most names of sockets in one message. Each has at most some 60 bytes. */
+export const MAX_KEYS = 256;
+
+/** A file that the helper may open: the one at this path, wherever links lead to at that time. */
+export interface AllowedFile {
+  readonly file: string;
+}
+
+/** Files that the helper may open: those of this name, below this directory, without any link on the way. */
+export interface AllowedFolder {
+  readonly directory: string;
+  readonly name: string;
+}
+
+export interface HelperSettings {
+  /** Whose sockets to make. */
+  readonly templates: readonly TemplateSettings[];
+  /** The user that the forwarder becomes, which may own sandboxes' directories. */
+  readonly user: number;
+  readonly readable: readonly (AllowedFile | AllowedFolder)[];
+}
+
+/** What the forwarder asks for. */
+export type HelperRequest =
+  /** The forwarder has these sockets of an earlier process. */
+  | { readonly type: "left"; readonly keys: readonly string[] }
+  /** Begin to make sockets; answered with `begun` when there is one for each sandbox. */
+  | { readonly type: "begin" }
+  /** Make no more sockets; answered with `paused`. */
+  | { readonly type: "pause" }
+  /** Leave these sockets to the next process when `close` comes. */
+  | { readonly type: "leave"; readonly keys: readonly string[] }
+  /** Remove all other sockets; answered with `closed`. */
+  | { readonly type: "close" }
+  /** Open a file for reading; answered with `file`. */
+  | { readonly type: "open"; readonly id: number; readonly path: string };
+
+/** What the helper says. */
+export type HelperMessage =
+  /** It has started. For each template, why it cannot be watched. */
+  | { readonly type: "started"; readonly problems: readonly (string | null)[] }
+  | { readonly type: "failed"; readonly error: string }
+  /** A sandbox's socket listens. Its descriptor comes along unless it is one that an earlier process has `left`. */
+  | {
+    readonly type: "listening";
+    readonly key: string;
+    readonly isLeft: boolean;
+    readonly sandbox: string;
+    readonly address: string;
+    readonly mode: number;
+    readonly gid?: number;
+    readonly owner: number;
+  }
+  /** A socket has no name any more. */
+  | { readonly type: "retired"; readonly key: string }
+  | { readonly type: "begun" | "paused" | "closed" }
+  /** A file's descriptor comes along, or it could not be opened. */
+  | { readonly type: "file"; readonly id: number; readonly error?: string }
+  | { readonly type: "problem"; readonly message: string; readonly error: string }
+  | { readonly type: "notice"; readonly message: string; readonly fields: Readonly<Record<string, string>> };
+
+/**
+ * Reads a request. Undefined for anything else, because whoever got hold of the forwarder's process may send whatever
+ * they like.
+ */
+export function readRequest(text: string): HelperRequest | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { type, keys, id, path } = value as Readonly<Record<string, unknown>>;
+  switch (type) {
+    case "begin":
+    case "pause":
+    case "close":
+      return { type };
+    case "left":
+    case "leave":
+      return isKeys(keys) ? { type, keys } : undefined;
+    case "open":
+      return typeof id === "number" && Number.isSafeInteger(id) && typeof path === "string"
+        ? { type, id, path }
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function isKeys(value: unknown): value is string[] {
+  return Array.isArray(value) && value.length <= MAX_KEYS && value.every((key) => typeof key === "string");
+}

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { closeSync, linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { loadLibc } from "../../ffi/libc.ts";
+import { openAllowed } from "../../src/helper/file-opener.ts";
+import { openDescriptors } from "../receivers/vsock/guests.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const libc = await loadLibc();
+
+/** A file, and a folder whose files of one name may be read. */
+function stage(directory: string) {
+  const file = join(directory, "key.pem");
+  const bundles = join(directory, "bundles");
+  writeFileSync(file, "secret key");
+  mkdirSync(join(bundles, "box"), { recursive: true });
+  writeFileSync(join(bundles, "box", "config.json"), "{}");
+  const allowed = [{ file }, { directory: bundles, name: "config.json" }];
+  const read = (path: string): string => {
+    const descriptor = openAllowed(libc, allowed, path);
+    try {
+      return readFileSync(`/proc/self/fd/${descriptor}`, "utf8");
+    } finally {
+      closeSync(descriptor);
+    }
+  };
+  return { file, bundles, read };
+}
+
+test("what the settings name can be read, also if it has been replaced by a link", () => {
+  using directory = temporaryDirectory();
+  const { file, bundles, read } = stage(directory.path);
+  assert.equal(read(file), "secret key");
+  assert.equal(read(join(bundles, "box", "config.json")), "{}");
+  // As the kubelet replaces what is in a secret.
+  const data = join(directory.path, "data");
+  writeFileSync(data, "renewed key");
+  execFileSync("ln", ["-sfn", data, file]);
+  assert.equal(read(file), "renewed key");
+});
+
+test("nothing else can be, however the path is written", () => {
+  using directory = temporaryDirectory();
+  const { file, bundles, read } = stage(directory.path);
+  writeFileSync(join(bundles, "box", "other.json"), "x");
+  symlinkSync(file, join(bundles, "config.json"));
+  symlinkSync("/etc", join(bundles, "etc"));
+  symlinkSync(join(bundles, "box"), join(bundles, "link"));
+  mkdirSync(join(bundles, "directory", "config.json"), { recursive: true });
+  mkdirSync(join(bundles, "fifo"));
+  execFileSync("mkfifo", [join(bundles, "fifo", "config.json")]);
+  linkSync(file, join(bundles, "box", "hard"));
+  const before = openDescriptors();
+  for (
+    const path of [
+      "",
+      "/",
+      "key.pem",
+      "/etc/passwd",
+      directory.path,
+      bundles,
+      `${bundles}/`,
+      `${bundles}/config.json`,
+      `${bundles}/box`,
+      `${bundles}/box/`,
+      `${bundles}/box/hard`,
+      `${bundles}/box/other.json`,
+      `${bundles}//box/config.json`,
+      `${bundles}/./box/config.json`,
+      `${bundles}/box/../box/config.json`,
+      `${bundles}/../key.pem`,
+      `${bundles}/../bundles/box/config.json`,
+      `${bundles}/box/config.json/`,
+      `${bundles}/box/config.json\0`,
+      `${bundles}/box\0/config.json`,
+      `${bundles}/link/config.json`,
+      `${bundles}/etc/config.json`,
+      `${bundles}/directory/config.json`,
+      `${bundles}/fifo/config.json`,
+      `${bundles}/missing/config.json`,
+      `${bundles}/${"box/".repeat(40)}config.json`,
+      `${bundles}x/box/config.json`,
+      `${file}/../key.pem`,
+      `/proc/self/root${file}`,
+    ]
+  ) assert.throws(() => read(path), Error, path);
+  assert.equal(openDescriptors(), before);
+});
