@@ -15,7 +15,7 @@ import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
-import { type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
+import { type LogFields, type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
@@ -189,6 +189,10 @@ async function start(
   });
 }
 
+function withoutZeros(fields: LogFields): LogFields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== 0));
+}
+
 interface Parts {
   readonly settings: Settings;
   readonly listener: Listener;
@@ -220,7 +224,11 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     log,
     continuation,
   } = parts;
-  const logFigures = (): void => log.info("figures", figures(metrics, { guests: settings.limits.maxGuests }));
+  const logFigures = (): void => {
+    const all = figures(metrics, { guests: settings.limits.maxGuests });
+    // People look for what happened; programs want every series.
+    log.info("figures", settings.log.format === "text" ? withoutZeros(all) : all);
+  };
 
   async function stop(): Promise<number> {
     setNotReady("stopping");

@@ -203,6 +203,11 @@ async function print(
     case "version":
       write(command.text);
       return EXIT.clean;
+    case "licenses": {
+      const { THIRD_PARTY_NOTICES } = await import("./notices/third-party.ts");
+      write(THIRD_PARTY_NOTICES);
+      return EXIT.clean;
+    }
     case "completions":
       write(command.script);
       return EXIT.clean;

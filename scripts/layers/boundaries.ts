@@ -26,6 +26,9 @@ const IMPURE = new RegExp(
   ].join("|") + ")\\b",
 );
 const PURE_MODULES: readonly string[] = ["node:buffer", "node:crypto"];
+/** The file that has the version, and the one that may read it. */
+const MANIFEST = "package.json";
+const VERSION_FILE = "src/base/version.ts";
 /** What differs by runtime, and the interface that chooses it. */
 const RUNTIME_FILE = /^(.*)\.(?:bun|deno)\.ts$/;
 
@@ -114,6 +117,9 @@ function againstLayer(
     return isAllowed(specifier, [...runtime, ...layer.packages ?? []])
       ? []
       : [`${path}: ${name} may not import ${specifier}`];
+  }
+  if (file === MANIFEST) {
+    return path === VERSION_FILE ? [] : [`${path}: imports ${file}, which only ${VERSION_FILE} may`];
   }
   const only = interfaceOf(file);
   if (only !== undefined && path !== only) return [`${path}: imports ${file}, which only ${only} may`];

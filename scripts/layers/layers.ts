@@ -147,6 +147,10 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     purpose: "how guests outlive a process: what an earlier one has left, and what the next one is left",
     imports: [...SHARED, "ffi", "host", "receivers/vsock"],
   },
+  notices: {
+    purpose: "the licences of everything in the executable, which `scripts/third-party-notices` collects",
+    imports: [],
+  },
   check: {
     purpose: "`kata-trace-forwarder check`: what of this host is ready, and what to do",
     imports: [...SHARED, "ffi", "exporters", "host", "receivers/peers", "receivers/vsock"],
@@ -162,6 +166,6 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   main: {
     purpose: "the process: arguments in, exit code out",
-    imports: [...MOST, "check", "continuation", "demo", "forwarder"],
+    imports: [...MOST, "check", "continuation", "demo", "forwarder", "notices"],
   },
 };

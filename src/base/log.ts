@@ -135,6 +135,9 @@ interface LogRecord {
 /** The longest text in a record, UTF-16 units, so that a line stays readable whatever a guest puts in. */
 const LONGEST_TEXT = 4096;
 
+/** In text, a record with more fields has one on each line. */
+const MOST_FIELDS_OF_A_LINE = 12;
+
 function plain(value: string | number | boolean | Error): string | number | boolean {
   if (typeof value === "number" || typeof value === "boolean") return value;
   return shortened(typeof value === "string" ? value : describeError(value), LONGEST_TEXT);
@@ -170,12 +173,15 @@ function formatText(record: LogRecord, fields: LogFields): string {
     : SHORT_NAMES[record.level];
   const message = printable(record.message, LONGEST_TEXT);
   let line = `${new Date(record.time).toISOString()} ${level} ${message}`;
-  for (const [key, value] of Object.entries(fields)) {
+  const present = Object.entries(fields).filter(([, value]) => value !== undefined);
+  // Nobody reads a line of fifty figures.
+  const separator = present.length > MOST_FIELDS_OF_A_LINE ? "\n  " : " ";
+  for (const [key, value] of present) {
     if (value === undefined) continue;
     const text = String(plain(value));
     // Quoted if a reader could take a part of it for another key, or an escape for the text itself.
     const bare = text !== "" && !/[\s"=\\]/.test(text) && text.search(UNPRINTABLE) < 0;
-    line += ` ${printable(key)}=${bare ? text : jsonText(text)}`;
+    line += `${separator}${printable(key)}=${bare ? text : jsonText(text)}`;
   }
   return `${line}\n`;
 }

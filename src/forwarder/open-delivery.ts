@@ -70,8 +70,8 @@ export function openDump(
   metrics: Metrics,
 ): DumpSink {
   if (output === undefined) throw new Error("there is nothing to dump to");
-  const { traceName, resourceAttributes, log } = settings;
-  const format = log.format === "text" ? textRecord : jsonLine;
+  const { traceName, resourceAttributes, dumpFormat } = settings;
+  const format = dumpFormat === "text" ? textRecord : jsonLine;
   return new DumpSink({ format, output, traceName, resourceAttributes, metrics });
 }
 

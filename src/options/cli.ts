@@ -2,13 +2,13 @@ import { Command as Program, CommanderError, Help, Option as ProgramOption } fro
 import { COMPLETION_SHELLS, completionScript, type CompletionShell } from "./completions.ts";
 import { type LogLevel, printable } from "../base/log.ts";
 import { type Environment, type Flags, type Resolved, resolveOptions } from "./resolve.ts";
-import type { Option } from "./option.ts";
-import { COMMANDS, DEMO_OPTIONS, OPTION_GROUPS, OPTIONS, PROGRAM, type Subcommand } from "./table.ts";
+import type { Example, Option } from "./option.ts";
+import { COMMANDS, DEMO_OPTIONS, EXAMPLES, OPTION_GROUPS, OPTIONS, PROGRAM, type Subcommand } from "./table.ts";
 import { addViewCommands, type ViewCommand } from "./view-commands.ts";
 import { listed, oneOf, quoted, UsageError } from "./values.ts";
 import type { Settings } from "../pipeline/settings.ts";
 import { settingsFrom } from "./settings.ts";
-import { COMMIT, VERSION } from "../base/version.ts";
+import { versionText } from "../base/version.ts";
 
 export { UsageError };
 
@@ -22,7 +22,10 @@ export type Command =
   | { readonly kind: "check"; readonly settings: Settings; readonly json: boolean }
   | { readonly kind: "completions"; readonly shell: CompletionShell; readonly script: string }
   | { readonly kind: "help"; readonly text: string }
-  | { readonly kind: "version"; readonly text: string };
+  | { readonly kind: "version"; readonly text: string }
+  | { readonly kind: "licenses" };
+
+const VERSION: Command = { kind: "version", text: `${PROGRAM} ${versionText()}\n` };
 
 /** Columns of the help. Options and their sentences are written to fit. */
 const HELP_WIDTH = 100;
@@ -46,11 +49,12 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
     });
   }
   try {
-    program.parse(argv, { from: "user" });
+    // commander takes the second `help` for a command that it does not know.
+    program.parse(argv.join(" ") === "help help" ? ["help"] : argv, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     const text = `${output.trimEnd()}\n`;
-    if (error.code === "commander.version") return { kind: "version", text };
+    if (error.code === "commander.version") return VERSION;
     if (error.exitCode === 0) return { kind: "help", text };
     // For an unknown command `help` shows the whole program's help, and calls that a failure.
     if (error.code === "commander.help") throw unknownCommand(argv.at(-1) ?? "");
@@ -80,18 +84,19 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     .helpCommand("help [command]", "Show a command's help")
     .enablePositionalOptions()
     .configureHelp({ optionTerm, subcommandTerm: (command) => command.name() })
-    .addHelpText("after", () => `\n${environmentHelp()}`);
+    .addHelpText("after", () => `\n${environmentHelp()}\n\n${examplesHelp(EXAMPLES)}`);
   for (const [group, table] of Object.entries(OPTION_GROUPS)) {
     program.optionsGroup(`${group}:`);
     addOptions(program, table);
   }
   program.optionsGroup("Help:")
     .helpOption("-h, --help", "Show this help")
-    .version(
-      `${PROGRAM} ${VERSION} (commit ${COMMIT})`,
-      "-v, --version",
-      "Show version and commit",
-    );
+    .version(`${PROGRAM} ${versionText()}`, "-v, --version", COMMANDS.version.help)
+    // As most programs call it; `-v` is the Rust forwarder's.
+    .addOption(new ProgramOption("-V").hideHelp())
+    .on("option:V", () => {
+      throw new CommanderError(0, "commander.version", "");
+    });
   program.action((flags: Flags) => {
     // commander treats a word that is not a command as an argument.
     const [operand] = program.args;
@@ -99,7 +104,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose({ kind: "run", settings: settingsFrom(resolve(OPTIONS, flags, environment)) });
   });
 
-  const check = program.command("check").description(COMMANDS.check.help).configureHelp({ optionTerm });
+  const check = describeCommand(program, "check");
   addOptions(check, COMMANDS.check.options);
   check.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
     refuseFlags(program, "check");
@@ -107,7 +112,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose({ kind: "check", settings: checkedSettings(options), json: options.json?.value === true });
   });
 
-  const demo = program.command("demo").description(COMMANDS.demo.help).configureHelp({ optionTerm });
+  const demo = describeCommand(program, "demo");
   addOptions(demo, DEMO_OPTIONS);
   demo.helpOption("-h, --help", "Show this help").action((flags: Flags) => {
     refuseFlags(program, "demo");
@@ -122,7 +127,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
 
   addViewCommands(program, {
     describe: (name) => {
-      const command = program.command(name).description(COMMANDS[name].help).configureHelp({ optionTerm });
+      const command = describeCommand(program, name);
       addOptions(command, COMMANDS[name].options);
       return command.helpOption("-h, --help", "Show this help");
     },
@@ -131,7 +136,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     choose,
   });
 
-  program.command("completions").description(COMMANDS.completions.help)
+  describeCommand(program, "completions")
     .argument("<shell>", listed(COMPLETION_SHELLS))
     .helpOption("-h, --help", "Show this help")
     .action((argument: string) => {
@@ -139,7 +144,26 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
       const shell = completionShell(argument);
       choose({ kind: "completions", shell, script: completionScript(shell) });
     });
+
+  describeCommand(program, "licenses").helpOption("-h, --help", "Show this help").action(() => {
+    refuseFlags(program, "licenses");
+    choose({ kind: "licenses" });
+  });
+  describeCommand(program, "version").helpOption("-h, --help", "Show this help").action(() => {
+    refuseFlags(program, "version");
+    choose(VERSION);
+  });
   return program;
+}
+
+function describeCommand(program: Program, name: keyof typeof COMMANDS): Program {
+  const { help, examples = [] }: Subcommand = COMMANDS[name];
+  const command = program.command(name).description(help).configureHelp({ optionTerm });
+  return examples.length === 0 ? command : command.addHelpText("after", () => `\n${examplesHelp(examples)}`);
+}
+
+function examplesHelp(examples: readonly Example[]): string {
+  return ["Examples:", ...examples.flatMap(({ does, words }) => [`  # ${does}`, `  ${PROGRAM} ${words}`])].join("\n");
 }
 
 /** Unless it is told where guests come in, every place is checked where they could. */
@@ -179,7 +203,7 @@ function resolve<Table extends Readonly<Record<string, Option>>>(
 const FLAGS: ReadonlySet<string> = new Set(
   [...Object.values(OPTIONS), ...Object.values(COMMANDS).flatMap(({ options }: Subcommand) => Object.values(options))]
     .flatMap(({ flag, short }: Option) => [flag ?? [], short ?? []].flat())
-    .concat("--help", "-h", "--version", "-v"),
+    .concat("--help", "-h", "--version", "-v", "-V"),
 );
 
 /** The forwarder's options mean nothing to a subcommand: better refused than ignored. */

@@ -11,7 +11,7 @@ const HELP: Flagged = { flag: "--help", short: "-h", help: "Show this help", par
 const VERSION: Flagged = {
   flag: "--version",
   short: "-v",
-  help: "Show version and commit",
+  help: COMMANDS.version.help,
   parse: String,
 };
 const MAIN_FLAGS = [...flagged(OPTIONS), HELP, VERSION];

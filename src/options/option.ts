@@ -29,6 +29,14 @@ export interface Option {
   readonly parse: (value: string) => unknown;
 }
 
+/** A command line that shows what a command is for. */
+export interface Example {
+  /** What it does: a sentence without a full stop. */
+  readonly does: string;
+  /** Everything after the program's name. */
+  readonly words: string;
+}
+
 /** The environment variables that set an option, of which the first one wins. */
 export function environmentNames(option: Option): readonly string[] {
   if (option.env !== undefined) return option.env;

@@ -44,6 +44,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     resourceAttributes: attributes,
     waitForCollector: options.waitForCollector?.value ?? false,
     dumpOnly: options.dumpOnly?.value ?? false,
+    dumpFormat: options.dumpFormat?.value ?? options.logFormat.value,
     ...(options.user && { user: options.user.value }),
     ...takeOverSettings(options),
     log: { level: options.logLevel.value, format: options.logFormat.value },

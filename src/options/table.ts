@@ -1,7 +1,7 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings.ts";
 import { endpoint } from "./endpoint.ts";
-import type { Option } from "./option.ts";
+import type { Example, Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";
 import {
   COMPARE_OPTIONS,
@@ -18,6 +18,7 @@ import {
   duration,
   flag,
   integer,
+  logLevel,
   mode,
   oneOf,
   orOff,
@@ -104,6 +105,14 @@ const COLLECTOR = {
     flag: "--dump-only",
     help: "Write spans to standard output instead of sending them; no collector is needed",
     parse: flag,
+  },
+  dumpFormat: {
+    flag: "--dump-format",
+    metavar: "FORMAT",
+    defaultText: "that of the log",
+    help: "With --dump-only: json for programs, or text for people",
+    complete: LOG_FORMATS,
+    parse: oneOf(LOG_FORMATS),
   },
 } as const satisfies Readonly<Record<string, Option>>;
 
@@ -360,7 +369,7 @@ const WATCHING = {
     default: "info",
     help: `The least severe records written: ${LOG_LEVELS.join(", ")}`,
     complete: LOG_LEVELS,
-    parse: oneOf(LOG_LEVELS),
+    parse: logLevel,
   },
   logFormat: {
     flag: "--log-format",
@@ -461,7 +470,19 @@ export interface Subcommand {
   readonly options: Readonly<Record<string, Option>>;
   /** What follows the options: files, or one of some words. */
   readonly operands?: "file" | readonly string[];
+  readonly examples?: readonly Example[];
 }
+
+/** What the forwarder itself is started with. */
+export const EXAMPLES: readonly Example[] = [
+  { does: "See what of this host is ready, and what to do", words: "check" },
+  {
+    does: "Forward the spans of every sandbox to a collector",
+    words: "--all-sources --otlp-endpoint http://collector:4317",
+  },
+  { does: "Show sandboxes' starts in a browser, without a collector", words: "view" },
+  { does: "Write every span to standard output", words: "--all-hypervisors --dump-only --dump-format text" },
+];
 
 /** The shells that completions are made for. */
 export const COMPLETION_SHELLS = ["bash", "zsh", "fish"] as const;
@@ -471,34 +492,73 @@ export const COMMANDS = {
   check: {
     help: "Show what of this host is ready for traces, and what to do",
     options: { ...OPTIONS, ...CHECK_OPTIONS },
+    examples: [
+      { does: "Check this host for a forwarder without options", words: "check" },
+      { does: "Also whether this collector answers", words: "check --otlp-endpoint https://collector:4317" },
+      { does: "Let a script wait until a node is ready", words: "check --json" },
+    ],
   },
   demo: {
     help: "Forward a recorded session within this process, and draw the trace that arrives",
     options: DEMO_OPTIONS,
+    examples: [
+      { does: "Prove that everything between guest and collector works here", words: "demo" },
+      { does: "See the same sandbox in a browser", words: "demo --view" },
+    ],
   },
   view: {
     help: "Show where sandboxes' time goes: live, or of files",
     options: { ...OPTIONS, ...VIEW_COMMAND_OPTIONS },
     operands: "file",
+    examples: [
+      { does: "Show what comes in", words: "view" },
+      { does: "Show a recording", words: "view spans.jsonl" },
+      { does: "Draw one sandbox of it in the terminal", words: "view --terminal --sandbox 0a1b spans.jsonl" },
+    ],
   },
   compare: {
     help: "Compare how long operations take in two files, or under two labels",
     options: COMPARE_OPTIONS,
     operands: "file",
+    examples: [
+      { does: "Compare two recordings", words: "compare before.jsonl after.jsonl" },
+      {
+        does: "Fail if half of the operations are slower by 5 %",
+        words: "compare --fail-if 'p50>+5%' a.jsonl b.jsonl",
+      },
+    ],
   },
   export: {
     help: "Write sandboxes into a page, OTLP/JSON or a Perfetto trace",
     options: EXPORT_OPTIONS,
     operands: "file",
+    examples: [
+      {
+        does: "Put the ten slowest starts into a page to send around",
+        words: "export --slowest 10 --html slow.html spans.jsonl",
+      },
+    ],
   },
   replay: {
     help: "Send what a file holds to a collector, or into a socket as an agent would",
     options: { ...COLLECTOR, ...REPLAY_OPTIONS },
     operands: "file",
+    examples: [
+      { does: "Send a recording to a collector", words: "replay --otlp-endpoint http://collector:4317 spans.jsonl" },
+    ],
   },
   completions: {
     help: "Write a shell's completions to standard output",
     options: {},
     operands: COMPLETION_SHELLS,
+    examples: [{ does: "Load them into this bash", words: "completions bash > /tmp/c && . /tmp/c" }],
+  },
+  licenses: {
+    help: "Print the licences of everything in the executable",
+    options: {},
+  },
+  version: {
+    help: "Print version, commit, target, runtime and build date",
+    options: {},
   },
 } as const satisfies Readonly<Record<string, Subcommand>>;

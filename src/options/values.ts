@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { printable } from "../base/log.ts";
+import { LOG_LEVELS, type LogLevel, printable } from "../base/log.ts";
 import type { RedactSettings } from "../pipeline/settings.ts";
 import { hasQuotationMarks } from "../base/quotation-marks.ts";
 import { LONGEST_TIMER_MS } from "../base/longest-timer.ts";
@@ -60,6 +60,11 @@ export function oneOf<const Choice extends string>(
     }
     return choice;
   };
+}
+
+/** A level of the log; `warning`, as syslog and the Rust forwarder's library call it, is `warn`. */
+export function logLevel(value: string): LogLevel {
+  return oneOf(LOG_LEVELS)(value === "warning" ? "warn" : value);
 }
 
 /** `a, b or c`. */

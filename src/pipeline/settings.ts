@@ -185,6 +185,8 @@ export interface Settings {
   readonly viewer?: ViewerSettings;
   readonly waitForCollector: boolean;
   readonly dumpOnly: boolean;
+  /** How `dumpOnly` writes spans. */
+  readonly dumpFormat: LogFormat;
   /** The socket of the process to take over from, and of this one for the next; absent: none. */
   readonly takeOver?: string;
   /** The user to become when started as root; absent: the default one, see `openPrivileges`. */

@@ -251,3 +251,14 @@ test("the summary is written when the interval ends", async () => {
   clearInterval(alive);
   assert.match(summary, /WARN x n=3 suppressed=2\n$/);
 });
+
+test("in text, a record of many figures has one on each line", () => {
+  const { log, lines } = logger({ format: "text" });
+  const fields = Object.fromEntries(Array.from({ length: 13 }, (_, number) => [`figure${number}`, number]));
+  log.info("figures", fields);
+  const written = lines.join("");
+  assert.equal(written.trimEnd().split("\n").length, 14);
+  assert.match(written, /INFO figures\n {2}figure0=0\n {2}figure1=1\n/);
+  log.info("few", { a: 1, b: undefined });
+  assert.match(lines.at(-1) ?? "", /INFO few a=1\n$/);
+});

@@ -4,6 +4,7 @@ import { type Command, parseCommandLine, UsageError } from "../../src/options/cl
 import type { Environment } from "../../src/options/resolve.ts";
 import { OPTIONS } from "../../src/options/table.ts";
 import { VERSION } from "../../src/base/version.ts";
+import { COMMANDS, EXAMPLES, type Subcommand } from "../../src/options/table.ts";
 
 function usageError(argv: readonly string[], environment: Environment = {}): string {
   try {
@@ -49,12 +50,35 @@ test("help is shown even if other options are wrong", () => {
   assert.equal(parseCommandLine(["--version"], broken).kind, "version");
 });
 
-test("--version prints version and commit", () => {
-  for (const flag of ["-v", "--version"]) {
-    assert.deepEqual(parseCommandLine([flag], {}), {
-      kind: "version",
-      text: `kata-trace-forwarder ${VERSION} (commit source)\n`,
-    });
+test("-v, -V, --version and version print version, commit, target, runtime and build date", () => {
+  for (const word of ["-v", "-V", "--version", "version"]) {
+    const command = parseCommandLine([word], { KATA_TRACE_FORWARDER_VSOCK_PORT: "0" });
+    assert.equal(command.kind, "version");
+    assert.match(
+      command.text,
+      /^kata-trace-forwarder [\d.]+ \(commit source\)\nlinux-(?:x64|arm64), (?:Bun|Deno) [\d.]+, built from source\n$/,
+    );
+    assert.ok(command.text.includes(` ${VERSION} `));
+  }
+});
+
+test("help help is help, and every command has examples or takes nothing", () => {
+  const help = text(parseCommandLine(["--help"], {}));
+  assert.equal(text(parseCommandLine(["help", "help"], {})), help);
+  assert.match(help, /\nExamples:\n {2}# See what .*\n {2}kata-trace-forwarder check\n/);
+  for (const name of Object.keys(COMMANDS)) {
+    const own = text(parseCommandLine(["help", name], {}));
+    assert.equal(text(parseCommandLine([name, "--help"], {})), own);
+    if (name !== "licenses" && name !== "version") assert.match(own, /\nExamples:\n/, name);
+  }
+});
+
+test("every example is a command line that works", () => {
+  const commands = Object.values(COMMANDS) as readonly Subcommand[];
+  for (const { words } of [...EXAMPLES, ...commands.flatMap(({ examples = [] }) => examples)]) {
+    const [command = ""] = words.split(/ && | > (?=\/)/);
+    const argv = command.split(" ").map((word) => word.replaceAll("'", ""));
+    assert.doesNotThrow(() => parseCommandLine(argv, {}), words);
   }
 });
 
@@ -70,14 +94,16 @@ test("a misspelt option is answered with the most similar one", () => {
   assert.match(usageError(["--\x1b[2J"]), /unknown option '--\\u\{1b\}\[2J'/);
 });
 
+const COMMAND_NAMES = "check, demo, view, compare, export, replay, completions, licenses, version or help";
+
 test("an unknown command is answered with the known ones", () => {
   assert.equal(
     usageError(["dmeo"]),
-    'unknown command "dmeo": the commands are check, demo, view, compare, export, replay, completions or help',
+    `unknown command "dmeo": the commands are ${COMMAND_NAMES}`,
   );
   assert.equal(
     usageError(["help", "nope"]),
-    'unknown command "nope": the commands are check, demo, view, compare, export, replay, completions or help',
+    `unknown command "nope": the commands are ${COMMAND_NAMES}`,
   );
 });
 

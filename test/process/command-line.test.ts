@@ -79,16 +79,13 @@ test("each wrong option is named in one line, with exit code 1, before anything 
 });
 
 test("--version and --help print to standard output", async () => {
-  for (const flag of ["--version", "-v"]) {
+  for (const flag of ["--version", "-v", "-V", "version"]) {
     const { code, stdout, stderr } = await runToEnd([flag]);
     assert.deepEqual([code, stderr], [0, ""]);
-    const version = PACKAGE_VERSION.replaceAll(".", "\\.");
-    assert.match(
-      stdout,
-      new RegExp(
-        `^kata-trace-forwarder ${version} \\(commit ([0-9a-f]{12}(-dirty)?|unknown)\\)\n$`,
-      ),
-    );
+    const [first = "", second = ""] = stdout.split("\n");
+    assert.ok(first.startsWith(`kata-trace-forwarder ${PACKAGE_VERSION} (commit `), first);
+    assert.match(first, / \(commit (?:[0-9a-f]{12}(?:-dirty)?|unknown)\)$/);
+    assert.match(second, /^linux-(?:x64|arm64), Bun [0-9.]+, built \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
   }
   for (const args of [["--help"], ["-h"], ["help"]]) {
     const { code, stdout, stderr } = await runToEnd(args);
@@ -168,4 +165,14 @@ test("output that cannot be written is a failure, unless its reader wanted only 
     const through = ["sh", "-c", '{ "$@"; echo "$?" >&2; } | head -c 1 >/dev/null', "sh"];
     assert.equal((await runToEnd(args, { through })).stderr, "0\n", args.join(" "));
   }
+});
+
+test("licenses prints a licence text for everything in the executable", async () => {
+  const { code, stdout, stderr } = await runToEnd(["licenses"]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  for (const name of ["commander", "smol-toml", "preact", "@opentelemetry/core", "Bun 1", "boringssl"]) {
+    assert.match(stdout, new RegExp(`^${name}`, "m"));
+  }
+  assert.match(stdout, /^Source: https:\/\/github\.com\/oven-sh\/WebKit, commit [0-9a-f]{40}$/m);
+  assert.match(stdout, /GNU LIBRARY GENERAL PUBLIC LICENSE/);
 });
