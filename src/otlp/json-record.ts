@@ -262,6 +262,11 @@ function readKeyValue(message: ProtobufReader, depth: number): KeyValueRecord {
   return { key, value };
 }
 
+/** An `AnyValue`. Throws a {@link ProtobufError} on bytes that are none. */
+export function readAnyValue(message: ProtobufReader): AnyValueRecord {
+  return readValue(message, 0);
+}
+
 function readValue(message: ProtobufReader, depth: number): AnyValueRecord {
   if (depth > MAX_DEPTH) throw new ProtobufError("value nested too deep", message.position);
   let value: AnyValueRecord = {};

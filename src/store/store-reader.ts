@@ -3,6 +3,7 @@ import { readResource, spanToRecord } from "../otlp/json-record.ts";
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../otlp/span-record.ts";
 import { ProtobufWriter } from "../otlp/protobuf-writer.ts";
 import { SCOPE_SPANS_SPANS } from "../otlp/trace-fields.ts";
+import { attributeText, valueText } from "./attribute-text.ts";
 import { type LargeValue, unpackBlob } from "./span-body.ts";
 import type { Side } from "./span-source.ts";
 import { bytesOf, type TraceStore } from "./trace-store.ts";
@@ -106,6 +107,34 @@ export class StoreReader {
   /** All spans with their attributes, by start. */
   records(sandbox: StoredSandbox): Iterable<StoredRecord> {
     return this.#records(sandbox, "ORDER BY start", []);
+  }
+
+  /**
+   * The value of an attribute, as text, for each span that has it, of itself or of its resource. Only the attributes'
+   * keys are decoded of the others: a debug text may have megabytes.
+   */
+  *attributeValues(
+    sandbox: StoredSandbox,
+    key: string,
+  ): Generator<{ readonly spanId: string; readonly value: string }> {
+    const ofResource = new Map<string, string | undefined>();
+    const rows = this.#store.all(
+      "SELECT lower(hex(span)) AS span, hex(resource) AS resource, large, body FROM span WHERE sandbox = ?",
+      sandbox.id,
+    );
+    for (const row of rows) {
+      const hash = String(row["resource"]);
+      if (!ofResource.has(hash)) {
+        const { attributes } = readResource(this.#blob(sandbox, bytesOf(hash)));
+        const found = attributes.find((one) => one.key === key);
+        ofResource.set(hash, found && valueText(found.value));
+      }
+      const large = row["large"] === null ? undefined : (JSON.parse(String(row["large"])) as LargeValue[])
+        .find((one) => one.key === key);
+      const value = attributeText(row["body"] as Uint8Array, key) ??
+        (large && this.#text(sandbox, large.hash).stringValue) ?? ofResource.get(hash);
+      if (value !== undefined) yield { spanId: String(row["span"]), value };
+    }
   }
 
   /** The attributes of a sandbox's resources, each once. */

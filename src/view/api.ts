@@ -202,6 +202,8 @@ export interface OperationRow extends Distribution {
   readonly errors: number;
   readonly total: number;
   readonly self: number;
+  /** The share of all starts that waited for nothing but this; absent where no start is known. */
+  readonly ofStart?: number;
   readonly slowest?: { readonly sandbox: string; readonly span: string; readonly duration: number };
 }
 

@@ -1,12 +1,11 @@
-import type { StoreReader } from "../store/store-reader.ts";
+import type { StoredSandbox, StoreReader } from "../store/store-reader.ts";
 import type * as api from "./api.ts";
-import { computeSandbox, pathOf } from "./sandbox-view.ts";
 import type { SandboxIndex } from "./sandbox-index.ts";
-import { selfTimes } from "./model/self-time.ts";
 import { percentile } from "./statistics/percentile.ts";
 
-/** Buckets of a distribution that is drawn. */
-const DRAWN_BUCKETS = 40;
+/** Buckets of a distribution that is drawn: fewer for few values, of which many buckets would make a comb. */
+const MOST_BUCKETS = 40;
+const LEAST_BUCKETS = 8;
 /** Groups of one operation: an attribute's values may be as many as its spans. */
 const MAX_GROUPS = 200;
 
@@ -22,12 +21,16 @@ export interface OperationSample {
   errors: number;
   total: number;
   self: number;
+  /** How long starts waited for nothing but these. */
+  critical: number;
   slowest: { sandbox: string; span: string; duration: number } | undefined;
 }
 
 export interface OperationSamples {
   readonly samples: readonly OperationSample[];
   readonly edges: readonly api.OperationEdge[];
+  /** How long all starts took together. */
+  readonly startTotal: number;
 }
 
 /** What a sample is taken over. */
@@ -42,65 +45,78 @@ export interface SampleQuery {
 
 /** Goes through the spans of all sandboxes of a label. */
 export function sampleOperations(reader: StoreReader, index: SandboxIndex, query: SampleQuery): OperationSamples {
-  const samples = new Map<string, { readonly at: number; readonly sample: OperationSample }>();
-  const edges = new Map<string, { from: number; to: number; count: number; total: number }>();
-  const of = (name: string, side: OperationSample["side"], group?: string): { at: number; sample: OperationSample } => {
-    const key = JSON.stringify([side, name, group]);
-    let known = samples.get(key);
-    if (known === undefined) {
-      const sample: OperationSample = {
-        name,
-        side,
-        group,
-        durations: [],
-        sandboxOf: [],
-        errors: 0,
-        total: 0,
-        self: 0,
-        slowest: undefined,
-      };
-      known = { at: samples.size, sample };
-      samples.set(key, known);
-    }
-    return known;
-  };
+  const samples = new Samples(index);
+  let startTotal = 0;
+  const edges = new Map<number, api.OperationEdge & { count: number; total: number }>();
   for (const { stored } of index.ofLabel(query.label)) {
-    const computed = computeSandbox(reader, stored);
-    const { table, starts, spans, start } = computed;
-    const self = selfTimes(table, starts);
-    const groups = query.group ? groupsOf(reader, computed.stored, query.group) : undefined;
-    const stretch = query.phase ? start?.phases.find(({ phase }) => phase === query.phase) : undefined;
+    const sandbox = index.compact(stored);
+    startTotal += sandbox.startLength;
+    const groups = query.group ? groupsOf(reader, stored, query.group) : undefined;
+    const stretch = query.phase ? sandbox.phases.find(({ phase }) => phase === query.phase) : undefined;
     if (query.phase && stretch === undefined) continue;
-    const found: ({ at: number; sample: OperationSample } | undefined)[] = [];
-    for (let row = 0; row < table.count; row++) {
-      const at = starts[row] as number;
+    const placeOf = new Int32Array(sandbox.count).fill(-1);
+    for (let row = 0; row < sandbox.count; row++) {
+      const at = sandbox.start[row] as number;
       if (stretch !== undefined && (at < stretch.from || at >= stretch.to)) continue;
-      const span = spans[table.input[row] as number];
-      const group = groups?.get(`${span?.traceId}${span?.spanId}`);
-      const one = of(table.name[row] as string, table.side[row] as api.Side, groups && (group ?? ""));
-      found[row] = one;
-      const duration = table.duration[row] as number;
-      note(one.sample, stored.sid, span?.spanId ?? "", duration, self[row] as number, table.error[row] === 1);
-      const above = found[table.parent[row] as number];
-      if (above === undefined) continue;
-      const key = `${above.at} ${one.at}`;
-      const edge = edges.get(key) ?? { from: above.at, to: one.at, count: 0, total: 0 };
-      edge.count++;
-      edge.total += duration;
-      edges.set(key, edge);
+      const id = sandbox.spanId[row] as bigint;
+      const place = samples.placeOf(sandbox.operation[row] as number, groups && (groups.get(id) ?? ""));
+      placeOf[row] = place;
+      const duration = sandbox.duration[row] as number;
+      const self = sandbox.self[row] as number;
+      const sample = samples.at(place);
+      note(sample, stored.sid, id, duration, self, sandbox.error[row] === 1);
+      sample.critical += sandbox.critical[row] as number;
+      const above = placeOf[sandbox.parent[row] as number] ?? -1;
+      if (above < 0) continue;
+      const key = above * 2 ** 26 + place;
+      const edge = edges.get(key);
+      if (edge === undefined) edges.set(key, { from: above, to: place, count: 1, total: duration });
+      else {
+        edge.count++;
+        edge.total += duration;
+      }
     }
     if (query.phase || query.group) continue;
-    for (const { name, from, to } of pathOf(computed).untraced) {
-      note(of(name, "nobody").sample, stored.sid, "", to - from, to - from, false);
+    for (const { operation, duration } of sandbox.untraced) {
+      const sample = samples.at(samples.placeOf(operation));
+      note(sample, stored.sid, undefined, duration, duration, false);
+      sample.critical += duration;
     }
   }
-  return { samples: [...samples.values()].map(({ sample }) => sample), edges: [...edges.values()] };
+  return { samples: samples.all, edges: [...edges.values()], startTotal };
+}
+
+/** The samples of operations, or of their groups, in the order of their first span. */
+class Samples {
+  readonly all: OperationSample[] = [];
+  readonly #index: SandboxIndex;
+  readonly #places = new Map<number, number>();
+  readonly #groupPlaces = new Map<string, number>();
+
+  constructor(index: SandboxIndex) {
+    this.#index = index;
+  }
+
+  at(place: number): OperationSample {
+    return this.all[place] as OperationSample;
+  }
+
+  placeOf(operation: number, group?: string): number {
+    const known = group === undefined ? this.#places.get(operation) : this.#groupPlaces.get(`${operation} ${group}`);
+    if (known !== undefined) return known;
+    const { name, side } = this.#index.operation(operation);
+    const sums = { errors: 0, total: 0, self: 0, critical: 0, slowest: undefined };
+    const place = this.all.push({ name, side, group, durations: [], sandboxOf: [], ...sums }) - 1;
+    if (group === undefined) this.#places.set(operation, place);
+    else this.#groupPlaces.set(`${operation} ${group}`, place);
+    return place;
+  }
 }
 
 function note(
   sample: OperationSample,
   sandbox: string,
-  span: string,
+  span: bigint | undefined,
   duration: number,
   self: number,
   isError: boolean,
@@ -110,46 +126,41 @@ function note(
   sample.total += duration;
   sample.self += self;
   if (isError) sample.errors++;
-  if (sample.slowest === undefined || duration > sample.slowest.duration) sample.slowest = { sandbox, span, duration };
+  if (sample.slowest !== undefined && duration <= sample.slowest.duration) return;
+  sample.slowest = { sandbox, span: span === undefined ? "" : span.toString(16).padStart(16, "0"), duration };
 }
 
-/** The value of an attribute for each span that has it, of itself or its resource. */
-function groupsOf(
-  reader: StoreReader,
-  stored: Parameters<StoreReader["records"]>[0],
-  attribute: string,
-): Map<string, string> {
-  const groups = new Map<string, string>();
+/** The value of an attribute for each span that has it, of itself or its resource, by the span's ID. */
+function groupsOf(reader: StoreReader, stored: StoredSandbox, attribute: string): Map<bigint, string> {
+  const groups = new Map<bigint, string>();
   const values = new Set<string>();
-  for (const { record } of reader.records(stored)) {
-    const found = [...record.attributes, ...record.resource.attributes].find(({ key }) => key === attribute)?.value;
-    if (found === undefined) continue;
-    const value = String(found.stringValue ?? found.intValue ?? found.boolValue ?? found.doubleValue ?? "");
+  for (const { spanId, value } of reader.attributeValues(stored, attribute)) {
     if (!values.has(value) && values.size >= MAX_GROUPS) continue;
     values.add(value);
-    groups.set(`${record.traceId}${record.spanId}`, value);
+    groups.set(BigInt(`0x${spanId}`), value);
   }
   return groups;
 }
 
-/** The page of operations: those that took most time of themselves first. */
+/** The page of operations: those that starts waited for longest first. */
 export function operationList(
   reader: StoreReader,
   index: SandboxIndex,
   query: SampleQuery,
 ): api.OperationList {
-  const { samples, edges } = sampleOperations(reader, index, query);
-  const order = samples.map((_, at) => at).sort((a, b) => (samples[b]?.self ?? 0) - (samples[a]?.self ?? 0));
+  const { samples, edges, startTotal } = sampleOperations(reader, index, query);
+  const of = (at: number): OperationSample => samples[at] as OperationSample;
+  const order = samples.map((_, at) => at).sort((a, b) => of(b).critical - of(a).critical || of(b).self - of(a).self);
   const place = new Map(order.map((at, index) => [at, index]));
   return {
     label: query.label ?? "",
     labels: index.labels(),
-    rows: order.map((at) => operationRow(samples[at] as OperationSample)),
+    rows: order.map((at) => operationRow(of(at), startTotal)),
     edges: edges.map((edge) => ({ ...edge, from: place.get(edge.from) ?? 0, to: place.get(edge.to) ?? 0 })),
   };
 }
 
-function operationRow(sample: OperationSample): api.OperationRow {
+function operationRow(sample: OperationSample, startTotal: number): api.OperationRow {
   const { name, side, group, sandboxOf, errors, total, self, slowest } = sample;
   return {
     ...distributionOf(sample.durations),
@@ -160,6 +171,7 @@ function operationRow(sample: OperationSample): api.OperationRow {
     errors,
     total,
     self,
+    ...(startTotal > 0 && { ofStart: sample.critical / startTotal }),
     ...(slowest !== undefined && { slowest }),
   };
 }
@@ -172,7 +184,7 @@ export function distributionOf(durations: readonly number[]): api.Distribution {
 }
 
 /**
- * Some {@link DRAWN_BUCKETS} buckets of equal width up to the 99th percentile, and one for the rest: durations have
+ * Up to {@link MOST_BUCKETS} buckets of equal width up to the 99th percentile, and one for the rest: durations have
  * long tails, which would squeeze all others into the first bucket.
  *
  * @param sorted values in order.
@@ -182,15 +194,16 @@ function bucketsOf(sorted: readonly number[]): api.Distribution["buckets"] {
   const last = sorted.at(-1);
   if (first === undefined || last === undefined) return [];
   const high = Math.max(percentile(sorted, 0.99), first + 1);
-  const width = (high - first) / DRAWN_BUCKETS;
-  const counts = new Array<number>(DRAWN_BUCKETS + 1).fill(0);
+  const drawn = Math.min(MOST_BUCKETS, Math.max(LEAST_BUCKETS, Math.round(2 * Math.sqrt(sorted.length))));
+  const width = (high - first) / drawn;
+  const counts = new Array<number>(drawn + 1).fill(0);
   for (const value of sorted) {
-    const bucket = Math.min(DRAWN_BUCKETS, Math.floor((value - first) / width));
+    const bucket = Math.min(drawn, Math.floor((value - first) / width));
     counts[bucket] = (counts[bucket] as number) + 1;
   }
   return counts.map((count, bucket) => ({
     from: first + bucket * width,
-    to: bucket === DRAWN_BUCKETS ? Math.max(last, high) : first + (bucket + 1) * width,
+    to: bucket === drawn ? Math.max(last, high) : first + (bucket + 1) * width,
     count,
   }));
 }
@@ -223,9 +236,13 @@ export class OperationRanges {
     return sorted;
   }
 
-  ranges(label: string): Record<string, api.OperationRange> {
+  /** The ranges of some operations, as `side name`. */
+  ranges(label: string, operations: Iterable<string>): Record<string, api.OperationRange> {
     const ranges: Record<string, api.OperationRange> = {};
-    for (const [key, sorted] of this.durations(label)) {
+    const durations = this.durations(label);
+    for (const key of operations) {
+      const sorted = durations.get(key);
+      if (sorted === undefined) continue;
       ranges[key] = { count: sorted.length, p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99) };
     }
     return ranges;

@@ -15,11 +15,17 @@ export function ComparePage(): JSX.Element {
   return (
     <>
       <div class="intro">
-        <h1>Compare</h1>
+        <h1>
+          {a === b ? "Compare" : (
+            <>
+              <Text limit={60}>{b || "no label"}</Text> against <Text limit={60}>{a || "no label"}</Text>
+            </>
+          )}
+        </h1>
         {loaded !== undefined && "value" in loaded && <Verdict of={loaded.value} />}
         <div class="choices">
-          <Labels name="a" title="before" labels={known} value={a} /> against{" "}
-          <Labels name="b" title="now" labels={known} value={b} />
+          <Labels name="b" title="now" labels={known} value={b} /> against{" "}
+          <Labels name="a" title="before" labels={known} value={a} />
         </div>
       </div>
       {loaded === undefined
@@ -59,7 +65,8 @@ function Verdict({ of }: { of: Comparison }): JSX.Element {
     <p>
       {of.b.sandboxes} sandboxes against {of.a.sandboxes}. {whole !== undefined && whole.change !== undefined && (
         <>
-          To start: p50 <b>{formatDuration(whole.b.p50)}</b>, was {formatDuration(whole.a.p50)} <Change of={whole} />.
+          To start: p50 <b>{formatDuration(whole.b.p50)}</b>, was {formatDuration(whole.a.p50)} <Change of={whole} />
+          {". "}
         </>
       )}
       {slower} slower, {faster} faster beyond chance (Mann–Whitney, p &lt; 0.01, Holm-corrected).

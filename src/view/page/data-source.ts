@@ -3,10 +3,12 @@ import type {
   OperationList,
   SandboxDetail,
   SandboxList,
+  SandboxSummary,
   Session,
   SpanDetail,
   StoreStatus,
 } from "../api.ts";
+import { fitsQuery } from "./sandbox-query.ts";
 
 /** Where the page has its data from: a server, or itself if it was exported. */
 export interface DataSource {
@@ -127,9 +129,11 @@ class EmbeddedSource implements DataSource {
     return Promise.resolve(this.#data.session);
   }
   sandboxes(query: URLSearchParams): Promise<SandboxList> {
-    const words = (query.get("q") ?? "").toLowerCase();
-    const { sandboxes } = this.#data.sandboxes;
-    return Promise.resolve({ ...this.#data.sandboxes, sandboxes: sandboxes.filter(({ id }) => id.includes(words)) });
+    const isWanted = (sandbox: SandboxSummary): boolean =>
+      fitsQuery(sandbox, query.get("q") ?? "") && (!query.has("error") || sandbox.errors > 0) &&
+      (["state", "label", "vmm"] as const).every((key) => !query.get(key) || sandbox[key] === query.get(key));
+    const sandboxes = this.#data.sandboxes.sandboxes.filter(isWanted);
+    return Promise.resolve({ ...this.#data.sandboxes, sandboxes, total: sandboxes.length });
   }
   sandbox(id: string): Promise<SandboxDetail> {
     const detail = this.#data.details[id];

@@ -14,8 +14,10 @@ export interface Filter {
   readonly test: ((span: SpanFacts) => boolean) | undefined;
   /** `key=value`: has to be looked up, because columns hold no attributes. */
   readonly attributes: readonly { readonly key: string; readonly value: string }[];
-  /** Words for the list of sandboxes: `pod:`, `sandbox:` and `cid:` among them. */
+  /** Words for the list of sandboxes, `pod:`, `sandbox:` and `cid:` among them: see `fitsQuery`. */
   readonly sandboxWords: readonly string[];
+  /** What `dur` asks of a sandbox: how long its start took, nanoseconds. */
+  readonly testStart: (ns: number) => boolean;
   /** Words that make no sense, as they were written. */
   readonly problems: readonly string[];
 }
@@ -28,6 +30,7 @@ const UNITS: Readonly<Record<string, number>> = { ns: 1, us: 1e3, "µs": 1e3, ms
  * the name.
  */
 export function parseFilter(text: string): Filter {
+  const startTests: ((ns: number) => boolean)[] = [];
   const tests: ((span: SpanFacts) => boolean)[] = [];
   const attributes: { key: string; value: string }[] = [];
   const sandboxWords: string[] = [];
@@ -43,9 +46,11 @@ export function parseFilter(text: string): Filter {
       const limit = Number(number) * (size ?? NaN);
       if (Number.isNaN(limit)) problems.push(word);
       const member = of === "dur" ? "duration" : "self";
-      tests.push((span) => sign === ">" ? span[member] > limit : span[member] < limit);
+      const fits = (ns: number): boolean => sign === ">" ? ns > limit : ns < limit;
+      tests.push((span) => fits(span[member]));
+      if (of === "dur") startTests.push(fits);
     } else if (field === "src") tests.push((span) => span.side.startsWith(named));
-    else if (field !== undefined) sandboxWords.push(named);
+    else if (field !== undefined) sandboxWords.push(word);
     else if (assignment > 0) attributes.push({ key: word.slice(0, assignment), value: word.slice(assignment + 1) });
     else if (/^(dur|self)[<>]/.test(word)) problems.push(word);
     else {
@@ -58,6 +63,7 @@ export function parseFilter(text: string): Filter {
     test: tests.length === 0 ? undefined : (span) => tests.every((test) => test(span)),
     attributes,
     sandboxWords,
+    testStart: (ns) => startTests.every((test) => test(ns)),
     problems,
   };
 }

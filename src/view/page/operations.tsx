@@ -1,10 +1,12 @@
 import type { JSX } from "preact";
 import type { OperationEdge, OperationList, OperationRow } from "../api.ts";
-import { formatDuration } from "./format.ts";
-import { Empty, Histogram, Text, useLoaded } from "./parts.tsx";
+import { formatDuration, visible } from "./format.ts";
+import { Empty, Histogram, Text, useCalm, useLoaded } from "./parts.tsx";
 import { change, changes, data, filter, url } from "./state.ts";
 
 const PHASES = ["prepare", "vmm", "guest", "sandbox", "create", "start"] as const;
+/** How often the page follows what comes in, milliseconds: statistics of many sandboxes change slowly. */
+const RELOAD_MS = 3000;
 /** Operations of the graph: more than these are a tangle. */
 const GRAPH_OPERATIONS = 40;
 
@@ -16,7 +18,8 @@ export function OperationsPage(): JSX.Element {
     const value = query.get(key);
     if (value !== null) asked.set(key, value);
   }
-  const loaded = useLoaded(() => data().operations(asked), [asked.toString(), changes.value.count]);
+  const revision = useCalm(changes.value.count, RELOAD_MS);
+  const loaded = useLoaded(() => data().operations(asked), [asked.toString(), revision]);
   if (loaded === undefined) return <Empty title="Loading…" />;
   if ("error" in loaded) return <Empty title="Nothing to show">{loaded.error}</Empty>;
   const list = loaded.value;
@@ -35,7 +38,10 @@ export function OperationsPage(): JSX.Element {
     <>
       <div class="intro">
         <h1>Operations</h1>
-        <p>What takes how long over all sandboxes; those that took most time of themselves first.</p>
+        <p>
+          How long each operation takes over all sandboxes. Those whose own time holds starts up most come first: what a
+          start would gain if the operation cost nothing.
+        </p>
         <Choices list={list} isGraph={isGraph} />
       </div>
       {rows.length === 0 ? <Empty title="No operations" /> : isGraph ? <Graph list={list} /> : <Table rows={rows} />}
@@ -98,6 +104,7 @@ function Table({ rows }: { rows: readonly OperationRow[] }): JSX.Element {
             <th class="r">p99</th>
             <th class="r">Total</th>
             <th class="r">Self</th>
+            <th class="r" title="The share of all starts in which nothing else was waited for">Of the start</th>
             <th>Distribution</th>
             <th>Errors</th>
             <th>Slowest</th>
@@ -123,7 +130,8 @@ function Table({ rows }: { rows: readonly OperationRow[] }): JSX.Element {
               <td class="r">{formatDuration(row.p95)}</td>
               <td class="r">{formatDuration(row.p99)}</td>
               <td class="r">{formatDuration(row.total)}</td>
-              <td class="r strong">{formatDuration(row.self)}</td>
+              <td class="r">{formatDuration(row.self)}</td>
+              <td class="r strong">{row.ofStart === undefined ? "–" : `${(row.ofStart * 100).toFixed(1)} %`}</td>
               <td class="chart">
                 <Histogram of={row} side={row.side} height={20} />
               </td>
@@ -156,6 +164,8 @@ interface Node {
 const NODE_WIDTH = 210;
 const NODE_HEIGHT = 34;
 const LEVEL_WIDTH = 280;
+/** Of a name in a node. SVG's text isolates no directions, but what could reorder it has been made visible. */
+const NODE_CHARACTERS = 28;
 
 /** Who calls whom: operations by their level in the tree, edges as thick as the time that was spent over them. */
 function Graph({ list }: { list: OperationList }): JSX.Element {
@@ -165,6 +175,14 @@ function Graph({ list }: { list: OperationList }): JSX.Element {
   const height = (Math.max(...[...nodes.values()].map(({ place }) => place), 0) + 1) * (NODE_HEIGHT + 12) + 20;
   const x = ({ level }: Node): number => level * LEVEL_WIDTH + 10;
   const y = ({ place }: Node): number => place * (NODE_HEIGHT + 12) + 10;
+  /** Labels of several edges to one operation would be on top of each other. */
+  const largest = new Map<number, OperationEdge>();
+  for (const edge of list.edges) {
+    if (nodes.has(edge.from) && edge.from !== edge.to && edge.total > (largest.get(edge.to)?.total ?? -1)) {
+      largest.set(edge.to, edge);
+    }
+  }
+  const isLargest = (edge: OperationEdge): boolean => largest.get(edge.to) === edge;
   return (
     <div class="scroll" tabIndex={0} aria-label="Graph of operations">
       <svg class="graph" width={width} height={height} role="img" aria-label="who calls whom">
@@ -180,13 +198,18 @@ function Graph({ list }: { list: OperationList }): JSX.Element {
                 d={`M${x1},${y1} C${x1 + 35},${y1} ${x2 - 35},${y2} ${x2},${y2}`}
                 stroke-width={1 + 7 * edge.total / most}
               />
-              <title>{`${edge.count} × , ${formatDuration(edge.total)}`}</title>
-              <text x={x2 - 4} y={y2 - 5} text-anchor="end">{edge.count}× {formatDuration(edge.total)}</text>
+              <title>
+                {`${visible(from.row.name)} → ${visible(to.row.name)}: ${edge.count} ×, ${formatDuration(edge.total)}`}
+              </title>
+              {isLargest(edge) && (
+                <text x={x2 - 4} y={y2 - 5} text-anchor="end">{edge.count}× {formatDuration(edge.total)}</text>
+              )}
             </g>
           );
         })}
         {[...nodes.values()].map((node) => (
           <g>
+            <rect class="under" x={x(node)} y={y(node)} width={NODE_WIDTH} height={NODE_HEIGHT} rx="4" />
             <rect
               class={`node fill-${node.row.side}`}
               x={x(node)}
@@ -195,9 +218,7 @@ function Graph({ list }: { list: OperationList }): JSX.Element {
               height={NODE_HEIGHT}
               rx="4"
             />
-            <text class="title" x={x(node) + 8} y={y(node) + 14}>
-              <Name text={node.row.name} />
-            </text>
+            <text class="title" x={x(node) + 8} y={y(node) + 14}>{visible(node.row.name, NODE_CHARACTERS)}</text>
             <text x={x(node) + 8} y={y(node) + 28}>
               {node.row.count}× p50 {formatDuration(node.row.p50)} self {formatDuration(node.row.self)}
             </text>
@@ -205,14 +226,6 @@ function Graph({ list }: { list: OperationList }): JSX.Element {
         ))}
       </svg>
     </div>
-  );
-}
-
-function Name({ text }: { text: string }): JSX.Element {
-  return (
-    <tspan>
-      <Text limit={28}>{text}</Text>
-    </tspan>
   );
 }
 

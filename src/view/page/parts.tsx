@@ -31,6 +31,18 @@ export function useLoaded<Value>(load: () => Promise<Value>, inputs: readonly un
   return loaded;
 }
 
+/** A value that follows another one at most so often; its last change is never lost. @param ms milliseconds. */
+export function useCalm<Value>(value: Value, ms: number): Value {
+  const [calm, setCalm] = useState({ value, at: -Infinity });
+  useEffect(() => {
+    if (calm.value === value) return;
+    const wait = Math.max(0, calm.at + ms - performance.now());
+    const timer = setTimeout(() => setCalm({ value, at: performance.now() }), wait);
+    return () => clearTimeout(timer);
+  }, [value, calm, ms]);
+  return calm.value;
+}
+
 /** A page that has nothing to show, and why. */
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }): JSX.Element {
   return (

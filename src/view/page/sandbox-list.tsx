@@ -1,8 +1,11 @@
 import type { JSX } from "preact";
 import type { SandboxList, SandboxSummary } from "../api.ts";
 import { formatAgo, formatDuration } from "./format.ts";
-import { clockText, Empty, Text, useLoaded } from "./parts.tsx";
+import { clockText, Empty, Text, useCalm, useLoaded } from "./parts.tsx";
 import { change, changes, data, filter, filterText, go, url } from "./state.ts";
+
+/** How often the page follows what comes in, milliseconds. */
+const RELOAD_MS = 500;
 
 /** `#/sandboxes`: a line for each sandbox, whatever its number of traces. */
 export function SandboxListPage(): JSX.Element {
@@ -13,10 +16,15 @@ export function SandboxListPage(): JSX.Element {
   }
   query.set("q", filter.value.sandboxWords.join(" "));
   if (/(^|\s)error(\s|$)/.test(filterText.value)) query.set("error", "true");
-  const loaded = useLoaded(() => data().sandboxes(query), [query.toString(), changes.value.count]);
+  const revision = useCalm(changes.value.count, RELOAD_MS);
+  const loaded = useLoaded(() => data().sandboxes(query), [query.toString(), revision]);
   if (loaded === undefined) return <Empty title="Loading…" />;
   if ("error" in loaded) return <Empty title="Nothing to show">{loaded.error}</Empty>;
-  const list = loaded.value;
+  const { testStart } = filter.value;
+  const list = {
+    ...loaded.value,
+    sandboxes: loaded.value.sandboxes.filter(({ start }) => testStart(start ?? NaN) || testStart(0) && testStart(1e18)),
+  };
   return (
     <>
       <div class="intro">

@@ -75,7 +75,7 @@ function SandboxView({ detail }: { detail: SandboxDetail }): JSX.Element {
 
   return (
     <>
-      <Head detail={detail} isRaw={isRaw} toggleClock={actions.toggleClock} />
+      <Head detail={detail} isRaw={isRaw} toggleClock={actions.toggleClock} look={actions.look} />
       <Phases detail={detail} look={actions.look} />
       <div class="cols">
         <div class="wf" ref={place} />
@@ -86,9 +86,14 @@ function SandboxView({ detail }: { detail: SandboxDetail }): JSX.Element {
 }
 
 function Head(
-  { detail, isRaw, toggleClock }: { detail: SandboxDetail; isRaw: boolean; toggleClock: () => void },
+  { detail, isRaw, toggleClock, look }: {
+    detail: SandboxDetail;
+    isRaw: boolean;
+    toggleClock: () => void;
+    look: (stretch: Stretch | undefined) => void;
+  },
 ): JSX.Element {
-  const { start, startRange } = detail;
+  const { start, startRange, startStretch } = detail;
   return (
     <div class="head">
       <div>
@@ -105,7 +110,7 @@ function Head(
           {detail.vmm !== undefined && <span class="chip">{detail.vmm}</span>}
           {detail.pod !== undefined && (
             <span class="chip">
-              <Text>{`${detail.namespace ?? ""}/${detail.pod}`}</Text>
+              <Text>{[detail.namespace, detail.pod].filter((part) => part !== undefined).join("/")}</Text>
             </span>
           )}
           {detail.cid !== undefined && <span class="chip">CID {detail.cid}</span>}
@@ -126,7 +131,13 @@ function Head(
       </div>
       <span class="sp" />
       <div class="big">
-        <div class="v">{start === undefined ? "start not traced" : `${formatDuration(start)} to start`}</div>
+        {start === undefined || startStretch === undefined
+          ? <div class="v">start not traced</div>
+          : (
+            <button type="button" class="v" title="Zoom to the start" onClick={() => look(padded(startStretch))}>
+              {formatDuration(start)} to start
+            </button>
+          )}
         {start !== undefined && startRange !== undefined && (
           <div class="s">
             p50 of {startRange.count}: {formatDuration(startRange.p50)}{" "}

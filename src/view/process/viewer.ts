@@ -41,6 +41,9 @@ async function runViewer(settings: ViewerSettings): Promise<void> {
   const store = TraceStore.open(file, { maxBytes: settings.storeBytes, keepMs: settings.storeKeepMs }, settings.label);
   const server = await ViewServer.start({ store, address: settings.address, log: REPORTING_LOG });
   report({ event: "serving", url: server.url });
+  server.handler.prepare().catch((error: unknown) => {
+    REPORTING_LOG.error("the store's sandboxes cannot be computed", { error: describeError(error as Error) });
+  });
   const prune = setInterval(() => attempt(() => store.prune(), "the trace store cannot be pruned"), PRUNE_MS);
   const connections = new Connections(store);
   const messages = new MessageReader();

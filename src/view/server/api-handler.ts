@@ -35,24 +35,52 @@ export interface ApiResponse {
 
 const JSON_TYPE = "application/json";
 
+/** Answers that are made of all sandboxes, for which many pages may ask at once. */
+const SHARED_PATHS: ReadonlySet<string> = new Set(["/sandboxes", "/operations", "/compare"]);
+/** How long such an answer is good at least, milliseconds: pages hear of changes as often. */
+const LEAST_SHARED_MS = 250;
+
 /** Answers the API from a trace store. Nothing here knows of sockets, cookies or files. */
 export class ApiHandler {
   readonly #store: TraceStore;
   readonly reader: StoreReader;
   readonly index: SandboxIndex;
   readonly #ranges: OperationRanges;
+  readonly #now: () => number;
+  readonly #shared = new Map<string, { readonly until: number; readonly answer: ApiResponse }>();
 
   /** @param now monotonic milliseconds. */
   constructor(store: TraceStore, now: () => number) {
     this.#store = store;
+    this.#now = now;
     this.reader = new StoreReader(store);
     this.index = new SandboxIndex(this.reader);
     this.#ranges = new OperationRanges(this.reader, this.index, now);
   }
 
-  /** The answer to a GET. */
-  answer({ method, path, query }: ApiRequest): ApiResponse {
+  /** What needs all sandboxes is answered at once after this, which lets the process do other things meanwhile. */
+  async prepare(): Promise<void> {
+    await this.index.warm();
+  }
+
+  /** The answer to a GET. All pages that ask the same at about the same time get the same answer. */
+  answer(request: ApiRequest): ApiResponse {
+    const { method, path, query } = request;
     if (method !== "GET") return failure(405, `${method} is not allowed here`);
+    if (!SHARED_PATHS.has(path)) return this.#answer(request);
+    const key = `${path}?${query}`;
+    const now = this.#now();
+    const known = this.#shared.get(key);
+    if (known !== undefined && now < known.until) return known.answer;
+    for (const [other, { until }] of this.#shared) if (now >= until) this.#shared.delete(other);
+    const answer = this.#answer(request);
+    // What took long is asked for less often.
+    const until = this.#now() + Math.max(LEAST_SHARED_MS, this.#now() - now);
+    this.#shared.set(key, { until, answer });
+    return answer;
+  }
+
+  #answer({ path, query }: ApiRequest): ApiResponse {
     const [first = "", second, third, fourth, ...more] = path.split("/").slice(1).map(decode);
     if (more.length > 0) return NOT_FOUND;
     if (first === "sandboxes" && second === undefined) return json(this.#sandboxes(query));
@@ -86,13 +114,15 @@ export class ApiHandler {
     const computed = this.index.compute(sid);
     if (computed === undefined) return undefined;
     const { stored, summary, start } = computed;
+    const columns = columnsOf(computed);
+    const path = pathOf(computed);
     const starts = startsOf(this.index.ofLabel(stored.label).map((one) => one.summary));
     return {
       ...summaryView(stored, summary, this.index.phaseMedians(stored.label)),
-      columns: columnsOf(computed),
-      ...pathOf(computed),
+      columns,
+      ...path,
       ...(start !== undefined && { startStretch: { from: start.from, to: start.to } }),
-      ranges: this.#ranges.ranges(stored.label),
+      ranges: this.#ranges.ranges(stored.label, operationsOf(columns, path.untraced)),
       ...(start !== undefined && starts.length >= LEAST_VALUES && {
         startRange: {
           count: starts.length,
@@ -126,7 +156,7 @@ export class ApiHandler {
 
   /** All sandboxes. */
   list(): api.SandboxList {
-    return this.index.list({}, this.status());
+    return this.index.list({}, this.status(), Infinity);
   }
 
   /** All spans of a sandbox with all that is stored of them, for exports. */
@@ -211,6 +241,14 @@ export class ApiHandler {
     };
     return json(compareCohorts(cohort(a), cohort(b)));
   }
+}
+
+/** The operations of a sandbox, as `side name`. */
+function operationsOf({ side, name, names }: api.SpanColumns, untraced: readonly api.UntracedView[]): Set<string> {
+  return new Set([
+    ...side.map((one, row) => `${one} ${names[name[row] as number]}`),
+    ...untraced.map((one) => `nobody ${one.name}`),
+  ]);
 }
 
 function text(query: URLSearchParams, key: string): string | undefined {

@@ -164,6 +164,7 @@ export class ViewServer {
       return undefined;
     }
     if (path === "/open" && method === "POST") return await this.#open(request, searchParams.get("label") ?? "");
+    await this.handler.prepare();
     return this.handler.answer({ method, path, query: searchParams });
   }
 

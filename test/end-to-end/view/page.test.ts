@@ -170,6 +170,11 @@ for (const scheme of ["light", "dark"] as const) {
     await viewer.go("#/operations?label=kata-4.1", "tbody tr");
     await viewer.look(`operations-${scheme}`);
     await viewer.go("#/operations?label=kata-4.1&as=graph", ".graph .node");
+    const named = await viewer.page.locator(".graph .title").allTextContents();
+    for (const name of ["rootSpan", "startVM", "LaunchQemu", "create_sandbox"]) assert.ok(named.includes(name), name);
+    // As high as its line: an element that SVG does not know would be there, and not be seen.
+    const box = await viewer.page.locator(".graph .title").first().boundingBox();
+    assert.ok(box !== null && box.width > 20 && box.height > 8);
     await viewer.look(`graph-${scheme}`);
     await viewer.go("#/compare?a=kata-4.0&b=kata-4.1", ".pill.bad");
     assert.match(
@@ -180,6 +185,33 @@ for (const scheme of ["light", "dark"] as const) {
     assert.deepEqual(viewer.problems, []);
   });
 }
+
+test("in a narrow window and on paper everything is within the page", async () => {
+  await using viewer = await Viewer.of(["view", recordedFile("recorded-narrow"), ...VIEW]);
+  const { page } = viewer;
+  await page.setViewportSize({ width: 600, height: 900 });
+  for (
+    const [name, hash, ready] of [
+      ["sandboxes", "#/sandboxes", "tbody tr"],
+      ["sandbox", "#/sandbox/kata-4.1-003", ".row bdi"],
+      ["operations", "#/operations", "tbody tr"],
+      ["compare", "#/compare?a=kata-4.0&b=kata-4.1", ".pill.bad"],
+    ] as const
+  ) {
+    await viewer.go(hash, ready);
+    for (const part of ["header nav", "header .share", "header #filter", "main h1"]) {
+      const box = await page.locator(part).boundingBox();
+      assert.ok(box !== null && box.x >= 0 && box.x + box.width <= 600, `${name}: ${part} ${JSON.stringify(box)}`);
+    }
+    await viewer.look(`narrow-${name}`);
+  }
+  await page.setViewportSize({ width: 1000, height: 700 });
+  await viewer.go(`#/sandbox/5${SANDBOX.slice(1)}`, ".row bdi");
+  await page.emulateMedia({ media: "print" });
+  await until(async () => await page.locator(".row:not([hidden])").count() >= 94, "all spans are on paper");
+  await page.screenshot({ path: join(SCREENSHOTS, "print.png"), fullPage: true });
+  assert.deepEqual(viewer.problems, []);
+});
 
 test("a page for each stream of the real agent, with every parent that the agent wrote", async () => {
   await using viewer = await Viewer.of(["view", recordedFile("recorded-real"), ...VIEW]);
@@ -247,7 +279,11 @@ test("an attribute's value finds its spans", async () => {
   const id = `4${SANDBOX.slice(1)}`;
   await using viewer = await Viewer.of(["view", recordedFile("recorded-attribute"), ...VIEW]);
   await viewer.go(`#/sandbox/${id}?f=${encodeURIComponent("code.namespace=kata_agent::rpc")}`, ".row.dim");
-  assert.ok(await viewer.page.locator(".row:not(.dim):not([hidden])").count() > 0);
+  // Until the server has answered, none fits.
+  await until(
+    async () => await viewer.page.locator(".row:not(.dim):not([hidden])").count() > 0,
+    "the spans with the attribute are not dimmed",
+  );
 });
 
 test("new spans appear while a sandbox runs, and its end is seen", async () => {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { SandboxSummary } from "../../../src/view/api.ts";
 import type { SandboxDetail } from "../../../src/view/api.ts";
 import { parseFilter, type SpanFacts } from "../../../src/view/page/filter.ts";
+import { fitsQuery } from "../../../src/view/page/sandbox-query.ts";
 import { formatAgo, formatChange, formatDuration, visible } from "../../../src/view/page/format.ts";
 import { buildRows, itemOfKey, keyOf, nameOf, visibleItems } from "../../../src/view/page/span-rows.ts";
 import { padded, ticks, within, zoomed } from "../../../src/view/page/time-axis.ts";
@@ -28,7 +30,25 @@ test("a filter's words all have to hold", () => {
 test("attributes, and words for the list of sandboxes, are told apart", () => {
   const filter = parseFilter("mount.source=/dev/sda pod:web sandbox:6177 cid:3 boot");
   assert.deepEqual(filter.attributes, [{ key: "mount.source", value: "/dev/sda" }]);
-  assert.deepEqual(filter.sandboxWords, ["web", "6177", "3", "boot"]);
+  assert.deepEqual(filter.sandboxWords, ["pod:web", "sandbox:6177", "cid:3", "boot"]);
+});
+
+test("words for the list of sandboxes: each asks for what it names, any other for all there is", () => {
+  const sandbox = {
+    ...{ id: "6177abcd", label: "kata-4.1", state: "ended", vmm: "qemu", pod: "web-3", namespace: "shop", cid: 3 },
+    ...{ baseNs: "0", phases: [], spans: 1, spansNotKept: 0, traces: 1, errors: 0, clock: { state: "not-aligned" } },
+  } as const satisfies SandboxSummary;
+  for (const query of ["", "web", "WEB-3 qemu", "pod:shop/web", "sandbox:6177", "cid:3", "kata-4.1 cid:3 pod:web"]) {
+    assert.ok(fitsQuery(sandbox, query), query);
+  }
+  for (const query of ["pod:6177", "sandbox:web", "cid:6177", "cid:33", "web clh"]) {
+    assert.ok(!fitsQuery(sandbox, query), query);
+  }
+});
+
+test("dur asks the list of sandboxes how long a start took", () => {
+  const { testStart } = parseFilter("dur>1s dur<2s self>9s");
+  assert.deepEqual([0.5e9, 1.5e9, 2.5e9].map(testStart), [false, true, false]);
 });
 
 test("what a filter does not understand is named", () => {
