@@ -17,6 +17,7 @@ const MOST = [
   ...SHARED,
   "ffi",
   "options",
+  "decode/wasm",
   "decode",
   "http",
   "receivers/accounts",
@@ -64,9 +65,14 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     imports: SHARED,
     packages: ["commander"],
   },
+  "decode/wasm": {
+    purpose: "the decoders of what agents usually send, in AssemblyScript, for WebAssembly with vectors",
+    imports: [],
+    isPure: true,
+  },
   decode: {
     purpose: "frames out of chunks of a stream; payloads to encoded spans, one folder for each encoding",
-    imports: SHARED,
+    imports: [...SHARED, "decode/wasm"],
     isPure: true,
   },
   http: {

@@ -8,6 +8,7 @@ import { LongTexts } from "./json/long-texts.ts";
 import type { LargePayload } from "./large-payloads.ts";
 import { RequestSplitter } from "./otlp/split-request.ts";
 import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
+import { vectorDecoders } from "./vector-decoders.ts";
 import { WireError } from "./wire-error.ts";
 
 /** What a payload may be written in. */
@@ -187,7 +188,21 @@ export class PayloadDecoder {
   }
 }
 
-const DECODERS: Readonly<Record<Encoding, Decode>> = { bincode: decodeBincode, json: decodeJson, otlp: decodeOtlp };
+const DECODERS: Readonly<Record<Encoding, Decode>> = {
+  bincode: decodeBincodeFast,
+  json: decodeJsonFast,
+  otlp: decodeOtlp,
+};
+
+/** As `decodeJson`, but faster for what agents usually send. */
+export function decodeJsonFast(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  if (vectorDecoders()?.json(buffer, start, end, spans) !== true) decodeJson(buffer, start, end, spans);
+}
+
+/** As `decodeBincode`, likewise. */
+export function decodeBincodeFast(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  if (vectorDecoders()?.bincode(buffer, start, end, spans) !== true) decodeBincode(buffer, start, end, spans);
+}
 
 /** Decodes a payload in one encoding; returns why it is not written in it. */
 function attempt(

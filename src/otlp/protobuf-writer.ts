@@ -36,20 +36,41 @@ export class ProtobufWriter {
   view: DataView<ArrayBuffer>;
   position = 0;
   readonly #initialBytes: number;
+  /** What `buffer` is unless that is borrowed. */
+  #ownBuffer: Uint8Array<ArrayBuffer>;
+  #ownView: DataView<ArrayBuffer>;
 
   constructor(initialBytes = 4096) {
-    this.buffer = new Uint8Array(initialBytes);
-    this.view = new DataView(this.buffer.buffer);
+    this.#ownBuffer = this.buffer = new Uint8Array(initialBytes);
+    this.#ownView = this.view = new DataView(this.buffer.buffer);
     this.#initialBytes = initialBytes;
   }
 
   /** Forgets what was written and keeps the buffer, unless it is a large one that was hardly needed this time. */
   clear(): void {
-    const { length } = this.buffer;
-    if (length > RETAINED_BYTES && this.position < length * SMALL_PART) {
-      this.#replace(new Uint8Array(this.#initialBytes));
-    }
+    const { length } = this.#ownBuffer;
+    const needed = this.buffer === this.#ownBuffer ? this.position : 0;
+    if (length > RETAINED_BYTES && needed < length * SMALL_PART) this.#replace(new Uint8Array(this.#initialBytes));
+    this.buffer = this.#ownBuffer;
+    this.view = this.#ownView;
     this.position = 0;
+  }
+
+  /**
+   * Goes on at `position` of a buffer that someone else has written to, until it is cleared or grows. The other one
+   * calls {@link keep} before writing there again.
+   *
+   * @param view the same bytes.
+   */
+  borrow(buffer: Uint8Array<ArrayBuffer>, view: DataView<ArrayBuffer>, position: number): void {
+    this.buffer = buffer;
+    this.view = view;
+    this.position = position;
+  }
+
+  /** Takes what has been written out of a borrowed buffer into one of its own, at the same place. */
+  keep(): void {
+    if (this.buffer !== this.#ownBuffer) this.#replace(this.buffer.slice(0, this.position));
   }
 
   /** Makes room for `bytes` more bytes, so that the writes that follow need no check of their own. */
@@ -197,7 +218,7 @@ export class ProtobufWriter {
   }
 
   #replace(buffer: Uint8Array<ArrayBuffer>): void {
-    this.buffer = buffer;
-    this.view = new DataView(buffer.buffer);
+    this.#ownBuffer = this.buffer = buffer;
+    this.#ownView = this.view = new DataView(buffer.buffer);
   }
 }

@@ -162,3 +162,49 @@ describe("memory", () => {
     assert.equal(writer.view.byteLength, 1000);
   });
 });
+
+describe("a borrowed buffer", () => {
+  const borrowed = (): { writer: ProtobufWriter; memory: Uint8Array<ArrayBuffer> } => {
+    const writer = new ProtobufWriter(8);
+    const memory = new Uint8Array([9, 9, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0]);
+    writer.borrow(memory, new DataView(memory.buffer), 5);
+    return { writer, memory };
+  };
+
+  test("is written on in, until it is cleared", () => {
+    const { writer, memory } = borrowed();
+    writer.byte(4);
+    assert.deepEqual([...memory.subarray(2, 6)], [1, 2, 3, 4]);
+    writer.clear();
+    writer.fixed32(5);
+    assert.deepEqual([...memory.subarray(0, 4)], [9, 9, 1, 2]);
+    assert.deepEqual([...writer.buffer.subarray(0, 4)], [5, 0, 0, 0]);
+    assert.equal(writer.buffer.length, 8);
+  });
+
+  test("is not used any more once what has been written is kept, or has outgrown it", () => {
+    const keep = borrowed();
+    keep.writer.keep();
+    const grow = borrowed();
+    grow.writer.bytes(new Uint8Array(8).fill(7));
+    for (const { writer, memory } of [keep, grow]) {
+      const position = writer.position;
+      memory.fill(0xff);
+      writer.byte(4);
+      writer.varint64(1, 0);
+      assert.deepEqual([...writer.buffer.subarray(2, 5)], [1, 2, 3]);
+      assert.deepEqual([...writer.buffer.subarray(position, position + 2)], [4, 1]);
+      assert.equal(writer.view.getUint8(2), 1);
+    }
+  });
+
+  test("leaves a large buffer of one's own no longer than one that is not needed", () => {
+    const writer = new ProtobufWriter(8);
+    writer.reserve(2 * 1024 * 1024);
+    const memory = new Uint8Array(8);
+    writer.borrow(memory, new DataView(memory.buffer), 8);
+    writer.clear();
+    assert.equal(writer.buffer.length, 8);
+    assert.notEqual(writer.buffer, memory);
+  });
+});

@@ -62,3 +62,19 @@ test("--max-attribute-bytes cuts every longer value", async () => {
   assert.ok(values.some((value) => "stringValue" in value && value.stringValue.length === 100));
   for (const value of values) assert.ok(!("stringValue" in value) || value.stringValue.length <= 100);
 });
+
+test("where the runtime has no WebAssembly, the same spans arrive", async () => {
+  const arrived = async (env: Readonly<Record<string, string>>) => {
+    await using pipeline = await Pipeline.start([], { env });
+    const { sandbox, stub, forwarder } = pipeline;
+    const streams = REAL_STREAMS.filter(({ file }) => /\d-session\./.test(file));
+    for (const stream of streams) await guestLife(sandbox.address, streamBytes(stream));
+    await taken(stub, streams.reduce((sum, { spans }) => sum + spans, 0));
+    assert.deepEqual(await forwarder.stop(), CLEAN);
+    return spansOf(stub).map(({ span }) => Buffer.from(span).toString("latin1")).sort();
+  };
+  // An option of JavaScriptCore.
+  const [without, usual] = [await arrived({ BUN_JSC_useWasm: "0" }), await arrived({})];
+  assert.ok(usual.length > 150);
+  assert.deepEqual(without, usual);
+});

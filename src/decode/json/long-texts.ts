@@ -1,5 +1,6 @@
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { type LargePayload, LONG_TEXT_BYTES, MOST_SHORT_BYTES, STEP_BYTES } from "../large-payloads.ts";
+import { vectorDecoders } from "../vector-decoders.ts";
 import { WireError } from "../wire-error.ts";
 import { hexDigit, JsonInput, LONG_TEXT, LONG_TEXT_MARK_BYTES } from "./input.ts";
 import { readString } from "./string.ts";
@@ -135,6 +136,8 @@ export class LongTexts {
   #decodedEnd = 0;
 
   #decodePiece({ buffer, start }: LargePayload, begin: number, end: number): WireError | undefined {
+    this.#decodedEnd = end;
+    if (vectorDecoders()?.jsonText(buffer, start + begin, start + end, this.#decoded) === true) return undefined;
     const bytes = end - begin;
     this.#quoted[0] = this.#quoted[bytes + 1] = QUOTE;
     this.#quoted.set(buffer.subarray(start + begin, start + end), 1);
@@ -146,7 +149,6 @@ export class LongTexts {
       if (!(error instanceof WireError)) throw error;
       return new WireError(error.reason, begin + error.offset - 1, "a long text is not valid", { cause: error });
     }
-    this.#decodedEnd = end;
     return undefined;
   }
 }

@@ -1,0 +1,32 @@
+// What both decoders share: where the reader is, and whether the payload is still as usual.
+
+import { INPUT } from "./memory";
+
+/** The next byte to read. */
+export let at: usize = 0;
+/** Behind the payload's last byte. */
+export let end: usize = 0;
+/** False once something is not as usual. What is written after that is of no use. */
+export let isUsual: bool = true;
+
+/** How many zero bytes follow the payload: more than is read after something unusual. */
+const ZEROS: usize = 64;
+
+/** Begins a payload of `length` bytes. */
+export function begin(length: usize): void {
+  at = INPUT;
+  end = INPUT + length;
+  isUsual = true;
+  // No JSON text has a zero byte, so each loop ends there, and none has to look for the end as well.
+  for (let zero = end; zero < end + ZEROS; zero += 16) v128.store(zero, i8x16.splat(0));
+}
+
+export function moveTo(place: usize): void {
+  at = place;
+}
+
+/** Something is not as usual. Whatever is read after that are zeros. */
+export function giveUp(): void {
+  isUsual = false;
+  at = end;
+}

@@ -1,0 +1,6 @@
+import { initialize } from "./memory";
+
+export { decodeBincode } from "./bincode";
+export { decodeJson, decodeJsonText } from "./json";
+
+initialize();

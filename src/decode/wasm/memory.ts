@@ -1,0 +1,44 @@
+// Where things lie in the module's memory, which never grows. The module has no other data, so nothing is allocated.
+
+/** Four u32 for the caller: where the span and the resource begin and end in the memory. */
+export const RESULT: usize = 0;
+/** The powers of ten that fit 64 bits, 20 u64. */
+export const POWERS: usize = 64;
+/** Fingerprints of the keys of the map that is being read, u64 each. */
+export const PRINTS: usize = 256;
+/** For each byte whose bits are bytes to drop: the eight indexes that close the gaps. */
+export const SHUFFLES: usize = 1024;
+/** What the letter behind a backslash stands for; 0 for one that needs more than a table. */
+export const ESCAPES: usize = 3072;
+/** What becomes of the payload. */
+export const OUTPUT: usize = 4096;
+/** The largest payload, bytes. */
+export const MOST_INPUT: usize = 512 * 1024;
+/** By how much the output is ahead of twice the input that has been read, at most; see `isTooLong`. */
+export const MOST_AHEAD: usize = 2048;
+/** Bytes behind the output and the input that writes and reads of whole vectors may touch. */
+const SLACK: usize = 2048;
+/** The payload. */
+export const INPUT: usize = OUTPUT + 2 * MOST_INPUT + MOST_AHEAD + SLACK;
+
+export function initialize(): void {
+  let power: u64 = 1;
+  for (let exponent: usize = 0; exponent < 20; exponent++) {
+    store<u64>(POWERS + (exponent << 3), power);
+    power *= 10;
+  }
+  for (let dropped: usize = 0; dropped < 256; dropped++) {
+    let kept = SHUFFLES + (dropped << 3);
+    for (let byte: u8 = 0; byte < 8; byte++) {
+      if (((dropped >> byte) & 1) == 0) store<u8>(kept++, byte);
+    }
+  }
+  store<u8>(ESCAPES + 0x22, 0x22);
+  store<u8>(ESCAPES + 0x5c, 0x5c);
+  store<u8>(ESCAPES + 0x2f, 0x2f);
+  store<u8>(ESCAPES + 0x62, 0x08);
+  store<u8>(ESCAPES + 0x66, 0x0c);
+  store<u8>(ESCAPES + 0x6e, 0x0a);
+  store<u8>(ESCAPES + 0x72, 0x0d);
+  store<u8>(ESCAPES + 0x74, 0x09);
+}

@@ -1,0 +1,126 @@
+import { at } from "./cursor";
+import { INPUT, MOST_AHEAD, OUTPUT, PRINTS } from "./memory";
+
+// Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
+
+/** What moves by so few bytes at most is moved by a loop: a call into the runtime costs more. */
+const FEW_BYTES: usize = 512;
+
+/** Keys of a map up to this many are compared each with each. */
+export const MOST_KEYS: u32 = 64;
+/** Keys longer than this are not usual. A shorter one, with a scalar, is a message with a length of one byte. */
+export const MOST_KEY_BYTES: usize = 96;
+
+export function varint(to: usize, value: u64): usize {
+  while (value > 0x7f) {
+    store<u8>(to++, <u8> value | 0x80);
+    value >>= 7;
+  }
+  store<u8>(to, <u8> value);
+  return to + 1;
+}
+
+export function varintSize(value: usize): usize {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : 4;
+}
+
+/** Moves `length` bytes up, by at most 15. */
+export function moveUp(from: usize, length: usize, by: usize): void {
+  if (length > FEW_BYTES) {
+    memory.copy(from + by, from, length);
+    return;
+  }
+  // From the end on, so that nothing is overwritten before it is read.
+  let left = length;
+  while (left >= 16) {
+    left -= 16;
+    v128.store(from + by + left, v128.load(from + left));
+  }
+  while (left > 0) {
+    left--;
+    store<u8>(from + by + left, load<u8>(from + left));
+  }
+}
+
+/** Ends a message whose content begins at `content`, behind one byte for its length, and ends at `to`. */
+export function closeMessage(content: usize, to: usize): usize {
+  const length = to - content;
+  if (length < 0x80) {
+    store<u8>(content - 1, <u8> length);
+    return to;
+  }
+  const more = varintSize(length) - 1;
+  moveUp(content, length, more);
+  varint(content - 1, length);
+  return to + more;
+}
+
+/** The same, but with nothing left of it if it is empty: `content` is behind a tag of one byte, too. */
+export function closeOptional(content: usize, to: usize): usize {
+  return to == content ? content - 2 : closeMessage(content, to);
+}
+
+/** How many bytes {@link closeField} needs before the content: a tag and a length. */
+export const FIELD_PREFIX: usize = 6;
+
+/** Puts a tag and the length before the content of a message that stands by itself. Returns where it begins. */
+export function closeField(tag: u8, content: usize, to: usize): usize {
+  const length = to - content;
+  const start = content - varintSize(length) - 1;
+  store<u8>(start, tag);
+  varint(start + 1, length);
+  return start;
+}
+
+/**
+ * Ends an attribute whose value is the string `text … to`, for which there is room for all lengths of one byte:
+ * tag, length, 0x0a, length, key, 0x12, length, 0x0a, length, text.
+ */
+export function closeStringAttribute(content: usize, text: usize, to: usize): usize {
+  const length = to - text;
+  const keyBytes = text - 4 - content;
+  if (keyBytes + 4 + length < 0x80) {
+    store<u8>(content - 1, <u8> (keyBytes + 4 + length));
+    store<u8>(text - 3, <u8> (length + 2));
+    store<u8>(text - 1, <u8> length);
+    return to;
+  }
+  const valueLength: usize = 1 + varintSize(length) + length;
+  const wholeLength = keyBytes + 1 + varintSize(valueLength) + valueLength;
+  const keyMoves = varintSize(wholeLength) - 1;
+  const textMoves = keyMoves + varintSize(valueLength) - 1 + varintSize(length) - 1;
+  moveUp(text, length, textMoves);
+  if (keyMoves > 0) moveUp(content, keyBytes, keyMoves);
+  varint(content - 1, wholeLength);
+  let next = content + keyMoves + keyBytes;
+  store<u8>(next, 0x12);
+  next = varint(next + 1, valueLength);
+  store<u8>(next, 0x0a);
+  varint(next + 1, length);
+  return to + textMoves;
+}
+
+/**
+ * Whether too much has been written for what has been read. Only values of arrays grow more than twofold, so these ask.
+ */
+export function isTooLong(to: usize): bool {
+  return to - OUTPUT > 2 * (at - INPUT) + MOST_AHEAD;
+}
+
+/** Equal keys have equal fingerprints, and different ones nearly always different ones. */
+function fingerprint(key: usize, length: usize): u64 {
+  const head = load<u64>(key);
+  if (length < 8) return (head & ((<u64> 1 << (<u64> length << 3)) - 1)) | (<u64> length << 56);
+  return head * 0x9e3779b97f4a7c15 ^ (load<u64>(key + length - 8) + length);
+}
+
+/** Notes the key of a map's entry; false if an earlier one may be the same. */
+export function isNewKey(key: usize, length: usize, earlier: u32): bool {
+  const print = fingerprint(key, length);
+  const prints = PRINTS + (<usize> earlier << 3);
+  for (let other = PRINTS; other < prints; other += 8) {
+    if (load<u64>(other) == print) return false;
+  }
+  store<u64>(prints, print);
+  return true;
+}

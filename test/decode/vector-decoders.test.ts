@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
+import { decodeJson } from "../../src/decode/json/decoder.ts";
+import { decodeBincodeFast, decodeJsonFast } from "../../src/decode/payload-decoder.ts";
+import { vectorDecoders } from "../../src/decode/vector-decoders.ts";
+import { WireError } from "../../src/decode/wire-error.ts";
+import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { Differential, DifferentialCases, type Taken, type VectorEncoding } from "./support/differential.ts";
+import { splitFrames } from "./support/fixtures.ts";
+import { Random } from "./support/random.ts";
+import { REAL_STREAMS, streamBytes } from "./support/recorded-streams.ts";
+
+const ENCODINGS: readonly VectorEncoding[] = ["bincode", "json"];
+/** What a megabyte of a copied file takes is decoded in steps, not at once. */
+const MOST_BYTES = 512 * 1024;
+const CASES = 8_000;
+
+const differential = new Differential();
+
+function json(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** A span in JSON as an agent writes it, with one attribute. */
+function spanWith(value: string, key = "k"): Uint8Array {
+  const time = '{"secs_since_epoch":1795697600,"nanos_since_epoch":1}';
+  return json(
+    `{"span_context":{"trace_id":1,"span_id":2,"trace_flags":1,"is_remote":false,"trace_state":null},` +
+      `"parent_span_id":0,"span_kind":"Internal","name":"n","start_time":${time},"end_time":${time},` +
+      `"attributes":{"map":{"${key}":${value}},"evict_list":["k"],"max_len":128,"dropped_count":0},` +
+      `"events":{"queue":null,"max_len":128,"dropped_count":0},` +
+      `"links":{"queue":null,"max_len":128,"dropped_count":0},` +
+      `"status_code":"Unset","status_message":"","resource":null}`,
+  );
+}
+
+describe("what real agents send", () => {
+  for (const stream of REAL_STREAMS) {
+    test(`all of ${stream.file} is decoded in WebAssembly, to the same bytes`, () => {
+      for (const payload of splitFrames(streamBytes(stream))) {
+        if (payload.length > MOST_BYTES) continue;
+        assert.equal(differential.check(stream.encoding, payload), "by both");
+      }
+    });
+  }
+});
+
+for (const encoding of ENCODINGS) {
+  test(`${CASES} payloads in ${encoding} become the same bytes or the same error`, () => {
+    const cases = new DifferentialCases(new Random(encoding.length));
+    const counts: Record<Taken, number> = { "slowly": 0, "by both": 0, "by none": 0 };
+    for (let i = 0; i < CASES; i++) counts[differential.check(encoding, cases.next(encoding))]++;
+    // Otherwise the comparison is about too little.
+    assert.ok(counts["by both"] > CASES / 8, JSON.stringify(counts));
+    assert.ok(counts["by none"] > CASES / 8, JSON.stringify(counts));
+  });
+}
+
+describe("texts in JSON", () => {
+  const special = ['\\"', "\\\\", "\\n", "\\u00e9", "\\ud83e\\udd80", "é", "🦀", '\\\\\\"', '","', "\\/"];
+  for (const text of special) {
+    test(`${JSON.stringify(text)} at each place of a vector`, () => {
+      for (let before = 0; before < 34; before++) {
+        for (const after of [0, 1, 15, 100]) {
+          const payload = spanWith(`{"String":"${"a".repeat(before)}${text}${"b".repeat(after)}"}`);
+          const expected: Taken = text === '","' ? "by none" : "by both";
+          assert.equal(differential.check("json", payload), expected, `after ${before}`);
+        }
+      }
+    });
+  }
+
+  test("rows of backslashes of each length, over the edges of vectors", () => {
+    for (let before = 0; before < 17; before++) {
+      for (let count = 0; count < 36; count++) {
+        const payload = spanWith(`{"String":"${"a".repeat(before)}${"\\".repeat(count)}"}`);
+        assert.equal(differential.check("json", payload), count % 2 === 0 ? "by both" : "by none");
+      }
+    }
+  });
+
+  const wrong = ["\\ud83e", "\\udd80", "\\ud83e\\u0041", "\\u12g4", "\\u123-", "\\x", "\\\x00", "\x01", "\x1f", "\x00"];
+  for (const text of wrong) {
+    test(`${JSON.stringify(text)} is refused at each place of a vector`, () => {
+      for (let before = 0; before < 34; before++) {
+        const payload = spanWith(`{"String":"${"a".repeat(before)}${text}${"b".repeat(40)}"}`);
+        assert.equal(differential.check("json", payload), "by none", `after ${before}`);
+      }
+    });
+  }
+
+  test("lengths around those at which a length takes another byte", () => {
+    for (
+      const length of [0, 1, 95, 96, 97, 110, 111, 112, 113, 118, 124, 125, 126, 127, 128, 129, 16_374, 16_383, 16_384]
+    ) {
+      for (let more = 0; more < 12; more++) {
+        assert.equal(differential.check("json", spanWith(`{"String":"${"a".repeat(length + more)}"}`)), "by both");
+      }
+    }
+    for (let length = 1; length < 140; length++) {
+      const taken = differential.check("json", spanWith('{"I64":-1}', "k".repeat(length)));
+      assert.equal(taken, length <= 96 ? "by both" : "slowly");
+    }
+  });
+});
+
+describe("numbers in JSON", () => {
+  const numbers: readonly [string, Taken][] = [
+    ['{"I64":9223372036854775807}', "by both"],
+    ['{"I64":-9223372036854775808}', "by both"],
+    ['{"I64":9223372036854775808}', "by none"],
+    ['{"I64":-9223372036854775809}', "by none"],
+    ['{"I64":-0}', "by none"],
+    ['{"I64":00}', "by none"],
+    ['{"I64":12345678}', "by both"],
+    ['{"I64":123456789012345678901}', "by none"],
+    ['{"I64":1e2}', "by none"],
+    ['{"F64":null}', "by both"],
+    ['{"F64":-0.0}', "by both"],
+    ['{"F64":0.30000000000000004}', "slowly"],
+    ['{"F64":123456789.123456}', "by both"],
+    ['{"F64":0.00000001}', "by both"],
+    ['{"F64":1e300}', "slowly"],
+    ['{"F64":1.}', "by none"],
+    ['{"F64":.5}', "by none"],
+    ['{"Array":{"I64":[1,-1,5]}}', "by both"],
+    ['{"Array":{"F64":[1,null,2.5]}}', "by both"],
+    ['{"Array":{"Bool":[]}}', "by both"],
+    ['{"Array":{"String":["","é"]}}', "by both"],
+    ['{"Array":{"I64":[1,]}}', "by none"],
+    ['{"Array":{"Array":[]}}', "by none"],
+    [`{"Array":{"I64":[${"-1,".repeat(3000)}-1]}}`, "slowly"],
+    [`{"Array":{"Bool":[${"true,".repeat(3000)}true]}}`, "by both"],
+  ];
+  for (const [value, expected] of numbers) {
+    test(`${value.slice(0, 60)} is taken ${expected}`, () => {
+      assert.equal(differential.check("json", spanWith(value)), expected);
+    });
+  }
+
+  test("a trace ID of up to 2^128 - 1", () => {
+    const span = new TextDecoder().decode(spanWith('{"Bool":true}'));
+    const of = (id: string) => json(span.replace('"trace_id":1,', `"trace_id":${id},`));
+    for (let digits = 1; digits < 39; digits++) {
+      assert.equal(differential.check("json", of("9".repeat(digits))), "by both");
+      assert.equal(differential.check("json", of(`1${"0".repeat(digits)}`)), "by both");
+    }
+    assert.equal(differential.check("json", of(String((1n << 128n) - 1n))), "by both");
+    for (const id of [String(1n << 128n), "9".repeat(39), "1".repeat(40), "0", "01", ""]) {
+      assert.equal(differential.check("json", of(id)), "by none");
+    }
+  });
+});
+
+test("a key that comes twice is left to the decoders that know which one stays", () => {
+  const twice = spanWith('{"I64":1},"other":{"Bool":true},"k":{"I64":2}');
+  assert.equal(differential.check("json", twice), "slowly");
+});
+
+test("a payload is decoded up to its end, whatever lies behind it", () => {
+  const whole = spanWith('{"String":"text"}');
+  for (let end = 0; end < whole.length; end++) {
+    // The rest of the longer payload is still in the memory.
+    assert.equal(differential.check("json", whole), "by both");
+    assert.equal(differential.check("json", whole.subarray(0, end)), "by none");
+  }
+});
+
+test("the largest payload that is decoded at once, and one byte more", () => {
+  const frame = spanWith('{"String":""}').length;
+  for (const [bytes, expected] of [[MOST_BYTES, "by both"], [MOST_BYTES + 1, "slowly"]] as const) {
+    const payload = spanWith(`{"String":"${'\\"'.repeat(1000)}${"a".repeat(bytes - frame - 2000)}"}`);
+    assert.equal(payload.length, bytes);
+    assert.equal(differential.check("json", payload), expected);
+  }
+});
+
+test("spans outlive the next payload, of the same encoding or another, until they are cleared", () => {
+  const [first, second] = [new EncodedSpans(), new EncodedSpans()];
+  const bytes = ({ writer }: EncodedSpans, from: number, to: number) => writer.buffer.slice(from, to);
+  const both = (spans: EncodedSpans) =>
+    Array.from({ length: spans.count }, (_, i) => bytes(spans, spans.spanStart(i), spans.spanEnd(i)));
+  const one = spanWith('{"String":"one"}');
+  const two = spanWith('{"String":"the other one, which is longer"}');
+  decodeJson(one, 0, one.length, second);
+  const [expected] = both(second);
+  second.clear();
+  decodeJson(two, 0, two.length, second);
+  const [expectedOther] = both(second);
+  second.clear();
+
+  decodeJsonFast(one, 0, one.length, first);
+  decodeJsonFast(two, 0, two.length, second);
+  assert.deepEqual(both(first), [expected]);
+  assert.deepEqual(both(second), [expectedOther]);
+  // Another span is added to those that are there.
+  decodeJsonFast(two, 0, two.length, first);
+  assert.deepEqual(both(first), [expected, expectedOther]);
+  // What is refused leaves what was there.
+  assert.throws(() => decodeJsonFast(one, 0, 20, second), WireError);
+  assert.throws(() => decodeBincodeFast(one, 0, 20, second), WireError);
+  assert.deepEqual(both(first), [expected, expectedOther]);
+  first.clear();
+  first.writer.byte(1);
+  assert.equal(first.writer.buffer[0], 1);
+});
+
+test("an error is the one of the decoders in TypeScript", () => {
+  const spans = new EncodedSpans();
+  const payload = spanWith('{"String":"\x01"}');
+  const message = (decode: typeof decodeJson): string => {
+    try {
+      decode(payload, 0, payload.length, spans);
+    } catch (error) {
+      return String(error);
+    }
+    return assert.fail("it was taken");
+  };
+  assert.equal(message(decodeJsonFast), message(decodeJson));
+  assert.equal(message(decodeBincodeFast), message(decodeBincode));
+});
+
+test("the memory does not grow", () => {
+  const vectors = vectorDecoders();
+  assert.ok(vectors !== null);
+  assert.ok(vectors.memoryBytes < 2 * 1024 * 1024);
+});

@@ -1,0 +1,40 @@
+// Decodes payloads with the decoders in TypeScript and those in WebAssembly, and says whether they do the same.
+// Use: bun test/fuzz/differential.ts [--cases N] [--seed S]. The same seed gives the same cases.
+import { writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { performance } from "node:perf_hooks";
+import { parseArgs } from "node:util";
+import { Differential, DifferentialCases, type Taken } from "../decode/support/differential.ts";
+import { Random } from "../decode/support/random.ts";
+
+const { values } = parseArgs({
+  options: {
+    cases: { type: "string", default: "100000" },
+    seed: { type: "string", default: String(Date.now() % 1_000_000_007) },
+  },
+});
+const count = Number(values.cases);
+const seed = Number(values.seed);
+const differential = new Differential();
+const cases = new DifferentialCases(new Random(seed));
+const counts: { [what: string]: number } = {};
+const began = performance.now();
+for (let number = 0; number < count; number++) {
+  const encoding = number % 2 === 0 ? "json" : "bincode";
+  const payload = cases.next(encoding);
+  let taken: Taken;
+  try {
+    taken = differential.check(encoding, payload);
+  } catch (error) {
+    const file = join(tmpdir(), `ktf-differential-${seed}-${number}.bin`);
+    writeFileSync(file, payload);
+    process.stderr.write(`differential: seed ${seed}, case ${number}, ${encoding} in ${file}: ${String(error)}\n`);
+    process.exit(1);
+  }
+  const key = `${encoding} ${taken}`;
+  counts[key] = (counts[key] ?? 0) + 1;
+}
+const seconds = ((performance.now() - began) / 1000).toFixed(0);
+process.stdout.write(`differential: ${count} cases in ${seconds} s, seed ${seed}: ${JSON.stringify(counts)}\n`);
