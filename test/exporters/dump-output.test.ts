@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DumpOutput } from "../../src/exporters/dump-output.ts";
+import { until } from "../support/until.ts";
 
 function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: of the test`), { code });
@@ -43,7 +44,7 @@ test("what it does not take is kept, in order, and tried again", async () => {
   output.write("first\n");
   output.write("second\n");
   assert.deepEqual([text(), taken()], ["fir", 0]);
-  await turns();
+  await until(() => taken() === 1);
   assert.deepEqual([text(), taken()], ["first\nsecond\n", 1]);
   output.write("third\n");
   assert.deepEqual([text(), taken()], ["first\nsecond\nthird\n", 2]);
@@ -67,7 +68,7 @@ test("a reader that has gone is told once, and nothing is written any more", asy
     const { output, errors, text, taken } = scripted([2, "EAGAIN", code]);
     output.write("first\n");
     output.write("second\n");
-    await turns();
+    await until(() => errors.length > 0);
     output.write("third\n");
     await turns();
     assert.deepEqual(errors.map(({ message }) => message), [`${code}: of the test`]);
