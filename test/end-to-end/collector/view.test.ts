@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { SpanRecord } from "../../../src/otlp/span-record.ts";
 import { spansToOtlpJson } from "../../../src/record/write-otlp-json.ts";
 import type * as api from "../../../src/view/api.ts";
+import { startCollector } from "../../collector/collector.ts";
 import { type Jaeger, startJaeger } from "../../collector/jaeger.ts";
-import { REAL_STREAMS } from "../../decode/support/recorded-streams.ts";
+import type { ReceivedSpan } from "../../collector/spans.ts";
+import { REAL_STREAMS, streamBytes } from "../../decode/support/recorded-streams.ts";
 import { runToEnd } from "../../process/support/process.ts";
 import { agentRecords, madeUp, runtimeRecords } from "../../store/support.ts";
+import { Forwarder } from "../support/forwarder.ts";
 import { PATIENCE, program, Workshop } from "../support/programs.ts";
 
 const workshop = new Workshop();
@@ -131,4 +134,44 @@ test("a real Jaeger shows, compares and downloads what was sent to it", PATIENCE
   const heads = (sandboxes: readonly string[]): string[] => sandboxes.map((one) => one.split("\n", 2).join("\n"));
   const downloaded = heads(of(await drawing(download)));
   for (const head of heads(fromFile.filter((one) => one.includes(SANDBOX)))) assert.ok(downloaded.includes(head), head);
+});
+
+test("what the Collector's file exporter writes opens as what was sent to the Collector", PATIENCE, async () => {
+  const directory = await workshop.folder();
+  const collector = workshop.add(await startCollector({ binary: program("KTF_OTELCOL"), directory }));
+  const [session] = REAL_STREAMS.filter(({ file }) => file.includes("3.28.0-session.bincode"));
+  assert.ok(session !== undefined);
+  const sent = agentRecords(session, { "service.name": "kata-agent", "kata.sandbox.id": SANDBOX });
+  const file = join(directory, "sent.jsonl");
+  writeFileSync(file, `${spansToOtlpJson(sent)}\n`);
+  const endpoint = `http://127.0.0.1:${collector.grpcPort}`;
+  const replay = await runToEnd(["replay", file, "--otlp-endpoint", endpoint, "--otlp-protocol", "grpc"]);
+  assert.equal(replay.stdout, `${sent.length} spans sent to ${endpoint}\n`, replay.stderr);
+  await collector.waitForSpans(sent.length);
+  assert.equal(await drawing(join(directory, "spans.jsonl")), await drawing(file));
+});
+
+test("the Collector reads back what --record has written", PATIENCE, async () => {
+  const directory = await workshop.folder();
+  const [one, other] = [await workshop.folder(), await workshop.folder()];
+  const collector = workshop.add(await startCollector({ binary: program("KTF_OTELCOL"), directory: one }));
+  const [session] = REAL_STREAMS.filter(({ file }) => file.includes("4.1.0-session.json"));
+  assert.ok(session !== undefined);
+  const file = join(directory, "record.jsonl");
+  const endpoint = ["--otlp-endpoint", `http://127.0.0.1:${collector.httpPort}`];
+  const sandbox = "a-sandbox";
+  const forwarder = await Forwarder.start({ directory, sandbox, arguments: [...endpoint, "--record", file] });
+  await forwarder.write(streamBytes(session));
+  await collector.waitForSpans(session.spans);
+  assert.equal(await forwarder.stop(), "exited with 0");
+  // Its receiver of OTLP/JSON over HTTP decodes with the code of its file receiver.
+  const second = workshop.add(await startCollector({ binary: program("KTF_OTELCOL"), directory: other }));
+  for (const body of readFileSync(file, "utf8").trimEnd().split("\n")) {
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`http://127.0.0.1:${second.httpPort}/v1/traces`, { method: "POST", headers, body });
+    assert.equal(answer.status, 200, await answer.text());
+  }
+  const byId = (spans: readonly ReceivedSpan[]): ReceivedSpan[] =>
+    spans.toSorted((a, b) => `${a.traceId}${a.spanId}` < `${b.traceId}${b.spanId}` ? -1 : 1);
+  assert.deepEqual(byId(await second.waitForSpans(session.spans)), byId(await collector.spans()));
 });
