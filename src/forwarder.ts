@@ -4,12 +4,13 @@ import type { JoinTraces } from "./processors/join-traces/join-traces.ts";
 import type { DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
 import { helperListener, startHelper } from "./forwarder/open-helper.ts";
+import { openPods } from "./forwarder/open-pods.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
 import { SHORT_TURNS } from "./receivers/accounts/turns.ts";
 import { KnownSandboxes } from "./receivers/accounts/known-sandboxes.ts";
-import type { HostReceivers } from "./receivers/host/host-receivers.ts";
+import type { HostReceiverOptions, HostReceivers } from "./receivers/host/host-receivers.ts";
 import { DirectoryWatches } from "./receivers/vsock/directory-watches.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
@@ -18,6 +19,7 @@ import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock
 import { type LogFields, type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
+import { DescribedGuests } from "./receivers/vsock/described-guests.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
 import type { Settings } from "./pipeline/settings.ts";
@@ -115,7 +117,11 @@ async function start(
   }
 
   const sandboxes = new KnownSandboxes();
-  const hosts = await trace.step("listen to the host", () => openHosts(settings, metrics, sandboxes, log));
+  const pods = openPods(settings, helper, log.of("pods"));
+  const hosts = await trace.step(
+    "listen to the host",
+    () => openHosts(settings, { metrics, sandboxes, lookup: pods, log }),
+  );
   if (hosts !== undefined) undo.push(() => hosts.abort());
 
   let notReady: string | undefined = "starting";
@@ -156,7 +162,9 @@ async function start(
     if (receiver === undefined) throw new Error("a guest was accepted before the start was done");
     return receiver.accept(connection);
   };
-  await trace.step("listen", () => listener.listen(accept));
+  const guests = pods === undefined ? undefined : new DescribedGuests(pods, accept);
+  const acceptDescribed = guests?.accept ?? accept;
+  await trace.step("listen", () => listener.listen(acceptDescribed));
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.hasRuntime);
@@ -165,7 +173,7 @@ async function start(
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);
   await listener.begin?.();
   hosts?.begin(sink);
-  await continuation?.adoptGuests(listenerOptions, accept);
+  await continuation?.adoptGuests(listenerOptions, acceptDescribed);
   notReady = undefined;
   trace.started();
   log.info("listening", { address: listener.address });
@@ -173,6 +181,7 @@ async function start(
     settings,
     listener,
     listenLog,
+    guests,
     receiver,
     hosts,
     sink,
@@ -197,6 +206,7 @@ interface Parts {
   readonly settings: Settings;
   readonly listener: Listener;
   readonly listenLog: RateLimitedLogger;
+  readonly guests: DescribedGuests | undefined;
   readonly receiver: Receiver;
   readonly hosts: HostReceivers | undefined;
   readonly sink: SpanSink;
@@ -214,6 +224,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     settings,
     listener,
     listenLog,
+    guests,
     receiver,
     hosts,
     sink,
@@ -232,13 +243,22 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
 
   async function stop(): Promise<number> {
     setNotReady("stopping");
-    joinTraces?.stopping(continuation?.persists === true);
     if (continuation?.persists === true) {
       await listener.settle?.();
-      continuation.leave(listener, receiver);
-    } // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
-    else listener.cleanUp();
+      leave(continuation);
+    } else {
+      guests?.flush();
+      joinTraces?.stopping(false);
+      // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
+      listener.cleanUp();
+    }
     return await deliver();
+  }
+  /** Leaves guests to another process. Synchronous, so that nothing is read in between. */
+  function leave(continuation: Continuation): void {
+    joinTraces?.stopping(true);
+    guests?.leave();
+    continuation.leave(listener, receiver);
   }
   async function deliver(): Promise<number> {
     const deadline = performance.now() + settings.shutdownTimeoutMs;
@@ -253,8 +273,7 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
     return lost;
   }
   async function abort(): Promise<number> {
-    joinTraces?.stopping(continuation?.persists === true);
-    if (continuation?.persists === true) continuation.leave(listener, receiver);
+    if (continuation?.persists === true) leave(continuation);
     await Promise.all([listener.stopAccepting(), hosts?.abort()]);
     receiver.close();
     const lost = await sink.abort();
@@ -270,11 +289,10 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   continuation?.serve({
     settle: async () => {
       setNotReady("another process takes over");
-      joinTraces?.stopping(true);
       await listener.settle?.();
     },
     leave: () => {
-      continuation.leave(listener, receiver);
+      leave(continuation);
     },
     deliver,
     timeoutMs: settings.shutdownTimeoutMs,
@@ -310,16 +328,11 @@ async function prepareSelfTrace(settings: Settings, log: Logger): Promise<SelfTr
 }
 
 /** Opens the receivers of the host's own programs, if the settings name any. */
-async function openHosts(
-  settings: Settings,
-  metrics: Metrics,
-  sandboxes: KnownSandboxes,
-  log: Logger,
-): Promise<HostReceivers | undefined> {
+async function openHosts(settings: Settings, options: HostReceiverOptions): Promise<HostReceivers | undefined> {
   if (settings.jaeger === undefined && settings.otlpListen.length === 0) return undefined;
   // Loaded only here, because most forwarders have only guests.
   const { openHostReceivers } = await import("./receivers/host/host-receivers.ts");
-  return await openHostReceivers(settings, { metrics, sandboxes, log });
+  return await openHostReceivers(settings, options);
 }
 
 async function startMetrics(

@@ -23,6 +23,7 @@ const MOST = [
   "receivers/accounts",
   "receivers/vsock",
   "receivers/peers",
+  "receivers/pods",
   "receivers/jaeger",
   "receivers/otlp",
   "receivers/host",
@@ -89,6 +90,10 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   "receivers/peers": {
     purpose: "which process of this machine is at the other end of a TCP socket",
+    imports: [...SHARED, "ffi"],
+  },
+  "receivers/pods": {
+    purpose: "which pod a sandbox is, from its OCI bundle",
     imports: [...SHARED, "ffi"],
   },
   "receivers/jaeger": {

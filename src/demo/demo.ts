@@ -155,7 +155,7 @@ function embedded(base64: string): Buffer {
 
 /** The host's attributes for a guest's resource. */
 function withHostAttributes(span: ExpectedSpan, sandbox: string): ExpectedSpan {
-  const host = { "service.name": "kata-agent", "kata.sandbox.id": sandbox };
+  const host = { "service.name": "kata-agent", "kata.sandbox.id": sandbox, "kata.component": "agent" };
   const added = Object.entries(host).map(([key, value]) => ({
     key,
     value: { stringValue: value },

@@ -22,6 +22,13 @@ const BELL = "\n";
 /** The helper cannot be started, or does not answer. The message says why and what to do. */
 export class HelperError extends Error {
   override readonly name = "HelperError";
+  /** The name of the errno that the helper met; absent if there was none. */
+  readonly code: string | undefined;
+
+  constructor(message: string, { errno, ...options }: ErrorOptions & { readonly errno?: string | undefined } = {}) {
+    super(message, options);
+    this.code = errno;
+  }
 }
 
 /** What the helper says about sockets. A descriptor belongs to the callee. */
@@ -46,6 +53,7 @@ export class HelperProcess {
   readonly #child: ChildProcess;
   readonly #answers = new Map<Answer, PromiseWithResolvers<void>>();
   readonly #files = new Map<number, PromiseWithResolvers<number>>();
+  readonly #lists = new Map<number, PromiseWithResolvers<readonly string[]>>();
   readonly #started = Promise.withResolvers<readonly (string | null)[]>();
   #unsent: Promise<void> = Promise.resolve();
   #nextFile = 0;
@@ -142,6 +150,22 @@ export class HelperProcess {
     }
   }
 
+  /**
+   * Lists the first names in a directory that begin with a prefix, if the settings name files below it. Rejects with a
+   * {@link HelperError}.
+   */
+  async list(path: string, prefix: string): Promise<readonly string[]> {
+    const id = this.#nextFile++;
+    const names = Promise.withResolvers<readonly string[]>();
+    this.#lists.set(id, names);
+    this.tell({ type: "list", id, path, prefix });
+    try {
+      return await inTime(names.promise, ANSWER_MS);
+    } finally {
+      this.#lists.delete(id);
+    }
+  }
+
   /** Ends it. Sockets stay as they are. */
   close(): void {
     this.#isExpectedToEnd = true;
@@ -198,9 +222,15 @@ export class HelperProcess {
         return this.#observer?.notice(message.message, message.fields);
       case "file": {
         const file = this.#files.get(message.id);
-        if (descriptor === undefined) file?.reject(new HelperError(message.error ?? "no file came"));
+        if (descriptor === undefined) file?.reject(new HelperError(message.error ?? "no file came", message));
         else if (file === undefined) this.#libc.close(descriptor);
         else file.resolve(descriptor);
+        return;
+      }
+      case "names": {
+        const names = this.#lists.get(message.id);
+        if (message.error === undefined) names?.resolve(message.names);
+        else names?.reject(new HelperError(message.error, message));
         return;
       }
       default:
@@ -212,7 +242,9 @@ export class HelperProcess {
   #end(how: string): void {
     const error = new HelperError(`the helper process is not there: ${how}`);
     this.#started.reject(error);
-    for (const { reject } of [...this.#answers.values(), ...this.#files.values()]) reject(error);
+    const waiting = [...this.#answers.values(), ...this.#files.values(), ...this.#lists.values()];
+    for (const { reject } of waiting) reject(error);
+    this.#lists.clear();
     this.#answers.clear();
     this.#files.clear();
     if (!this.#isExpectedToEnd) this.#observer?.ended();

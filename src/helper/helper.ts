@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { writeSync } from "node:fs";
 import process from "node:process";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
+import { errnoName } from "../../ffi/errors.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, unixSockaddr } from "../../ffi/sockets.ts";
 import { describeError } from "../base/log.ts";
 import { forbidNewPrivileges } from "../host/privileges.ts";
@@ -9,9 +10,16 @@ import { unixListenerName } from "../receivers/vsock/descriptor-names.ts";
 import { DirectoryWatches } from "../receivers/vsock/directory-watches.ts";
 import type { NewSandbox, SandboxServer } from "../receivers/vsock/sandbox-server.ts";
 import { SandboxTemplate } from "../receivers/vsock/sandbox-template.ts";
-import { openAllowed } from "./file-opener.ts";
+import { listAllowed, openAllowed } from "./file-opener.ts";
 import { receivePackets, sendPacket } from "./packets.ts";
-import { HELPER_SOCKET, type HelperMessage, type HelperRequest, type HelperSettings, readRequest } from "./protocol.ts";
+import {
+  HELPER_SOCKET,
+  type HelperMessage,
+  type HelperRequest,
+  type HelperSettings,
+  MAX_NAMES,
+  readRequest,
+} from "./protocol.ts";
 
 const STDOUT = 1;
 /** What is written to a pipe so that the other end reads its socket, for which no runtime has an event. */
@@ -107,6 +115,8 @@ class Helper {
         return this.#send({ type: "closed" });
       case "open":
         return this.#open(request.id, request.path);
+      case "list":
+        return this.#list(request.id, request.path, request.prefix);
     }
   }
 
@@ -115,13 +125,23 @@ class Helper {
     try {
       descriptor = openAllowed(this.#libc, this.#settings.readable, path);
     } catch (error) {
-      return this.#send({ type: "file", id, error: describeError(error) });
+      return this.#send({ type: "file", id, ...failure(error) });
     }
     try {
       this.#send({ type: "file", id }, descriptor);
     } finally {
       this.#libc.close(descriptor);
     }
+  }
+
+  #list(id: number, path: string, prefix: string): void {
+    let names: string[];
+    try {
+      names = listAllowed(this.#libc, this.#settings.readable, path, prefix, MAX_NAMES);
+    } catch (error) {
+      return this.#send({ type: "names", id, names: [], ...failure(error) });
+    }
+    this.#send({ type: "names", id, names });
   }
 
   /** A sandbox's socket is made here, and served by the forwarder. */
@@ -157,6 +177,12 @@ class Helper {
       handOver: () => key !== undefined && this.#leaving.has(key),
     };
   }
+}
+
+/** An error as messages have it. */
+function failure(error: unknown): { readonly error: string; readonly errno?: string } {
+  const errno = errnoName(error);
+  return { error: describeError(error), ...(errno !== undefined && { errno }) };
 }
 
 /** A listening socket, until the forwarder has it. */

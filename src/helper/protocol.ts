@@ -18,6 +18,9 @@ export const LONGEST_MESSAGE = 32 * 1024;
 /** The most names of sockets in one message. Each has at most some 60 bytes. */
 export const MAX_KEYS = 256;
 
+/** The most names of a directory's entries in one answer. Each has at most 255 bytes. */
+export const MAX_NAMES = 16;
+
 /** A file that the helper may open: the one at this path, wherever links lead to at that time. */
 export interface AllowedFile {
   readonly file: string;
@@ -50,7 +53,9 @@ export type HelperRequest =
   /** Remove all other sockets; answered with `closed`. */
   | { readonly type: "close" }
   /** Open a file for reading; answered with `file`. */
-  | { readonly type: "open"; readonly id: number; readonly path: string };
+  | { readonly type: "open"; readonly id: number; readonly path: string }
+  /** Say the names in a directory that begin with `prefix`; answered with `names`. */
+  | { readonly type: "list"; readonly id: number; readonly path: string; readonly prefix: string };
 
 /** What the helper says. */
 export type HelperMessage =
@@ -72,7 +77,15 @@ export type HelperMessage =
   | { readonly type: "retired"; readonly key: string }
   | { readonly type: "begun" | "paused" | "closed" }
   /** A file's descriptor comes along, or it could not be opened. */
-  | { readonly type: "file"; readonly id: number; readonly error?: string }
+  | { readonly type: "file"; readonly id: number; readonly error?: string; readonly errno?: string }
+  /** The first {@link MAX_NAMES} names, or none where there was an error. */
+  | {
+    readonly type: "names";
+    readonly id: number;
+    readonly names: readonly string[];
+    readonly error?: string;
+    readonly errno?: string;
+  }
   | { readonly type: "problem"; readonly message: string; readonly error: string }
   | { readonly type: "notice"; readonly message: string; readonly fields: Readonly<Record<string, string>> };
 
@@ -88,7 +101,7 @@ export function readRequest(text: string): HelperRequest | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { type, keys, id, path } = value as Readonly<Record<string, unknown>>;
+  const { type, keys, id, path, prefix } = value as Readonly<Record<string, unknown>>;
   switch (type) {
     case "begin":
     case "pause":
@@ -98,12 +111,18 @@ export function readRequest(text: string): HelperRequest | undefined {
     case "leave":
       return isKeys(keys) ? { type, keys } : undefined;
     case "open":
-      return typeof id === "number" && Number.isSafeInteger(id) && typeof path === "string"
-        ? { type, id, path }
+      return isId(id) && typeof path === "string" ? { type, id, path } : undefined;
+    case "list":
+      return isId(id) && typeof path === "string" && typeof prefix === "string"
+        ? { type, id, path, prefix }
         : undefined;
     default:
       return undefined;
   }
+}
+
+function isId(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value);
 }
 
 function isKeys(value: unknown): value is string[] {

@@ -1,8 +1,9 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
 import { HelperError, type HelperProcess } from "./helper-process.ts";
+import { MAX_NAMES } from "./protocol.ts";
 
 /** What is read at once, bytes. */
 const CHUNK_BYTES = 64 * 1024;
@@ -42,6 +43,19 @@ export class RootFiles {
     } finally {
       libc.close(descriptor);
     }
+  }
+
+  /**
+   * The first names in a directory that begin with a prefix; through the helper at most `MAX_NAMES`. Rejects with what
+   * open(2) reports, and with a {@link HelperError}.
+   */
+  async list(path: string, prefix: string): Promise<readonly string[]> {
+    try {
+      return (await readdir(path)).filter((name) => name.startsWith(prefix)).slice(0, MAX_NAMES);
+    } catch (error) {
+      if (this.#helper === undefined || errnoName(error) !== "EACCES") throw error;
+    }
+    return await this.#helper.list(path, prefix);
   }
 }
 

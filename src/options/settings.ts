@@ -65,6 +65,7 @@ export function settingsFrom(options: Resolved<typeof OPTIONS>): Settings {
     shutdownTimeoutMs: options.shutdownTimeout.value,
     ...(options.metrics && { metrics: options.metrics.value }),
     ...(options.redact && { redact: options.redact.value }),
+    kubernetesMetadata: options.kubernetesMetadata.value,
     ...(options.joinTraces?.value && { joinTraces: true }),
     ...(options.record && { record: { file: options.record.value, maxBytes: options.recordBytes.value } }),
     ...(options.maxAttributeBytes && { maxAttributeBytes: options.maxAttributeBytes.value }),

@@ -1,5 +1,5 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
-import { OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings.ts";
+import { KUBERNETES_METADATA, OTLP_PROTOCOLS, SPOOL_MIN_BYTES, WHEN_FULL } from "../pipeline/settings.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Example, Option } from "./option.ts";
 import { socketPath } from "./socket-path.ts";
@@ -78,6 +78,14 @@ const COLLECTOR = {
     help: "Remove from agents' spans: default (environments, arguments, files, state), attribute names, or both",
     complete: ["default"],
     parse: redaction,
+  },
+  kubernetesMetadata: {
+    flag: "--kubernetes-metadata",
+    metavar: "WHEN",
+    default: "auto",
+    help: "Name the pod on a sandbox's spans, from its OCI bundle: auto, on (warns where there is none) or off",
+    complete: KUBERNETES_METADATA,
+    parse: oneOf(KUBERNETES_METADATA),
   },
   joinTraces: {
     flag: "--join-traces",

@@ -157,6 +157,10 @@ export interface ListenTlsSettings {
   readonly clientAuthorityFile?: string;
 }
 
+/** Whether sandboxes' pods are looked for; `on` also says for which sandbox none was found. */
+export const KUBERNETES_METADATA = ["auto", "on", "off"] as const;
+export type KubernetesMetadata = (typeof KUBERNETES_METADATA)[number];
+
 /** Everything the forwarder is told, checked. Made once, never changed. */
 export interface Settings {
   readonly listen: readonly [ListenSettings, ...ListenSettings[]];
@@ -175,6 +179,7 @@ export interface Settings {
   readonly forwards?: false;
   /** Absent: agents' spans leave as they are. */
   readonly redact?: RedactSettings;
+  readonly kubernetesMetadata: KubernetesMetadata;
   /** All spans of a sandbox are in one trace. Absent: their traces are those that their sources have begun. */
   readonly joinTraces?: true;
   /** Where spans are kept as OTLP/JSON lines too: an absolute path, and the most bytes with the file before. */

@@ -3,6 +3,9 @@ import type { Source } from "./source.ts";
 
 /** The resource attribute that names a service (OpenTelemetry semantic conventions). */
 const SERVICE_NAME = "service.name";
+/** Which of Kata's components a resource is of. Runtimes' listeners say so themselves. */
+const COMPONENT = "kata.component";
+const AGENT = "agent";
 /** What the host says about who a guest is begins with this. */
 const IDENTITY_PREFIX = "kata.";
 
@@ -26,6 +29,9 @@ export function overlayFor(source: Source, host: HostResource): ResourceOverlay 
   for (const [key, value] of host.resourceAttributes) if (key !== SERVICE_NAME) own.set(key, value);
   for (const key of source.attributes.keys()) own.delete(key);
   return source.kind === "guest"
-    ? new ResourceOverlay({ forced: new Map([...own, ...source.attributes]), reservedPrefix: IDENTITY_PREFIX })
+    ? new ResourceOverlay({
+      forced: new Map([...own, ...source.attributes, [COMPONENT, AGENT]]),
+      reservedPrefix: IDENTITY_PREFIX,
+    })
     : new ResourceOverlay({ completing: own, forced: source.attributes });
 }

@@ -47,7 +47,7 @@ test("each span is shown with its resource, overlaid by the host's, and counts a
   const { sink, metrics, texts, changes, guest } = setUp();
   send(metrics, guest, payload([1, 2], { resource: resourceOf("own", "x") }));
   send(metrics, guest, payload([3]));
-  const host = "service.name,host,kata.sandbox.id";
+  const host = "service.name,host,kata.sandbox.id,kata.component";
   assert.deepEqual(texts, [
     `${spanId(1)} own,${host}\n${spanId(2)} own,${host}\n`,
     `${spanId(3)} ${host}\n`,

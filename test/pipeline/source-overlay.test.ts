@@ -34,9 +34,12 @@ const CLAIMS = [
 ];
 
 test("a guest's resource gets the trace name, the configured attributes and its identity, over its own words", () => {
-  const host = ["service.name=kata-agent", "deployment.environment.name=test", "region=eu", "kata.vsock.cid=3"];
+  const host = [
+    ...["service.name=kata-agent", "deployment.environment.name=test", "region=eu"],
+    ...["kata.vsock.cid=3", "kata.component=agent"],
+  ];
   assert.deepEqual(laidOver("guest"), host);
-  assert.deepEqual(laidOver("guest", ...CLAIMS), ["other=own", ...host]);
+  assert.deepEqual(laidOver("guest", ...CLAIMS, attribute("kata.component", "runtime")), ["other=own", ...host]);
 });
 
 for (const kind of ["runtime", "host"] as const) {

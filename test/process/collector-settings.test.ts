@@ -38,6 +38,7 @@ test("the host's attributes replace what a guest says about itself", async () =>
     "host.name": "node 1",
     "deployment": "test",
     "kata.sandbox.id": sandbox.id,
+    "kata.component": "agent",
   };
   const expected = { ...plainRecord(1), resource: hostAttributes({ "own": "kept" }) };
   assertReceived(spansOf(stub), [expected], truth);
@@ -54,6 +55,7 @@ test("a flag wins over its variable, for the name and the endpoint", async () =>
   assertReceived(spansOf(stub), [plainRecord(1)], {
     "service.name": "flag",
     "kata.sandbox.id": sandbox.id,
+    "kata.component": "agent",
   });
   assert.equal(wrong.requests.length, 0);
 });
@@ -81,6 +83,7 @@ test("the sandbox's ID is found in the runtimes' paths", async () => {
     assertReceived(spansOf(stub), [plainRecord(1)], {
       "service.name": "kata-agent",
       "kata.sandbox.id": id,
+      "kata.component": "agent",
     });
   }
 });

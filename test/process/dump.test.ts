@@ -69,7 +69,7 @@ test("each span is one line of JSON that means what was sent, and the log is on 
       const lines = forwarder.stdout.split("\n");
       assert.equal(lines.pop(), "");
       const dumped = lines.map((line) => asOtlpRecord(JSON.parse(line) as DumpedSpan));
-      const host = { "service.name": "kata-agent", "kata.sandbox.id": sandbox.id };
+      const host = { "service.name": "kata-agent", "kata.sandbox.id": sandbox.id, "kata.component": "agent" };
       assertRecords(dumped, expected, host);
       const [figures] = forwarder.recordsOf("figures");
       assert.equal(figures?.["spans_forwarded"], expected.length);
@@ -111,10 +111,11 @@ test("text output makes a guest's strings harmless", async () => {
   scope ""  version ""  schema ""
     attributes 0
   resource  schema ""
-    attributes 3
+    attributes 4
       own = "kept"
       service.name = "traced"
       kata.sandbox.id = "${sandbox.id}"
+      kata.component = "agent"
 
 `,
   );

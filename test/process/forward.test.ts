@@ -54,7 +54,7 @@ test("every recorded span arrives over gRPC", async () => {
         assertReceived(
           received(),
           expected,
-          { "service.name": "kata-agent", "kata.sandbox.id": sandbox.id },
+          { "service.name": "kata-agent", "kata.sandbox.id": sandbox.id, "kata.component": "agent" },
           encoding === "otlp" ? "lenient" : "canonical",
         );
       }

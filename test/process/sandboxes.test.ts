@@ -52,6 +52,7 @@ test("{ID} serves sandboxes that exist and those that appear, each under its own
     assertReceived(spansOf(stub), [plainRecord(1 + i)], {
       "service.name": "kata-agent",
       "kata.sandbox.id": id,
+      "kata.component": "agent",
     });
     await forwarder.record("guest gone", ({ guest, spans }) => guest === id && spans === 1);
   }

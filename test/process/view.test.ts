@@ -6,45 +6,15 @@ import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts
 import { until } from "../support/until.ts";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
+import { Page, viewerUrl } from "./support/page.ts";
 import { CLEAN, runToEnd } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** A page that has exchanged the printed token for a session. */
-class Page {
-  readonly #origin: string;
-  readonly #cookie: string;
-
-  private constructor(origin: string, cookie: string) {
-    this.#origin = origin;
-    this.#cookie = cookie;
-  }
-
-  static async open(url: string): Promise<Page> {
-    const { origin, hash } = new URL(url);
-    const body = JSON.stringify({ token: hash.slice("#token=".length) });
-    const answer = await fetch(`${origin}/api/v1/session`, { method: "POST", body });
-    assert.equal(answer.status, 200);
-    return new Page(origin, answer.headers.get("set-cookie")?.split(";")[0] ?? "");
-  }
-
-  async get<Answer>(path: string): Promise<Answer> {
-    const answer = await fetch(`${this.#origin}/api/v1${path}`, { headers: { cookie: this.#cookie } });
-    assert.equal(answer.status, 200, path);
-    return await answer.json() as Answer;
-  }
-
-  /** Waits until the list of sandboxes meets a condition. */
-  async sandboxes(are: (list: api.SandboxList) => boolean): Promise<api.SandboxList> {
-    let list = await this.get<api.SandboxList>("/sandboxes");
-    await until(async () => are(list = await this.get("/sandboxes")), "the list of sandboxes is as it should be");
-    return list;
-  }
-}
-
 const SESSION = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
-const VIEW = ["--view", "127.0.0.1:0"];
+/** Without pods, for which the forwarder may start another process. */
+const VIEW = ["--view", "127.0.0.1:0", "--kubernetes-metadata", "off"];
 
 /** The bodies of a runtime's recorded requests. */
 function* bodiesOf(name: string): Generator<Uint8Array<ArrayBuffer>> {
@@ -55,10 +25,6 @@ function* bodiesOf(name: string): Generator<Uint8Array<ArrayBuffer>> {
     yield bytes.slice(at + 8, at + 8 + length);
     at += 8 + length;
   }
-}
-
-async function viewerUrl(forwarder: Forwarder): Promise<string> {
-  return String((await forwarder.record("serving the viewer"))["url"]);
 }
 
 /** The viewer's process, which is the forwarder's only child. */

@@ -4,6 +4,7 @@ import { HttpServer } from "../../http/server.ts";
 import type { TlsCredentials } from "../../http/tls.ts";
 import type { Metrics } from "../../pipeline/metrics.ts";
 import type { JaegerSettings, Settings, TcpListenSettings } from "../../pipeline/settings.ts";
+import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
 import { JAEGER_HTTP2, JAEGER_LIMITS, JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
@@ -19,6 +20,8 @@ export interface HostReceiverOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly sandboxes: KnownSandboxes;
+  /** What the host knows of sandboxes besides their IDs; undefined: nothing. */
+  readonly lookup?: SandboxLookup | undefined;
 }
 
 /** A receiver whose server listens. */
@@ -96,7 +99,7 @@ class Opening {
   }
 
   async #openJaeger({ listen, credentials, keepHttp2Noise }: JaegerSettings): Promise<void> {
-    const { metrics, sandboxes } = this.#options;
+    const { metrics, sandboxes, lookup } = this.#options;
     const log = this.#options.log.of("jaeger");
     let wasForbidden = false;
     const finder = this.#finder = new PeerFinder(() => {
@@ -107,6 +110,7 @@ class Opening {
       metrics,
       log,
       sandboxes,
+      lookup,
       findPeer: (connection) => finder.find(connection),
       keepHttp2Noise,
       ...credentials !== undefined && {

@@ -11,6 +11,7 @@ import {
 } from "../../http/messages.ts";
 import { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
+import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
 import type { FindPeer } from "../peers/peer-finder.ts";
@@ -62,6 +63,8 @@ export interface JaegerReceiverOptions {
   readonly log: Logger;
   readonly sandboxes: KnownSandboxes;
   readonly findPeer: FindPeer;
+  /** What the host knows of sandboxes besides their IDs. Default: nothing. */
+  readonly lookup?: SandboxLookup | undefined;
   readonly credentials?: JaegerCredentials;
   readonly keepHttp2Noise: boolean;
 }
@@ -76,6 +79,7 @@ export class JaegerReceiver {
   readonly #metrics: ReceiverMetrics;
   readonly #log: RateLimitedLogger;
   readonly #sandboxes: KnownSandboxes;
+  readonly #lookup: SandboxLookup | undefined;
   readonly #peers: PeerSandboxes;
   readonly #check: RequestCheck;
   readonly #decoding: { readonly keepHttp2Noise: boolean };
@@ -86,18 +90,19 @@ export class JaegerReceiver {
   #sources: RuntimeSources | undefined;
   #isClosed = false;
 
-  constructor({ metrics, log, sandboxes, findPeer, credentials, keepHttp2Noise }: JaegerReceiverOptions) {
+  constructor({ metrics, log, sandboxes, findPeer, lookup, credentials, keepHttp2Noise }: JaegerReceiverOptions) {
     this.#metrics = metrics.receiver("jaeger", [JAEGER_ENCODING]);
     this.#log = rateLimited(log);
     this.#sandboxes = sandboxes;
-    this.#peers = new PeerSandboxes(findPeer, (body, connection) => this.#takeHeld(body, connection));
+    this.#lookup = lookup;
+    this.#peers = new PeerSandboxes(findPeer, lookup, (body, connection) => this.#takeHeld(body, connection));
     this.#check = new RequestCheck(credentials);
     this.#decoding = { keepHttp2Noise };
   }
 
   /** From here on requests are answered; earlier ones have waited. */
   begin(sink: SpanSink): void {
-    this.#sources = new RuntimeSources(sink);
+    this.#sources = new RuntimeSources(sink, this.#lookup);
     this.#begun.resolve();
   }
 
@@ -160,16 +165,21 @@ export class JaegerReceiver {
 
   /** Hands on the spans that have been decoded, or keeps their body until it is known whose they are. */
   #take(batch: JaegerBatch, body: Uint8Array, connection: HttpConnection): void {
-    const named = batch.sandboxId ?? this.#sandboxes.ofService(batch.serviceName);
-    if (named === undefined && this.#peers.hold(connection, body)) return;
-    this.#handOn(this.#spans, named ?? this.#peers.of(connection), connection);
+    const sandbox = this.#sandboxOf(batch, connection);
+    const isKnown = sandbox !== undefined && (this.#lookup === undefined || this.#lookup.known(sandbox) !== undefined);
+    if (!isKnown && this.#peers.hold(connection, body, sandbox !== undefined)) return;
+    this.#handOn(this.#spans, sandbox, connection);
   }
 
   /** A body that was kept: it was valid then, and is decoded again. */
   #takeHeld(body: Uint8Array, connection: HttpConnection): void {
-    const { serviceName } = this.#decode(body, this.#heldSpans);
-    const sandbox = this.#peers.of(connection) ?? this.#sandboxes.ofService(serviceName);
-    this.#handOn(this.#heldSpans, sandbox, connection);
+    const batch = this.#decode(body, this.#heldSpans);
+    this.#handOn(this.#heldSpans, this.#sandboxOf(batch, connection), connection);
+  }
+
+  /** Whose spans a batch has: its own word comes first, because one connection may be many runtimes'. */
+  #sandboxOf({ sandboxId, serviceName }: JaegerBatch, connection: HttpConnection): string | undefined {
+    return sandboxId ?? this.#sandboxes.ofService(serviceName) ?? this.#peers.of(connection);
   }
 
   #handOn(spans: EncodedSpans, sandbox: string | undefined, connection: HttpConnection): void {

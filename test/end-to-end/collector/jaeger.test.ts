@@ -78,6 +78,7 @@ async function forwarderOf(sandbox: string, protocol: "grpc" | "http/protobuf"):
 const agentOf = (sandbox: string): HostWord => ({
   "service.name": "kata-agent",
   "kata.sandbox.id": sandbox,
+  "kata.component": "agent",
 });
 
 /** That Jaeger shows these spans of one trace as the tree that they are; returns its outline. */

@@ -10,7 +10,7 @@ import { PATIENCE, program, Workshop } from "../support/programs.ts";
 const workshop = new Workshop();
 after(() => workshop.close());
 
-const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox" };
+const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox", "kata.component": "agent" };
 const PROTOCOLS = ["grpc", "http/protobuf"] as const;
 
 /** How often the collector dies, how many more spans it takes before, and how long it is then away, milliseconds. */

@@ -11,7 +11,7 @@ import { PATIENCE, program, Workshop } from "../support/programs.ts";
 const workshop = new Workshop();
 after(() => workshop.close());
 
-const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox" };
+const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox", "kata.component": "agent" };
 const ENCODINGS = ["bincode", "json"] as const;
 const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 
@@ -99,12 +99,14 @@ test("the host's word wins over what a guest says of itself", PATIENCE, async ()
   assertReceived(received, sent.flat(), {
     "service.name": "from the host",
     "kata.sandbox.id": "sandbox",
+    "kata.component": "agent",
     region: "north",
   });
   assert.deepEqual(received[0]?.resource.attributes, {
     "os.type": "linux",
     "service.name": "from the host",
     "kata.sandbox.id": "sandbox",
+    "kata.component": "agent",
     region: "north",
   });
 });

@@ -12,7 +12,7 @@ import { PATIENCE, program, Workshop } from "../support/programs.ts";
 const workshop = new Workshop();
 after(() => workshop.close());
 
-const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox" };
+const HOST = { "service.name": "kata-agent", "kata.sandbox.id": "sandbox", "kata.component": "agent" };
 const PROTOCOLS = ["grpc", "http/protobuf"] as const;
 type Protocol = (typeof PROTOCOLS)[number];
 

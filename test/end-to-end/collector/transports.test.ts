@@ -92,6 +92,7 @@ for (const protocol of ["grpc", "http/protobuf"] as const) {
           "host.name": "node 1",
           deployment: "test",
           "kata.sandbox.id": "sandbox-7",
+          "kata.component": "agent",
         });
         const uncompressed = forwarder.figures()["exported_bytes"] as number;
         if (compression === "none") assert.ok(proxy.sentBytes() >= uncompressed);

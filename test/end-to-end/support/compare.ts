@@ -58,7 +58,7 @@ export function assertDelivered(
 /** A sent span as a collector must show it. */
 export function asReceived(span: SentSpan, host: HostWord): ReceivedSpan {
   // Who a guest is, only the host says.
-  const { "kata.sandbox.id": _, "kata.vsock.cid": __, ...resource } = span.resource;
+  const { "kata.sandbox.id": _, "kata.vsock.cid": __, "kata.component": ___, ...resource } = span.resource;
   return {
     ...span,
     links: span.links.map((link) => ({ ...link, flags: link.flags | HAS_IS_REMOTE })),

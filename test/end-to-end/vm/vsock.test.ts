@@ -11,7 +11,7 @@ const workshop = new Workshop();
 after(() => workshop.close());
 
 /** The machine's own CID of its loopback, VMADDR_CID_LOCAL (vsock(7)): agents in it come from there. */
-const HOST = { "service.name": "kata-agent", "kata.vsock.cid": 1n };
+const HOST = { "service.name": "kata-agent", "kata.vsock.cid": 1n, "kata.component": "agent" };
 
 /** `nobody` and `nogroup` of the machine's /etc/passwd and /etc/group. */
 const NOBODY = 65534;

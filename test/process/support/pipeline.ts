@@ -39,7 +39,7 @@ export class Pipeline implements AsyncDisposable {
 
   /** The host's attributes for a guest's resource, without any option. */
   get host(): Readonly<Record<string, string>> {
-    return { "service.name": "kata-agent", "kata.sandbox.id": this.sandbox.id };
+    return { "service.name": "kata-agent", "kata.sandbox.id": this.sandbox.id, "kata.component": "agent" };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
