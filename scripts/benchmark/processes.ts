@@ -66,18 +66,24 @@ export interface ForwarderOptions {
   readonly protocol?: "grpc" | "http/protobuf";
   /** Absent: spans are held in memory. */
   readonly spool?: string;
+  /** Without WebAssembly everything is decoded in TypeScript. */
+  readonly withoutWebAssembly?: boolean;
 }
 
 /** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
-  { port, protocol = "http/protobuf", spool }: ForwarderOptions,
+  { port, protocol = "http/protobuf", spool, withoutWebAssembly = false }: ForwarderOptions,
 ): Promise<Forwarder> {
   const began = performance.now();
   const args = ["--socket-path", socketPath, "--log-level", "error"];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
   if (spool !== undefined) args.push("--spool-dir", spool);
-  const child = spawn(EXECUTABLE, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(EXECUTABLE, args, {
+    stdio: ["ignore", "inherit", "inherit"],
+    // One of JavaScriptCore's options (Source/JavaScriptCore/runtime/OptionsList.h).
+    env: { ...process.env, ...(withoutWebAssembly && { BUN_JSC_useWasm: "0" }) },
+  });
   const exited = once(child, "exit");
   const socket = `${socketPath}_${VSOCK_PORT}`;
   // A socket gets its name only when it listens.
