@@ -162,20 +162,25 @@ export class PayloadDecoder {
     const last = this.#last;
     let likely: WireError | undefined;
     let furthest = 0;
-    if (last !== undefined) {
+    let isLastTried = last !== undefined && begins(last, buffer, start, end);
+    if (last !== undefined && isLastTried) {
       likely = attempt(last, buffer, start, end, spans);
       if (likely === undefined) return last;
-      // Whatever the others say, they are not what this guest writes.
       furthest = Infinity;
     }
     let cause: WireError | undefined;
     for (const encoding of possible(buffer, start, end)) {
-      if (encoding === last) continue;
+      if (isLastTried && encoding === last) continue;
       const error = attempt(encoding, buffer, start, end, spans);
       if (error === undefined) {
         this.#last = encoding;
         this.#seen.add(encoding);
         return encoding;
+      }
+      if (encoding === last) {
+        isLastTried = true;
+        likely = error;
+        furthest = Infinity;
       }
       cause ??= error;
       const offset = encoding === "bincode" && error.offset < BINCODE_TAGS_END ? 0 : error.offset;
@@ -184,8 +189,22 @@ export class PayloadDecoder {
         likely = error;
       }
     }
+    // Whatever the others say, they are not what this guest writes.
+    if (last !== undefined && !isLastTried) likely = attempt(last, buffer, start, end, spans);
     return likely ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
   }
+}
+
+/**
+ * Whether a payload looks like one in an encoding that others could be taken for. Where it does not, the others are
+ * tried first: to be refused takes several times as long as to be decoded, and a guest may change encodings each time.
+ */
+function begins(encoding: Encoding, buffer: Uint8Array, start: number, end: number): boolean {
+  const first = buffer[start];
+  if (encoding === "otlp") return first === OTLP_FIRST_BYTE;
+  const isBrace = first === OPEN_BRACE || first === OPEN_BRACKET;
+  if (encoding === "json") return isBrace || isWhiteSpace(first as number);
+  return !isBrace && first !== OTLP_FIRST_BYTE || resemblesBincode(buffer, start, end, end - start);
 }
 
 const DECODERS: Readonly<Record<Encoding, Decode>> = {

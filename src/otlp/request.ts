@@ -18,9 +18,12 @@ const RETAINED_BYTES = 2 * 1024 * 1024;
  * would find them all, but a guest that knows the hash function can choose its resources so that they all collide.
  */
 const COMPARED = 8;
+/** So many bytes of them are compared without a call into the runtime. */
+const FIRST_BYTES = 16;
 /** How many numbers describe one run: its start, its end, and the next run of the same scope. */
 const RUN_STRIDE = 3;
 const NO_RUN = -1;
+const NO_BYTES = new Uint8Array(0);
 
 /** How many bytes a length-delimited field with `length` bytes of content takes; its tag is of one byte. */
 function fieldSize(length: number): number {
@@ -144,15 +147,17 @@ export class RequestBuilder {
     }
     const request = new Uint8Array(size);
     let at = 0;
-    for (const [index, { header, scopes }] of this.#resources.entries()) {
+    let index = 0;
+    for (const { header, scopes } of this.#resources) {
+      const resourceSize = resourceSizes[index++] as number;
       if (scopes.length === 0) continue;
-      at = putField(request, at, REQUEST_RESOURCE_SPANS, resourceSizes[index] as number);
-      request.set(header, at);
+      at = putField(request, at, REQUEST_RESOURCE_SPANS, resourceSize);
+      copyBytes(header, 0, header.length, request, at);
       at += header.length;
       for (const scope of scopes) {
         const length = scope.header.length + scope.spanBytes;
         at = putField(request, at, RESOURCE_SPANS_SCOPE_SPANS, length);
-        request.set(scope.header, at);
+        copyBytes(scope.header, 0, scope.header.length, request, at);
         at = this.#copyRuns(scope, request, at + scope.header.length);
       }
     }
@@ -181,7 +186,7 @@ export class RequestBuilder {
     if (current !== undefined && equalBytes(current.header, buffer, start, end)) return current;
     let scope = group.scopes[lastEqual(group.scopes, buffer, start, end)];
     if (scope === undefined) {
-      const header = buffer.slice(start, end);
+      const header = start === end ? NO_BYTES : buffer.slice(start, end);
       scope = { header, firstRun: NO_RUN, lastRun: NO_RUN, spanBytes: 0 };
       group.scopes.push(scope);
       this.#bytes += NESTING_BYTES + header.length;
@@ -361,12 +366,15 @@ function lastEqual(
 ): number {
   for (let at = groups.length - 1; at >= Math.max(0, groups.length - COMPARED); at--) {
     const { header } = groups[at] as { readonly header: Uint8Array };
-    if (header.length === end - start && compareBytes(header, buffer, start, end) === 0) return at;
+    if (header.length === end - start && isEqual(header, buffer, start, end)) return at;
   }
   return -1;
 }
 
-/** As `Buffer.compare`, with a view of neither. */
-function compareBytes(bytes: Uint8Array, buffer: Uint8Array, start: number, end: number): number {
-  return Buffer.prototype.compare.call(bytes as Buffer, buffer, start, end);
+/** Whether `bytes` are `buffer[start … end)`, with a view of neither. */
+function isEqual(bytes: Uint8Array, buffer: Uint8Array, start: number, end: number): boolean {
+  // Most that differ do so soon, which takes less time to see than a call into the runtime.
+  const few = Math.min(bytes.length, FIRST_BYTES);
+  for (let i = 0; i < few; i++) if (bytes[i] !== buffer[start + i]) return false;
+  return bytes.length === few || Buffer.prototype.compare.call(bytes as Buffer, buffer, start, end) === 0;
 }

@@ -70,6 +70,7 @@ export class ResourceOverlay {
   /** The `attributes` fields that each resource gets. */
   private readonly forcedFields: Uint8Array;
   private readonly reservedPrefix: Uint8Array;
+  private readonly hasEmptyKey: boolean;
   /** Where {@link #readKey} found a key. */
   private keyStart = 0;
   private keyEnd = 0;
@@ -79,6 +80,7 @@ export class ResourceOverlay {
       ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
       ...[...forced.keys()].map((key) => hostKey(key)),
     ];
+    this.hasEmptyKey = this.hostKeys.some(({ key }) => key.length === 0);
     this.forcedFields = encodeAttributes(forced);
     this.reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
   }
@@ -103,17 +105,22 @@ export class ResourceOverlay {
       }
       // A message given more than once counts as one with the fields of all of them.
       resource.load(header, fields.start, fields.end);
+      // What follows each other and stays is copied at once, because there may be very many attributes of two bytes.
+      let keptFrom = fields.start;
       while (resource.next()) {
-        if (resource.tag !== RESOURCE_ATTRIBUTES) {
-          append(otherOfResource, header, resource.fieldStart, resource.position);
-          continue;
-        }
-        this.readKey(header);
-        if (this.isOverruled(header)) continue;
-        append(written, header, resource.fieldStart, resource.position);
-        if (attributes < SORTED_ATTRIBUTES) this.insert(header, attributes);
-        attributes++;
+        const isAttribute = resource.tag === RESOURCE_ATTRIBUTES;
+        if (isAttribute) {
+          this.readKey(header);
+          if (!this.isOverruled(header)) {
+            if (attributes < SORTED_ATTRIBUTES) this.insert(header, attributes);
+            attributes++;
+            continue;
+          }
+        } else append(otherOfResource, header, resource.fieldStart, resource.position);
+        append(written, header, keptFrom, resource.fieldStart);
+        keptFrom = resource.position;
       }
+      append(written, header, keptFrom, fields.end);
     }
     if (attributes > 1 && attributes <= SORTED_ATTRIBUTES) {
       written.clear();
@@ -129,16 +136,30 @@ export class ResourceOverlay {
 
     const length = written.position;
     const outcome = new Uint8Array(1 + varintSize(length) + length + otherOfHeader.position);
-    const start = putField(outcome, 0, RESOURCE_SPANS_RESOURCE, length);
-    copyBytes(written.buffer, 0, length, outcome, start);
-    copyBytes(otherOfHeader.buffer, 0, otherOfHeader.position, outcome, start + length);
+    const at = putField(outcome, 0, RESOURCE_SPANS_RESOURCE, length);
+    copyBytes(written.buffer, 0, length, outcome, at);
+    copyBytes(otherOfHeader.buffer, 0, otherOfHeader.position, outcome, at + length);
     return outcome;
   }
 
   /** Reads the key of the attribute at hand. Given more than once the last counts, as decoders have it. */
   private readKey(header: Uint8Array): void {
+    const { start, end } = resource;
     this.keyStart = this.keyEnd = 0;
-    keyValue.load(header, resource.start, resource.end);
+    if (start === end) return;
+    // Nearly always: a key, with a length of one byte, and then nothing but a value of less than 128 bytes.
+    const length = header[start + 1] as number;
+    const keyEnd = start + 2 + length;
+    if (header[start] === KEY_VALUE_KEY && length < 0x80 && keyEnd <= end) {
+      const isAlone = keyEnd === end ||
+        (header[keyEnd] === KEY_VALUE_VALUE && keyEnd + 2 + (header[keyEnd + 1] as number) === end);
+      if (isAlone) {
+        this.keyStart = start + 2;
+        this.keyEnd = keyEnd;
+        return;
+      }
+    }
+    keyValue.load(header, start, end);
     while (keyValue.next()) {
       if (keyValue.tag !== KEY_VALUE_KEY) continue;
       this.keyStart = keyValue.start;
@@ -171,6 +192,7 @@ export class ResourceOverlay {
   private isOverruled(buffer: Uint8Array): boolean {
     const start = this.keyStart;
     const length = this.keyEnd - start;
+    if (length === 0 && !this.hasEmptyKey) return false;
     const prefix = this.reservedPrefix;
     if (prefix.length > 0 && prefix.length <= length && isAt(prefix, buffer, start)) return true;
     for (let i = 0; i < this.hostKeys.length; i++) {

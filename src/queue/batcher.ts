@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
+import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
@@ -11,6 +12,8 @@ import type { Source } from "../pipeline/source.ts";
  * with the largest cost some 10 MB. A larger one is laid over anew for each span.
  */
 const REMEMBERED_RESOURCE_BYTES = 4096;
+/** Room for the resource that is remembered, at least: most sources have one of less, or none. */
+const SMALL_RESOURCE_BYTES = 64;
 
 /** A tag and a length: what `RequestBuilder` counts for a resource beside its header. */
 const RESOURCE_FRAME_BYTES = 6;
@@ -189,8 +192,10 @@ export class SourceBatcher {
   readonly #batcher: Batcher;
   readonly #source: Source;
   readonly #overlay: Pick<ResourceOverlay, "apply">;
-  /** The resource as the source wrote it last, and with the host's attributes. */
-  #raw: Buffer | undefined;
+  /** The resource as the source wrote it last, `#raw[0 … #rawBytes)`, and with the host's attributes. */
+  #raw = NO_BYTES;
+  /** Negative if it is not remembered. */
+  #rawBytes = -1;
   #header = NO_BYTES;
   /** The handle of `#header`, good in this chunk alone. */
   #handle = 0;
@@ -224,7 +229,7 @@ export class SourceBatcher {
       }
       batcher.append(chunk, this.#handle, spans, index);
     }
-    if (this.#raw === undefined) this.#header = NO_BYTES;
+    if (this.#rawBytes < 0) this.#header = NO_BYTES;
   }
 
   /** Closes the chunk that may have spans of this source. */
@@ -239,13 +244,21 @@ export class SourceBatcher {
   }
 
   #remember(buffer: Uint8Array, start: number, end: number): void {
-    const raw = this.#raw;
-    if (raw !== undefined && raw.length === end - start) {
-      // Agents' spans mostly carry none, which needs no call into the runtime.
-      if (start === end || raw.compare(buffer, start, end) === 0) return;
-    }
+    const length = end - start;
+    // Agents' spans mostly carry none, which needs no call into the runtime.
+    if (length === this.#rawBytes && (length === 0 || this.#isRemembered(buffer, start, end))) return;
     this.#header = this.#overlay.apply(buffer.subarray(start, end));
-    this.#raw = end - start <= REMEMBERED_RESOURCE_BYTES ? Buffer.from(buffer.subarray(start, end)) : undefined;
     this.#chunk = undefined;
+    if (length > REMEMBERED_RESOURCE_BYTES) {
+      this.#rawBytes = -1;
+      return;
+    }
+    if (length > this.#raw.length) this.#raw = new Uint8Array(Math.max(length, SMALL_RESOURCE_BYTES));
+    copyBytes(buffer, start, end, this.#raw, 0);
+    this.#rawBytes = length;
+  }
+
+  #isRemembered(buffer: Uint8Array, start: number, end: number): boolean {
+    return Buffer.prototype.compare.call(this.#raw as Buffer, buffer, start, end, 0, this.#rawBytes) === 0;
   }
 }

@@ -1,4 +1,4 @@
-import { CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
@@ -8,6 +8,8 @@ import { readDouble, readInt64 } from "./number.ts";
 import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import type { StructReader } from "./struct.ts";
+
+const ZERO = 0x30;
 
 /** The values' variants as agents write them, with what comes before and after. */
 const VALUE_HEADS = data.VALUES.list.map((name) => new Literal(`{"${name}":`));
@@ -101,14 +103,46 @@ export class AttributeReader {
     if (variant === data.ARRAY) throw input.error("invalid-tag", "an array of arrays", start);
     const content = output.openMessage(tag.ANY_VALUE_ARRAY);
     input.expect(OPEN_BRACKET);
+    const room = input.outputBytes;
     for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
-      output.reserve(input.outputBytes);
+      output.reserve(room);
+      if (variant === data.I64 && this.#smallNumber()) continue;
       const element = output.openMessage(tag.ARRAY_VALUE_VALUES);
       this.#scalar(variant);
       output.closeMessage(element);
     }
     input.expect(CLOSE_BRACE);
     output.closeMessage(content);
+  }
+
+  /**
+   * An array's number of one or two digits, which costs the most a byte: written as an element at once, where there is
+   * room. False if the next one is another.
+   */
+  #smallNumber(): boolean {
+    const input = this.#input;
+    const { bytes, at } = input;
+    const first = (bytes[at] as number) - ZERO;
+    const second = (bytes[at + 1] as number) - ZERO;
+    if (first < 0 || first > 9) return false;
+    let value = first;
+    let end = at + 1;
+    if (second >= 0 && second <= 9) {
+      if (first === 0) return false;
+      value = 10 * first + second;
+      end++;
+    }
+    const next = bytes[end];
+    if (next !== COMMA && next !== CLOSE_BRACKET) return false;
+    input.at = end;
+    const output = this.#output;
+    const { buffer, position } = output;
+    buffer[position] = tag.ARRAY_VALUE_VALUES;
+    buffer[position + 1] = 2;
+    buffer[position + 2] = tag.ANY_VALUE_INT;
+    buffer[position + 3] = value;
+    output.position = position + 4;
+    return true;
   }
 
   /** Reads the beginning of an enum's variant that has a value, up to the value. */

@@ -57,11 +57,19 @@ class CanonicalWriter {
         break;
       }
       const start = this.at;
-      this.skipField();
+      this.varint();
+      const tag = this.low;
+      const value = this.at;
+      this.skip(tag & 7);
       if (this.oddPlace >= this.at) continue;
       this.copy(copyFrom, start);
-      this.at = start;
-      this.field(message);
+      const number = tag >>> 3;
+      const field = number < message.fields.length ? message.fields[number] : undefined;
+      if (field !== undefined) {
+        this.at = value;
+        if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
+        else this.number(field, tag);
+      }
       copyFrom = this.at;
     }
     this.copy(copyFrom, end);
@@ -69,26 +77,11 @@ class CanonicalWriter {
 
   /** Appends `source[start … end)`. */
   private copy(start: number, end: number): void {
+    if (start === end) return;
     const { writer } = this;
     writer.reserve(end - start);
     copyBytes(this.source, start, end, writer.buffer, writer.position);
     writer.position += end - start;
-  }
-
-  private skipField(): void {
-    this.varint();
-    this.skip(this.low & 7);
-  }
-
-  /** A field of a message that has something odd in it. */
-  private field(message: Message): void {
-    this.varint();
-    const tag = this.low;
-    const number = tag >>> 3;
-    const field = number < message.fields.length ? message.fields[number] : undefined;
-    if (field === undefined) this.skip(tag & 7);
-    else if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
-    else this.number(field, tag);
   }
 
   private content(field: Field, tag: number): void {
