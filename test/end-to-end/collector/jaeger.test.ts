@@ -131,6 +131,7 @@ for (const connections of ["static", "dynamic"] as const) {
         assert.deepEqual(processes[any?.processID ?? ""], {
           serviceName: "kata-agent",
           tags: [
+            { key: "kata.component", type: "string", value: "agent" },
             { key: "kata.sandbox.id", type: "string", value: "4f2a" },
             { key: "os.type", type: "string", value: "linux" },
           ],
