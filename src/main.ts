@@ -1,3 +1,4 @@
+import { copyFileSync } from "node:fs";
 import process from "node:process";
 import { errnoName } from "../ffi/errors.ts";
 import { loadLibc } from "../ffi/libc.ts";
@@ -9,6 +10,7 @@ import { type Forwarder, startForwarder } from "./forwarder.ts";
 import { LineWriter } from "./base/line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./base/log.ts";
 import { nonBlocking } from "./host/non-blocking.ts";
+import { refusedVariable } from "./base/runtime-variables.ts";
 import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
 import { DescriptorStore } from "./host/handover/descriptor-store.ts";
@@ -19,6 +21,12 @@ import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
 /** The process's exit codes, which users' scripts read. */
 const EXIT = { clean: 0, failedStart: 1, lost: 2 } as const;
+
+/**
+ * Holds `FROM:TO`: a process that has it only copies a file. The DaemonSet's init container does that, whose image has
+ * no program for it.
+ */
+const COPY_VARIABLE = "KATA_TRACE_FORWARDER_INTERNAL_COPY";
 
 /** File descriptors, numbered as in POSIX. */
 const STDOUT = 1;
@@ -167,6 +175,14 @@ async function openContinuation(manager: ServiceManager, log: Logger): Promise<C
 }
 
 async function main(): Promise<number> {
+  const refused = refusedVariable(process.env);
+  if (refused !== undefined) throw new Error(refused);
+  const copy = process.env[COPY_VARIABLE];
+  if (copy !== undefined) {
+    const [from = "", to = ""] = copy.split(":");
+    copyFileSync(from, to);
+    return EXIT.clean;
+  }
   const viewer = process.env[VIEWER_VARIABLE];
   if (viewer !== undefined) {
     const { viewerMain } = await import("./view/process/viewer.ts");

@@ -10,8 +10,8 @@ chmod 711 "$KTF_WORK" "$KTF_WORK/state"
 chmod 750 "$KTF_WORK/vc" "$KTF_WORK/vc/vm" "$sandbox"
 mount -o remount,bind,ro /
 
-BUN_BE_BUN=1 setpriv --no-new-privs --bounding-set=-all \
-  "$KTF_EXECUTABLE" --eval "fs.copyFileSync(\"$KTF_PROFILE\", \"$KTF_WORK/node/seccomp.json\")"
+KATA_TRACE_FORWARDER_INTERNAL_COPY=$KTF_PROFILE:$KTF_WORK/node/seccomp.json \
+  setpriv --no-new-privs --bounding-set=-all "$KTF_EXECUTABLE"
 cmp "$KTF_PROFILE" "$KTF_WORK/node/seccomp.json"
 echo "the init container copies the profile"
 

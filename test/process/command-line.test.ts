@@ -176,3 +176,24 @@ test("licenses prints a licence text for everything in the executable", async ()
   assert.match(stdout, /^Source: https:\/\/github\.com\/oven-sh\/WebKit, commit [0-9a-f]{40}$/m);
   assert.match(stdout, /GNU LIBRARY GENERAL PUBLIC LICENSE/);
 });
+
+test("variables with which the runtime would load other code, or trust anybody, are refused by name", async () => {
+  using sandbox = new Sandbox();
+  const file = sandbox.path("evil.js");
+  writeFileSync(file, 'console.log("evil");');
+  for (
+    const [variable, value] of [
+      ["BUN_OPTIONS", `--preload ${file}`],
+      ["BUN_OPTIONS", "--version"],
+      ["BUN_BE_BUN", "1"],
+      ["BUN_INSPECT", "127.0.0.1:0"],
+      ["BUN_INSPECT_PRELOAD", file],
+      ["NODE_TLS_REJECT_UNAUTHORIZED", "0"],
+    ] as const
+  ) {
+    const args = ["--socket-path", sandbox.socketPath, "--dump-only"];
+    const { code, stdout, stderr } = await runToEnd(args, { env: { [variable]: value }, cwd: sandbox.directory });
+    assert.deepEqual([code, stdout], [1, ""], variable);
+    assertOneLine(stderr, new RegExp(`^kata-trace-forwarder: ${variable} .*: unset it`));
+  }
+});
