@@ -203,6 +203,17 @@ export class Libc {
     this.#check("setresuid", this.#c.setresuid(real, effective, saved));
   }
 
+  /**
+   * The group and the user of the calling thread for access to files. Returns those before. They do not fail, but
+   * change nothing if that is not allowed; setfsuid(2).
+   */
+  setfsgid(gid: number): number {
+    return this.#c.setfsgid(gid) >>> 0;
+  }
+  setfsuid(uid: number): number {
+    return this.#c.setfsuid(uid) >>> 0;
+  }
+
   /** syscall(2), for calls that libc has no function for. Returns the kernel's result. */
   syscall(name: string, number: number, first: bigint, second: bigint, third: bigint): bigint {
     return this.#check(name, this.#c.syscall(BigInt(number), first, second, third));

@@ -103,7 +103,7 @@ function socketDirectories(listen: Settings["listen"]): SocketDirectory[] {
 
 function directoryOf(listen: ListenSettings): SocketDirectory | undefined {
   if (listen.kind === "vsock") return undefined;
-  if (listen.kind === "template") return { path: listen.directory, isOptional: true };
+  if (listen.kind === "template") return { path: listen.directory.split("/{UID}")[0] as string, isOptional: true };
   return { path: listen.socketPath.slice(0, listen.socketPath.lastIndexOf("/")) || "/", isOptional: false };
 }
 

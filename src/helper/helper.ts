@@ -10,6 +10,7 @@ import { unixListenerName } from "../receivers/vsock/descriptor-names.ts";
 import { DirectoryWatches } from "../receivers/vsock/directory-watches.ts";
 import type { NewSandbox, SandboxServer } from "../receivers/vsock/sandbox-server.ts";
 import { SandboxTemplate } from "../receivers/vsock/sandbox-template.ts";
+import { ListenError } from "../receivers/vsock/listener.ts";
 import { listAllowed, openAllowed } from "./file-opener.ts";
 import { receivePackets, sendPacket } from "./packets.ts";
 import {
@@ -20,6 +21,7 @@ import {
   MAX_NAMES,
   readRequest,
 } from "./protocol.ts";
+import { RootlessTemplates } from "./rootless-templates.ts";
 
 const STDOUT = 1;
 /** What is written to a pipe so that the other end reads its socket, for which no runtime has an event. */
@@ -65,7 +67,9 @@ class Helper {
   readonly #settings: HelperSettings;
   readonly #libc: Libc;
   readonly #send: (message: HelperMessage, descriptor?: number) => void;
-  readonly #templates: readonly SandboxTemplate[];
+  readonly #templates: readonly (SandboxTemplate | RootlessTemplates)[];
+  /** The IDs of sandboxes that are served, and how many sockets each has. */
+  readonly #served = new Map<string, number>();
   /** The sockets of an earlier process that the forwarder has. */
   readonly #left = new Set<string>();
   /** Those that stay for the next process. */
@@ -78,17 +82,24 @@ class Helper {
     const onProblem = (message: string, error: Error): void =>
       send({ type: "problem", message, error: describeError(error) });
     const watches = new DirectoryWatches(libc, onProblem);
-    this.#templates = settings.templates.map((template) =>
-      new SandboxTemplate(template, {
-        libc,
-        watches,
+    const host = {
+      libc,
+      watches,
+      onProblem,
+      onNotice: (message: string, fields: Readonly<Record<string, string>>) =>
+        send({ type: "notice", message, fields }),
+    };
+    this.#templates = settings.templates.map((template) => {
+      if (template.perUser === true) {
+        return new RootlessTemplates(template, { ...host, serve: (sandbox) => this.#serveOnce(sandbox) });
+      }
+      return new SandboxTemplate(template, {
+        ...host,
         user: settings.user,
         serve: (sandbox) => this.#serve(sandbox),
         act: (operation) => operation(),
-        onProblem,
-        onNotice: (message, fields) => send({ type: "notice", message, fields }),
-      })
-    );
+      });
+    });
     const problems = this.#templates.map((template) => {
       const problem = template.open();
       return problem === undefined ? null : describeError(problem);
@@ -144,6 +155,12 @@ class Helper {
     this.#send({ type: "names", id, names });
   }
 
+  /** A rootless VMM's user may choose its sandbox's ID, but none that another sandbox has. */
+  #serveOnce(sandbox: NewSandbox): SandboxServer {
+    if (this.#served.has(sandbox.id)) throw new ListenError("another sandbox has this ID");
+    return this.#serve(sandbox);
+  }
+
   /** A sandbox's socket is made here, and served by the forwarder. */
   #serve({ id, address, access: { mode, gid }, owner }: NewSandbox): SandboxServer {
     let key: string | undefined;
@@ -154,6 +171,7 @@ class Helper {
           resume: (status) => this.#left.delete(unixListenerName(status)) ? new BoundSocket(this.#libc) : undefined,
         });
         key = unixListenerName(file.status);
+        this.#served.set(id, (this.#served.get(id) ?? 0) + 1);
         const message: HelperMessage = {
           type: "listening",
           key,
@@ -172,7 +190,11 @@ class Helper {
         return file;
       },
       retire: () => {
-        if (key !== undefined) this.#send({ type: "retired", key });
+        if (key === undefined) return;
+        const others = (this.#served.get(id) ?? 1) - 1;
+        if (others > 0) this.#served.set(id, others);
+        else this.#served.delete(id);
+        this.#send({ type: "retired", key });
       },
       handOver: () => key !== undefined && this.#leaving.has(key),
     };

@@ -17,6 +17,11 @@ export interface SocketTemplate {
   readonly kind: "template";
   /** What stands above the sandboxes' directories, absolute. */
   readonly directory: string;
+  /**
+   * There is a `directory` for each user that VMMs run as: `{UID}`, which is in it, stands for the user's number.
+   * Absent: there is only one.
+   */
+  readonly perUser?: true;
   /** The directories between a sandbox's and the socket, mostly none. */
   readonly between: readonly string[];
   /** The name of the VMM's socket. */

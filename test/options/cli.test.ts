@@ -208,7 +208,7 @@ test("check takes the forwarder's options, and checks every place where guests c
   assert.equal(command.settings.jaeger?.listen.port, 14268);
   assert.deepEqual(command.settings.listen.map(({ kind }) => kind), [
     "vsock",
-    ...Array.from({ length: 5 }, () => "template"),
+    ...Array.from({ length: 7 }, () => "template"),
   ]);
   const told = parseCommandLine(["check", "--socket-path", "/run/x.sock"], {});
   assert.equal(told.kind, "check");

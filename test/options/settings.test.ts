@@ -79,6 +79,8 @@ const ALL_HYPERVISORS: Settings["listen"] = [
   { ...TEMPLATE, directory: "/run/kata", between: ["root"], name: "kata.hvsock", except: FC },
   { ...TEMPLATE, directory: "/run/kata/firecracker", between: ["root"], name: "kata.hvsock" },
   { ...TEMPLATE, directory: "/run/kata", between: [], name: "ch-vm.sock", except: FC },
+  { ...TEMPLATE, directory: "/run/kata", between: [], name: "vsock.sock", except: FC },
+  { ...TEMPLATE, directory: "/run/user/{UID}/run/vc/vm", perUser: true, between: [], name: "clh.sock" },
 ];
 
 const OPTIONAL = { host: "127.0.0.1", optional: true } as const;
@@ -462,7 +464,7 @@ test("--all-hypervisors adds to the paths that are given", () => {
     settings([...all, "--socket-path", "/run/vc/vm/{ID}/clh.sock", "--socket-path", "/s"]).listen,
     [vsock, required, { ...SOCKET, kind: "hybrid", socketPath: "/s" }, ...others],
   );
-  const own = settings([...all, "--socket-mode", "0600", "--socket-group", "kvm"]).listen[5];
+  const own = settings([...all, "--socket-mode", "0600", "--socket-group", "kvm"]).listen.at(-1);
   assert.deepEqual(own, { ...others.at(-1), mode: 0o600, group: "kvm" });
 });
 

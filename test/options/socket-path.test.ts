@@ -61,3 +61,17 @@ test("Kata's own paths are templates, each of them once", () => {
   assert.equal(new Set(KATA_SOCKET_PATHS).size, KATA_SOCKET_PATHS.length);
   for (const path of KATA_SOCKET_PATHS) assert.equal(socketPath(path).kind, "template");
 });
+
+test("{UID} stands for the user of a rootless VMM, above {ID}", () => {
+  assert.deepEqual(socketPath("/run/user/{UID}/run/vc/vm/{ID}/clh.sock"), {
+    kind: "template",
+    directory: "/run/user/{UID}/run/vc/vm",
+    perUser: true,
+    between: [],
+    name: "clh.sock",
+  });
+  for (const path of ["/r/{UID}/c.sock", "/{UID}/{ID}/c.sock", "/r/{ID}/{UID}/c.sock", "/r/u{UID}/{ID}/c.sock"]) {
+    assert.throws(() => socketPath(path), /must stand for one whole directory above/, path);
+  }
+  assert.throws(() => socketPath("/r/{UID}/{UID}/{ID}/c.sock"), /must stand for one whole directory above/);
+});

@@ -1,8 +1,9 @@
 import type { ListenSettings } from "../../pipeline/settings.ts";
 import type { ListenerOptions } from "./guest-server.ts";
 import { HybridListener } from "./hybrid-listener.ts";
-import type { Listener } from "./listener.ts";
+import { type Listener, ListenError } from "./listener.ts";
 import { Listeners, type Part } from "./listeners.ts";
+import { templateAddress, type TemplateSettings } from "./sandbox-template.ts";
 import { TemplateListener } from "./template-listener.ts";
 import { VsockListener } from "./vsock-listener.ts";
 
@@ -33,6 +34,28 @@ function createOne(settings: ListenSettings, options: ListenerOptions): Listener
     case "hybrid":
       return new HybridListener(settings, options);
     case "template":
+      if (settings.perUser === true) return new RootOnlyListener(settings);
       return new TemplateListener(settings, options);
   }
+}
+
+/** Sockets in directories of several users, which only root can make. */
+class RootOnlyListener implements Listener {
+  readonly address: string;
+
+  constructor(settings: TemplateSettings) {
+    this.address = templateAddress(settings);
+  }
+
+  listen(): Promise<void> {
+    const message = `cannot listen at ${this.address}: only root can make sockets for several users' VMMs: run as root`;
+    return Promise.reject(new ListenError(message, { absent: true }));
+  }
+
+  stopAccepting(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  handOver(): void {}
+  cleanUp(): void {}
 }

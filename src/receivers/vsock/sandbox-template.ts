@@ -13,6 +13,8 @@ import { groupNumber } from "./socket-file.ts";
 export interface TemplateSettings {
   /** What holds a directory for each sandbox, absolute. It need not exist yet. */
   readonly directory: string;
+  /** See `SocketTemplate`: who makes a `SandboxTemplate` for each user puts the user's number into `directory`. */
+  readonly perUser?: true;
   /** The directories between a sandbox's and its socket. */
   readonly between: readonly string[];
   /** The name of the VMM's own socket. */
@@ -42,6 +44,8 @@ export interface TemplateHost {
   readonly serve: ServeSandbox;
   /** The only user besides root who may own a directory that is listened in. */
   readonly user: number;
+  /** The user that `act` makes files as. Default: this process's. */
+  readonly fileOwner?: number;
   /** Runs an operation on directories with the rights that it needs. */
   readonly act: <Result>(operation: () => Result) => Result;
   readonly onProblem: (message: string, error: Error) => void;
@@ -85,7 +89,7 @@ export class SandboxTemplate {
    * no such group; returns what prevents the directory from being watched.
    */
   open(): ListenError | undefined {
-    const { libc, watches, serve, user, act, onProblem, onNotice } = this.#host;
+    const { libc, watches, serve, user, fileOwner, act, onProblem, onNotice } = this.#host;
     const { between, name, port, mode, group } = this.#settings;
     const gid = group === undefined ? undefined : groupNumber(libc, group);
     if (group !== undefined && gid === undefined) {
@@ -102,7 +106,7 @@ export class SandboxTemplate {
         onNotice,
         socket: `${name}_${port}`,
         temporary: `${name}~${port}`,
-        access: { mode, gid },
+        access: { mode, gid, ...(fileOwner !== undefined && { uid: fileOwner }) },
         watch: (found, onChange) => this.#watch(found, onChange),
       },
       (operation) => this.#tryToUse((directory) => directory.use(operation)),

@@ -15,6 +15,8 @@ export interface SocketAccess {
   readonly mode: number;
   /** The group's number; undefined: as the process's. */
   readonly gid: number | undefined;
+  /** The number of the user that files are made as. Default: the process's. */
+  readonly uid?: number;
 }
 
 /** The largest number of a group: chown(2) takes 2^32 - 1 for none. */
@@ -158,7 +160,7 @@ export function bindAt<Server extends { close(): Promise<void> }>(
   const server = bindWithoutPermissions(temporary, bind);
   try {
     try {
-      const user = process.geteuid?.();
+      const user = access.uid ?? process.geteuid?.();
       const status = giveAccess(temporary, access, libc, ({ uid }) => Number(uid) === user);
       linkSync(temporary, path);
       return { server, file: new SocketFile(path, status) };

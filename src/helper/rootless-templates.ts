@@ -1,0 +1,146 @@
+import { readdirSync, statSync } from "node:fs";
+import type { Libc } from "../../ffi/libc.ts";
+import type { Watch } from "../receivers/vsock/directory-watcher.ts";
+import { ListenError } from "../receivers/vsock/listener.ts";
+import type { ServeSandbox } from "../receivers/vsock/sandbox-server.ts";
+import { SandboxTemplate, type TemplateHost, type TemplateSettings } from "../receivers/vsock/sandbox-template.ts";
+import { asUser, isMissing } from "./as-user.ts";
+
+/** What stands for the user in a template's directory. */
+const UID = "{UID}";
+/** How often to look for users that no event reported, milliseconds. */
+const RESCAN_MS = 1000;
+/** A rootless VMM's user has one sandbox. This is how many are served, so that no user can fill the machine with them. */
+const MAX_SANDBOXES = 8;
+/** The largest number of a user; 2^32 - 1 means none. */
+const MAX_UID = 2 ** 32 - 2;
+
+/** What the templates of all users need. */
+export type RootlessHost = Pick<TemplateHost, "libc" | "watches" | "serve" | "onProblem" | "onNotice">;
+
+/**
+ * The sockets of rootless VMMs: Kata makes a user for each of them, with a directory that bears the user's number. For
+ * each of these users there is a {@link SandboxTemplate}, which acts as that user, so that a VMM that somebody has got
+ * hold of cannot make this process touch what its user may not.
+ *
+ * The directory of a login session, which systemd-logind mounts, is left alone: otherwise any user who may log in could
+ * pass for a sandbox.
+ */
+export class RootlessTemplates {
+  readonly #settings: TemplateSettings;
+  readonly #host: RootlessHost;
+  /** What the users' directories are in. */
+  readonly #parent: string;
+  readonly #below: string;
+  readonly #users = new Map<number, SandboxTemplate>();
+  #watch: Watch | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(settings: TemplateSettings, host: RootlessHost) {
+    this.#settings = settings;
+    this.#host = host;
+    const [parent = "", below = ""] = settings.directory.split(`/${UID}`);
+    this.#parent = parent;
+    this.#below = below;
+  }
+
+  /** See `SandboxTemplate`. Nothing need be there yet. */
+  open(): undefined {}
+
+  begin(): void {
+    this.#scan();
+    this.#timer = setInterval(() => this.#scan(), RESCAN_MS);
+  }
+
+  pause(): void {
+    this.#stop();
+    for (const template of this.#users.values()) template.pause();
+  }
+
+  handOver(): void {
+    this.#stop();
+    for (const template of this.#users.values()) template.handOver();
+    this.#users.clear();
+  }
+
+  #stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#watch?.release();
+    this.#watch = undefined;
+  }
+
+  #scan(): void {
+    try {
+      const parent = statSync(this.#parent);
+      // A watch of a directory that has gone is of no use, and costs nothing.
+      this.#watch ??= this.#host.watches.watch(this.#parent, (event) => {
+        if (event.kind === "gone") this.#watch = undefined;
+        else this.#update(event.name, parent.dev);
+      });
+      const names = new Set(readdirSync(this.#parent));
+      for (const uid of this.#users.keys()) names.add(String(uid));
+      for (const name of names) this.#update(name, parent.dev);
+    } catch (error) {
+      if (!isMissing(error)) this.#host.onProblem("rootless sandboxes cannot be listened for", error as Error);
+      for (const uid of [...this.#users.keys()]) this.#forget(uid);
+    }
+  }
+
+  #update(name: string, device: number): void {
+    const uid = Number(name);
+    // Root has directories of its own, and `0` never belongs to a rootless VMM.
+    if (!/^[1-9][0-9]*$/.test(name) || uid > MAX_UID) return;
+    const found = statSync(`${this.#parent}/${name}`, { throwIfNoEntry: false });
+    if (found === undefined) return this.#forget(uid);
+    const isVmm = found.isDirectory() && found.dev === device && found.uid === uid;
+    if (!isVmm || this.#users.has(uid)) return;
+    const template = this.#templateOf(uid, found.gid);
+    this.#users.set(uid, template);
+    const problem = template.open();
+    if (problem !== undefined) this.#host.onProblem("rootless sandboxes cannot be listened for", problem);
+    template.begin();
+  }
+
+  #forget(uid: number): void {
+    this.#users.get(uid)?.handOver();
+    this.#users.delete(uid);
+  }
+
+  #templateOf(uid: number, gid: number): SandboxTemplate {
+    const { libc } = this.#host;
+    const { port, mode, name, between } = this.#settings;
+    const settings = { directory: `${this.#parent}/${uid}${this.#below}`, between, name, port, mode };
+    return new SandboxTemplate(settings, {
+      ...this.#host,
+      user: uid,
+      fileOwner: uid,
+      serve: limited(this.#host.serve),
+      act: (operation) => asUser(libc as Libc, uid, gid, operation),
+    });
+  }
+}
+
+/** Serves only so many sandboxes at a time. */
+function limited(serve: ServeSandbox): ServeSandbox {
+  let count = 0;
+  return (sandbox) => {
+    if (count >= MAX_SANDBOXES) throw new ListenError(`its user has more than ${MAX_SANDBOXES} sandboxes`);
+    const server = serve(sandbox);
+    let isCounted = false;
+    return {
+      listen: (open) => {
+        const file = server.listen(open);
+        count++;
+        isCounted = true;
+        return file;
+      },
+      retire: () => {
+        if (isCounted) count--;
+        isCounted = false;
+        server.retire();
+      },
+      handOver: () => server.handOver(),
+    };
+  };
+}
