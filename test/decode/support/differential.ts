@@ -123,7 +123,8 @@ export class DifferentialCases {
   }
 }
 
-function changedByte(payload: Uint8Array, random: Random): Uint8Array {
+/** The payload with one byte changed: one bit of it, or to one that means something. */
+export function changedByte(payload: Uint8Array, random: Random): Uint8Array {
   const copy = payload.slice();
   const at = random.below(copy.length);
   copy[at] = random.oneIn(2)
