@@ -5,6 +5,7 @@
 import * as grpc from "@grpc/grpc-js";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
+import { gunzipSync } from "node:zlib";
 import { quantile, SpanCount } from "./count-spans.ts";
 import type { StubFigures } from "./processes.ts";
 
@@ -38,7 +39,8 @@ function take(request: Uint8Array): void {
 
 async function receive(request: Request): Promise<Response> {
   try {
-    take(new Uint8Array(await request.arrayBuffer()));
+    const body = new Uint8Array(await request.arrayBuffer());
+    take(request.headers.get("content-encoding") === "gzip" ? gunzipSync(body) : body);
   } catch (error) {
     return new Response(String(error), { status: 400 });
   }

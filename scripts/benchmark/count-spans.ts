@@ -1,3 +1,5 @@
+import { LEAST_NANOSECONDS } from "./frames.ts";
+
 // Reads only what it counts in an ExportTraceServiceRequest. Everything else is skipped by its length.
 
 /** `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans` and `ScopeSpans.spans`, by their numbers. */
@@ -6,6 +8,8 @@ const SCOPE_SPANS = 2;
 const SPANS = 2;
 /** `Span.end_time_unix_nano`. */
 const END_TIME = 8;
+
+const BILLION = 1_000_000_000n;
 
 /** Protobuf's wire types. */
 const FIXED64 = 1;
@@ -47,9 +51,7 @@ export class SpanCount {
             this.#each(from, to, SPANS, (spanStart, spanEnd) => {
               this.spans++;
               this.bytes += spanEnd - spanStart;
-              if (this.#measure) {
-                this.latencies.push(now - this.#endTimeMs(spanStart, spanEnd));
-              }
+              if (this.#measure) this.#addLatency(now, this.#endTime(spanStart, spanEnd));
             }),
         ),
     );
@@ -68,17 +70,23 @@ export class SpanCount {
     }
   }
 
-  #endTimeMs(start: number, end: number): number {
+  #addLatency(now: number, endTime: bigint | undefined): void {
+    if (endTime === undefined || endTime % BILLION === BigInt(LEAST_NANOSECONDS)) return;
+    this.latencies.push(now - Number(endTime) / 1e6);
+  }
+
+  /** Nanoseconds. */
+  #endTime(start: number, end: number): bigint | undefined {
     this.#at = start;
     while (this.#at < end) {
       const tag = this.#varint();
       if (tag === ((END_TIME << 3) | FIXED64)) {
-        return Number(this.#view.getBigUint64(this.#at, true)) / 1e6;
+        return this.#view.getBigUint64(this.#at, true);
       }
       const length = this.#length(tag);
       this.#at += length;
     }
-    return Number.NaN;
+    return undefined;
   }
 
   /** The length of the field's content that begins here, after the content's own length if there is one. */

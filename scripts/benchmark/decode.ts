@@ -1,10 +1,13 @@
 import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { promisify } from "node:util";
+import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { FRAME_HEADER_BYTES, FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
-import { fixturePath, joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
+import { joinFrames, type LoadEncoding, readFrames } from "./frames.ts";
+import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { median } from "./machine.ts";
 
 /** How much a socket gives in one read, bytes. */
@@ -40,6 +43,10 @@ export async function measureDecode(
   encoding: LoadEncoding,
   agent: string | undefined,
 ): Promise<DecodeFigures> {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "frames");
+  const recorded = readFrames(fixture, encoding);
+  writeFileSync(file, joinFrames(recorded, recorded.length));
   const turn = decoding(fixture, encoding);
   turn();
   const ours: Times[] = [];
@@ -47,7 +54,7 @@ export async function measureDecode(
   for (let i = 0; i < TURNS; i++) {
     ours.push(turn());
     if (agent !== undefined) {
-      references.push(await measureReference(agent, fixturePath(fixture, encoding), encoding));
+      references.push(await measureReference(agent, file, encoding));
     }
   }
   return {

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 
 /** Bytes of a frame's header: the payload's length, big endian. */
 const HEADER_BYTES = 8;
@@ -16,35 +17,74 @@ const FILLER = "x".charCodeAt(0);
 /** In serde's JSON the first member with this name is the span's own. */
 const JSON_NAME = Buffer.from('"name":"');
 
+const JSON_END_TIME = Buffer.from('"end_time":{"secs_since_epoch":');
+/** Ten digits of seconds, a member's name, and nine digits of nanoseconds. */
+const JSON_TIME_BYTES = 10 + ',"nanos_since_epoch":'.length + 9;
+/** The least number of nine digits without a leading zero. It stands for all that are less, so it tells no time. */
+export const LEAST_NANOSECONDS = 100_000_000;
+
 /** The frames of a load. */
 export type LoadEncoding = "bincode" | "json";
 
 /** One recorded frame, with its header. */
 export interface Frame {
   readonly bytes: Uint8Array;
-  /** Where end_time's seconds begin, so that a send time can be written; -1 if the payload is not bincode. */
+  readonly isJson: boolean;
+  /** Where end_time's seconds begin, so that a send time can be written; -1 if there is no room for one. */
   readonly endTime: number;
 }
 
-/** The file of recorded frames with this name. */
-export function fixturePath(name: string, encoding: LoadEncoding): string {
-  const suffix = encoding === "json" ? "json-frames" : "bincode";
-  return fileURLToPath(new URL(`../../test/fixtures/${name}.${suffix}`, import.meta.url));
+/** Recorded frames, by their files in `test/fixtures`. */
+interface Fixture {
+  readonly bincode?: string;
+  readonly json?: string;
+  /** Which of them are taken, by the bytes of their payloads; default: all. */
+  readonly sizes?: readonly [least: number, most: number];
 }
+
+/** Those whose files do not have their names. `load` does: small spans without escapes. */
+const FIXTURES: Readonly<Record<string, Fixture>> = {
+  /** A sandbox's life, as real agents of both generations told it. */
+  session: {
+    bincode: "real-agent/real-3.28.0-session.bincode",
+    json: "real-agent/real-4.1.0-session.json-frames",
+  },
+  /** Three containers, with the large requests that agents write into their spans. */
+  busy: {
+    bincode: "real-agent/real-3.28.0-busy.bincode.gz",
+    json: "real-agent/real-4.1.0-busy.json-frames.gz",
+  },
+  /** Some 4 kB each on average, three quarters of it escaped text: the crates, through `tracing`. */
+  traced: { json: "opentelemetry-0.17/session-isolated.json-frames", sizes: [0, 16_384] },
+  "4k": { json: "real-agent/real-4.1.0-session.json-frames", sizes: [3000, 6000] },
+  "60k": { json: "opentelemetry-0.17/big60k.json-frames", sizes: [50_000, 70_000] },
+  /** The page of 1 MiB of a file that is copied into the guest. */
+  file: { json: "real-agent/real-4.1.0-copyfile-1MiB.json-frames.gz", sizes: [1_000_000, 8_000_000] },
+};
+
+/** The crates refuse what serde_json writes for a double that is not finite. */
+const NULL_DOUBLE = Buffer.from('"F64":null');
 
 /** Reads recorded frames. Spans smaller than `spanBytes` (payload) get a longer name, so that they have that size. */
 export function readFrames(name: string, encoding: LoadEncoding, spanBytes = 0): Frame[] {
-  const file = new Uint8Array(readFileSync(fixturePath(name, encoding)));
+  const plain: Fixture = { bincode: `${name}.bincode`, json: `${name}.json-frames` };
+  const { [encoding]: path, sizes: [least, most] = [0, Infinity] } = FIXTURES[name] ?? plain;
+  if (path === undefined) throw new RangeError(`there are no frames "${name}" in ${encoding}`);
+  const stored = readFileSync(fileURLToPath(new URL(`../../test/fixtures/${path}`, import.meta.url)));
+  const file = new Uint8Array(path.endsWith(".gz") ? gunzipSync(stored) : stored);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const frames: Frame[] = [];
   for (let at = 0; at < file.length;) {
     const end = at + HEADER_BYTES + Number(view.getBigUint64(at));
-    const payload = lengthen(file.slice(at + HEADER_BYTES, end), encoding, spanBytes);
+    const recorded = file.subarray(at + HEADER_BYTES, end);
+    at = end;
+    if (recorded.length < least || recorded.length > most || Buffer.from(recorded).includes(NULL_DOUBLE)) continue;
+    const payload = lengthen(recorded.slice(), encoding, spanBytes);
     const bytes = new Uint8Array(HEADER_BYTES + payload.length);
     new DataView(bytes.buffer).setBigUint64(0, BigInt(payload.length));
     bytes.set(payload, HEADER_BYTES);
-    frames.push({ bytes, endTime: encoding === "bincode" ? endTimeOffset(bytes) : -1 });
-    at = end;
+    const isJson = encoding === "json";
+    frames.push({ bytes, isJson, endTime: isJson ? jsonEndTimeOffset(bytes) : endTimeOffset(bytes) });
   }
   return frames;
 }
@@ -71,13 +111,33 @@ function endTimeOffset(frame: Uint8Array): number {
   return HEADER_BYTES + NAME_LENGTH + 8 + nameLength + 12;
 }
 
+/** Where `…,"nanos_since_epoch":…` begins with the seconds; -1 if they do not have as many digits as today's. */
+function jsonEndTimeOffset(frame: Uint8Array): number {
+  const text = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+  const at = text.indexOf(JSON_END_TIME) + JSON_END_TIME.length;
+  const end = text.indexOf("}", at);
+  return text.subarray(at, end).length === JSON_TIME_BYTES ? at : -1;
+}
+
 /** Writes a time (milliseconds since the epoch, with fraction) into a frame's end_time. */
 export function stampEndTime(frame: Frame, unixMs: number): void {
   if (frame.endTime < 0) throw new RangeError("the frame has no place for a time");
+  if (frame.isJson) {
+    const nanoseconds = Math.floor((unixMs % 1000) * 1e6);
+    const text = `${Math.floor(unixMs / 1000)},"nanos_since_epoch":${Math.max(nanoseconds, LEAST_NANOSECONDS)}`;
+    for (let i = 0; i < JSON_TIME_BYTES; i++) frame.bytes[frame.endTime + i] = text.charCodeAt(i);
+    return;
+  }
   const view = new DataView(frame.bytes.buffer, frame.bytes.byteOffset, frame.bytes.byteLength);
   const seconds = Math.floor(unixMs / 1000);
   view.setBigUint64(frame.endTime, BigInt(seconds), true);
   view.setUint32(frame.endTime + 8, Math.floor((unixMs - seconds * 1000) * 1e6), true);
+}
+
+/** The mean of the payloads' bytes. */
+export function meanBytes(name: string, encoding: LoadEncoding): number {
+  const frames = readFrames(name, encoding);
+  return frames.reduce((sum, { bytes }) => sum + bytes.length - HEADER_BYTES, 0) / frames.length;
 }
 
 /** `count` frames in one piece. */

@@ -26,6 +26,8 @@ export interface Load {
   readonly spans: number;
   /** Spans a second from all guests together; 0: as fast as the forwarder reads them. */
   readonly rate: number;
+  /** Where requests are sent to over OTLP/HTTP, instead of frames to the socket. */
+  readonly otlpPort?: number;
 }
 
 /** The figures of a load. */
@@ -68,27 +70,40 @@ export interface ForwarderOptions {
   readonly spool?: string;
   /** Without WebAssembly everything is decoded in TypeScript. */
   readonly withoutWebAssembly?: boolean;
+  readonly compression?: "gzip";
 }
 
 /** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
-  { port, protocol = "http/protobuf", spool, withoutWebAssembly = false }: ForwarderOptions,
+  { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false }: ForwarderOptions,
 ): Promise<Forwarder> {
   const began = performance.now();
   const args = ["--socket-path", socketPath, "--log-level", "error"];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
   if (spool !== undefined) args.push("--spool-dir", spool);
-  const child = spawn(EXECUTABLE, args, {
-    stdio: ["ignore", "inherit", "inherit"],
-    // One of JavaScriptCore's options (Source/JavaScriptCore/runtime/OptionsList.h).
-    env: { ...process.env, ...(withoutWebAssembly && { BUN_JSC_useWasm: "0" }) },
-  });
-  const exited = once(child, "exit");
   const socket = `${socketPath}_${VSOCK_PORT}`;
+  const env = {
+    ...process.env,
+    ...(compression !== undefined && { OTEL_EXPORTER_OTLP_COMPRESSION: compression }),
+    // One of JavaScriptCore's options (Source/JavaScriptCore/runtime/OptionsList.h).
+    ...(withoutWebAssembly && { BUN_JSC_useWasm: "0" }),
+  };
+  const child = spawn(EXECUTABLE, args, { stdio: ["ignore", "inherit", "inherit"], env });
+  return await whenItListens(child, socket, () => existsSync(socket), began);
+}
+
+/** Resolves once a process can be used. @param began when it was started. */
+export async function whenItListens(
+  child: ChildProcess,
+  socket: string,
+  isReady: () => boolean | Promise<boolean>,
+  began = performance.now(),
+): Promise<Forwarder> {
+  const exited = once(child, "exit");
   // A socket gets its name only when it listens.
-  while (!existsSync(socket)) {
-    if (child.exitCode !== null) throw new Error(`the forwarder ended with ${child.exitCode}`);
+  while (!await isReady()) {
+    if (child.exitCode !== null) throw new Error(`${child.spawnfile} ended with ${child.exitCode}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   const startMs = performance.now() - began;

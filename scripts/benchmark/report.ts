@@ -1,5 +1,19 @@
 import process from "node:process";
 
+/** At least or at most a value. */
+export interface Goal {
+  readonly kind: "min" | "max";
+  readonly value: number;
+}
+
+/** A figure as a multiple of another one of the same run. */
+export interface Comparison {
+  /** What follows the number: `the Rust crates' speed`. */
+  readonly with: string;
+  readonly ratio: number;
+  readonly goal?: Goal;
+}
+
 /** One measured figure. */
 export interface Row {
   readonly figure: string;
@@ -7,31 +21,39 @@ export interface Row {
   readonly unit: string;
   /** The least and the most of the measurements, of which the figure is the quietest; absent if there is only one. */
   readonly spread?: readonly [number, number];
-  /** `min`: at least the goal; `max`: at most. */
-  readonly goal?: { readonly kind: "min" | "max"; readonly value: number };
-  /** How many times as fast as the Rust crates' decoding alone, in the same run. At least 1 is a goal too. */
-  readonly ratio?: number;
+  readonly goal?: Goal;
+  readonly comparisons?: readonly Comparison[];
 }
 
 /** Whether a figure reaches its goals; undefined if it has none. */
-export function reached({ value, goal, ratio }: Row): boolean | undefined {
-  if (goal === undefined) return undefined;
-  const within = goal.kind === "min" ? value >= goal.value : value <= goal.value;
-  return within && (ratio === undefined || ratio >= 1);
+export function reached({ value, goal, comparisons = [] }: Row): boolean | undefined {
+  const goals = [{ value, goal }, ...comparisons.map(({ ratio, goal }) => ({ value: ratio, goal }))]
+    .flatMap(({ value, goal }) =>
+      goal === undefined ? [] : [goal.kind === "min" ? value >= goal.value : value <= goal.value]
+    );
+  return goals.length === 0 ? undefined : !goals.includes(false);
 }
 
 function number(n: number): string {
   return n.toFixed(n < 10 ? 2 : 0);
 }
 
+function sign(goal: Goal): string {
+  return `${goal.kind === "min" ? "≥" : "≤"} ${goal.value}`;
+}
+
+function comparisonText({ with: other, ratio, goal }: Comparison): string {
+  return `${ratio.toFixed(2)} times ${other}${goal === undefined ? "" : ` (${sign(goal)})`}`;
+}
+
 /** Figures as a Markdown table, followed by notes about the measurement. */
 export function printReport(rows: readonly Row[], notes: readonly string[]): void {
   const lines = [
-    "| figure | measured | goal | reached | times the Rust crates' speed |",
+    "| figure | measured | goal | reached | compared in the same run |",
     "|---|---|---|---|---|",
   ];
   for (const row of rows) {
-    const { figure, value, unit, spread, goal, ratio } = row;
+    const { figure, value, unit, spread, goal, comparisons = [] } = row;
     const range = spread === undefined ? "" : ` (${spread.map(number).join("–")})`;
     const isReached = reached(row);
     lines.push(
@@ -39,9 +61,9 @@ export function printReport(rows: readonly Row[], notes: readonly string[]): voi
         "",
         figure,
         `${number(value)} ${unit}${range}`,
-        goal === undefined ? "–" : `${goal.kind === "min" ? "≥" : "≤"} ${goal.value}`,
+        goal === undefined ? "–" : sign(goal),
         isReached === undefined ? "–" : isReached ? "yes" : "no",
-        ratio === undefined ? "–" : ratio.toFixed(2),
+        comparisons.length === 0 ? "–" : comparisons.map(comparisonText).join("; "),
         "",
       ].join(" | ").trim(),
     );

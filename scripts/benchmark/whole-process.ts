@@ -6,7 +6,8 @@ import process from "node:process";
 import { spanSizes } from "./decode.ts";
 import { type LoadEncoding, shares } from "./frames.ts";
 import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
-import { type Forwarder, startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
+import { type Contender, startCollector, startFloor, startRust, type System } from "./contenders.ts";
+import { startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
 
 /** How long an idle process is busy with its start, milliseconds. */
 const SETTLE_MS = 1500;
@@ -21,7 +22,7 @@ const FULL_AFTER_MS = 3000;
  */
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
-const PACED_SECONDS = 15;
+const PACED_SECONDS = 10;
 
 /** What is sent. */
 export interface LoadOptions {
@@ -31,10 +32,12 @@ export interface LoadOptions {
   readonly spans: number;
 }
 
-/** How the forwarder sends; default: over HTTP and from memory. */
+/** How the forwarder, or another system, sends; default: over HTTP and from memory. */
 export interface Way {
   readonly protocol?: "grpc";
   readonly spooled?: boolean;
+  readonly compression?: "gzip";
+  readonly system?: System;
 }
 
 /** A forwarder under as much load as it takes. */
@@ -60,29 +63,47 @@ export class WholeProcess {
     this.#stub = stub;
   }
 
-  #start({ protocol, spooled = false }: Way = {}): Promise<Forwarder> {
+  #start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode"): Promise<Contender> {
+    const { protocol, spooled = false, compression, system = "forwarder" } = way;
     const path = (kind: string): string => join(this.#directory, `${this.#runs}.${kind}`);
     this.#runs++;
-    return startForwarder(path("sock"), {
-      ...(protocol === "grpc" ? { protocol, port: this.#stub.grpcPort } : this.#stub),
+    const options = {
+      ...(protocol === "grpc" ? { protocol, port: this.#stub.grpcPort } : { port: this.#stub.port }),
       ...(spooled && { spool: path("spool") }),
-    });
+      ...(compression !== undefined && { compression }),
+    };
+    switch (system) {
+      case "forwarder":
+        return startForwarder(path("sock"), options);
+      case "rust":
+        return startRust(path("sock"), encoding, options);
+      case "collector":
+        return startCollector(path("collector"), options);
+      case "floor":
+        return startFloor(path("sock"), fixture, encoding, options);
+    }
   }
 
   /** Sends spans as fast as they are read, each time to a new forwarder. */
   async load(encoding: LoadEncoding, options: LoadOptions, way: Way = {}): Promise<LoadRun> {
     const stub = this.#stub;
-    const forwarder = await this.#start(way);
-    const { pid, socket } = forwarder;
+    const forwarder = await this.#start(way, options.fixture, encoding);
+    const { pid, socket, otlpPort } = forwarder;
     await sleep(SETTLE_MS);
     await stub.reset();
     const before = this.#used(pid, (await stub.figures()).cpuSeconds);
-    const load = await startLoad({ socket, encoding, rate: 0, ...options }).figures;
+    const load = await startLoad({
+      ...{ socket, encoding, rate: 0, ...options },
+      ...(otlpPort !== undefined && { otlpPort }),
+    }).figures;
     const received = await stub.waitFor(options.spans);
     const after = this.#used(pid, received.cpuSeconds);
     const { peak } = residentMb(pid);
-    if (await forwarder.stop() !== 0) throw new Error("the forwarder lost spans");
-    const expected = expectedBytes(encoding, options);
+    const isOurs = (way.system ?? "forwarder") === "forwarder";
+    const code = await forwarder.stop();
+    if (isOurs && code !== 0) throw new Error("the forwarder lost spans");
+    // The others encode differently, and what is over the limit of a value is cut.
+    const expected = isOurs && options.fixture !== "file" ? expectedBytes(encoding, options) : received.bytes;
     if (received.spans !== options.spans || received.bytes !== expected) {
       throw new Error(
         `${received.spans} spans of ${received.bytes} bytes arrived, not ${options.spans} of ${expected}`,
@@ -164,7 +185,7 @@ export class WholeProcess {
   }
 
   /** The time from a guest's write to the collector's receipt at this many spans a second, milliseconds. */
-  async latency({ fixture }: LoadOptions, rate: number): Promise<{ p50: number; p99: number }> {
+  async latency(fixture: string, encoding: LoadEncoding, rate: number) {
     const forwarder = await this.#start();
     const send = async (seconds: number) => {
       const spans = rate * seconds;
@@ -172,7 +193,7 @@ export class WholeProcess {
       await startLoad({
         socket: forwarder.socket,
         fixture,
-        encoding: "bincode",
+        encoding,
         spanBytes: 0,
         guests: PACED_GUESTS,
         spans,
@@ -181,9 +202,11 @@ export class WholeProcess {
       return await this.#stub.waitFor(spans);
     };
     await send(WARM_UP_SECONDS);
+    const before = processSeconds(forwarder.pid);
     const { latencyMs } = await send(PACED_SECONDS);
+    const cpuPerMillion = (processSeconds(forwarder.pid) - before) / (rate * PACED_SECONDS / 1e6);
     await forwarder.stop();
-    return latencyMs;
+    return { ...latencyMs, cpuPerMillion };
   }
 }
 

@@ -12,8 +12,11 @@ test("a figure reaches a goal, or not, or has none", () => {
   assert.equal(reached({ ...ROW, value: 1.49, goal: { kind: "min", value: 1.5 } }), false);
 });
 
-test("slower than the reference is not enough, whatever the goal", () => {
+test("each comparison may have a goal too, and all of them count", () => {
   const goal = { kind: "min", value: 1 } as const;
-  assert.equal(reached({ ...ROW, value: 2, goal, ratio: 1 }), true);
-  assert.equal(reached({ ...ROW, value: 2, goal, ratio: 0.99 }), false);
+  const against = (...ratios: number[]) => ratios.map((ratio) => ({ with: "another", ratio, goal }));
+  assert.equal(reached({ ...ROW, value: 2, comparisons: [{ with: "another", ratio: 9 }] }), undefined);
+  assert.equal(reached({ ...ROW, value: 2, comparisons: against(1) }), true);
+  assert.equal(reached({ ...ROW, value: 2, goal, comparisons: against(1, 0.99) }), false);
+  assert.equal(reached({ ...ROW, value: 0.5, goal, comparisons: against(1) }), false);
 });

@@ -45,7 +45,8 @@ macro_rules! conversions {
                     start_time_unix_nano: nanos(data.start_time),
                     end_time_unix_nano: nanos(data.end_time),
                     dropped_attributes_count: data.attributes.dropped_count(),
-                    attributes: data.attributes.iter().map(|(key, value)| attribute(key.to_string(), value.clone())).collect(),
+                    attributes: data.attributes.iter()
+                        .map(|(key, value)| attribute(key.to_string(), value.clone())).collect(),
                     dropped_events_count: data.events.dropped_count(),
                     events: data.events.into_iter().map(|event| Event {
                         time_unix_nano: nanos(event.timestamp),

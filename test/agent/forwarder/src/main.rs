@@ -1,5 +1,5 @@
-//! The forwarder as one would naturally write it in Rust: tokio reads the guests' frames, the agents' crates decode them,
-//! prost encodes them, and hyper or tonic sends them. It has none of the forwarder's limits, queues and retries.
+//! The forwarder as one would naturally write it in Rust: tokio reads the guests' frames, the agents' crates decode
+//! them, prost encodes them, and hyper or tonic sends them. It has none of the forwarder's limits, queues and retries.
 
 mod convert;
 mod send;
