@@ -42,8 +42,8 @@ try {
   const notes = [
     `${os.availableParallelism()} × ${os.cpus()[0]?.model.trim() ?? "unknown processor"}, Linux ${os.release()}, ` +
     `${context.spans} spans, ${context.rounds} rounds.`,
-    "Of decoding the best of many 20 ms rounds, here and in Rust; of a whole process the round with the least CPU time " +
-    "of all threads, from its start on; in parentheses what the other rounds gave.",
+    "Of decoding the best of many 20 ms rounds, here and in Rust; of a whole process the round with the least CPU " +
+    "time of all threads, from its start on; in parentheses what the other rounds gave.",
     ...new Set(measured.flatMap((part) => part.notes)),
   ];
   printReport(rows, notes);
