@@ -18,6 +18,9 @@ import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
 import { type LogFields, type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
+import type { ReadFile } from "./exporters/connection/tls-credentials.ts";
+import type { HelperProcess } from "./helper/helper-process.ts";
+import { RootFiles } from "./helper/root-files.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
 import { DescribedGuests } from "./receivers/vsock/described-guests.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
@@ -32,6 +35,9 @@ const READING_SHARE = 0.5;
 
 /** How long the end waits for own spans to be sent, milliseconds, because they matter less than a quick stop. */
 const OWN_SPANS_MS = 2_000;
+
+/** The largest file with a certificate, a key or authorities, bytes: a whole store of the latter has some 250,000. */
+const MAX_KEY_FILE_BYTES = 8 * 1024 * 1024;
 
 /** The limit for all problems with listening together, because anyone who makes directories could fill the log. */
 const LISTEN_LOG_LIMIT: RateLimit = { records: 20, key: () => "" };
@@ -97,10 +103,12 @@ async function start(
   metrics.receiver("vsock", ENCODINGS);
   if (settings.forwards !== false) metrics.destination(settings.dumpOnly ? "dump" : "collector");
   if (settings.viewer !== undefined && !settings.dumpOnly) metrics.destination("store");
-  const trace = await prepareSelfTrace(settings, log);
+  let helper: HelperProcess | undefined = undefined;
+  const readFile: ReadFile = (path) => new RootFiles(helper).read(path, MAX_KEY_FILE_BYTES);
+  const trace = await prepareSelfTrace(settings, log, readFile);
   undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(settings.user, (message) => log.warn(message));
-  const helper = await startHelper(settings, privileges.owner, log.of("helper"));
+  helper = await startHelper(settings, privileges.owner, log.of("helper"));
   undo.push(() => helper?.close());
   const openSink = settings.dumpOnly ? () => openDump(settings, dump, metrics) : await prepareDelivery({
     settings,
@@ -108,6 +116,7 @@ async function start(
     metrics,
     trace,
     log,
+    readFile,
     hasGuests: continuation?.hasGuests === true,
     undo,
   });
@@ -316,13 +325,13 @@ async function takeOver(
 }
 
 /** Begins the forwarder's own spans, before privileges are dropped, because their exporter reads key files too. */
-async function prepareSelfTrace(settings: Settings, log: Logger): Promise<SelfTrace> {
+async function prepareSelfTrace(settings: Settings, log: Logger, readFile: ReadFile): Promise<SelfTrace> {
   const { selfTrace, resourceAttributes, otlp } = settings;
   if (selfTrace === undefined) return NO_SELF_TRACE;
   const began = Date.now();
   // Loaded only here, so that only those who use the SDK pay for it.
   const { openSelfTrace } = await import("./telemetry/tracer.ts");
-  const exporter = await createExporter(otlp, log.of("otlp"), { concurrency: 1 });
+  const exporter = await createExporter(otlp, log.of("otlp"), { concurrency: 1, readFile });
   const own = { settings: selfTrace, resourceAttributes, exporter, began };
   return openSelfTrace({ ...own, log: log.of("self-trace") });
 }

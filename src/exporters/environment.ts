@@ -83,6 +83,17 @@ export interface ExporterEnvironment extends TlsFiles {
  */
 export function readEnvironment(protocol: OtlpProtocol, environment: Environment = process.env): ExporterEnvironment {
   const warnings: string[] = [];
+  return {
+    headers: readHeaders(protocol, environment),
+    timeoutMs: readTimeout(environment, warnings),
+    gzip: readCompression(environment) === "gzip",
+    ...readTlsFiles(environment),
+    warnings,
+  };
+}
+
+/** The files that the variables name. Throws an {@link ExporterSettingsError}. */
+export function readTlsFiles(environment: Environment = process.env): TlsFiles {
   const file = (suffix: string): NamedFile | undefined => {
     const found = variable(environment, suffix);
     return found && { name: found.name, path: found.value };
@@ -90,15 +101,7 @@ export function readEnvironment(protocol: OtlpProtocol, environment: Environment
   const authority = file("CERTIFICATE");
   const certificate = file("CLIENT_CERTIFICATE");
   const key = file("CLIENT_KEY");
-  return {
-    headers: readHeaders(protocol, environment),
-    timeoutMs: readTimeout(environment, warnings),
-    gzip: readCompression(environment) === "gzip",
-    ...(authority && { authority }),
-    ...(certificate && { certificate }),
-    ...(key && { key }),
-    warnings,
-  };
+  return { ...(authority && { authority }), ...(certificate && { certificate }), ...(key && { key }) };
 }
 
 interface Variable {

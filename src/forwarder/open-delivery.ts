@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { loadLibc } from "../../ffi/libc.ts";
 import type { Logger } from "../base/log.ts";
+import type { ReadFile } from "../exporters/connection/tls-credentials.ts";
 import { createExporter } from "../exporters/create-exporter.ts";
 import { DeadLetterFile } from "../exporters/dead-letter.ts";
 import { deadLetterLine } from "../exporters/dead-letter-line.ts";
@@ -85,6 +86,8 @@ export interface DestinationParts {
   readonly metrics: Metrics;
   readonly trace: SelfTrace;
   readonly log: Logger;
+  /** Reads certificates and keys, also after privileges are gone. */
+  readonly readFile: ReadFile;
   /** Guests of an earlier process are going to be taken over. */
   readonly hasGuests: boolean;
   readonly undo: (() => void | Promise<void>)[];
@@ -114,9 +117,10 @@ export async function prepareDelivery(parts: DestinationParts): Promise<() => Sp
 
 /** Opens the exporter and what else the collector needs, and finds out whether it is there. */
 async function prepareCollector(parts: DestinationParts): Promise<OpenDestination> {
-  const { settings, owner, metrics, trace, log, hasGuests, undo } = parts;
+  const { settings, owner, metrics, trace, log, readFile, hasGuests, undo } = parts;
   const { queue, otlp, batch } = settings;
   const exporter = await createExporter(otlp, log.of("otlp"), {
+    readFile,
     onRetry: () => metrics.destination("collector").exportRetries++,
   });
   undo.push(() => exporter.close());

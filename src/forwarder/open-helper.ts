@@ -1,4 +1,6 @@
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { readTlsFiles } from "../exporters/environment.ts";
 import { HelperListener } from "../helper/helper-listener.ts";
 import { HelperProcess } from "../helper/helper-process.ts";
 import type { AllowedFile, AllowedFolder } from "../helper/protocol.ts";
@@ -8,6 +10,10 @@ import type { ListenSettings, Settings } from "../pipeline/settings.ts";
 import type { ListenerOptions } from "../receivers/vsock/guest-server.ts";
 import { BUNDLE_FILE, BUNDLE_PLACES } from "../receivers/pods/pod-finder.ts";
 import { type Listener, ListenError } from "../receivers/vsock/listener.ts";
+
+/** inode(7) */
+const OTHERS_READ = 0o004;
+const OTHERS_SEARCH = 0o001;
 
 type Template = ListenSettings & { readonly kind: "template" };
 
@@ -23,7 +29,8 @@ export async function startHelper(
   if (owner === undefined) return undefined;
   const templates = templatesOf(settings);
   const readable = readableFiles(settings);
-  if (templates.length === 0 && !needsPods(settings)) return undefined;
+  const isNeeded = templates.length > 0 || needsPods(settings) || keyFiles(settings).some(isForRootOnly);
+  if (!isNeeded) return undefined;
   if (templates.length > 0 && !("Bun" in globalThis)) {
     throw new ListenError(
       "a --socket-path with {ID}: as root another process makes the sockets, and Deno cannot use those: use the " +
@@ -49,9 +56,33 @@ function templatesOf({ listen }: Settings): Template[] {
 }
 
 /** Files that are read after the start, and that only root may read. */
-function readableFiles({ kubernetesMetadata }: Settings): (AllowedFile | AllowedFolder)[] {
-  if (kubernetesMetadata === "off") return [];
-  return BUNDLE_PLACES.map(({ directory }) => ({ directory, name: BUNDLE_FILE }));
+function readableFiles(settings: Settings): (AllowedFile | AllowedFolder)[] {
+  const files = keyFiles(settings).map((file) => ({ file }));
+  if (settings.kubernetesMetadata === "off") return files;
+  return [...files, ...BUNDLE_PLACES.map(({ directory }) => ({ directory, name: BUNDLE_FILE }))];
+}
+
+/** The exporter's certificates and keys, which are read with each new connection. */
+function keyFiles({ dumpOnly, forwards }: Settings): string[] {
+  if (dumpOnly || forwards === false) return [];
+  const { authority, certificate, key } = readTlsFiles();
+  return [authority, certificate, key].flatMap((file) => file === undefined ? [] : [file.path]);
+}
+
+/** Whether a user without any rights of its own cannot read a file, or a replacement that is like it. */
+function isForRootOnly(path: string): boolean {
+  try {
+    let current = realpathSync(path);
+    if ((statSync(current).mode & OTHERS_READ) === 0) return true;
+    while (current !== "/") {
+      current = dirname(current);
+      if ((statSync(current).mode & OTHERS_SEARCH) === 0) return true;
+    }
+    return false;
+  } catch {
+    // Whoever reads it says what is wrong with it.
+    return false;
+  }
 }
 
 /** Whether a helper is worth its memory for pods alone: if there are bundles, or if that is asked for. */

@@ -87,11 +87,11 @@ test("the start fails if a collector is not trusted, or if it requires a missing
   }
 });
 
-test("renewed certificates are used by new connections, over HTTP and gRPC", async () => {
-  for (const protocol of ["http/protobuf", "grpc"] as const) {
+test("renewed certificates are used by new connections, over HTTP and gRPC, also root's", async () => {
+  for (const [protocol, mode] of [["http/protobuf", 0o600], ["grpc", 0o644]] as const) {
     const server = await startServer(protocol);
     using sandbox = new Sandbox();
-    const files = keyFiles(sandbox, 0o644);
+    const files = keyFiles(sandbox, mode);
     // The server does not accept a certificate that is not a client's.
     const { OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE = "", OTEL_EXPORTER_OTLP_CLIENT_KEY = "" } = files;
     writeFileSync(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, SERVER.cert);
@@ -105,9 +105,9 @@ test("renewed certificates are used by new connections, over HTTP and gRPC", asy
       });
       await guestLife(sandbox.address, plainFrames(1, 3));
       await forwarder.record("collector unreachable: spans are held until it is back");
-      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}.new`, CLIENT.cert);
+      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}.new`, CLIENT.cert, { mode });
       renameSync(`${OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}.new`, OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE);
-      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_KEY}.new`, CLIENT.key);
+      writeFileSync(`${OTEL_EXPORTER_OTLP_CLIENT_KEY}.new`, CLIENT.key, { mode });
       renameSync(`${OTEL_EXPORTER_OTLP_CLIENT_KEY}.new`, OTEL_EXPORTER_OTLP_CLIENT_KEY);
       await forwarder.record("certificates have been replaced: new connections use the new ones");
       await until(() => server.spans() === 3, `the spans arrive over ${protocol}`);
