@@ -137,31 +137,17 @@ export class RequestBuilder {
 
   /** The request, in an array of its own and of its exact size. Changes nothing here. */
   finish(): Uint8Array<ArrayBuffer> {
-    let size = 0;
-    const resourceSizes: number[] = [];
-    for (const { header, scopes } of this.#resources) {
-      let resourceSize = header.length;
-      for (const scope of scopes) resourceSize += fieldSize(scope.header.length + scope.spanBytes);
-      resourceSizes.push(resourceSize);
-      if (scopes.length > 0) size += fieldSize(resourceSize);
-    }
-    const request = new Uint8Array(size);
-    let at = 0;
-    let index = 0;
-    for (const { header, scopes } of this.#resources) {
-      const resourceSize = resourceSizes[index++] as number;
-      if (scopes.length === 0) continue;
-      at = putField(request, at, REQUEST_RESOURCE_SPANS, resourceSize);
-      copyBytes(header, 0, header.length, request, at);
-      at += header.length;
-      for (const scope of scopes) {
-        const length = scope.header.length + scope.spanBytes;
-        at = putField(request, at, RESOURCE_SPANS_SCOPE_SPANS, length);
-        copyBytes(scope.header, 0, scope.header.length, request, at);
-        at = this.#copyRuns(scope, request, at + scope.header.length);
-      }
-    }
-    return request;
+    return this.#assemble(0);
+  }
+
+  /** Where the next span goes in the buffer; for {@link since}. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** The same as `finish`, but only with the spans that were added from a `position` on. */
+  since(position: number): Uint8Array<ArrayBuffer> {
+    return this.#assemble(position);
   }
 
   /** Forgets everything, and keeps the buffer unless it is unusually large. Handles are void. */
@@ -225,10 +211,53 @@ export class RequestBuilder {
     this.#runCount++;
   }
 
-  #copyRuns(scope: ScopeGroup, target: Uint8Array, at: number): number {
+  /** @param from the position of the first span that counts. */
+  #assemble(from: number): Uint8Array<ArrayBuffer> {
+    let size = 0;
+    const spanBytes = (scope: ScopeGroup): number => from === 0 ? scope.spanBytes : this.#bytesSince(scope, from);
+    const resourceSizes: number[] = [];
+    for (const { header, scopes } of this.#resources) {
+      let content = 0;
+      for (const scope of scopes) {
+        const length = spanBytes(scope);
+        if (length > 0) content += fieldSize(scope.header.length + length);
+      }
+      resourceSizes.push(content === 0 ? 0 : header.length + content);
+      if (content > 0) size += fieldSize(header.length + content);
+    }
+    const request = new Uint8Array(size);
+    let at = 0;
+    let index = 0;
+    for (const { header, scopes } of this.#resources) {
+      const resourceSize = resourceSizes[index++] as number;
+      if (resourceSize === 0) continue;
+      at = putField(request, at, REQUEST_RESOURCE_SPANS, resourceSize);
+      copyBytes(header, 0, header.length, request, at);
+      at += header.length;
+      for (const scope of scopes) {
+        const length = spanBytes(scope);
+        if (length === 0) continue;
+        at = putField(request, at, RESOURCE_SPANS_SCOPE_SPANS, scope.header.length + length);
+        copyBytes(scope.header, 0, scope.header.length, request, at);
+        at = this.#copyRuns(scope, from, request, at + scope.header.length);
+      }
+    }
+    return request;
+  }
+
+  #bytesSince(scope: ScopeGroup, from: number): number {
+    let bytes = 0;
     for (let run = scope.firstRun; run !== NO_RUN; run = this.#runs[run + 2] as number) {
-      const start = this.#runs[run] as number;
+      bytes += Math.max(0, (this.#runs[run + 1] as number) - Math.max(from, this.#runs[run] as number));
+    }
+    return bytes;
+  }
+
+  #copyRuns(scope: ScopeGroup, from: number, target: Uint8Array, at: number): number {
+    for (let run = scope.firstRun; run !== NO_RUN; run = this.#runs[run + 2] as number) {
+      const start = Math.max(from, this.#runs[run] as number);
       const end = this.#runs[run + 1] as number;
+      if (end <= start) continue;
       copyBytes(this.#buffer, start, end, target, at);
       at += end - start;
     }

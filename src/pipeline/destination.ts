@@ -1,6 +1,24 @@
 import { freeBytes } from "../base/free-bytes.ts";
 import type { Source, SourceKind } from "./source.ts";
 
+/** Where spans are written before they are in a chunk, so that a killed process does not lose them. */
+export interface ChunkJournal {
+  /** The entry of a chunk that is going to be filled. */
+  begin(source: Pick<Source, "account" | "kind">): JournalEntry;
+}
+
+/** What a journal has of one chunk. Never throws. */
+export interface JournalEntry {
+  /**
+   * More spans are in the chunk: `resource_spans` fields. They are written before anything else is read.
+   *
+   * @param bytes may be changed afterwards.
+   */
+  note(bytes: Uint8Array, spans: number): void;
+  /** The chunk is safe elsewhere, delivered or given up. */
+  safe(): void;
+}
+
 /**
  * Encoded spans of one account: zero or more `resource_spans` fields of an `ExportTraceServiceRequest`. A request is
  * any concatenation of chunks, because the fields of a protobuf message may stand in any order and be repeated.
@@ -11,11 +29,20 @@ export class Chunk {
   readonly spans: number;
   /** Must not be changed, nor read after {@link release}. */
   readonly bytes: Uint8Array;
+  /** What the journal has of it, if there is one. */
+  readonly journalEntry: JournalEntry | undefined;
   /** How many destinations have not released it yet. */
   #holders: number;
 
   /** @param holders how many destinations get it; each calls {@link release} once. */
-  constructor(source: Pick<Source, "account" | "kind">, bytes: Uint8Array, spans: number, holders = 1) {
+  constructor(
+    source: Pick<Source, "account" | "kind">,
+    bytes: Uint8Array,
+    spans: number,
+    holders = 1,
+    journalEntry?: JournalEntry,
+  ) {
+    this.journalEntry = journalEntry;
     this.account = source.account;
     this.kind = source.kind;
     this.bytes = bytes;
@@ -68,6 +95,8 @@ export interface Destination {
    * with the process.
    */
   readonly settled?: (() => Promise<void>) | undefined;
+  /** What everything is to be written to as soon as it is taken in. Absent where nothing outlives the process. */
+  readonly journal?: ChunkJournal | undefined;
   /** Delivers what it can within `timeoutMs`, and ends. Resolves with how many spans were lost. */
   drain(timeoutMs: number): Promise<number>;
   /** Ends at once. Resolves with how many spans were lost. */

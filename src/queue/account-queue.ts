@@ -132,6 +132,7 @@ export class QueuedChunk {
       throw new Error("a chunk was spooled twice, or without a number");
     }
     this.#isSpooled = true;
+    this.#chunk?.journalEntry?.safe();
   }
 
   /** Its bytes have been read from the spool. */
@@ -156,6 +157,7 @@ export class QueuedChunk {
   #enter(state: ChunkState, from: ChunkState): void {
     if (this.#state !== from) throw new Error(`a chunk that is ${this.#state} became ${state}`);
     this.#state = state;
+    if (state === "settled") this.#chunk?.journalEntry?.safe();
   }
 }
 

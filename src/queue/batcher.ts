@@ -3,6 +3,7 @@ import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
+import type { ChunkJournal, JournalEntry } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
 import type { Source } from "../pipeline/source.ts";
@@ -27,18 +28,33 @@ const MOST_SPARE_BYTES = 4 * 1024 * 1024;
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** Takes a closed chunk over: bytes in an array of their own, which are spans of this source's account. */
-export type ChunkTaker = (source: Source, bytes: Uint8Array, spans: number) => void;
+export type ChunkTaker = (source: Source, bytes: Uint8Array, spans: number, entry?: JournalEntry) => void;
 
 /** The chunk that an account's spans go into. */
 class OpenChunk {
   /** Of any source of the account. */
   readonly source: Source;
   readonly builder: RequestBuilder;
+  /** What the journal has of it, if there is one, up to where. */
+  readonly entry: JournalEntry | undefined;
+  noted = { position: 0, spans: 0 };
   isOpen = true;
 
-  constructor(source: Source, builder: RequestBuilder) {
+  constructor(source: Source, builder: RequestBuilder, entry: JournalEntry | undefined) {
     this.source = source;
     this.builder = builder;
+    this.entry = entry;
+  }
+
+  /** Whether it has spans that the journal has not. */
+  get isUnnoted(): boolean {
+    return this.entry !== undefined && this.builder.spans > this.noted.spans;
+  }
+
+  note(): void {
+    const { builder: { position, spans }, entry, noted } = this;
+    entry?.note(this.builder.since(noted.position), spans - noted.spans);
+    this.noted = { position, spans };
   }
 }
 
@@ -58,7 +74,13 @@ export class Batcher {
   /** Accounts whose chunks are closed at the end of this turn of the event loop, and who wants to know. */
   readonly #leaving: { readonly account: string; readonly closed: () => void }[] = [];
 
-  constructor(settings: BatchSettings, metrics: Metrics, closed: ChunkTaker) {
+  readonly #journal: ChunkJournal | undefined;
+  /** Chunks that the journal has not all spans of. */
+  #unnoted: OpenChunk[] = [];
+
+  /** @param journal gets spans as they come. Default: there is none. */
+  constructor(settings: BatchSettings, metrics: Metrics, closed: ChunkTaker, journal?: ChunkJournal) {
+    this.#journal = journal;
     this.#settings = settings;
     this.#metrics = metrics;
     this.#closed = closed;
@@ -122,7 +144,7 @@ export class Batcher {
       }
     }
     if (chunk === undefined) {
-      chunk = new OpenChunk(source, this.#takeBuilder());
+      chunk = new OpenChunk(source, this.#takeBuilder(), this.#journal?.begin(source));
       this.#open.set(source.account, chunk);
     }
     return chunk;
@@ -139,6 +161,7 @@ export class Batcher {
   append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number): void {
     const { builder } = chunk;
     const before = builder.bytes;
+    if (chunk.entry !== undefined && !chunk.isUnnoted) this.#noteSoon(chunk);
     builder.append(resource, spans, index);
     this.#openBytes += builder.bytes - before;
     this.#metrics.heldOpen++;
@@ -162,11 +185,23 @@ export class Batcher {
       clearTimeout(this.#timer);
       this.#timer = undefined;
     } else this.#openBytes -= builder.bytes;
+    if (chunk.isUnnoted) chunk.note();
     const bytes = spans === 0 ? NO_BYTES : builder.finish();
     this.#giveBack(builder);
     if (spans === 0) return;
     this.#metrics.heldOpen -= spans;
-    this.#closed(source, bytes, spans);
+    this.#closed(source, bytes, spans, chunk.entry);
+  }
+
+  /** At the end of the callback that the spans came in: a process that is killed later does not lose them. */
+  #noteSoon(chunk: OpenChunk): void {
+    this.#unnoted.push(chunk);
+    if (this.#unnoted.length > 1) return;
+    queueMicrotask(() => {
+      const unnoted = this.#unnoted;
+      this.#unnoted = [];
+      for (const each of unnoted) if (each.isOpen && each.isUnnoted) each.note();
+    });
   }
 
   #takeBuilder(): RequestBuilder {

@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import type { Logger } from "../base/log.ts";
-import type { Chunk, Destination } from "../pipeline/destination.ts";
+import type { Chunk, ChunkJournal, Destination } from "../pipeline/destination.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
@@ -40,6 +40,7 @@ export interface CollectorOptions {
 export class CollectorDestination implements Destination {
   readonly name: string;
   readonly settled: (() => Promise<void>) | undefined;
+  readonly journal: ChunkJournal | undefined;
   readonly #options: CollectorOptions;
   readonly #queue: FairQueue;
   readonly #sender: Sender;
@@ -58,6 +59,7 @@ export class CollectorDestination implements Destination {
       onPausedChange: (account) => this.#subscribers.notify(account),
       onReady: () => this.#sender.schedulePump(),
     });
+    this.journal = spool?.journal;
     this.settled = spool && (() => this.#queue.settled());
     this.#sender = new Sender(this.#queue, options);
     this.#sender.schedulePump();

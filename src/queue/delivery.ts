@@ -1,4 +1,4 @@
-import { Chunk, type Destination } from "../pipeline/destination.ts";
+import { Chunk, type Destination, type JournalEntry } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
@@ -26,9 +26,10 @@ export class Delivery implements SpanSink {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    this.#batcher = new Batcher(options.batch, options.metrics, (source, bytes, spans) => {
-      this.#fanOut(source, bytes, spans);
-    });
+    const journal = options.destinations.find((destination) => destination.journal !== undefined)?.journal;
+    this.#batcher = new Batcher(options.batch, options.metrics, (source, bytes, spans, entry) => {
+      this.#fanOut(source, bytes, spans, entry);
+    }, journal);
   }
 
   open(source: Source): SourceSink {
@@ -95,9 +96,9 @@ export class Delivery implements SpanSink {
     return lost.reduce((sum, spans) => sum + spans, 0);
   }
 
-  #fanOut(source: Source, bytes: Uint8Array, spans: number): void {
+  #fanOut(source: Source, bytes: Uint8Array, spans: number, entry: JournalEntry | undefined): void {
     const { destinations } = this.#options;
-    const chunk = new Chunk(source, bytes, spans, destinations.length);
+    const chunk = new Chunk(source, bytes, spans, destinations.length, entry);
     for (const destination of destinations) destination.push(chunk);
   }
 }

@@ -1,3 +1,4 @@
+import type { ChunkJournal } from "../pipeline/destination.ts";
 import type { SourceKind } from "../pipeline/source.ts";
 
 /** A chunk to be put into the spool. */
@@ -30,6 +31,8 @@ export interface SpoolStore {
   readonly usedBytes: number;
   /** How many records there are. */
   readonly count: number;
+  /** Gets what is not in a chunk, or not committed, yet. */
+  readonly journal?: ChunkJournal | undefined;
   /** What was found at the start, oldest first. To be gone through once. */
   recovered(): Iterable<RecoveredRecord>;
   /** Adds a record, which the next `commit` writes. Returns its number. Throws, of kind `full`, if there is no room. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { ProtobufError } from "../../src/otlp/protobuf-reader.ts";
 import { countSpans, halve, RequestBuilder, splitRequest, splitSpans } from "../../src/otlp/request.ts";
@@ -40,6 +41,31 @@ test("nothing is an empty request", () => {
   assert.equal(builder.finish().length, 0);
   assert.equal(builder.spans, 0);
   assert.equal(builder.bytes, 0);
+});
+
+test("since a position there is what was added later, and all parts together are the whole", () => {
+  const builder = new RequestBuilder();
+  const parts: Uint8Array[] = [];
+  let position = builder.position;
+  for (let i = 0; i < 12; i++) {
+    const spans = encodedSpans([
+      named(`${i}a`, { scope: { name: `s${i % 2}` } }),
+      named(`${i}b`, { scope: { name: `s${i % 3}` } }),
+    ]);
+    const resource = builder.resource(header(`r${i % 2}`));
+    for (let span = 0; span < spans.count; span++) builder.append(resource, spans, span);
+    if (i % 3 === 0) continue;
+    parts.push(builder.since(position));
+    position = builder.position;
+  }
+  assert.equal(builder.since(position).length, 0);
+  assert.deepEqual(builder.since(0), builder.finish());
+  const sorted = (request: Uint8Array): string[] =>
+    splitRequest(request).map(({ resource, scope, span }) => Buffer.concat([resource, scope, span]).toString("hex"))
+      .toSorted();
+  assert.deepEqual(sorted(Buffer.concat(parts)), sorted(builder.finish()));
+  assert.equal(countSpans(Buffer.concat(parts)), 24);
+  assert.deepEqual(outline(parts[0] as Uint8Array), ["r0/s0: 0a 0b", "r1/s1: 1a 1b"]);
 });
 
 test("a span is written as the agent's bytes, below its resource", () => {

@@ -250,3 +250,43 @@ test("spans' bytes arrive as they were", () => {
   batcher.open(guestSource("a"), new NamedOverlay("a")).accept(spans);
   assert.deepEqual(sent, [1, 2].map((number) => `1208${spanId(number)}2a03616161`));
 });
+
+test("a journal gets every span at the end of the callback that it came in, and each once", async () => {
+  const noted: string[] = [];
+  const safe: number[] = [];
+  let entries = 0;
+  const journal = {
+    begin: ({ account }: { readonly account: string }) => {
+      const entry = entries++;
+      return {
+        note: (bytes: Uint8Array, spans: number) => {
+          const ids = decodeRequest(bytes).map(({ spanId }) => parseInt(spanId, 16));
+          assert.equal(ids.length, spans);
+          noted.push(`${entry} ${account}: ${ids.join(" ")}`);
+        },
+        safe: () => safe.push(entry),
+      };
+    },
+  };
+  const closed: (() => void)[] = [];
+  const settings = { maxSpans: 4, maxBytes: 1024 * 1024, maxDelayMs: NEVER };
+  const batcher = new Batcher(settings, new Metrics(), (_source, _bytes, _spans, entry) => {
+    closed.push(() => entry?.safe());
+  }, journal);
+  const [a, b] = ["a", "b"].map((name) => batcher.open(guestSource(name), new NamedOverlay(name)));
+  a?.accept(payload([1]));
+  a?.accept(payload([2]));
+  b?.accept(payload([3]));
+  assert.deepEqual(noted, []);
+  await Promise.resolve();
+  assert.deepEqual(noted.splice(0), ["0 a: 1 2", "1 b: 3"]);
+  // Two of these fill the open chunk.
+  a?.accept(payload([4, 5, 6]));
+  await Promise.resolve();
+  assert.deepEqual(noted.splice(0), ["0 a: 4 5", "2 a: 6"]);
+  batcher.flush();
+  await Promise.resolve();
+  assert.deepEqual(noted, []);
+  for (const each of closed) each();
+  assert.deepEqual(safe.toSorted(), [0, 1, 2]);
+});

@@ -1,6 +1,7 @@
 import { describeError, type Logger } from "../../base/log.ts";
 import { StateLog } from "../../base/quiet-log.ts";
 import { SPOOL_MIN_BYTES } from "../../pipeline/settings.ts";
+import { Journal } from "./journal.ts";
 import { SegmentWriter } from "./segment-writer.ts";
 import type { RecoveredRecord, SpoolRecord, SpoolStore } from "../spool-store.ts";
 import { EarlierRecords, type EarlierSpool } from "./earlier-spool.ts";
@@ -58,6 +59,10 @@ export class Spool implements SpoolStore {
   /** The commit that has not begun yet. */
   #nextCommit: Promise<void> | undefined;
   readonly #readFailures = new Map<number, number>();
+  readonly journal: Journal;
+  /** What the journal had is appended, so that the next commit makes it safe. */
+  #isJournalAppended = false;
+  readonly #log: Logger;
   readonly #removalLog: StateLog;
   #removalError: unknown;
   /** Segments whose removals could not be written. */
@@ -68,6 +73,8 @@ export class Spool implements SpoolStore {
     this.#hardLimit = Math.floor(maxBytes * (1 - RESERVED_SHARE));
     this.limitBytes = Math.floor(this.#hardLimit * LIMIT_SHARE);
     this.#storage = storage;
+    this.#log = log;
+    this.journal = new Journal({ storage, log });
     this.#removalLog = new StateLog({
       begun: () =>
         log.error("the spool cannot note what was delivered: it may be sent again after a restart", {
@@ -113,6 +120,28 @@ export class Spool implements SpoolStore {
   *recovered(): Generator<RecoveredRecord> {
     yield* this.#earlier.recovered();
     yield* this.#recovery.records();
+    yield* this.#appendJournal();
+  }
+
+  /** What a killed process had in its journal is put into the spool, and stays in the journal until it is there. */
+  *#appendJournal(): Generator<RecoveredRecord> {
+    for (const record of this.journal.recovered) {
+      let id: number;
+      try {
+        id = this.append(record);
+      } catch (error) {
+        if (!(error instanceof SpoolError)) throw error;
+        this.#log.error("the spool has no room for what a killed forwarder had taken in: it stays in the journal", {
+          error,
+        });
+        return;
+      }
+      const { account, kind, spans, bytes } = record;
+      yield { id, account, kind, spans, removedSpans: 0, size: bytes.length };
+    }
+    this.#isJournalAppended = true;
+    // If it fails, the next commit tries it again.
+    this.commit().catch(() => {});
   }
 
   /** What the committed records count for, bytes. */
@@ -229,6 +258,7 @@ export class Spool implements SpoolStore {
     await this.#writer.close();
     await this.#pool.settled();
     this.#removalLog.close();
+    this.journal.close();
     this.#earlier.close();
     this.#storage.close();
   }
@@ -242,6 +272,7 @@ export class Spool implements SpoolStore {
         this.#usedBytes += countedBytes(entryBytes(entry));
       },
     });
+    if (this.#isJournalAppended) this.journal.forgetRecovered();
   }
 
   #forget(entry: Entry): void {

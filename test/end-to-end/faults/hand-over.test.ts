@@ -10,6 +10,9 @@ test(`${GUESTS} guests keep sending through ${COUNT} restarts: none is disconnec
   const restarts = Array.from({ length: COUNT }, (_, index) => RESTARTS[index % RESTARTS.length] ?? assert.fail());
   const figures = await restartUnderLoad(restarts, GUESTS);
   report(`${COUNT} restarts`, { ...figures });
+  // A killed process loses what it has read and not decoded yet: mostly one read of one guest, and on a machine that
+  // does not keep up, of several.
+  assert.ok(figures.lost <= figures.sent / 100, `${figures.lost} of ${figures.sent}`);
 });
 
 test(`${GUESTS} guests keep sending through stops and take-overs: every span arrives`, async () => {

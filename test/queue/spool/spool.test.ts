@@ -237,3 +237,27 @@ test("of a record that is removed in part the rest is there after a restart", as
   assert.equal(second.count, 2);
   assert.deepEqual([...open(killed.restarted("killed")).recovered()].map(({ spans }) => spans), [1, 50]);
 });
+
+test("what a killed process had only in its journal is in the spool from the next start on", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const first = open(storage);
+  first.append(record(1));
+  await first.commit();
+  const { account, kind, spans, bytes } = record(2);
+  first.journal.begin({ account, kind }).note(bytes, spans);
+  await Promise.resolve();
+
+  // Killed again before it could commit anything.
+  const second = storage.restarted("killed");
+  second.fail = (operation) => operation === "write" ? systemError("EIO") : undefined;
+  assert.deepEqual(recoveredNumbers(open(second)), [1, 2]);
+  await new Promise((resolve) => setImmediate(resolve));
+
+  const third = second.restarted("killed");
+  const spool = open(third);
+  assert.deepEqual(recoveredNumbers(spool), [1, 2]);
+  await spool.commit();
+  assert.deepEqual(third.list().filter((name) => name.endsWith(".journal")), []);
+  await spool.close();
+  assert.deepEqual(recoveredNumbers(open(third.restarted("killed"))), [1, 2]);
+});

@@ -16,7 +16,7 @@ export type Restart = (typeof RESTARTS)[number];
 
 /** How far apart guests' ids are: more than any of them sends. */
 const IDS_PER_GUEST = 10_000_000;
-/** What was written whole so long before a kill must be delivered, milliseconds. */
+/** What was written so long before a kill, to a process that was there already, must be delivered, milliseconds. */
 const SAFE_MS = 1000;
 /** Between two restarts, milliseconds, at most; half of that at least. */
 const LIFE_MS = 400;
@@ -50,6 +50,8 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
     return forwarder;
   };
   let forwarder = await start(false);
+  /** When the last process before this one stopped reading: what came since may be what this one reads now. */
+  let begun = performance.now();
   const kills: { readonly from: number; readonly to: number }[] = [];
   const guests = Array.from(
     { length: guestCount },
@@ -59,6 +61,7 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
     for (const restart of restarts) {
       await sleep(LIFE_MS / 2 + random.below(LIFE_MS / 2));
       const old = forwarder;
+      const ended = performance.now();
       switch (restart) {
         case "stop":
           assert.deepEqual(await old.stop(), CLEAN);
@@ -66,7 +69,7 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
           break;
         case "kill":
           {
-            const from = performance.now() - SAFE_MS;
+            const from = Math.min(performance.now() - SAFE_MS, begun);
             await old.stop("SIGKILL");
             kills.push({ from, to: performance.now() });
           }
@@ -76,6 +79,7 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
           forwarder = await start(true);
           assert.deepEqual(await old.exited, CLEAN);
       }
+      begun = ended;
     }
     await sleep(LIFE_MS);
     assert.deepEqual([...new Set(guests.map(({ connections }) => connections))], [1]);
