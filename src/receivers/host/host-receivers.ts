@@ -15,6 +15,12 @@ import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
 import { HostReceiverError } from "./host-receiver-error.ts";
 import { isOwnEndpoint } from "./own-endpoint.ts";
 
+/**
+ * How long a Go shim's first spans wait for one that names their sandbox, milliseconds. In a sandbox's start that comes
+ * within a few tens of them.
+ */
+const NAME_WAIT_MS = 1_000;
+
 /** What the receivers work with. */
 export interface HostReceiverOptions {
   readonly metrics: Metrics;
@@ -111,6 +117,7 @@ class Opening {
       log,
       sandboxes,
       lookup,
+      nameWaitMs: NAME_WAIT_MS,
       findPeer: (connection) => finder.find(connection),
       keepHttp2Noise,
       ...credentials !== undefined && {

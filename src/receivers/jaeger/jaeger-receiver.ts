@@ -19,6 +19,7 @@ import type { JaegerCredentials } from "./credentials.ts";
 import { PeerSandboxes } from "./peer-sandboxes.ts";
 import { RequestCheck } from "./request-check.ts";
 import { RuntimeSources } from "./runtime-sources.ts";
+import { TraceSandboxes } from "./trace-sandboxes.ts";
 
 /** The one encoding of its payloads. */
 export const JAEGER_ENCODING = "jaeger-thrift";
@@ -65,6 +66,8 @@ export interface JaegerReceiverOptions {
   readonly findPeer: FindPeer;
   /** What the host knows of sandboxes besides their IDs. Default: nothing. */
   readonly lookup?: SandboxLookup | undefined;
+  /** How long a runtime's first spans wait at most for one that names their sandbox, milliseconds. Default: not. */
+  readonly nameWaitMs?: number;
   readonly credentials?: JaegerCredentials;
   readonly keepHttp2Noise: boolean;
 }
@@ -81,6 +84,7 @@ export class JaegerReceiver {
   readonly #sandboxes: KnownSandboxes;
   readonly #lookup: SandboxLookup | undefined;
   readonly #peers: PeerSandboxes;
+  readonly #traces = new TraceSandboxes();
   readonly #check: RequestCheck;
   readonly #decoding: { readonly keepHttp2Noise: boolean };
   readonly #spans = new EncodedSpans();
@@ -90,12 +94,15 @@ export class JaegerReceiver {
   #sources: RuntimeSources | undefined;
   #isClosed = false;
 
-  constructor({ metrics, log, sandboxes, findPeer, lookup, credentials, keepHttp2Noise }: JaegerReceiverOptions) {
+  constructor(options: JaegerReceiverOptions) {
+    const { metrics, log, sandboxes, findPeer, lookup, nameWaitMs = 0, credentials, keepHttp2Noise } = options;
     this.#metrics = metrics.receiver("jaeger", [JAEGER_ENCODING]);
     this.#log = rateLimited(log);
     this.#sandboxes = sandboxes;
     this.#lookup = lookup;
-    this.#peers = new PeerSandboxes(findPeer, lookup, (body, connection) => this.#takeHeld(body, connection));
+    this.#peers = new PeerSandboxes(findPeer, lookup, nameWaitMs, (body, connection) => {
+      this.#takeHeld(body, connection);
+    });
     this.#check = new RequestCheck(credentials);
     this.#decoding = { keepHttp2Noise };
   }
@@ -165,26 +172,32 @@ export class JaegerReceiver {
 
   /** Hands on the spans that have been decoded, or keeps their body until it is known whose they are. */
   #take(batch: JaegerBatch, body: Uint8Array, connection: HttpConnection): void {
-    const sandbox = this.#sandboxOf(batch, connection);
+    const sandbox = this.#sandboxOf(batch, this.#spans, connection);
     const isKnown = sandbox !== undefined && (this.#lookup === undefined || this.#lookup.known(sandbox) !== undefined);
     if (!isKnown && this.#peers.hold(connection, body, sandbox !== undefined)) return;
     this.#handOn(this.#spans, sandbox, connection);
+    if (sandbox !== undefined) this.#peers.named(connection);
   }
 
   /** A body that was kept: it was valid then, and is decoded again. */
   #takeHeld(body: Uint8Array, connection: HttpConnection): void {
     const batch = this.#decode(body, this.#heldSpans);
-    this.#handOn(this.#heldSpans, this.#sandboxOf(batch, connection), connection);
+    this.#handOn(this.#heldSpans, this.#sandboxOf(batch, this.#heldSpans, connection), connection);
   }
 
   /** Whose spans a batch has: its own word comes first, because one connection may be many runtimes'. */
-  #sandboxOf({ sandboxId, serviceName }: JaegerBatch, connection: HttpConnection): string | undefined {
-    return sandboxId ?? this.#sandboxes.ofService(serviceName) ?? this.#peers.of(connection);
+  #sandboxOf(
+    { sandboxId, serviceName }: JaegerBatch,
+    spans: EncodedSpans,
+    connection: HttpConnection,
+  ): string | undefined {
+    return sandboxId ?? this.#sandboxes.ofService(serviceName) ?? this.#peers.of(connection) ?? this.#traces.of(spans);
   }
 
   #handOn(spans: EncodedSpans, sandbox: string | undefined, connection: HttpConnection): void {
     if (this.#sources === undefined) throw new Error("spans of a runtime came before the receiver began");
     this.#metrics.received += spans.count;
+    if (sandbox !== undefined) this.#traces.learn(spans, sandbox);
     this.#sources.get(sandbox, connection).accept(spans);
     // The client may have gone while its request waited, before there was a source for it.
     if (!connection.isOpen) this.#sources.disconnected(connection);

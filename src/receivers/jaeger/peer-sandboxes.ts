@@ -15,41 +15,49 @@ interface HeldBody {
 interface Peer {
   /** Undefined while it is looked up, and if it was not found. */
   sandbox: string | undefined;
-  isLookedUp: boolean;
-  /** Bodies that wait for the lookup. */
+  /** What bodies wait for, if anything: the lookup, or one that names the sandbox of their trace. */
+  waitsFor: "lookup" | "name" | undefined;
   held: HeldBody[];
   heldBytes: number;
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /**
  * Whose shim is at the other end of each connection. That is looked up when the connection is accepted, and the bodies
  * that come before it is known may wait for it, because a shim's first spans are those of its sandbox's start. They
  * have been answered by then.
+ *
+ * A process that runs as another user than the shims may not look them up. Then bodies wait a moment for one that names
+ * its sandbox.
  */
 export class PeerSandboxes {
   readonly #find: FindPeer;
   readonly #lookup: SandboxLookup | undefined;
+  readonly #nameWaitMs: number;
   readonly #onBody: (body: Uint8Array, connection: HttpConnection) => void;
   readonly #peers = new Map<HttpConnection, Peer>();
   #heldBytes = 0;
 
   /**
-   * @param lookup what the host knows of sandboxes, which bodies wait for too. @param onBody takes a body that need not
-   * wait any more.
+   * @param lookup what the host knows of sandboxes, which bodies wait for too.
+   * @param nameWaitMs how long bodies wait at most for one that names its sandbox, if the lookup has found nothing.
+   * @param onBody takes a body that need not wait any more.
    */
   constructor(
     find: FindPeer,
     lookup: SandboxLookup | undefined,
+    nameWaitMs: number,
     onBody: (body: Uint8Array, connection: HttpConnection) => void,
   ) {
     this.#find = find;
     this.#lookup = lookup;
+    this.#nameWaitMs = nameWaitMs;
     this.#onBody = onBody;
   }
 
   /** Begins to look up who is at the other end. */
   connected(connection: HttpConnection): void {
-    const peer: Peer = { sandbox: undefined, isLookedUp: false, held: [], heldBytes: 0 };
+    const peer: Peer = { sandbox: undefined, waitsFor: "lookup", held: [], heldBytes: 0, timer: undefined };
     this.#peers.set(connection, peer);
     void this.#find({
       address: connection.remoteAddress,
@@ -59,7 +67,10 @@ export class PeerSandboxes {
     }).then(async (sandbox) => {
       peer.sandbox = sandbox;
       if (sandbox !== undefined) await this.#lookup?.find(sandbox);
-      this.#release(peer, connection);
+      if (peer.waitsFor !== "lookup") return;
+      const waitsOn = sandbox === undefined && this.#nameWaitMs > 0 && !peer.held.some(({ isNamed }) => isNamed);
+      if (waitsOn) this.#waitForName(peer, connection);
+      else this.#release(peer, connection);
     });
   }
 
@@ -81,7 +92,7 @@ export class PeerSandboxes {
    */
   hold(connection: HttpConnection, body: Uint8Array, isNamed: boolean): boolean {
     const peer = this.#peers.get(connection);
-    if (peer === undefined || peer.isLookedUp) return false;
+    if (peer?.waitsFor === undefined || (peer.waitsFor === "name" && isNamed)) return false;
     const { length } = body;
     if (peer.heldBytes + length > MAX_HELD_BYTES || this.#heldBytes + length > MAX_TOTAL_HELD_BYTES) {
       this.#release(peer, connection);
@@ -93,6 +104,17 @@ export class PeerSandboxes {
     return true;
   }
 
+  /** A body of a connection has named its sandbox: hands on what waits for that. */
+  named(connection: HttpConnection): void {
+    const peer = this.#peers.get(connection);
+    if (peer?.waitsFor === "name") this.#release(peer, connection);
+  }
+
+  #waitForName(peer: Peer, connection: HttpConnection): void {
+    peer.waitsFor = "name";
+    peer.timer = setTimeout(() => this.#release(peer, connection), this.#nameWaitMs);
+  }
+
   /** Hands on everything that waits. */
   close(): void {
     for (const [connection, peer] of this.#peers) this.#release(peer, connection);
@@ -100,7 +122,8 @@ export class PeerSandboxes {
 
   /** Hands on what waits for a connection: first what names its sandbox, so that others of the same trace are known. */
   #release(peer: Peer, connection: HttpConnection): void {
-    peer.isLookedUp = true;
+    clearTimeout(peer.timer);
+    peer.waitsFor = undefined;
     const { held } = peer;
     this.#heldBytes -= peer.heldBytes;
     peer.held = [];

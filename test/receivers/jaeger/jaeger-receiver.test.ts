@@ -311,6 +311,50 @@ describe("whose spans they are", () => {
     }));
 });
 
+describe("the sandbox of a trace", () => {
+  const sandboxesOf = ({ sink }: Running): unknown[] =>
+    sink.sources.flatMap(({ source, spans }) => spans.map(() => source.attributes.get("kata.sandbox.id")));
+  const id = "00000000000000000000000000000000000000000000000040507b35c8cfdf40";
+
+  test("what one span names holds for the others of its trace, and earlier ones wait for that", () =>
+    running(async (stage) => {
+      const { client, sink } = stage;
+      const bodies = jaegerBodies("go-session");
+      for (const each of bodies.slice(0, 2)) await client.post("/", each, THRIFT);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.deepEqual(sink.spans, []);
+      for (const each of bodies.slice(2)) await client.post("/", each, THRIFT);
+      assert.deepEqual(sandboxesOf(stage), bodies.map(() => id));
+    }, { nameWaitMs: 60_000 }));
+
+  test("if none names it, they wait no longer than they may, or until their connection ends", () =>
+    running(async (stage) => {
+      const { client, sink } = stage;
+      await client.post("/", body("kata", []), THRIFT);
+      while (sink.spans.length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
+      await client.post("/", body("kata", []), THRIFT);
+      assert.deepEqual(sandboxesOf(stage), [undefined, undefined]);
+    }, { nameWaitMs: 5 }).then(() =>
+      running(async (stage) => {
+        const { client, sink } = stage;
+        await client.post("/", body("kata", []), THRIFT);
+        client.close();
+        while (sink.spans.length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
+        assert.deepEqual(sandboxesOf(stage), [undefined]);
+      }, { nameWaitMs: 60_000 })
+    ));
+
+  test("spans of two traces in one batch say nothing of each other", () =>
+    running(async (stage) => {
+      const { client } = stage;
+      const of = (traceIdLow: bigint, ...tags: ThriftTag[]) => thriftSpan({ traceIdLow, tags });
+      const named = { key: "sandbox_id", vType: 0, vStr: id } as ThriftTag;
+      await client.post("/", encodeThriftBatch({ serviceName: "kata", spans: [of(1n, named), of(2n)] }), THRIFT);
+      await client.post("/", encodeThriftBatch({ serviceName: "kata", spans: [of(1n)] }), THRIFT);
+      assert.deepEqual(sandboxesOf(stage), [id, id, undefined]);
+    }));
+});
+
 test("a request that comes before the receiver begins waits for it", () =>
   running(
     async (at) => {
