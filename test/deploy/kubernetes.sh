@@ -41,7 +41,18 @@ echo "$module" | grep -qF "\"$operator_sum\"" || { echo "$operator is not what i
 definitions=$(echo "$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/example/prometheus-operator-crd
 
 echo "== kustomize build"
-for overlay in deploy/kubernetes/overlays/*/; do
+# Beside the overlays, one with the component that none of them has.
+cp -r deploy/kubernetes "$work/kubernetes"
+mkdir "$work/kubernetes/overlays/host-network"
+cat >"$work/kubernetes/overlays/host-network/kustomization.yaml" <<'END'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - ../endpoint
+components:
+  - ../../components/host-network
+END
+for overlay in "$work"/kubernetes/overlays/*/; do
   name=$(basename "$overlay")
   "$kustomize" build "$overlay" >"$work/$name.yaml"
   echo "$name: $(grep -c '^kind:' "$work/$name.yaml") resources"
