@@ -3,6 +3,8 @@ import { COLLECTOR, RUST_FORWARDER, type System } from "./contenders.ts";
 import { type LoadEncoding, meanBytes } from "./frames.ts";
 import { doubtsAboutDecoding, doubtsAboutRuns } from "./doubts.ts";
 import { median } from "./machine.ts";
+import { measureProcessors } from "./processors.ts";
+import { measureRuntimes } from "./runtimes.ts";
 import type { Comparison, Goal, Row } from "./report.ts";
 import type { LoadRun, Way, WholeProcess } from "./whole-process.ts";
 
@@ -232,4 +234,6 @@ async function idle({ whole, guests, spans }: Context): Promise<Measured> {
 /** The parts of the benchmark, by the names that `--only` takes. */
 export const PARTS: Readonly<Record<string, (context: Context) => Promise<Measured>>> = {
   ...{ decode, compare, variants, guests, latency, idle },
+  runtimes: measureRuntimes,
+  processors: measureProcessors,
 };

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import process from "node:process";
-import { fixture } from "../../decode/support/fixtures.ts";
+import { fixture } from "../../test/decode/support/fixtures.ts";
 
 /** Writes recorded frames into a socket over so many connections, as fast as it is read, until it is killed. */
 const [address = "", guests = "1"] = process.argv.slice(2);
