@@ -11,13 +11,13 @@ import { LineWriter } from "./base/line-writer.ts";
 import { createLogger, describeError, type Logger, printable } from "./base/log.ts";
 import { nonBlocking } from "./host/non-blocking.ts";
 import { refusedVariable } from "./base/runtime-variables.ts";
-import type { Settings, ViewerSettings } from "./pipeline/settings.ts";
+import type { Settings } from "./pipeline/settings.ts";
 import { isIgnored } from "./host/ignored-signals.ts";
 import { DescriptorStore } from "./host/handover/descriptor-store.ts";
 import { inheritDescriptors } from "./host/handover/inherit-descriptors.ts";
 import { connectServiceManager, type ServiceManager } from "./host/service-manager.ts";
 import { COMMIT } from "./base/version.ts";
-import { VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
+import { type ProcessSettings, VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
 /** The process's exit codes, which users' scripts read. */
 const EXIT = { clean: 0, failedStart: 1, lost: 2 } as const;
@@ -185,8 +185,13 @@ async function main(): Promise<number> {
   }
   const viewer = process.env[VIEWER_VARIABLE];
   if (viewer !== undefined) {
+    const settings = JSON.parse(viewer) as ProcessSettings;
+    if (settings.role === "supervisor") {
+      const { supervisorMain } = await import("./view/process/supervisor.ts");
+      return await supervisorMain(settings);
+    }
     const { viewerMain } = await import("./view/process/viewer.ts");
-    return await viewerMain(JSON.parse(viewer) as ViewerSettings);
+    return await viewerMain(settings);
   }
   const helper = process.env[HELPER_VARIABLE];
   if (helper !== undefined) {

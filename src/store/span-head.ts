@@ -11,8 +11,14 @@ const NAME_CHARACTERS = 256;
 /** Kata's runtimes write the sandbox's ID into this attribute of some of their spans. */
 const SANDBOX_ATTRIBUTE = "sandbox_id";
 
+/** `--join-traces` keeps the trace ID of a span's source in this attribute. */
+const ORIGINAL_TRACE_ID = "kata.original_trace_id";
+
+const READ_ATTRIBUTES: ReadonlySet<string> = new Set([SANDBOX_ATTRIBUTE, ORIGINAL_TRACE_ID]);
+
 /** What the store has to know of a span. IDs are lower-case hexadecimal, an absent parent is "". */
 export interface SpanHead {
+  /** As the span's source wrote it, even if all traces of its sandbox have been joined since. */
   readonly traceId: string;
   readonly spanId: string;
   readonly parentSpanId: string;
@@ -39,6 +45,7 @@ export function readSpanHead(field: Uint8Array): SpanHead {
   let [startNs, endNs] = [0n, 0n];
   let isError = false;
   let sandboxAttribute: string | undefined;
+  let originalTraceId: string | undefined;
   while (span.next()) {
     switch (span.tag) {
       case fields.SPAN_TRACE_ID:
@@ -59,16 +66,19 @@ export function readSpanHead(field: Uint8Array): SpanHead {
       case fields.SPAN_END_TIME:
         endNs = span.uint64();
         break;
-      case fields.SPAN_ATTRIBUTES:
-        sandboxAttribute = sandboxOf(span) ?? sandboxAttribute;
+      case fields.SPAN_ATTRIBUTES: {
+        const { key, value = "" } = shortText(span) ?? {};
+        if (key === SANDBOX_ATTRIBUTE && value !== "") sandboxAttribute = value;
+        if (key === ORIGINAL_TRACE_ID && /^[0-9a-f]{32}$/.test(value)) originalTraceId = value;
         break;
+      }
       case fields.SPAN_STATUS:
         isError = hasErrorCode(span.message());
         break;
     }
   }
   return {
-    traceId,
+    traceId: originalTraceId ?? traceId,
     spanId,
     parentSpanId,
     name: name.length > NAME_CHARACTERS ? `${name.slice(0, NAME_CHARACTERS)}…` : name,
@@ -80,23 +90,26 @@ export function readSpanHead(field: Uint8Array): SpanHead {
   };
 }
 
-/** The value of an attribute that is the sandbox's ID. Most attributes are not, so their keys are compared as bytes. */
-function sandboxOf(attribute: ProtobufReader): string | undefined {
-  if (attribute.end - attribute.start > MAX_SANDBOX_ATTRIBUTE_BYTES) return undefined;
+/** A short attribute and its text; undefined for any other one. */
+function shortText(
+  attribute: ProtobufReader,
+): { readonly key: string; readonly value: string | undefined } | undefined {
+  if (attribute.end - attribute.start > MAX_SHORT_ATTRIBUTE_BYTES) return undefined;
   const keyValue = attribute.message();
-  let isSandbox = false;
+  let key = "";
   let value: string | undefined;
   while (keyValue.next()) {
-    if (keyValue.tag === fields.KEY_VALUE_KEY) isSandbox = keyValue.text() === SANDBOX_ATTRIBUTE;
+    if (keyValue.tag === fields.KEY_VALUE_KEY) key = keyValue.text();
+    if (!READ_ATTRIBUTES.has(key)) return undefined;
     if (keyValue.tag !== fields.KEY_VALUE_VALUE) continue;
     const any = keyValue.message();
     while (any.next()) if (any.tag === fields.ANY_VALUE_STRING) value = any.text();
   }
-  return isSandbox && value !== "" ? value : undefined;
+  return { key, value };
 }
 
 /** An ID has at most 64 characters, and short ones are allowed to be longer by their key and framing. */
-const MAX_SANDBOX_ATTRIBUTE_BYTES = 160;
+const MAX_SHORT_ATTRIBUTE_BYTES = 160;
 
 function hasErrorCode(status: ProtobufReader): boolean {
   let code = 0;

@@ -38,6 +38,8 @@ export interface StoredSpan {
 /** A span with all that is stored of it. `cut` has how many characters were cut off attributes, by their place. */
 export interface StoredRecord {
   readonly side: Side;
+  /** As the span's source wrote it: see `SpanHead`. */
+  readonly traceId: string;
   readonly record: SpanRecord;
   readonly cut: ReadonlyMap<number, number>;
 }
@@ -145,8 +147,8 @@ export class StoreReader {
 
   *#records(sandbox: StoredSandbox, where: string, values: (string | Uint8Array)[]): Generator<StoredRecord> {
     const rows = this.#store.all(
-      `SELECT op.side AS side, resource, scope, large, body FROM span JOIN op ON op.id = span.op
-        WHERE sandbox = ? ${where}`,
+      `SELECT op.side AS side, lower(hex(trace)) AS trace, resource, scope, large, body
+        FROM span JOIN op ON op.id = span.op WHERE sandbox = ? ${where}`,
       sandbox.id,
       ...values,
     );
@@ -164,7 +166,7 @@ export class StoreReader {
       attributes.splice(value.index, 0, { key: value.key, value: this.#text(sandbox, value.hash) });
       if (value.cut > 0) cut.set(value.index, value.cut);
     }
-    return { side: row["side"] as Side, record: { ...record, attributes }, cut };
+    return { side: row["side"] as Side, traceId: String(row["trace"]), record: { ...record, attributes }, cut };
   }
 
   #text(sandbox: StoredSandbox, hash: string): AnyValueRecord {

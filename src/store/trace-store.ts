@@ -9,6 +9,12 @@ import { hashOf, packBlob, splitSpan } from "./span-body.ts";
 import { type IncomingSpan, LABEL_ATTRIBUTE, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
 import { StoreError, storeError } from "./store-error.ts";
 
+/**
+ * A file may be damaged, or made by somebody else: each page is checked as it is read, and nothing in its schema is run
+ * (https://www.sqlite.org/security.html).
+ */
+const DISTRUST = "PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;";
+
 /** What a store may take. */
 export interface StoreLimits {
   /** Of the file, bytes. */
@@ -103,6 +109,7 @@ export class TraceStore {
       database = new DatabaseSync(file);
       // NORMAL: a power loss may cost the last commits, never the file (https://www.sqlite.org/wal.html).
       database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;");
+      database.exec(DISTRUST);
       checkVersion(file, database);
       database.exec(SCHEMA);
       // What ran when the last process ended is not connected to this one.
@@ -123,6 +130,7 @@ export class TraceStore {
     let database: DatabaseSync | undefined;
     try {
       database = new DatabaseSync(file, { readOnly: true });
+      database.exec(DISTRUST);
       checkVersion(file, database);
       return new TraceStore(file, database, { maxBytes: Infinity, keepMs: Infinity }, "");
     } catch (error) {

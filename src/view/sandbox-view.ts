@@ -174,9 +174,9 @@ const KINDS = ["unspecified", "internal", "server", "client", "producer", "consu
 const STATUSES = ["unset", "ok", "error"] as const;
 
 /** One span with all that is stored of it. */
-export function spanView({ record, side, cut }: StoredRecord, self: number): api.SpanDetail {
+export function spanView({ record, side, traceId, cut }: StoredRecord, self: number): api.SpanDetail {
   return {
-    traceId: record.traceId,
+    traceId,
     spanId: record.spanId,
     parentSpanId: record.parentSpanId,
     name: record.name,

@@ -73,6 +73,21 @@ test("everything that the forwarder writes opens as the same sandbox", async () 
   assert.equal(stdout.replace(/^sandbox .*\n/, ""), wanted);
 });
 
+test("a sandbox whose traces were joined has the same start, by the IDs that its spans had before", async () => {
+  using files = new Sandbox();
+  const [plain, joined] = [files.path("plain"), files.path("joined")];
+  for (const [file, args] of [[plain, []], [joined, ["--join-traces"]]] as const) {
+    await using pipeline = await Pipeline.start(["--record", file, ...args]);
+    await guestLife(pipeline.sandbox.address, session());
+    await taken(pipeline.stub, 95);
+    assert.deepEqual(await pipeline.forwarder.stop(), CLEAN);
+  }
+  const [about, phases] = (await drawing(joined)).split("\n");
+  assert.equal(phases, (await drawing(plain)).split("\n")[1]);
+  // All of the agent's own traces, and the one of the root that was made.
+  assert.equal(about, "ended, 96 spans in 28 traces");
+});
+
 test("what was recorded is replayed to a collector, and as an agent's frames into a socket", async () => {
   using files = new Sandbox();
   const file = files.path("record");

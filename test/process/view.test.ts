@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import type * as api from "../../src/view/api.ts";
 import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts";
@@ -27,11 +27,11 @@ function* bodiesOf(name: string): Generator<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** The viewer's process, which is the forwarder's only child. */
-function viewerOf(forwarder: Forwarder): number {
+/** The only child of a process. */
+function childOf(parent: number): number {
   const children = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).filter((name) => {
     try {
-      return readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(forwarder.child.pid);
+      return readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(parent);
     } catch {
       // It ended in the meantime.
       return false;
@@ -39,6 +39,11 @@ function viewerOf(forwarder: Forwarder): number {
   });
   assert.equal(children.length, 1);
   return Number(children[0]);
+}
+
+/** The viewer's process: the forwarder's only child supervises it. */
+function viewerOf(forwarder: Forwarder): number {
+  return childOf(childOf(forwarder.child.pid as number));
 }
 
 test("view shows a sandbox while it runs and after it has ended", async () => {
@@ -84,13 +89,41 @@ test("view joins what runtimes send: one sandbox, one tree", async () => {
   assert.deepEqual(await forwarder.stop(), CLEAN);
 });
 
-test("forwarding is not affected by a viewer that is killed", async () => {
+test("a viewer that is killed comes back in its place, and forwarding is not affected", async () => {
+  assert.ok(SESSION !== undefined);
+  await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  const url = await viewerUrl(forwarder);
+  const page = await Page.open(url);
+  const session = streamBytes(SESSION);
+  const middle = Math.floor(session.length / 2);
+  using guest = await Guest.connect(sandbox.address);
+  await guest.write(session.subarray(0, middle));
+  const before = await page.sandboxes(({ sandboxes }) => sandboxes[0]?.state === "running" && sandboxes[0].spans > 0);
+  process.kill(viewerOf(forwarder), "SIGKILL");
+  await forwarder.record(/^the viewer has ended: it is started again/);
+  const { url: again } = await forwarder.record(/^the viewer serves its page again/);
+  assert.equal(again, url);
+  // The page's session, the spans that were stored, and who is connected are as they were.
+  const after = await page.sandboxes(({ sandboxes }) => sandboxes[0]?.state === "running");
+  assert.ok((after.sandboxes[0]?.spans ?? 0) >= (before.sandboxes[0]?.spans ?? 0));
+  await guest.write(session.subarray(middle));
+  await taken(stub, 95);
+  await guest.end();
+  const ended = await page.sandboxes(({ sandboxes }) => sandboxes[0]?.state === "ended");
+  // What the killed process had read and not stored is lost to the page alone.
+  assert.ok((ended.sandboxes[0]?.spans ?? 0) > (after.sandboxes[0]?.spans ?? 0));
+  assert.equal(await forwarder.metric("spans_dropped_total", "collector"), 0);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("without its supervisor the viewer stays away; forwarding goes on, and the spans are counted", async () => {
   assert.ok(SESSION !== undefined);
   await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
   const { sandbox, stub, forwarder } = pipeline;
   await viewerUrl(forwarder);
-  process.kill(viewerOf(forwarder), "SIGKILL");
-  await forwarder.record(/^the viewer has ended/);
+  process.kill(childOf(forwarder.child.pid as number), "SIGKILL");
+  await forwarder.record(/^the viewer's supervisor has ended/);
   await guestLife(sandbox.address, streamBytes(SESSION));
   await taken(stub, 95);
   await until(async () => await forwarder.metric("spans_dropped_total", "viewer-gone") === 95, "they are counted");
@@ -122,6 +155,34 @@ test("a viewer that hangs loses only its own oldest spans, which are counted", a
     await forwarder.metric("spans_dropped_total", "store");
   assert.equal(store, lives * 95);
   assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("a damaged store is moved away and a new one begun; forwarding is not affected", async () => {
+  assert.ok(SESSION !== undefined);
+  using files = new Sandbox();
+  const store = files.path("store");
+  const args = [...VIEW, "--store", store];
+  {
+    await using pipeline = await Pipeline.start(args);
+    await guestLife(pipeline.sandbox.address, streamBytes(SESSION));
+    await taken(pipeline.stub, 95);
+    assert.deepEqual(await pipeline.forwarder.stop(), CLEAN);
+  }
+  const bytes = readFileSync(store);
+  // Everything but the first page, which says that it is a store.
+  writeFileSync(store, bytes.fill(0xa5, 4096));
+  await using pipeline = await Pipeline.start(args);
+  const { error } = await pipeline.forwarder.record(
+    /^the trace store is damaged: it is now .*\.damaged, and a new one/,
+  );
+  assert.match(String(error), /malformed/);
+  const page = await Page.open(await viewerUrl(pipeline.forwarder));
+  await guestLife(pipeline.sandbox.address, streamBytes(SESSION));
+  await taken(pipeline.stub, 95);
+  const { sandboxes } = await page.sandboxes((list) => list.sandboxes[0]?.spans === 95);
+  assert.equal(sandboxes.length, 1);
+  assert.equal(readFileSync(`${store}.damaged`).length, bytes.length);
+  assert.deepEqual(await pipeline.forwarder.stop(), CLEAN);
 });
 
 test("--record keeps what is forwarded, and view reads it", async () => {

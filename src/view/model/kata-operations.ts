@@ -70,9 +70,17 @@ const BACKGROUND: Readonly<Record<Side, ReadonlySet<string>>> = {
   host: new Set(),
 };
 
+/** What `--join-traces` makes: a sandbox's root, and a span in place of each that never came. */
+const MADE_UP: ReadonlySet<string> = new Set(["sandbox", "missing span"]);
+
+/** Whether a span has been made up by the forwarder, so that it says nothing about a program. */
+export function isMadeUp(name: string): boolean {
+  return MADE_UP.has(name);
+}
+
 /** Whether a span lasts beside the work, and is never what a start waits for. */
 export function isBackground(side: Side, name: string): boolean {
-  return BACKGROUND[side].has(name);
+  return BACKGROUND[side].has(name) || isMadeUp(name);
 }
 
 /** Spans in which the host only waits for the guest's kernel and agent. */

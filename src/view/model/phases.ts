@@ -1,5 +1,5 @@
 import type { Stretch } from "./critical-path.ts";
-import { type Phase, PHASE_MARKS, type PhaseMark, PHASES, START_ENDS } from "./kata-operations.ts";
+import { isMadeUp, type Phase, PHASE_MARKS, type PhaseMark, PHASES, START_ENDS } from "./kata-operations.ts";
 import type { Side, SpanTable } from "./span-table.ts";
 
 /** One phase of a start. */
@@ -35,7 +35,7 @@ function firstStart(table: SpanTable, starts: Float64Array): number | undefined 
   for (let row = 0; row < table.count; row++) {
     const start = starts[row] as number;
     first = Math.min(first ?? start, start);
-    if (table.side[row] !== "agent") firstOfHost = Math.min(firstOfHost ?? start, start);
+    if (isOfHost(table, row)) firstOfHost = Math.min(firstOfHost ?? start, start);
   }
   return firstOfHost ?? first;
 }
@@ -79,7 +79,11 @@ function findPhases(table: SpanTable, starts: Float64Array, from: number, to: nu
 
 /** Without the host's spans nothing is known of what the host prepared: the first span is the agent's own start. */
 function firstPhase(table: SpanTable): Phase {
-  return table.side.some((side) => side !== "agent") ? "prepare" : "guest";
+  return table.side.some((_, row) => isOfHost(table, row)) ? "prepare" : "guest";
+}
+
+function isOfHost({ side, name }: SpanTable, row: number): boolean {
+  return side[row] !== "agent" && !isMadeUp(name[row] ?? "");
 }
 
 function phaseBegin(table: SpanTable, starts: Float64Array, marks: readonly PhaseMark[]): number | undefined {

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
@@ -9,9 +10,9 @@ import { Chunk } from "../../pipeline/destination.ts";
 import { LossyDestination } from "../../pipeline/lossy-destination.ts";
 import type { DestinationMetrics, DropReason } from "../../pipeline/metrics.ts";
 import type { Source } from "../../pipeline/source.ts";
-import { chunkHeader, sourceMessage, type SourceNotice, type ViewerReport } from "./protocol.ts";
 import type { ViewerSettings } from "../../pipeline/settings.ts";
-import { VIEWER_VARIABLE } from "./viewer-settings.ts";
+import { MARK_BYTES, MessageWriter, type SourceNotice, type ViewerReport } from "./protocol.ts";
+import { type ProcessSettings, VIEWER_VARIABLE } from "./viewer-settings.ts";
 
 /** What may wait for the viewer's process, bytes; then the oldest chunks are dropped. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
@@ -37,8 +38,8 @@ export interface ViewDestinationOptions {
 
 /**
  * The trace store and its viewer as a destination: everything is handed to a process of its own through a pipe. If that
- * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it ends, forwarding goes on
- * without it: a forwarder that reads guests' bytes may start no programs.
+ * process is behind, its oldest chunks are dropped and counted; it never pauses anybody. If it is killed, its
+ * supervisor starts it again, because a forwarder that reads guests' bytes may start no programs itself.
  */
 export class ViewDestination extends LossyDestination {
   override readonly name = "store";
@@ -52,6 +53,10 @@ export class ViewDestination extends LossyDestination {
   #inPipe = 0;
   #ended = false;
   #url = "";
+  readonly #mark = randomBytes(MARK_BYTES);
+  readonly #messages = new MessageWriter(this.#mark);
+  /** Connections that are open, for a viewer that is started again. */
+  readonly #open = new Map<Source, number>();
 
   private constructor(options: ViewDestinationOptions) {
     super();
@@ -72,11 +77,15 @@ export class ViewDestination extends LossyDestination {
   }
 
   override opened(source: Source): void {
-    this.#enqueue(sourceMessage("opened", noticeOf(source)));
+    this.#open.set(source, (this.#open.get(source) ?? 0) + 1);
+    this.#enqueue(this.#messages.source("opened", noticeOf(source)));
   }
 
   override closed(source: Source): void {
-    this.#enqueue(sourceMessage("closed", noticeOf(source)));
+    const left = (this.#open.get(source) ?? 0) - 1;
+    if (left > 0) this.#open.set(source, left);
+    else this.#open.delete(source);
+    this.#enqueue(this.#messages.source("closed", noticeOf(source)));
   }
 
   override push(chunk: Chunk): void {
@@ -104,7 +113,7 @@ export class ViewDestination extends LossyDestination {
 
   override abort(): Promise<number> {
     const lost = this.#end();
-    this.#child?.kill("SIGKILL");
+    if (this.#child !== undefined) killAll(this.#child);
     return Promise.resolve(lost);
   }
 
@@ -173,7 +182,7 @@ export class ViewDestination extends LossyDestination {
     const { metrics } = this.#options;
     const { length } = chunk.bytes;
     this.#inPipe += length;
-    pipe.write(chunkHeader(chunk.kind, length));
+    pipe.write(this.#messages.chunkHeader(chunk.kind, length));
     pipe.write(chunk.bytes, (error) => {
       this.#inPipe -= length;
       metrics.heldQueued -= chunk.spans;
@@ -194,27 +203,41 @@ export class ViewDestination extends LossyDestination {
   async #start(): Promise<void> {
     const { viewer, user, log, command = ownCommand() } = this.#options;
     const [program = "", ...words] = command;
+    const settings: ProcessSettings = { role: "supervisor", viewer, mark: this.#mark.toString("hex") };
     const child = spawn(program, words, {
       stdio: ["pipe", "pipe", "inherit"],
-      env: { ...process.env, [VIEWER_VARIABLE]: JSON.stringify(viewer) },
+      env: { ...process.env, [VIEWER_VARIABLE]: JSON.stringify(settings) },
+      // A process group of its own, so that the supervisor and the viewer can be killed together.
+      detached: true,
       ...user,
     });
     this.#child = child;
     // A pipe that breaks is told by "exit" as well.
     child.stdin.on("error", () => {});
     child.once("exit", (code, signal) => this.#exited(child, signal ?? code));
-    this.#url = await serving(child, child.stdout, log);
+    this.#url = await serving(child, child.stdout, log, () => this.#startedAgain());
     this.#pipe = child.stdin;
     this.#write();
+  }
+
+  /** Another viewer reads from the pipe: it does not know who is connected. */
+  #startedAgain(): void {
+    this.#options.log.info("the viewer serves its page again", { url: this.#url });
+    this.#enqueue(this.#messages.reset());
+    for (const [source, connections] of this.#open) {
+      for (let i = 0; i < connections; i++) this.#enqueue(this.#messages.source("opened", noticeOf(source)));
+    }
   }
 
   #exited(child: ChildProcess, how: string | number | null): void {
     if (this.#child !== child) return;
     const wasServing = this.#pipe !== undefined;
+    // Without its supervisor a viewer would stay for ever, because nothing is written to it any more.
+    if (wasServing && !this.#ended) killAll(child);
     this.#child = this.#pipe = undefined;
     if (this.#ended || !wasServing) return;
     this.#dropAll("viewer-gone");
-    this.#options.log.error("the viewer has ended: restart the forwarder to have it again; forwarding goes on", {
+    this.#options.log.error("the viewer's supervisor has ended: restart the forwarder to have the viewer again", {
       how: String(how),
     });
   }
@@ -241,15 +264,30 @@ function noticeOf({ kind, account, attributes }: Source): SourceNotice {
   };
 }
 
-/** Follows what the viewer says; resolves with its URL. */
-function serving(child: ChildProcess, output: Readable, log: Logger): Promise<string> {
+/** The supervisor and its viewer. */
+function killAll(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  } catch (error) {
+    // They have all ended.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/**
+ * Follows what the viewer says; resolves with its URL.
+ *
+ * @param again is called whenever another viewer has been started in the place of one that was killed.
+ */
+function serving(child: ChildProcess, output: Readable, log: Logger, again: () => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => reject(new ViewerError(`the viewer cannot be started: ${why}`));
     const timer = setTimeout(() => {
-      child.kill("SIGKILL");
+      killAll(child);
       fail(`it did not serve within ${START_MS / 1000} s`);
     }, START_MS);
     let said: string | undefined;
+    let isServing = false;
     child.once("error", (error) => fail(error.message));
     child.once("exit", (code, signal) => {
       clearTimeout(timer);
@@ -262,8 +300,12 @@ function serving(child: ChildProcess, output: Readable, log: Logger): Promise<st
       for (const line of lines) {
         const report = JSON.parse(line) as ViewerReport;
         if (report.event === "log") log[report.level](report.message, { error: report.error });
-        else if (report.event === "failed") said = report.error;
+        else if (report.event === "failed" && isServing) {
+          log.error("the viewer cannot be started again", { error: report.error });
+        } else if (report.event === "failed") said = report.error;
+        else if (isServing) again();
         else {
+          isServing = true;
           clearTimeout(timer);
           resolve(report.url);
         }
@@ -277,7 +319,7 @@ function ended(child: ChildProcess, timeoutMs: number): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      child.kill("SIGKILL");
+      killAll(child);
       resolve();
     }, timeoutMs);
     child.once("exit", () => {

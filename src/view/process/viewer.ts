@@ -1,6 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { Buffer } from "node:buffer";
+import { renameSync, rmSync } from "node:fs";
 import process from "node:process";
 import { describeError, type Logger } from "../../base/log.ts";
 import { splitRequest } from "../../otlp/request.ts";
@@ -8,14 +7,15 @@ import type { IncomingSpan } from "../../store/span-source.ts";
 import { StoreError } from "../../store/store-error.ts";
 import { TraceStore } from "../../store/trace-store.ts";
 import { ViewServer } from "../server/view-server.ts";
-import { MessageReader, type SourceNotice, type ViewerMessage, type ViewerReport } from "./protocol.ts";
+import { MessageReader, type ViewerMessage, type ViewerReport } from "./protocol.ts";
 import type { ViewerSettings } from "../../pipeline/settings.ts";
+import type { ProcessSettings } from "./viewer-settings.ts";
 
 /** How often the store looks for what is too old, milliseconds. */
 const PRUNE_MS = 5_000;
 
 /** Runs the viewer's process to its end; resolves with its exit code. Why it cannot start is told to the forwarder. */
-export async function viewerMain(settings: ViewerSettings): Promise<number> {
+export async function viewerMain(settings: ProcessSettings): Promise<number> {
   try {
     await runViewer(settings);
     return 0;
@@ -29,36 +29,51 @@ export async function viewerMain(settings: ViewerSettings): Promise<number> {
  * The viewer's own process: it stores what the forwarder writes to its standard input and serves the page, so that
  * neither a slow disk nor a hundred browsers take time from the forwarder. It ends when its standard input does.
  */
-async function runViewer(settings: ViewerSettings): Promise<void> {
-  const directory = settings.store === undefined ? mkdtempSync(join(tmpdir(), "kata-trace-forwarder-")) : undefined;
-  const removeTemporary = (): void => {
-    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-  };
-  process.once("exit", removeTemporary);
+async function runViewer({ viewer: settings, mark, token }: ProcessSettings): Promise<void> {
   // The forwarder decides when this ends: a terminal's Ctrl-C and a service manager's SIGTERM go to both.
   for (const signal of ["SIGINT", "SIGHUP", "SIGTERM"] as const) process.on(signal, () => {});
-  const file = settings.store ?? join(directory as string, "traces");
-  const store = TraceStore.open(file, { maxBytes: settings.storeBytes, keepMs: settings.storeKeepMs }, settings.label);
-  const server = await ViewServer.start({ store, address: settings.address, log: REPORTING_LOG });
+  const store = openStore(settings);
+  const server = await ViewServer.start({ store, address: settings.address, log: REPORTING_LOG, token });
   report({ event: "serving", url: server.url });
   server.handler.prepare().catch((error: unknown) => {
     REPORTING_LOG.error("the store's sandboxes cannot be computed", { error: describeError(error as Error) });
   });
-  const prune = setInterval(() => attempt(() => store.prune(), "the trace store cannot be pruned"), PRUNE_MS);
+  const prune = setInterval(() => attempt(store, () => store.prune(), "the trace store cannot be pruned"), PRUNE_MS);
   const connections = new Connections(store);
-  const messages = new MessageReader();
+  const messages = new MessageReader(Buffer.from(mark, "hex"));
   for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) {
     const spans: IncomingSpan[] = [];
     for (const message of messages.push(bytes)) {
       if (message.type === "chunk") spans.push(...spansOf(message));
-      else attempt(() => connections.note(message.type, message.source), "the trace store cannot be written");
+      else attempt(store, () => connections.note(message), "the trace store cannot be written");
     }
-    if (spans.length > 0) attempt(() => store.add(spans), "spans are not stored");
+    if (spans.length > 0) attempt(store, () => store.add(spans), "spans are not stored");
     server.changed();
   }
   clearInterval(prune);
   await server.close();
   store.close();
+}
+
+/** Opens the store. One that is damaged is moved away, because what comes in matters more than what is unreadable. */
+function openStore({ store = "", storeBytes, storeKeepMs, label }: ViewerSettings): TraceStore {
+  const open = (): TraceStore => TraceStore.open(store, { maxBytes: storeBytes, keepMs: storeKeepMs }, label);
+  try {
+    return open();
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "damaged") throw error;
+    setAside(store, error);
+    return open();
+  }
+}
+
+/** Moves a damaged store away, so that the next one begins in its place. */
+function setAside(store: string, why: StoreError): void {
+  const aside = `${store}.damaged`;
+  renameSync(store, aside);
+  // They belong to the damaged file.
+  for (const suffix of ["-wal", "-shm"]) rmSync(`${store}${suffix}`, { force: true });
+  REPORTING_LOG.error(`the trace store is damaged: it is now ${aside}, and a new one begins`, { error: why.message });
 }
 
 function spansOf({ kind, bytes }: ViewerMessage & { type: "chunk" }): IncomingSpan[] {
@@ -74,7 +89,9 @@ class Connections {
     this.#store = store;
   }
 
-  note(type: "opened" | "closed", source: SourceNotice): void {
+  note(message: Exclude<ViewerMessage, { type: "chunk" }>): void {
+    if (message.type === "reset") return this.#open.clear();
+    const { type, source } = message;
     const { kind, sandbox, cid } = source;
     const id = sandbox ?? (cid === undefined ? undefined : `cid-${cid}`);
     if (kind !== "guest" || id === undefined) return;
@@ -90,12 +107,17 @@ class Connections {
 /** The last problem that was told: a full disk is told once. */
 let told: string | undefined;
 
-function attempt(action: () => void, what: string): void {
+function attempt(store: TraceStore, action: () => void, what: string): void {
   try {
     action();
     told = undefined;
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
+    if (error.code === "damaged") {
+      // The supervisor starts another viewer, which begins a new one.
+      setAside(store.file, error);
+      throw error;
+    }
     if (told !== error.message) REPORTING_LOG.warn(`${what}; forwarding goes on`, { error: error.message });
     told = error.message;
   }

@@ -143,7 +143,7 @@ export class ApiHandler {
     const { table, starts, spans } = computed;
     const row = table.input.findIndex((input) => {
       const span = spans[input];
-      return span?.spanId === spanId && span.traceId === record.record.traceId;
+      return span?.spanId === spanId && span.traceId === record.traceId;
     });
     const durations = this.#ranges.durations(computed.stored.label).get(`${record.side} ${table.name[row]}`) ?? [];
     return {
@@ -169,8 +169,7 @@ export class ApiHandler {
       [...table.input].map((input, row) => [`${spans[input]?.traceId}${spans[input]?.spanId}`, self[row]]),
     );
     for (const record of this.reader.records(stored)) {
-      const { traceId, spanId } = record.record;
-      yield spanView(record, selfOf.get(`${traceId}${spanId}`) ?? 0);
+      yield spanView(record, selfOf.get(`${record.traceId}${record.record.spanId}`) ?? 0);
     }
   }
 

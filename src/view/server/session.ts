@@ -3,7 +3,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 /** The cookie's name; `__Host-` would ask for TLS, which loopback does not have. */
 const COOKIE = "ktf_view";
 /** Of a token, bytes. */
-const TOKEN_BYTES = 24;
+export const TOKEN_BYTES = 24;
 /** Names under which a loopback address is reached; `kubectl port-forward` and `ssh -L` give it any port. */
 const LOOPBACK_HOSTS: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
@@ -32,8 +32,15 @@ export interface Refusal {
  */
 export class Sessions {
   /** For the URL's fragment. */
-  readonly token: string = randomBytes(TOKEN_BYTES).toString("base64url");
-  readonly #secret = randomBytes(TOKEN_BYTES).toString("base64url");
+  readonly token: string;
+  /** The cookie's value. It follows from the token, so that a viewer that was started again knows its pages. */
+  readonly #secret: string;
+
+  /** @param token of an earlier viewer in the same place; default: a new one. */
+  constructor(token: string = randomBytes(TOKEN_BYTES).toString("base64url")) {
+    this.token = token;
+    this.#secret = createHash("sha256").update(`cookie ${token}`).digest("base64url");
+  }
 
   /** The `Set-Cookie` header for a token; undefined for a wrong one. */
   exchange(token: unknown): string | undefined {

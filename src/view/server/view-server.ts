@@ -44,6 +44,8 @@ export interface ViewServerOptions {
   /** Absent: the default, or the next free port after it. */
   readonly address?: { readonly host: string; readonly port: number } | undefined;
   readonly log: Logger;
+  /** The session's token; absent: a new one. */
+  readonly token?: string | undefined;
 }
 
 /** Serves the page and its API, and tells open pages what has changed. */
@@ -51,13 +53,14 @@ export class ViewServer {
   readonly handler: ApiHandler;
   readonly #store: TraceStore;
   readonly #log: Logger;
-  readonly #sessions = new Sessions();
+  readonly #sessions: Sessions;
   readonly #events: EventStream;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #origin = "";
 
-  private constructor({ store, log }: ViewServerOptions) {
+  private constructor({ store, log, token }: ViewServerOptions) {
+    this.#sessions = new Sessions(token);
     this.#store = store;
     this.#log = log;
     this.handler = new ApiHandler(store, () => performance.now());
