@@ -12,7 +12,7 @@ export interface JournalEntry {
   /**
    * More spans are in the chunk: `resource_spans` fields. They are written before anything else is read.
    *
-   * @param bytes may be changed afterwards.
+   * @param bytes are the caller's again when this returns.
    */
   note(bytes: Uint8Array, spans: number): void;
   /** The chunk is safe elsewhere, delivered or given up. */

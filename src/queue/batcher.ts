@@ -3,6 +3,7 @@ import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { RequestBuilder } from "../otlp/request.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
+import { freeBytes } from "../base/free-bytes.ts";
 import type { ChunkJournal, JournalEntry } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
@@ -53,7 +54,10 @@ class OpenChunk {
 
   note(): void {
     const { builder: { position, spans }, entry, noted } = this;
-    entry?.note(this.builder.since(noted.position), spans - noted.spans);
+    const bytes = this.builder.since(noted.position);
+    entry?.note(bytes, spans - noted.spans);
+    // Else so much would be left to the garbage collector as there are spans.
+    freeBytes(bytes);
     this.noted = { position, spans };
   }
 }

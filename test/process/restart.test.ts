@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { restartUnderLoad } from "../end-to-end/faults/support/restarts.ts";
+import { NEEDS_ROOT } from "../support/root.ts";
 import { until } from "../support/until.ts";
 import type { Forwarder } from "./support/forwarder.ts";
+import { Node } from "./support/node.ts";
 import { startStub } from "./support/pipeline.ts";
 import { CLEAN } from "./support/process.ts";
 import { Guest, Sandbox } from "./support/sandbox.ts";
@@ -55,3 +57,67 @@ test("guests keep sending while it is stopped, killed and taken over from: none 
   const { sent, arrived } = await restartUnderLoad(["stop", "take-over", "kill", "take-over", "stop", "kill"], 20);
   assert.ok(arrived > 0 && arrived <= sent, `${arrived} of ${sent}`);
 });
+
+test(
+  "with {ID} as root sockets outlive stops, kills and take-overs, and none stays for a sandbox that is gone",
+  async () => {
+    using manager = new ServiceManagerStandIn();
+    using node = new Node();
+    await using stub = await startStub();
+    const args = [
+      ...["--socket-path", node.template, "--otlp-endpoint", stub.url, "--spool-dir", node.path("spool")],
+      ...["--take-over", node.path("take-over")],
+    ];
+    const start = async (isBeside = false): Promise<Forwarder> => {
+      const forwarder = manager.launch(args, {}, isBeside);
+      await forwarder.record("listening");
+      return forwarder;
+    };
+    const inode = (): bigint => lstatSync(node.addressOf("box"), { bigint: true }).ino;
+    node.add("box");
+    let forwarder = await start();
+    try {
+      const first = inode();
+      using guest = await Guest.connect(node.addressOf("box"));
+      let next = 1;
+      const send = async (count: number): Promise<void> => {
+        await guest.write(plainFrames(next, count));
+        next += count;
+        await taken(stub, next - 1);
+      };
+      await send(5);
+      for (const how of ["stop", "kill", "take-over", "stop"] as const) {
+        await using old = forwarder;
+        if (how === "take-over") {
+          forwarder = await start(true);
+          assert.deepEqual(await old.exited, CLEAN);
+        } else {
+          await old.stop(how === "kill" ? "SIGKILL" : "SIGTERM");
+          // It has just connected when the next process comes.
+          using waiting = await Guest.connect(node.addressOf("box"));
+          await waiting.write(plainFrames(next, 3));
+          next += 3;
+          forwarder = await start();
+          await taken(stub, next - 1);
+        }
+        assert.equal(inode(), first, `the same socket after a ${how}`);
+        assert.equal(guest.closed, false);
+        await send(5);
+        // Sandboxes that come later are served as before.
+        node.add(`late-${next}`);
+        await until(() => node.listens(`late-${next}`), "a socket for a new sandbox");
+      }
+      assert.deepEqual(new Set(takenIds(stub)), new Set(plainIds(1, next - 1)));
+      // Sandboxes go while nobody is there.
+      const stored = manager.names.length;
+      await forwarder.stop();
+      for (const id of readdirSync(node.sandboxes)) if (id !== "box") node.remove(id);
+      forwarder = await start();
+      await until(() => manager.names.length === stored - 4, "what nobody uses any more is not kept");
+      await send(5);
+    } finally {
+      await forwarder[Symbol.asyncDispose]();
+    }
+  },
+  NEEDS_ROOT,
+);
