@@ -22,6 +22,8 @@ export function text(value: string): string {
 
 /** A path, made absolute because the forwarder changes its directory to `/` once it runs. */
 export function path(value: string): string {
+  // Environment files keep a blank at a line's end, where nobody sees it.
+  if (value !== value.trim()) throw new UsageError(`${quoted(value)} begins or ends with a blank: take it away`);
   return resolve(text(value));
 }
 

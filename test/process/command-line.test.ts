@@ -16,6 +16,8 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
   [["--vsock-port", "0"], /--vsock-port.*"0"/],
   [["--vsock-port", "4294967295"], /--vsock-port/, { KATA_TRACE_FORWARDER_SOCKET_PATH: "" }],
   [["--socket-path", ""], /--socket-path.*empty/],
+  [["--socket-path", "/run/clh.sock "], /--socket-path.*ends with a blank/],
+  [[], /KATA_TRACE_FORWARDER_SPOOL_DIR.*ends with a blank/, { KATA_TRACE_FORWARDER_SPOOL_DIR: "/spool " }],
   [["--trace-name", ""], /--trace-name.*empty/],
   [["--otlp-endpoint", ""], /--otlp-endpoint.*empty/],
   [["--otlp-endpoint", "localhost:4317"], /--otlp-endpoint.*scheme/],

@@ -30,7 +30,7 @@ export interface GuestReceiver {
 
 /** A place where guests come in. */
 export interface Listener {
-  /** For people and logs: `vsock:4294967295:10240` or a socket's path. */
+  /** For people and logs: `vsock:any:10240` or a socket's path. */
   readonly address: string;
   /** Binds and listens; rejects with a {@link ListenError} that says what to do. Accepts only after this resolved. */
   listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void>;

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { errnoName } from "../../../ffi/errors.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { vsockListenerName } from "./descriptor-names.ts";
@@ -15,19 +16,46 @@ export interface VsockSettings {
   readonly port: number;
 }
 
+/** Where the kernel shows that it can connect VMMs' guests. */
+export interface HostPlaces {
+  readonly device: string;
+  /** The miscellaneous devices that drivers have registered, which containers see too; proc(5). */
+  readonly registered: string;
+}
+
+const HOST_PLACES: HostPlaces = { device: "/dev/vhost-vsock", registered: "/proc/misc" };
+
+/** Whether this host has what connects VMMs' guests over AF_VSOCK. The device may be hidden from a container. */
+function hasVhost({ device, registered }: HostPlaces = HOST_PLACES): boolean {
+  if (existsSync(device)) return true;
+  try {
+    return /\bvhost-vsock$/m.test(readFileSync(registered, "utf8"));
+  } catch {
+    // Nothing is known then, and a warning might be wrong.
+    return true;
+  }
+}
+
+/** For people: `any` instead of a large number. */
+function shownAddress({ cid, port }: VsockAddress): string {
+  return `vsock:${cid === CID_ANY ? "any" : cid}:${port}`;
+}
+
 /** Guests over AF_VSOCK (QEMU and others with vhost-vsock); vsock(7). */
 export class VsockListener implements Listener {
   readonly address: string;
   readonly #local: VsockAddress;
+  readonly #options: ListenerOptions & { readonly host?: HostPlaces };
   readonly #guests: GuestServer;
   readonly #finder: SandboxFinder;
 
   constructor(
     settings: VsockSettings,
-    options: ListenerOptions & { readonly finder?: FinderOptions },
+    options: ListenerOptions & { readonly finder?: FinderOptions; readonly host?: HostPlaces },
   ) {
     this.#local = { cid: settings.cid === "any" ? CID_ANY : settings.cid, port: settings.port };
-    this.address = `vsock:${this.#local.cid}:${this.#local.port}`;
+    this.address = shownAddress(this.#local);
+    this.#options = options;
     this.#finder = new SandboxFinder(options.onProblem, options.finder);
     this.#guests = new GuestServer(options, (peer) => {
       // Without the host's own word on who it is, a guest could pass for another.
@@ -46,6 +74,12 @@ export class VsockListener implements Listener {
       this.#guests.start(left ?? await servers.vsock(this.#local, handlers), name);
     } catch (error) {
       throw vsockListenError(this.#local, error);
+    }
+    if (!hasVhost(this.#options.host)) {
+      this.#options.onProblem(
+        "the module vhost_vsock is not loaded, so no VMM with AF_VSOCK (QEMU) can start a guest that reaches this " +
+          "host: modprobe vhost_vsock",
+      );
     }
   }
 
@@ -70,7 +104,7 @@ const ABSENT: ReadonlySet<string> = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
 
 /** What to do about a socket, bind or listen that failed. */
 export function vsockListenError(local: VsockAddress, cause: unknown): ListenError {
-  const where = `cannot listen at vsock:${local.cid}:${local.port}`;
+  const where = `cannot listen at ${shownAddress(local)}`;
   const absent = ABSENT.has(errnoName(cause) ?? "");
   return new ListenError(`${where}: ${vsockAdvice(local, cause)}`, { cause, absent });
 }

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { LibcError } from "../../../ffi/errors.ts";
 import { createListener } from "../../../src/receivers/vsock/create-listener.ts";
 import { ListenError } from "../../../src/receivers/vsock/listener.ts";
@@ -24,7 +27,7 @@ async function outcome(listener: VsockListener): Promise<string> {
 test("the address names the CID and port that are bound", () => {
   assert.equal(
     new VsockListener({ cid: "any", port: 10240 }, options()).address,
-    "vsock:4294967295:10240",
+    "vsock:any:10240",
   );
   const listener = createListener([{ kind: "vsock", cid: 3, port: 1 }], options());
   assert.equal(listener.address, "vsock:3:1");
@@ -42,7 +45,7 @@ test("it listens, tells another that it does, and lets go; or says what the kern
   assert.equal(using.budget.used, 1);
   assert.equal(
     await outcome(second),
-    `cannot listen at vsock:4294967295:${PORT}: another process listens there, perhaps another forwarder: ` +
+    `cannot listen at vsock:any:${PORT}: another process listens there, perhaps another forwarder: ` +
       "stop it or use another --vsock-port",
   );
   await first.stopAccepting();
@@ -84,4 +87,27 @@ test("each failure says what to do about it", () => {
   assert.match(said("bind", 98), /another process listens there/);
   assert.match(said("bind", 13), /port 99 is for root \(CAP_NET_BIND_SERVICE\)/);
   assert.equal(said("bind", 12), "cannot listen at vsock:2:99: bind: ENOMEM");
+});
+
+test("a host without the module for VMMs is warned about, with the command that loads it", async () => {
+  using directory = temporaryDirectory();
+  const [device, registered] = [join(directory.path, "vhost-vsock"), join(directory.path, "misc")];
+  const problems = async (): Promise<readonly (string | Error)[]> => {
+    const using = options();
+    const listener = new VsockListener({ cid: "any", port: PORT }, { ...using, host: { device, registered } });
+    if (await outcome(listener) === "listens") await listener.stopAccepting();
+    else return ["not to be tried here"];
+    return using.problems;
+  };
+  if ((await problems())[0] === "not to be tried here") return;
+  // Nothing is known.
+  assert.deepEqual(await problems(), []);
+  writeFileSync(registered, "122 vsock\n236 device-mapper\n");
+  const [warning] = await problems();
+  assert.match(String(warning), /vhost_vsock is not loaded, .*: modprobe vhost_vsock$/);
+  writeFileSync(registered, "241 vhost-vsock\n236 device-mapper\n");
+  assert.deepEqual(await problems(), []);
+  writeFileSync(registered, "");
+  writeFileSync(device, "");
+  assert.deepEqual(await problems(), []);
 });
