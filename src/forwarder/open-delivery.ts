@@ -50,7 +50,9 @@ export function processed(
   const { redact, rootLink, maxAttributeBytes, queue } = settings;
   const truncated = truncatingAttributes(sink, metrics, maxAttributeBytes);
   const joinLog = log.of("join-traces");
-  const file = queue.spool && new SandboxFile(join(queue.spool.directory, SANDBOX_FILE), joinLog);
+  // Without a collector there is no spool, and nobody has made its directory.
+  const spool = settings.dumpOnly || settings.forwards === false ? undefined : queue.spool;
+  const file = spool && new SandboxFile(join(spool.directory, SANDBOX_FILE), joinLog);
   const joined = settings.joinTraces && new JoinTraces({ sink: truncated, metrics, log: joinLog, file, hasRuntime });
   const linked = rootLink === undefined ? joined ?? truncated : linkingRoots(joined ?? truncated, rootLink);
   if (redact === undefined) {
