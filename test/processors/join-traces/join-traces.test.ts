@@ -83,6 +83,21 @@ test("encodings make no difference, and a payload may have many spans", () => {
   }
 });
 
+for (const name of ["random", "nonfinite"] as const) {
+  test(`${name}: whatever a span has, nothing else changes, in bincode, JSON and OTLP alike`, () => {
+    const { bincode, json, expected } = fixture(name);
+    for (const payloads of [bincode, json, [otlpRequest(expected)]]) {
+      const plain = new RecordingSink();
+      acceptAll(plain.open(guest()), payloads);
+      const joining = new Joining();
+      acceptAll(joining.join.open(guest()), payloads);
+      assert.equal(plain.spans.length, expected.length);
+      assert.deepEqual(joining.sink.spans.map(unjoined), plain.spans);
+      assert.deepEqual(new Set(joining.sink.spans.map(({ traceId }) => traceId)), new Set([IDS.traceId]));
+    }
+  });
+}
+
 test("a collated trace keeps its parents across both sides, and hangs below the sandbox", () => {
   const joining = new Joining();
   const shim = joining.join.open(runtime());
