@@ -2,8 +2,11 @@ import { readFileSync } from "node:fs";
 import { LibraryError } from "./errors.ts";
 import type { Declarations, ForeignFunctions, NativeFunctions } from "./library.ts";
 
-/** The file names of glibc, and of musl as its linker maps it and as Alpine also calls it. */
-const C_LIBRARY = /^(?:libc\.so\.6|ld-musl-[a-z0-9_]+\.so\.1|libc\.musl-[a-z0-9_]+\.so\.1)$/;
+/**
+ * The file names of glibc (before 2.34 `libc.so.6` is a link to `libc-2.31.so` and the like), and of musl as its linker
+ * maps it and as Alpine also calls it.
+ */
+const C_LIBRARY = /^(?:libc\.so\.6|libc-2\.[0-9]+\.so|ld-musl-[a-z0-9_]+\.so\.1|libc\.musl-[a-z0-9_]+\.so\.1)$/;
 
 /** Bun's error if memory cannot be made executable, which calls into libraries need; bun:ffi. */
 const NO_EXECUTABLE_MEMORY = /requires the JIT/;

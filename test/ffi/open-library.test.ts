@@ -32,6 +32,8 @@ test("glibc and musl are found in a memory map, and nothing that only looks like
     cLibraryPath(other + line("/usr/lib/x86_64-linux-gnu/libc.so.6")),
     "/usr/lib/x86_64-linux-gnu/libc.so.6",
   );
+  // Debian 11, Ubuntu 20.04, RHEL 8.
+  assert.equal(cLibraryPath(other + line("/lib/libc-2.31.so") + line("/lib/libc-client.so")), "/lib/libc-2.31.so");
   assert.equal(cLibraryPath(other + line("/lib/ld-musl-aarch64.so.1")), "/lib/ld-musl-aarch64.so.1");
   assert.equal(cLibraryPath(line("/a b/libc.musl-x86_64.so.1")), "/a b/libc.musl-x86_64.so.1");
   assert.throws(() => cLibraryPath(other), LibraryError);
