@@ -1,8 +1,10 @@
 /**
- * Writes THIRD-PARTY-NOTICES. Arguments: the file to write, and the metafiles of the bundles that the executable holds.
+ * Writes THIRD-PARTY-NOTICES, and beside it `packages.json` for the bill of materials. Arguments: the file to write,
+ * and the metafiles of the bundles that the executable holds.
  * To be run by the Bun that the executable is made with.
  */
 import { readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { Text } from "./libraries.ts";
@@ -15,6 +17,8 @@ const packages = bundledPackages(
   root,
   metafiles.map((path) => JSON.parse(readFileSync(path, "utf8")) as Metafile),
 );
+const list = packages.map(({ name, version, licence, homepage }) => ({ name, version, licence, homepage }));
+writeFileSync(`${dirname(outfile)}/packages.json`, JSON.stringify(list, null, 2));
 const { bun: version = "", ...parts } = process.versions;
 writeFileSync(
   outfile,

@@ -1,0 +1,44 @@
+# Sourced by packages.sh: runs a script in a Debian that systemd has booted, in a container of its own.
+# Without a systemd of this machine's own, the container's control groups are made in the caller's, and left there.
+own_scope=--keep-unit
+groups="/sys/fs/cgroup/payload /sys/fs/cgroup/supervisor"
+for hierarchy in systemd unified; do
+  groups="$groups /sys/fs/cgroup/$hierarchy/payload /sys/fs/cgroup/$hierarchy/supervisor"
+done
+if [ -d /run/systemd/system ]; then own_scope=; groups=; fi
+for group in $groups; do
+  [ ! -e "$group" ] || lacking "$group is there already: another container is booted from here"
+done
+
+clean_up() {
+  umount -R "$work" 2>/dev/null || :
+  rmdir "$work"
+  for group in $groups; do
+    [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \;
+  done
+}
+
+in_debian() { # tree script
+  mkdir "$work/upper" "$work/overlay" "$work/system" "$work/out"
+  mount -t overlay overlay -o "lowerdir=$1,upperdir=$work/upper,workdir=$work/overlay" "$work/system"
+  cat >"$work/system/etc/systemd/system/check.service" <<UNIT
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+Environment=KTF_VERSION=$KTF_VERSION
+StandardOutput=append:/out/log
+StandardError=append:/out/log
+ExecStart=/bin/sh -c '/bin/sh /project/$2; systemctl exit \$\$?'
+UNIT
+  # A machine of its own, or its journal would be taken for this one's.
+  rm -f "$work/system/etc/machine-id"
+  systemd-id128 new >"$work/system/etc/machine-id"
+  status=0
+  # shellcheck disable=SC2086 # none or one word
+  timeout --kill-after=10 300 systemd-nspawn --quiet --directory="$work/system" --register=no $own_scope \
+    --private-network --link-journal=no --console=read-only --bind="$work/out:/out" --bind-ro="$root:/project" \
+    --bind-ro="$work/packages:/packages" --boot -- --unit=check.service </dev/null >"$work/console" 2>&1 || status=$?
+  cat "$work/out/log" || cat "$work/console"
+  return "$status"
+}
