@@ -1,13 +1,13 @@
 #!/bin/sh
-# Checks deploy/kubernetes: every overlay is rendered by kustomize and validated against the Kubernetes schemas (custom
-# resources against their own definitions), and the forwarder runs under what the DaemonSet leaves it: its seccomp
+# Checks deploy/kubernetes and what is beside it. kustomize renders every overlay, and helm the chart, which has to have
+# the same objects. All of them are validated against the Kubernetes schemas (custom resources against their own
+# definitions). promtool checks and tests the alerts. The forwarder runs under what the DaemonSet leaves it: its seccomp
 # profile, its capabilities, no new privileges, a read-only root.
 # Use: test/deploy/kubernetes.sh. Exit code 3: something is lacking, and which is said.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 cd "$root"
 cache=${KTF_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/kata-trace-forwarder}/deploy
-kustomize_version=v5.8.1
 # The oldest release that manifests shall still fit, and the newest that the tool knows.
 kubernetes_versions="1.30 1.37"
 operator=github.com/prometheus-operator/prometheus-operator@v0.94.1
@@ -15,20 +15,15 @@ operator_sum="h1:QEIb2wenPH+SdMN1xMf8l4Pmj00YYXXI6HlbLlQWkww="
 base=deploy/kubernetes/base
 
 lacking() { echo "test/deploy/kubernetes.sh: $1" >&2; exit 3; }
-command -v go >/dev/null 2>&1 || lacking "go is needed to build kustomize, and is not installed"
+command -v go >/dev/null 2>&1 || lacking "go is needed to build kustomize, helm and promtool, and is not installed"
 command -v python3 >/dev/null 2>&1 || lacking "python3 is not installed (Debian: apt-get install python3 python3-venv)"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 
-kustomize=$cache/kustomize-$kustomize_version/kustomize
-if [ ! -x "$kustomize" ]; then
-  echo "building kustomize $kustomize_version, which takes a minute" >&2
-  (cd "$work" && GOFLAGS=-buildvcs=false GOBIN="$work" \
-    go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" >&2)
-  mkdir -p "$(dirname "$kustomize")"
-  mv "$work/kustomize" "$kustomize"
-fi
+kustomize=$(scripts/go-tool kustomize)
+helm=$(scripts/go-tool helm)
+promtool=$(scripts/go-tool promtool)
 venv=$cache/python-$(sha256sum test/deploy/requirements.txt | cut -c1-16)
 if [ ! -x "$venv/bin/kubernetes-validate" ]; then
   rm -rf "$venv"
@@ -58,21 +53,48 @@ for overlay in "$work"/kubernetes/overlays/*/; do
   echo "$name: $(grep -c '^kind:' "$work/$name.yaml") resources"
 done
 
+echo "== helm lint and template"
+chart=deploy/helm/kata-trace-forwarder
+# Helm says of each link to the one source of the manifests that it follows it.
+quiet() { "$@" 2>"$work/said" || { cat "$work/said"; return 1; }; }
+quiet "$helm" lint --quiet --strict "$chart"
+quiet "$helm" template release "$chart" --namespace tracing >"$work/helm-default.yaml"
+quiet "$helm" template release "$chart" --namespace tracing --set endpoint=https://otlp.example.com:4317 \
+  --set podMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true --set vsock=false \
+  --set environment.KATA_TRACE_FORWARDER_REDACT=default --set kubeletDirectory=/var/lib/k0s/kubelet \
+  --set "image.digest=sha256:$(printf '%064d' 0)" >"$work/helm-all.yaml"
+grep -q 'KATA_TRACE_FORWARDER_REDACT: default' "$work/helm-all.yaml"
+grep -q 'path: /var/lib/k0s/kubelet/seccomp/kata-trace-forwarder' "$work/helm-all.yaml"
+grep -q "image: kata-trace-forwarder@sha256:0" "$work/helm-all.yaml"
+if grep -q 'path: /dev/vsock' "$work/helm-all.yaml"; then echo "vsock=false leaves /dev/vsock"; exit 1; fi
+for wrong in image.digest=1234 endpoint.x=1 vsok=true environment.1x=2; do
+  if "$helm" template release "$chart" --set "$wrong" >/dev/null 2>&1; then echo "$wrong is accepted"; exit 1; fi
+done
+"$venv/bin/python" test/deploy/same_objects.py "$work/endpoint.yaml" "$work/helm-all.yaml"
+
+echo "== promtool"
+scripts/prometheus-rule --check
+"$promtool" check rules --lint=all deploy/prometheus/alerts.yaml
+"$promtool" test rules deploy/prometheus/alerts.test.yaml
+for alert in $(sed -n 's/^ *- alert: //p' deploy/prometheus/alerts.yaml); do
+  grep -q "alertname: $alert\$" deploy/prometheus/alerts.test.yaml || { echo "$alert has no test"; exit 1; }
+done
+
 for version in $kubernetes_versions; do
   echo "== kubernetes-validate, Kubernetes $version"
-  # PodMonitor is no kind of Kubernetes' own: the next step is for it.
+  # PodMonitor and PrometheusRule are not kinds of Kubernetes' own: the next step is for them.
   "$venv/bin/kubernetes-validate" --strict --kubernetes-version "$version" "$work"/*.yaml >"$work/validation" 2>&1 ||
     { cat "$work/validation"; exit 1; }
   passed=$(grep -c '^INFO .* passed for resource' "$work/validation")
-  # Kinds that are not Kubernetes' own: the next step is for them.
-  unknown=$(grep -c '^WARN .*find schema for kind PodMonitor ' "$work/validation")
-  echo "$passed resources pass, $unknown are of kind PodMonitor"
+  unknown=$(grep -cE '^WARN .*find schema for kind (PodMonitor|PrometheusRule) ' "$work/validation")
+  echo "$passed resources pass, $unknown are the Prometheus operator's"
   [ $((passed + unknown)) = "$(cat "$work"/*.yaml | grep -c '^kind:')" ] || { cat "$work/validation"; exit 1; }
 done
 
 echo "== custom resources"
 "$venv/bin/python" test/deploy/custom_resources.py \
-  "$definitions/monitoring.coreos.com_podmonitors.yaml" -- "$work"/*.yaml |
+  "$definitions/monitoring.coreos.com_podmonitors.yaml" \
+  "$definitions/monitoring.coreos.com_prometheusrules.yaml" -- "$work"/*.yaml |
   sed "s|$work/||"
 
 echo "== the seccomp profile"

@@ -7,6 +7,8 @@ import { parseCommandLine } from "../../src/options/cli.ts";
 import { environmentNames } from "../../src/options/option.ts";
 import { OPTIONS } from "../../src/options/table.ts";
 import { VERSION } from "../../src/base/version.ts";
+import { Metrics } from "../../src/pipeline/metrics.ts";
+import { forwarderFamilies } from "../../src/telemetry/metrics-families.ts";
 
 const FOLDER = fileURLToPath(new URL("../../deploy/kubernetes", import.meta.url));
 
@@ -93,4 +95,31 @@ test("the seccomp profile lets AF_VSOCK through, and no family that the forwarde
   for (const call of ["ptrace", "mount", "bpf", "keyctl", "io_uring_setup", "unshare", "setns"]) {
     assert.ok(!names.includes(call), call);
   }
+});
+
+const DEPLOY = fileURLToPath(new URL("../../deploy", import.meta.url));
+
+test("the chart's two versions and the image's tag are the release", () => {
+  const chart = readFileSync(join(DEPLOY, "helm/kata-trace-forwarder/Chart.yaml"), "utf8");
+  assert.equal(/^version: (\S+)$/m.exec(chart)?.[1], VERSION);
+  assert.equal(/^appVersion: (\S+)$/m.exec(chart)?.[1], VERSION);
+});
+
+test("alerts and dashboard use metrics that there are, and the dashboard uses all of the forwarder's", () => {
+  const capacities = { guests: 1 };
+  const metrics = new Metrics();
+  metrics.destination("collector");
+  const known = new Set(
+    [...forwarderFamilies(metrics, capacities)].flatMap(({ name, type }) =>
+      type === "histogram" ? [`${name}_bucket`] : [name]
+    ),
+  );
+  const used = (text: string): Set<string> => new Set(text.match(/kata_trace_forwarder_[a-z_]+/g));
+  const dashboard = used(readFileSync(join(DEPLOY, "grafana/kata-trace-forwarder.json"), "utf8"));
+  const alerts = used(readFileSync(join(DEPLOY, "prometheus/alerts.yaml"), "utf8"));
+  assert.deepEqual([...dashboard, ...alerts].filter((name) => !known.has(name)), []);
+  // Numbers of batches say nothing that their bytes do not, and recovered and exported are in sums.
+  const unused = ["queue_batches", "spool_batches", "spans_recovered_total", "exported_bytes_total", "spans_held"]
+    .map((name) => `kata_trace_forwarder_${name}`);
+  assert.deepEqual([...known].filter((name) => !dashboard.has(name)).sort(), unused.sort());
 });

@@ -1,0 +1,42 @@
+"""Checks that Helm's chart has the same objects as Kustomize's overlay, and that the DaemonSets differ only in what the
+chart's values change. Arguments: the two renderings."""
+
+import sys
+
+import yaml
+
+
+def objects(path):
+    """By kind and name; the hashes that Kustomize puts behind ConfigMaps' names are cut off."""
+    found = {}
+    with open(path, encoding="utf-8") as file:
+        for each in yaml.safe_load_all(file):
+            if not each or each["kind"] == "Namespace":
+                continue
+            name = each["metadata"]["name"]
+            if each["kind"] == "ConfigMap" and len(name.rsplit("-", 1)[-1]) == 10 and name[-10:] != "-dashboard"[-10:]:
+                name = name[:-11]
+            found[each["kind"], name] = each
+    return found
+
+
+def container(daemon_set):
+    """What of the forwarder's container values do not change."""
+    found = dict(daemon_set["spec"]["template"]["spec"]["containers"][0])
+    for key in ("image", "imagePullPolicy", "volumeMounts", "envFrom"):
+        found.pop(key, None)
+    return found
+
+
+kustomize, helm = (objects(path) for path in sys.argv[1:3])
+# The overlay's policy for the endpoint is part of the chart's only one.
+kustomize.pop(("NetworkPolicy", "kata-trace-forwarder-to-endpoint"), None)
+if kustomize.keys() != helm.keys():
+    sys.exit(f"only one has: {sorted(kustomize.keys() ^ helm.keys())}")
+key = ("DaemonSet", "kata-trace-forwarder")
+if container(kustomize[key]) != container(helm[key]):
+    sys.exit("the containers differ")
+seccomp = ("ConfigMap", "kata-trace-forwarder-seccomp")
+if kustomize[seccomp]["data"]["seccomp.json"].strip() != helm[seccomp]["data"]["seccomp.json"].strip():
+    sys.exit("the seccomp profiles differ")
+print(f"Helm and Kustomize: the same {len(helm)} objects")
