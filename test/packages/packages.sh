@@ -9,7 +9,7 @@ cd "$root"
 lacking() { echo "test/packages/packages.sh: $1" >&2; exit 3; }
 [ "$(id -u)" = 0 ] || lacking "root is needed, for other roots and a systemd of their own"
 for tool in debootstrap:debootstrap systemd-nspawn:systemd-container mandoc:mandoc qemu-aarch64:qemu-user \
-  dpkg-deb:dpkg python3:python3-venv; do
+  buildah:buildah dpkg-deb:dpkg python3:python3-venv; do
   command -v "${tool%%:*}" >/dev/null 2>&1 ||
     lacking "${tool%%:*} is not installed (Debian: apt-get install ${tool#*:})"
 done
@@ -52,7 +52,7 @@ files=$work/files
 mkdir "$files"
 tar -xzf "$packages/kata-trace-forwarder-$version-linux-x64.tar.gz" -C "$files" --strip-components 1
 mandoc -T lint -W warning "$files/kata-trace-forwarder.1"
-mandoc -T markdown "$files/kata-trace-forwarder.1" >"$work/man-page"
+mandoc -T ascii "$files/kata-trace-forwarder.1" | sed 's/.\x08//g' >"$work/man-page"
 grep -q -- "--all-hypervisors" "$work/man-page"
 echo "nothing to complain of"
 
@@ -84,6 +84,9 @@ for packager in deb rpm; do
     "$nfpm" package --config deploy/packages/nfpm.yaml --packager "$packager" --target "$work/packages" >/dev/null
 done
 KTF_VERSION=$version in_debian "$debian" test/packages/lifecycle.sh
+
+echo "== the image"
+sh test/packages/image.sh "$debian" "$work"
 
 echo "== the executables for musl and arm64"
 sh test/packages/other-machines.sh "$packages" "$version" "$cache" "$venv" "$work"
