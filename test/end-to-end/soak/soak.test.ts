@@ -149,6 +149,8 @@ class Soak implements AsyncDisposable {
     this.#passing.clear();
     this.sent += all.reduce((sum, guest) => sum + guest.count(), 0);
     this.farEnd.answer = () => ({ kind: "ok" });
+    // What is left of a connection whose guest has gone is read until its end.
+    await until(async () => await this.forwarder.metric("guests") === 0, "all guests have gone");
     await until(async () => (await this.forwarder.figures()).held === 0, "nothing is held");
     assert.equal(all.filter(({ connections }) => connections > 1).length, 0, "nobody was disconnected");
     this.arrived += this.farEnd.spans;
