@@ -20,12 +20,6 @@ after(() => workshop.close());
 
 const SANDBOX = "9f3c51aa5b7e4c1d8f2a6b3e0c9d7f10";
 
-/** The port that a forwarder listens at for an option. */
-function portOf(forwarder: Forwarder, option: string): number {
-  const record = forwarder.records().find((each) => each.msg === "listening to the host" && each["option"] === option);
-  return Number(String(record?.["address"]).split(":").at(-1));
-}
-
 interface Stage {
   readonly collector: Collector;
   readonly forwarder: Forwarder;
@@ -51,8 +45,8 @@ async function stage(): Promise<Stage> {
       ],
     }),
   );
-  const jaegerUrl = `http://127.0.0.1:${portOf(forwarder, "--jaeger-listen")}/api/traces`;
-  return { collector, forwarder, jaegerUrl, otlpPort: portOf(forwarder, "--otlp-listen") };
+  const jaegerUrl = `http://127.0.0.1:${forwarder.portOf("--jaeger-listen")}/api/traces`;
+  return { collector, forwarder, jaegerUrl, otlpPort: forwarder.portOf("--otlp-listen") };
 }
 
 /** A span as test/runtime-exporter/go prints it. */
@@ -259,7 +253,7 @@ describe("one tree from one forwarder", () => {
         const traceId = encoding === "bincode" ? runtime[0]?.traceId ?? "" : "5".repeat(32);
         const rename = (bytes: Uint8Array): Uint8Array =>
           encoding === "bincode" ? bytes : renamed(bytes, runtime[0]?.traceId ?? "", traceId);
-        const client = new HttpClient(portOf(forwarder, "--jaeger-listen"));
+        const client = new HttpClient(forwarder.portOf("--jaeger-listen"));
         for (const body of jaegerBodies("go-session")) {
           const answer = await client.post("/api/traces", rename(body), { "content-type": "application/x-thrift" });
           assert.equal(answer.status, 202);
@@ -291,7 +285,7 @@ describe("one tree from one forwarder", () => {
     const forwarder = await forwarderTo(grpcPort);
     const directory = await workshop.folder();
     const agent = await runAgent(forwarder.socket, directory, {});
-    const url = `http://127.0.0.1:${portOf(forwarder, "--jaeger-listen")}/api/traces`;
+    const url = `http://127.0.0.1:${forwarder.portOf("--jaeger-listen")}/api/traces`;
     const runtime = lines(await run("exporter", "-endpoint", url, "-id", SANDBOX, "-spans", "4"));
     assert.equal(await forwarder.stop(), "exited with 0");
     const found = async (service: string): Promise<Set<string>> => {

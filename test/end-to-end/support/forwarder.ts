@@ -82,6 +82,12 @@ export class Forwarder {
     );
   }
 
+  /** The port that it listens at for an option. */
+  portOf(option: string): number {
+    const record = this.records().findLast((each) => each.msg === "listening to the host" && each["option"] === option);
+    return Number(String(record?.["address"]).split(":").at(-1));
+  }
+
   /** The figures that it logs when it ends; the last ones where it has ended more than once. */
   figures(): LogRecord {
     const found = this.records().findLast(({ msg }) => msg === "figures");
@@ -95,6 +101,14 @@ export class Forwarder {
     await once(guest, "connect");
     guest.end(Buffer.from(bytes));
     await once(guest, "close");
+  }
+
+  /** Connects to its socket as a guest that says nothing. Returns what ends the connection. */
+  connect(): () => void {
+    const guest = connect(this.socket);
+    // That the forwarder ends it is no failure here.
+    guest.on("error", () => {});
+    return () => guest.destroy();
   }
 
   /** SIGTERM; resolves with how it ended: `exited with 0`. */
