@@ -37,7 +37,7 @@ definitions=$(echo "$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/example/prom
 
 echo "== kustomize build"
 # Beside the overlays, one with the component that none of them has.
-cp -r deploy/kubernetes "$work/kubernetes"
+cp -r deploy/kubernetes deploy/prometheus deploy/grafana "$work"
 mkdir "$work/kubernetes/overlays/host-network"
 cat >"$work/kubernetes/overlays/host-network/kustomization.yaml" <<'END'
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -72,7 +72,10 @@ if grep -q 'path: /dev/vsock' "$work/helm-all.yaml"; then echo "vsock=false leav
 for wrong in image.digest=1234 endpoint.x=1 vsok=true environment.1x=2; do
   if rendered --set "$wrong" >/dev/null 2>&1; then echo "$wrong is accepted"; exit 1; fi
 done
+rendered --set hostNetwork=true --set podMonitor.enabled=true --set prometheusRule.enabled=true \
+  --set dashboard.enabled=true >"$work/helm-host-network.yaml"
 "$venv/bin/python" test/deploy/same_objects.py "$work/endpoint.yaml" "$work/helm-all.yaml"
+"$venv/bin/python" test/deploy/same_objects.py "$work/host-network.yaml" "$work/helm-host-network.yaml"
 
 echo "== promtool"
 scripts/prometheus-rule --check

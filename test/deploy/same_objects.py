@@ -25,7 +25,8 @@ def container(daemon_set):
     found = dict(daemon_set["spec"]["template"]["spec"]["containers"][0])
     for key in ("image", "imagePullPolicy", "volumeMounts", "envFrom"):
         found.pop(key, None)
-    return found
+    pod = daemon_set["spec"]["template"]["spec"]
+    return {**found, "host": [pod.get(key) for key in ("hostNetwork", "dnsPolicy", "serviceAccountName")]}
 
 
 kustomize, helm = (objects(path) for path in sys.argv[1:3])

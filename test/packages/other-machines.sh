@@ -51,6 +51,22 @@ says_its_target() { # target command...
   grep "spans in 27 traces" "$work/demo-$target"
 }
 
+# The oldest CPU that Bun runs on, and the oldest glibc whose symbols the executable needs.
+mkdir "$work/x64"
+tar -xzf "$packages/kata-trace-forwarder-$version-linux-x64.tar.gz" -C "$work/x64" --strip-components 1
+chmod 755 "$work"
+nehalem="setpriv --reuid 65534 --regid 65534 --clear-groups qemu-x86_64 -cpu Nehalem"
+# shellcheck disable=SC2086 # one word an argument
+(cd / && says_its_target x64 $nehalem "$work/x64/kata-trace-forwarder")
+mkdir "$work/arm64"
+tar -xzf "$packages/kata-trace-forwarder-$version-linux-arm64.tar.gz" -C "$work/arm64" --strip-components 1
+for machine in x64 arm64; do
+  newest=$(readelf --version-info --wide "$work/$machine/kata-trace-forwarder" | grep -o 'GLIBC_2\.[0-9]*' |
+    sort -Vu | tail -n 1)
+  echo "$machine: symbols up to $newest"
+  case $newest in GLIBC_2.1[0-7]) ;; *) echo "README says 2.17"; exit 1 ;; esac
+done
+
 musl_root x64 amd64 x86_64
 mount --bind /proc "$work/musl-x64/proc"
 says_its_target x64-musl chroot --userspec=65534:65534 "$work/musl-x64" /kata-trace-forwarder
@@ -61,7 +77,5 @@ musl_root arm64 arm64 aarch64
 chmod 755 "$work"
 # shellcheck disable=SC2086 # one word an argument
 (cd / && says_its_target arm64-musl $emulated "$work/musl-arm64" "$work/musl-arm64/kata-trace-forwarder")
-mkdir "$work/arm64"
-tar -xzf "$packages/kata-trace-forwarder-$version-linux-arm64.tar.gz" -C "$work/arm64" --strip-components 1
 # shellcheck disable=SC2086 # one word an argument
 (cd / && says_its_target arm64 $emulated /usr/aarch64-linux-gnu "$work/arm64/kata-trace-forwarder")

@@ -9,7 +9,7 @@ cd "$root"
 lacking() { echo "test/packages/packages.sh: $1" >&2; exit 3; }
 [ "$(id -u)" = 0 ] || lacking "root is needed, for other roots and a systemd of their own"
 for tool in debootstrap:debootstrap systemd-nspawn:systemd-container mandoc:mandoc qemu-aarch64:qemu-user \
-  buildah:buildah dpkg-deb:dpkg python3:python3-venv; do
+  buildah:buildah dpkg-deb:dpkg readelf:binutils python3:python3-venv; do
   command -v "${tool%%:*}" >/dev/null 2>&1 ||
     lacking "${tool%%:*} is not installed (Debian: apt-get install ${tool#*:})"
 done

@@ -52,6 +52,20 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $_ := set $container "volumeMounts" $mounts }}
 {{- end }}
 {{- end }}
+{{- if $values.hostNetwork }}
+{{- $_ := set $pod "hostNetwork" true }}
+{{- $_ := set $pod "dnsPolicy" "ClusterFirstWithHostNet" }}
+{{- range $container := $pod.containers }}
+{{- range $port := $container.ports }}
+{{- range $probe := list $container.startupProbe $container.readinessProbe $container.livenessProbe }}
+{{- if and $probe (eq (toString $probe.httpGet.port) $port.name) }}
+{{- $_ := set $probe.httpGet "port" $port.containerPort }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $_ := unset $container "ports" }}
+{{- end }}
+{{- end }}
 {{- $volumes := list }}
 {{- range $volume := $pod.volumes }}
 {{- if and $volume.hostPath (hasPrefix "/var/lib/kubelet/" ($volume.hostPath.path | default "")) }}
