@@ -14,6 +14,8 @@ import { until } from "../support/until.ts";
 
 const SERVICE = "kata-trace-forwarder.service";
 const ENVIRONMENT = "/etc/default/kata-trace-forwarder";
+/** The directory of a rootless VMM's sandbox. */
+const ROOTLESS = "/run/user/31127/run/vc/vm/rootless";
 const SOCKET = "/run/vc/vm/sandbox/clh.sock";
 const SPOOL = "/var/lib/kata-trace-forwarder/spool";
 /** Not an agent's: the real ones of this machine shall not come here. */
@@ -115,8 +117,10 @@ const steps: readonly [string, () => Promise<void>][] = [
   [
     "with hybrid vsock it listens in root's directory, and keeps spans for a collector that is away",
     async () => {
-      // As Kata makes it.
+      // As Kata makes them, the second one for a rootless VMM.
       mkdirSync("/run/vc/vm/sandbox", { recursive: true, mode: 0o750 });
+      mkdirSync(ROOTLESS, { recursive: true });
+      run("chown", "-R", "31127:31127", "/run/user/31127");
       writeFileSync(
         ENVIRONMENT,
         [
@@ -127,6 +131,8 @@ const steps: readonly [string, () => Promise<void>][] = [
       );
       run("systemctl", "start", SERVICE);
       await eventually("it listens in the sandbox's directory", () => existsSync(`${SOCKET}_10240`));
+      await eventually("it listens for the rootless VMM", () => existsSync(`${ROOTLESS}/clh.sock_10240`));
+      assert.equal(statSync(`${ROOTLESS}/clh.sock_10240`).uid, 31127);
       await replay();
       await eventually("every span is in the spool", async () => await metric("spans_held") === SPANS);
       assert.equal(await metric("spans_received_total"), SPANS);
