@@ -1,4 +1,5 @@
-// Feeds hostile payloads to everything that a guest's bytes pass, and says what it found.
+// Feeds hostile payloads to everything that a guest's bytes pass, and to the decoder of runtimes' bodies, and says what
+// it found.
 // Use: bun test/fuzz/main.ts [--cases N] [--seed S] [--seconds T]. The same seed gives the same cases.
 import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { Random } from "../decode/support/random.ts";
 import { Checker, type Outcome } from "./check.ts";
 import { CostMeter, repetition } from "./cost.ts";
 import { loadSeeds, mutated } from "./seeds.ts";
+import { ThriftFuzzer } from "./thrift.ts";
 
 /** No case may take longer, milliseconds; one that does is tried again, since the machine may have been busy. */
 const CASE_LIMIT_MS = 100;
@@ -18,6 +20,8 @@ const SECOND_TRIES = 3;
 const GROWTH_LIMIT = 96 * 1024 * 1024;
 /** One case in so many is a stream of any bytes instead of a payload. */
 const STREAM_EVERY = 16;
+/** One in so many is a runtime's body instead of a guest's. */
+const THRIFT_EVERY = 9;
 /** One in so many is about what a payload costs. They begin when the engine has compiled what they run. */
 const COST_EVERY = 50;
 const COST_FROM = 2_000;
@@ -35,18 +39,20 @@ const deadline = performance.now() + Number(values.seconds) * 1000;
 
 const seeds = loadSeeds();
 const checker = new Checker((seeds.bincode[0] as { payload: Uint8Array }).payload);
+const thrift = new ThriftFuzzer();
 const meter = new CostMeter();
-const outcomes: { [outcome in Outcome | "stream"]?: number } = {};
+const outcomes: { [outcome in Outcome | "stream" | "thrift"]?: number } = {};
 
 /** A case is made from the seed and its number alone, so that it can be made again. */
 function runCase(number: number): { payload: Uint8Array; milliseconds: number } {
   const random = new Random(seed * 1_000_003 + number);
   const stream = number % STREAM_EVERY === 0;
-  const payload = mutated(seeds, random);
+  const isThrift = !stream && number % THRIFT_EVERY === 0;
+  const payload = isThrift ? thrift.body(random) : mutated(seeds, random);
   const began = performance.now();
   try {
     if (stream) checker.checkStream(payload, random);
-    const outcome = stream ? "stream" : checker.check(payload, random);
+    const outcome = stream ? "stream" : isThrift ? thrift.check(payload) : checker.check(payload, random);
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
   } catch (error) {
     fail(number, payload, error);
