@@ -1,12 +1,17 @@
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 
-/** The command line that runs this program: the executable alone, or the runtime with the script. */
+/** The program's first module, which the executable has inside of it. */
+const MAIN = new URL("../main.ts", import.meta.url);
+
+/**
+ * The command line that runs this program: the executable alone, or the runtime with the first module. Never the
+ * script that runs now, because that may be a test, which would start itself again and again.
+ */
 export function ownCommand(): string[] {
-  const { execPath, argv, execArgv } = process;
-  const script = argv[1];
-  // The compiled executable's script is inside of it.
-  const isCompiled = script === undefined || script.startsWith("/$bunfs/") || script === execPath;
-  if (isCompiled) return [execPath];
+  const { execPath, execArgv } = process;
+  const main = fileURLToPath(MAIN);
+  if (main.startsWith("/$bunfs/")) return [execPath];
   const deno = "Deno" in globalThis ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : execArgv;
-  return [execPath, ...deno, script];
+  return [execPath, ...deno, main];
 }
