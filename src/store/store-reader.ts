@@ -70,7 +70,8 @@ export class StoreReader {
    */
   saveSummary({ id, spans }: StoredSandbox, summary: string): void {
     if (this.#store.isReadOnly) return;
-    this.#store.run("UPDATE sandbox SET summary = ?, summary_spans = ? WHERE id = ?", summary, spans, id);
+    // On a full disk it is computed again.
+    this.#store.tryRun("UPDATE sandbox SET summary = ?, summary_spans = ? WHERE id = ?", summary, spans, id);
   }
 
   spans(sandbox: StoredSandbox): StoredSpan[] {

@@ -198,6 +198,10 @@ export class TraceStore {
 
   /** A guest has connected, so its sandbox runs. */
   setRunning(guest: GuestName, nowMs: number = Date.now()): void {
+    this.#change(() => this.#setRunning(guest, nowMs));
+  }
+
+  #setRunning(guest: GuestName, nowMs: number): void {
     const sandbox = this.#sandbox(this.#nameOf(guest), BigInt(nowMs) * NS_PER_MS, nowMs);
     this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", sandbox.id);
     this.#changed.add(sandbox.sid);
@@ -206,6 +210,10 @@ export class TraceStore {
 
   /** A guest's last connection has ended. */
   setEnded(guest: GuestName): void {
+    this.#change(() => this.#setEnded(guest));
+  }
+
+  #setEnded(guest: GuestName): void {
     const sandbox = this.#sandboxes.get(this.#nameOf(guest));
     if (guest.cid !== undefined) this.#join.forgetCid(guest.cid);
     if (sandbox === undefined) return;
@@ -220,6 +228,22 @@ export class TraceStore {
 
   /** Removes what is too old, and what is too much; sandboxes that run are removed last. */
   prune(nowMs: number = Date.now()): void {
+    this.#change(() => this.#prune(nowMs));
+  }
+
+  /** Changes something, all of it or nothing. Throws a {@link StoreError}. */
+  #change(action: () => void): void {
+    try {
+      this.database.exec("BEGIN");
+      action();
+      this.database.exec("COMMIT");
+    } catch (error) {
+      this.#undo();
+      throw storeError(this.file, error);
+    }
+  }
+
+  #prune(nowMs: number): void {
     for (
       const row of this.all(
         "SELECT sid FROM sandbox WHERE touched_ms < ? AND state <> 'running'",
@@ -249,6 +273,17 @@ export class TraceStore {
   close(): void {
     this.#statements.clear();
     this.database.close();
+  }
+
+  /** Runs a change whose loss is no loss; returns whether it was made. Not within another one. */
+  tryRun(sql: string, ...values: SqlValue[]): boolean {
+    try {
+      this.run(sql, ...values);
+      return true;
+    } catch (error) {
+      if (storeError(this.file, error).code !== "full") throw error;
+      return false;
+    }
   }
 
   /** The rows of a query. Integers that may not fit into a double have to be selected as text. */

@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import type * as api from "../../src/view/api.ts";
 import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts";
 import { until } from "../support/until.ts";
-import { type Forwarder, startForwarder } from "./support/forwarder.ts";
+import { startForwarder } from "./support/forwarder.ts";
 import { Pipeline } from "./support/pipeline.ts";
 import { Page, viewerUrl } from "./support/page.ts";
 import { CLEAN, runToEnd } from "./support/process.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
 import { taken } from "./support/spans.ts";
 import { test } from "./support/test.ts";
+import { supervisorOf, viewerOf } from "./support/viewer-process.ts";
 
 const SESSION = REAL_STREAMS.find(({ file }) => file.includes("4.1.0-session.json"));
 /** Without pods, for which the forwarder may start another process. */
@@ -25,25 +26,6 @@ function* bodiesOf(name: string): Generator<Uint8Array<ArrayBuffer>> {
     yield bytes.slice(at + 8, at + 8 + length);
     at += 8 + length;
   }
-}
-
-/** The only child of a process. */
-function childOf(parent: number): number {
-  const children = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).filter((name) => {
-    try {
-      return readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1] === String(parent);
-    } catch {
-      // It ended in the meantime.
-      return false;
-    }
-  });
-  assert.equal(children.length, 1);
-  return Number(children[0]);
-}
-
-/** The viewer's process: the forwarder's only child supervises it. */
-function viewerOf(forwarder: Forwarder): number {
-  return childOf(childOf(forwarder.child.pid as number));
 }
 
 test("view shows a sandbox while it runs and after it has ended", async () => {
@@ -122,7 +104,7 @@ test("without its supervisor the viewer stays away; forwarding goes on, and the 
   await using pipeline = await Pipeline.start([...VIEW, "--metrics", "127.0.0.1:0"]);
   const { sandbox, stub, forwarder } = pipeline;
   await viewerUrl(forwarder);
-  process.kill(childOf(forwarder.child.pid as number), "SIGKILL");
+  process.kill(supervisorOf(forwarder), "SIGKILL");
   await forwarder.record(/^the viewer's supervisor has ended/);
   await guestLife(sandbox.address, streamBytes(SESSION));
   await taken(stub, 95);
