@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { check } from "../../src/check/check.ts";
 import { STATES } from "../../src/check/finding.ts";
@@ -37,6 +39,27 @@ test("JSON says the same, and whether it is ready", () => {
   assert.equal(value.ready, false);
   assert.deepEqual(value.findings, FINDINGS);
   assert.equal((JSON.parse(jsonOf(FINDINGS.slice(0, 1))) as { ready: boolean }).ready, true);
+});
+
+/** Everything below a directory: paths, and of files their size and the time of their last change. */
+function contents(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, encoding: "utf8" }).sort().map((path) => {
+    const { size, mtimeMs } = statSync(join(directory, path));
+    return `${path} ${size} ${mtimeMs}`;
+  });
+}
+
+test("a check changes nothing", async () => {
+  using host = new FakeHost({
+    "/etc/kata-containers/configuration.toml": "[runtime]\nenable_tracing = true\n",
+    "/proc/net/tcp": "",
+  });
+  host.directory("/run/vc/vm/sandbox");
+  host.directory("/var/lib/kata-trace-forwarder");
+  const before = contents(host.root);
+  const spool = ["--spool-dir", "/var/lib/kata-trace-forwarder/spool", "--dead-letter", "/var/lib/x/dead.jsonl"];
+  await check(settingsOf("--dump-only", ...spool), { root: host.root, environment: {}, tryVsock: () => {} });
+  assert.deepEqual(contents(host.root), before);
 });
 
 test("an empty host is looked at in every area", async () => {

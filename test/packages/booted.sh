@@ -1,4 +1,7 @@
-# Sourced by packages.sh: runs a script in a Debian that systemd has booted, in a container of its own.
+#!/bin/sh
+# Sourced by packages.sh, which sets `root` and `work`: runs a script in a Debian that systemd has booted, in a
+# container of its own.
+# shellcheck disable=SC2154 # see above
 # Without a systemd of this machine's own, the container's control groups are made in the caller's, and left there.
 own_scope=--keep-unit
 groups="/sys/fs/cgroup/payload /sys/fs/cgroup/supervisor"

@@ -65,7 +65,7 @@ dpkg --remove kata-trace-forwarder >/dev/null 2>&1
 removed
 [ -e $settings ] || fail "a removal has taken the settings"
 dpkg --purge kata-trace-forwarder >/dev/null 2>&1
-[ ! -e $settings ] && [ ! -e /var/lib/kata-trace-forwarder ] || fail "a purge has left something"
+if [ -e $settings ] || [ -e /var/lib/kata-trace-forwarder ]; then fail "a purge has left something"; fi
 echo "the .deb: installed, upgraded while it ran, removed, purged"
 
 new=/packages/kata-trace-forwarder-$KTF_VERSION-1.x86_64.rpm

@@ -43,7 +43,7 @@ ln -s "$root/.toolchain" "$work/clone/.toolchain"
 for file in "$work/clone/dist/packages"/*linux-x64* "$work/clone/dist/packages"/*amd64.deb \
   "$work/clone/dist/packages"/*x86_64.rpm; do
   cmp "$file" "$packages/$(basename "$file")"
-  echo "$(basename "$file")"
+  basename "$file"
 done
 rm -rf "$work/clone"
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
+import process from "node:process";
 import { asOrdinaryUser } from "./support/as-nobody.ts";
 import { startStub } from "./support/pipeline.ts";
 import { runToEnd } from "./support/process.ts";
@@ -35,6 +36,22 @@ test("check --json says the same as an object, and a collector that is away is a
   assert.equal(answer.ready, false);
   assert.equal(code, 3);
   assert.equal(answer.findings.find(({ area }) => area === "Collector")?.state, "problem");
+});
+
+test("check asks kata-runtime which configuration is used, and reads that", async () => {
+  using sandbox = new Sandbox();
+  const configuration = sandbox.path("kata.toml");
+  writeFileSync(configuration, "[hypervisor.clh]\n[agent.kata]\nenable_tracing = true\n");
+  const said = JSON.stringify({ Runtime: { Version: { Semver: "3.99.0" }, Config: { Path: configuration } } });
+  writeFileSync(sandbox.path("kata-runtime"), `#!/bin/sh\n[ "$*" = "env --json" ] && echo '${said}'\n`, {
+    mode: 0o755,
+  });
+  const environment = { PATH: `${sandbox.directory}:${process.env["PATH"] ?? ""}` };
+  const { stdout } = await runToEnd(["check", "--dump-only"], { env: environment });
+  assert.match(stdout, /^ {2}ok +kata-runtime env +.*\/kata-runtime 3\.99\.0$/m);
+  assert.ok(stdout.includes(`Go runtime, clh, by kata-runtime env`), stdout);
+  assert.match(stdout, /^ {2}ok +\[agent\.kata\] enable_tracing +true/m);
+  assert.match(stdout, /^ {2}warning +\[runtime\] enable_tracing +false/m);
 });
 
 test("check works as an ordinary user", async () => {
