@@ -20,6 +20,9 @@ const STATE_DUMPS: ReadonlySet<string> = new Set(["self", "c"]);
 /** Attributes whose whole value is secret. */
 const SECRET_VALUES: ReadonlySet<string> = new Set(["env", "args", "data"]);
 
+/** No debug text with a secret in it is shorter than `env:[`, bytes. */
+const SHORTEST_SECRET = 5;
+
 /** What to do with an attribute. */
 type Verdict = "keep" | "drop" | { readonly value: string };
 
@@ -27,7 +30,9 @@ type Verdict = "keep" | "drop" | { readonly value: string };
  * Removes from agents' spans what must not leave the node. Dropped attributes are counted in the span's
  * `dropped_attributes_count`. "[redacted]" replaces a value, or a part of it, that was cut out.
  */
-export function redacting(sink: SpanSink, settings: RedactSettings): SpanSink {
+export function redacting(sink: SpanSink, { debugText, names }: RedactSettings): SpanSink {
+  // As `asText` has them.
+  const settings = { debugText, names: new Set([...names].map((name) => Buffer.from(name).toString("latin1"))) };
   return new SpanProcessor(sink, ({ kind }) => kind === "guest" ? (spans) => redactSpans(spans, settings) : undefined);
 }
 
@@ -70,25 +75,32 @@ function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings)
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
+/** @param settings with names as {@link asText} has them. */
 function judge(attribute: ProtobufReader, { debugText, names }: RedactSettings): Verdict {
   const keyValue = attribute.message();
   let key = "";
-  let value: Uint8Array | undefined;
+  let isText = false;
+  const any = new ProtobufReader(attribute.buffer);
   while (keyValue.next()) {
-    if (keyValue.tag === KEY_VALUE_KEY) key = keyValue.text();
+    if (keyValue.tag === KEY_VALUE_KEY) key = asText(keyValue);
     if (keyValue.tag !== KEY_VALUE_VALUE) continue;
-    const any = keyValue.message();
-    value = undefined;
-    while (any.next()) value = any.tag === ANY_VALUE_STRING ? any.bytes() : undefined;
+    any.reset(keyValue.start, keyValue.end);
+    isText = false;
+    while (any.next()) isText = any.tag === ANY_VALUE_STRING;
   }
   if (names.has(key)) return "drop";
   if (!debugText) return "keep";
   if (STATE_DUMPS.has(key)) return "drop";
   if (SECRET_VALUES.has(key)) return { value: REDACTED };
-  if (value === undefined) return "keep";
-  // One character for each byte, because only ASCII is searched for, and all other bytes stay as they are.
-  const redacted = redactDebugText(Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1"));
+  // `any` still has the last value.
+  if (!isText || any.end - any.start < SHORTEST_SECRET) return "keep";
+  const redacted = redactDebugText(asText(any));
   return redacted === undefined ? "keep" : { value: redacted };
+}
+
+/** One character for each byte, because only ASCII is searched for, and all other bytes stay as they are. */
+function asText({ buffer, start, end }: ProtobufReader): string {
+  return Buffer.prototype.toString.call(buffer as Buffer, "latin1", start, end);
 }
 
 /** Writes an attribute with another value, each of whose characters is a byte. */

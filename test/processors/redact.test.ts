@@ -7,7 +7,7 @@ import type { RedactSettings } from "../../src/pipeline/settings.ts";
 import type { SpanSink } from "../../src/pipeline/sink.ts";
 import type { SourceKind } from "../../src/pipeline/source.ts";
 import { redacting } from "../../src/processors/redact.ts";
-import { splitFrames } from "../decode/support/fixtures.ts";
+import { fixture, splitFrames } from "../decode/support/fixtures.ts";
 import { REAL_STREAMS, type RecordedStream, streamBytes, TRACED_STREAMS } from "../decode/support/recorded-streams.ts";
 
 const DEFAULT: RedactSettings = { debugText: true, names: new Set() };
@@ -100,4 +100,17 @@ test("spans of the host's own programs are left as they are", () => {
   assert.ok(stream !== undefined);
   const payloads = payloadsOf(stream);
   assert.deepEqual(redacted(payloads, DEFAULT, "runtime"), redacted(payloads, { debugText: false, names: new Set() }));
+});
+
+test("attributes are dropped by names in any script", () => {
+  const { bincode } = fixture("random");
+  const names = new Set(
+    redacted(bincode, { debugText: false, names: new Set() }).flatMap(({ attributes }) =>
+      attributes.map(({ key }) => key).filter((key) => /[^\u0000-\u007f]/u.test(key))
+    ),
+  );
+  assert.ok(names.size > 0);
+  const after = redacted(bincode, { debugText: false, names });
+  assert.ok(after.every(({ attributes }) => attributes.every(({ key }) => !names.has(key))));
+  assert.ok(after.some(({ droppedAttributesCount }) => droppedAttributesCount > 0));
 });
