@@ -5,7 +5,7 @@ import type { Decode } from "./decode.ts";
 import { decodeJson, decodeShortJson } from "./json/decoder.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
 import { LongTexts } from "./json/long-texts.ts";
-import type { LargePayload } from "./large-payloads.ts";
+import { LARGE_PAYLOAD_BYTES, type LargePayload } from "./large-payloads.ts";
 import { RequestSplitter } from "./otlp/split-request.ts";
 import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
 import { vectorDecoders } from "./vector-decoders.ts";
@@ -104,10 +104,12 @@ export class PayloadDecoder {
    * Decodes a payload of more than `LARGE_PAYLOAD_BYTES` step by step, between which other payloads may be decoded and
    * this one may be moved. Returns its encoding, or the error as {@link read} does.
    *
-   * @param spans is cleared before each part is decoded into it. @param take takes them, in the same step.
+   * @param take takes the spans of each part, and copies what it keeps of them.
    */
-  *readLarge(payload: LargePayload, spans: EncodedSpans, take: () => void): Generator<void, Encoding | WireError> {
+  *readLarge(payload: LargePayload, take: (spans: EncodedSpans) => void): Generator<void, Encoding | WireError> {
     const { buffer, start, end } = payload;
+    // Its own, so that what has been decoded in one step can be taken in the next one.
+    const spans = new EncodedSpans();
     const likely = this.#last;
     const encodings = new Set([...(likely === undefined ? [] : [likely]), ...possible(buffer, start, end)]);
     let first: WireError | undefined;
@@ -129,7 +131,7 @@ export class PayloadDecoder {
     encoding: Encoding,
     payload: LargePayload,
     spans: EncodedSpans,
-    take: () => void,
+    take: (spans: EncodedSpans) => void,
   ): Generator<void, WireError | undefined> {
     try {
       if (encoding === "json") {
@@ -142,10 +144,11 @@ export class PayloadDecoder {
         spans.clear();
         decodeLargeBincode(payload.buffer, payload.start, payload.end, spans);
       } else {
-        const splitter = new RequestSplitter(payload, (request, end) => {
+        const splitter = new RequestSplitter(payload, function* (request, end) {
           spans.clear();
           decodeOtlp(request, 0, end, spans);
-          take();
+          if (end > LARGE_PAYLOAD_BYTES) yield;
+          take(spans);
         });
         yield* splitter.split();
         return undefined;
@@ -154,7 +157,8 @@ export class PayloadDecoder {
       if (error instanceof WireError) return error;
       throw error;
     }
-    take();
+    yield;
+    take(spans);
     return undefined;
   }
 

@@ -22,6 +22,11 @@ const SECRET_VALUES: ReadonlySet<string> = new Set(["env", "args", "data"]);
 
 /** No debug text with a secret in it is shorter than `env:[`, bytes. */
 const SHORTEST_SECRET = 5;
+/**
+ * In so much text of a span secrets are looked for, bytes. It takes 20 ns a byte, and spans of agents have a few ten
+ * thousand, unless they copy a file, which is secret itself. What is behind it is cut out unseen.
+ */
+const MOST_TEXT_BYTES = 256 * 1024;
 
 /** What to do with an attribute. */
 type Verdict = "keep" | "drop" | { readonly value: string };
@@ -50,9 +55,10 @@ function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings)
   let content = -1;
   let copied = start;
   let dropped = 0;
+  const budget = { bytes: MOST_TEXT_BYTES };
   while (fields.next()) {
     const isCount = fields.tag === SPAN_DROPPED_ATTRIBUTES;
-    const verdict = fields.tag === SPAN_ATTRIBUTES ? judge(fields, settings) : "keep";
+    const verdict = fields.tag === SPAN_ATTRIBUTES ? judge(fields, settings, budget) : "keep";
     if (verdict === "keep" && !isCount) continue;
     if (content < 0) {
       // If the writer grows, the reader still has the old bytes, which nobody changes.
@@ -75,8 +81,15 @@ function redactSpan(spans: EncodedSpans, span: number, settings: RedactSettings)
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
-/** @param settings with names as {@link asText} has them. */
-function judge(attribute: ProtobufReader, { debugText, names }: RedactSettings): Verdict {
+/**
+ * @param settings with names as {@link asText} has them.
+ * @param budget in how many bytes secrets may still be looked for.
+ */
+function judge(
+  attribute: ProtobufReader,
+  { debugText, names }: RedactSettings,
+  budget: { bytes: number },
+): Verdict {
   const keyValue = attribute.message();
   let key = "";
   let isText = false;
@@ -94,12 +107,20 @@ function judge(attribute: ProtobufReader, { debugText, names }: RedactSettings):
   if (SECRET_VALUES.has(key)) return { value: REDACTED };
   // `any` still has the last value.
   if (!isText || any.end - any.start < SHORTEST_SECRET) return "keep";
-  const redacted = redactDebugText(asText(any));
-  return redacted === undefined ? "keep" : { value: redacted };
+  const { buffer, start } = any;
+  let end = Math.min(any.end, start + budget.bytes);
+  // No character is cut: its other bytes are those from 0x80 to 0xbf.
+  while (end > start && end < any.end && ((buffer[end] as number) & 0xc0) === 0x80) end--;
+  budget.bytes -= end - start;
+  const text = asText({ buffer, start, end });
+  const redacted = redactDebugText(text);
+  if (end === any.end) return redacted === undefined ? "keep" : { value: redacted };
+  const seen = redacted ?? text;
+  return { value: seen.endsWith(REDACTED) ? seen : seen + REDACTED };
 }
 
 /** One character for each byte, because only ASCII is searched for, and all other bytes stay as they are. */
-function asText({ buffer, start, end }: ProtobufReader): string {
+function asText({ buffer, start, end }: Pick<ProtobufReader, "buffer" | "start" | "end">): string {
   return Buffer.prototype.toString.call(buffer as Buffer, "latin1", start, end);
 }
 

@@ -10,8 +10,7 @@ const { splitFrames } = await import("./support/fixtures.ts");
 const { REAL_STREAMS, streamBytes } = await import("./support/recorded-streams.ts");
 
 const hash = createHash("sha256");
-const spans = new EncodedSpans();
-const take = () => {
+const take = (spans: InstanceType<typeof EncodedSpans>) => {
   for (let i = 0; i < spans.count; i++) {
     hash.update(spans.writer.buffer.subarray(spans.spanStart(i), spans.spanEnd(i)));
     hash.update(spans.writer.buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i)));
@@ -20,10 +19,11 @@ const take = () => {
 for (const stream of REAL_STREAMS) {
   const decoder = new PayloadDecoder();
   for (const buffer of splitFrames(streamBytes(stream))) {
-    const steps = decoder.readLarge({ buffer, start: 0, end: buffer.length }, spans, take);
+    const steps = decoder.readLarge({ buffer, start: 0, end: buffer.length }, take);
     while (steps.next().done !== true);
+    const spans = new EncodedSpans();
     decoder.decode(buffer, 0, buffer.length, spans);
-    take();
+    take(spans);
   }
 }
 process.stdout.write(JSON.stringify({ hasVectors: vectorDecoders() !== null, hash: hash.digest("hex") }));

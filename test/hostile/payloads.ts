@@ -33,7 +33,10 @@ const STREAM_BYTES = 256 * 1024;
 /** Written before its values, an OTLP array is a field of `AnyValue`, and its values are fields 1. */
 const ARRAY = 5;
 
-const IDS = join(bytesField(1, new Uint8Array(16).fill(1)), bytesField(2, new Uint8Array(8).fill(2)));
+export const IDS: Uint8Array = join(
+  bytesField(1, new Uint8Array(16).fill(1)),
+  bytesField(2, new Uint8Array(8).fill(2)),
+);
 
 /** The plain JSON spans with which all else is compared. */
 export function plainJson(): HostileStream {
@@ -63,7 +66,7 @@ function otlpSpan(...fields: Uint8Array[]): Uint8Array {
   return bytesField(2, IDS, ...fields);
 }
 
-const EMPTY_SPAN: SpanRecord = {
+export const EMPTY_SPAN: SpanRecord = {
   attributes: [],
   droppedAttributesCount: 0,
   droppedEventsCount: 0,

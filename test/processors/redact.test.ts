@@ -7,7 +7,9 @@ import type { RedactSettings } from "../../src/pipeline/settings.ts";
 import type { SpanSink } from "../../src/pipeline/sink.ts";
 import type { SourceKind } from "../../src/pipeline/source.ts";
 import { redacting } from "../../src/processors/redact.ts";
+import { span } from "../decode/support/bincode-decode.ts";
 import { fixture, splitFrames } from "../decode/support/fixtures.ts";
+import { encodeJson } from "../decode/support/json-encoder.ts";
 import { REAL_STREAMS, type RecordedStream, streamBytes, TRACED_STREAMS } from "../decode/support/recorded-streams.ts";
 
 const DEFAULT: RedactSettings = { debugText: true, names: new Set() };
@@ -113,4 +115,31 @@ test("attributes are dropped by names in any script", () => {
   const after = redacted(bincode, { debugText: false, names });
   assert.ok(after.every(({ attributes }) => attributes.every(({ key }) => !names.has(key))));
   assert.ok(after.some(({ droppedAttributesCount }) => droppedAttributesCount > 0));
+});
+
+test("secrets are looked for in so much text of a span, and what is behind it is cut out at a character", () => {
+  const MOST = 256 * 1024;
+  const secret = ' env: ["TOKEN=hunter2"]';
+  const values = ["a", "é", "人", "🦀"].flatMap((character) => {
+    const payload = encodeJson(span({
+      attributes: [
+        { key: "first", value: { stringValue: `x${secret}` } },
+        { key: "long", value: { stringValue: character.repeat(MOST) + secret } },
+        { key: "last", value: { stringValue: `short${secret}` } },
+        { key: "number", value: { intValue: "1" } },
+      ],
+    }));
+    const [record] = redacted([payload], DEFAULT);
+    return [Object.fromEntries(record?.attributes.map(({ key, value }) => [key, value]) ?? [])];
+  });
+  for (const value of values) {
+    assert.deepEqual(value["first"], { stringValue: "x env: [redacted]" });
+    // As many bytes are left as a character does not fill.
+    assert.match(value["last"]?.stringValue ?? "", /^s?h?o?\[redacted\]$/);
+    assert.deepEqual(value["number"], { intValue: "1" });
+    const long = value["long"]?.stringValue ?? "";
+    assert.match(long, /^(.)\1*\[redacted\]$/u);
+    const bytes = new TextEncoder().encode(long).length;
+    assert.ok(bytes > MOST - 100 && bytes <= MOST + 10, `${bytes}`);
+  }
 });

@@ -1,4 +1,3 @@
-import { isUtf8 } from "node:buffer";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { copyBytes } from "../../otlp/put-bytes.ts";
 import { ANY_VALUE_DOUBLE, ANY_VALUE_STRING } from "../../otlp/trace-fields.ts";
@@ -298,7 +297,7 @@ export class BincodePayload {
 
   #checkLongText(at: number, length: number): void {
     this.longBytes += length;
-    if (!isUtf8(this.input.subarray(at, at + length))) this.#checkUtf8(at, at + length);
+    this.#checkUtf8(at, at + length);
   }
 
   #checkUtf8(start: number, end: number): void {

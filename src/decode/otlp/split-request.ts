@@ -1,16 +1,19 @@
 import { ProtobufError, ProtobufReader } from "../../otlp/protobuf-reader.ts";
-import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
 import { LARGE_PAYLOAD_BYTES, type LargePayload, MOST_SHORT_BYTES, STEP_BYTES } from "../large-payloads.ts";
 import { MAX_SHARED_BYTES } from "../shared-bytes.ts";
 import { WireError } from "../wire-error.ts";
 import { shortBytes } from "./short-bytes.ts";
 
-/** Takes a part of a request: itself one, of at most so many bytes or with only one span. */
-export type TakePart = (request: Uint8Array, end: number) => void;
+/** Takes a part of a request, `request[0 … end)`, in steps: itself one, with few bytes or with only one span. */
+export type TakePart = (request: Uint8Array, end: number) => Generator<void, void>;
 
 /** How many fields are looked at in one step; about as much work as decoding `STEP_BYTES`. */
 const STEP_FIELDS = 4096;
+
+/** Tags of one byte and lengths of at most five of two messages. */
+const MOST_NESTING_BYTES = 12;
 
 /** How many resources and scopes one request may have, as in `RequestChecker`. */
 const MOST_RESOURCES = 1024;
@@ -86,16 +89,13 @@ export class RequestSplitter {
       const { tag, content: spanContent, end: spanEnd } = this.#field;
       if (tag === SCOPE_SPANS_SPANS) {
         if (spanEnd - at > LARGE_PAYLOAD_BYTES) this.#checkSpan(spanContent, spanEnd);
-        if (this.#spans.position > 0 && this.#spans.position + spanEnd - at > STEP_BYTES) {
-          this.#takePart();
-          yield;
-        }
+        if (this.#spans.position > 0 && this.#spans.position + spanEnd - at > STEP_BYTES) yield* this.#takePart();
         this.#copy(this.#spans, at, spanEnd);
+        if (this.#spans.position > LARGE_PAYLOAD_BYTES) yield;
       }
       at = spanEnd;
     }
-    this.#takePart();
-    yield;
+    yield* this.#takePart();
   }
 
   /** Copies the fields of a message but those of one tag; returns how many of those there are. */
@@ -143,18 +143,25 @@ export class RequestSplitter {
     writer.bytes(buffer.subarray(start + at, start + end));
   }
 
-  #takePart(): void {
+  *#takePart(): Generator<void, void> {
     const part = this.#part;
     part.clear();
-    const resource = part.openMessage(REQUEST_RESOURCE_SPANS);
+    // With lengths of as many bytes as they need, nothing is moved.
+    const scopeBytes = this.#scope.position + this.#spans.position;
+    const scopeLengthBytes = varintSize(scopeBytes);
+    const resourceLengthBytes = varintSize(this.#resource.position + 1 + scopeLengthBytes + scopeBytes);
+    part.reserve(this.#resource.position + scopeBytes + MOST_NESTING_BYTES);
+    const resource = part.openMessage(REQUEST_RESOURCE_SPANS, resourceLengthBytes);
     part.bytes(this.#resource.buffer.subarray(0, this.#resource.position));
-    const scope = part.openMessage(RESOURCE_SPANS_SCOPE_SPANS);
+    const scope = part.openMessage(RESOURCE_SPANS_SCOPE_SPANS, scopeLengthBytes);
     part.bytes(this.#scope.buffer.subarray(0, this.#scope.position));
     part.bytes(this.#spans.buffer.subarray(0, this.#spans.position));
-    part.closeMessage(scope);
-    part.closeMessage(resource);
+    part.closeMessage(scope, scopeLengthBytes);
+    part.closeMessage(resource, resourceLengthBytes);
     this.#spans.clear();
-    this.#take(part.buffer, part.position);
+    if (part.position > LARGE_PAYLOAD_BYTES) yield;
+    yield* this.#take(part.buffer, part.position);
+    yield;
   }
 
   #tooMany(what: string, most: number, at: number): WireError {

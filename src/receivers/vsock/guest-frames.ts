@@ -85,7 +85,7 @@ export class GuestFrames implements FrameSink {
     payloads[encoding] = (payloads[encoding] ?? 0) + 1;
     if (this.#decoder.seen.size !== seen) this.#log.info("guest's encoding", { guest: this.#guest, encoding });
     this.isStalled = false;
-    if (end - start <= LARGE_PAYLOAD_BYTES) this.#take();
+    if (end - start <= LARGE_PAYLOAD_BYTES) this.#take(this.#owner.spans);
     return TAKEN;
   }
 
@@ -94,7 +94,7 @@ export class GuestFrames implements FrameSink {
     let large = this.#large;
     if (large === undefined) {
       const payload = { buffer, start, end };
-      const steps = this.#decoder.readLarge(payload, this.#owner.spans, () => this.#take());
+      const steps = this.#decoder.readLarge(payload, (spans) => this.#take(spans));
       large = this.#large = { payload, steps };
     }
     Object.assign(large.payload, { buffer, start, end });
@@ -109,8 +109,8 @@ export class GuestFrames implements FrameSink {
   }
 
   /** Hands on the spans that have been decoded. */
-  #take(): void {
-    const { spans, received } = this.#owner;
+  #take(spans: EncodedSpans): void {
+    const { received } = this.#owner;
     this.spans += spans.count;
     received.received += spans.count;
     this.#owner.accept(spans);

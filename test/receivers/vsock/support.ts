@@ -97,7 +97,7 @@ export class FakeConnection implements GuestConnection {
   }
 }
 
-const LIMITS: GuestLimits = {
+export const LIMITS: GuestLimits = {
   maxFrameBytes: 4 * 1024 * 1024,
   frameTimeoutMs: 30_000,
   idleTimeoutMs: 0,
