@@ -215,8 +215,8 @@ export class Libc {
   }
 
   /** syscall(2), for calls that libc has no function for. Returns the kernel's result. */
-  syscall(name: string, number: number, first: bigint, second: bigint, third: bigint): bigint {
-    return this.#check(name, this.#c.syscall(BigInt(number), first, second, third));
+  syscall(name: string, number: number, first: bigint, second: bigint, third: bigint, fourth: bigint = 0n): bigint {
+    return this.#check(name, this.#c.syscall(BigInt(number), first, second, third, fourth));
   }
 
   /** The user of this name, from the databases in nsswitch.conf(5); undefined if there is none. */

@@ -21,6 +21,7 @@ import { Metrics } from "./pipeline/metrics.ts";
 import type { ReadFile } from "./exporters/connection/tls-credentials.ts";
 import type { HelperProcess } from "./helper/helper-process.ts";
 import { RootFiles } from "./helper/root-files.ts";
+import { confine } from "./forwarder/confine.ts";
 import { createExporter } from "./exporters/create-exporter.ts";
 import { DescribedGuests } from "./receivers/vsock/described-guests.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
@@ -49,6 +50,8 @@ export interface ForwarderOptions {
   readonly dump?: DumpWriter;
   /** How guests' connections survive the process. Default: they end with it. */
   readonly continuation?: Continuation;
+  /** Whether the process gives up, for good, what it does not need after the start. Default: it does not. */
+  readonly isConfined?: true;
   /** Called when another process takes over. */
   readonly onTakenOver?: OnTakenOver;
   /** Called if sandboxes that appear from now on cannot be served, although everything else goes on. */
@@ -95,7 +98,7 @@ export async function startForwarder(
 /** @param undo gets a function for each step, which takes it back. */
 async function start(
   settings: Settings,
-  { log, dump, continuation, onTakenOver = () => {}, onHelperEnded = () => {} }: ForwarderOptions,
+  { log, dump, continuation, isConfined, onTakenOver = () => {}, onHelperEnded = () => {} }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
@@ -176,6 +179,7 @@ async function start(
   await trace.step("listen", () => listener.listen(acceptDescribed));
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
+  if (isConfined) await confine(settings, log);
   const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.hasRuntime);
   const sink = sandboxes.watch(processors);
   const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;

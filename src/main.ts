@@ -128,6 +128,7 @@ async function run(settings: Settings): Promise<number> {
     forwarder = await startForwarder(settings, {
       log,
       dump,
+      isConfined: true,
       ...(continuation && { continuation }),
       onHelperEnded: () => {
         // With nothing to lose a restart is better than to go on without new sandboxes.

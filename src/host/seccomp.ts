@@ -3,8 +3,11 @@
  *
  * Installed with SECCOMP_FILTER_FLAG_TSYNC it also sets no_new_privs on every thread, which prctl(2) does only for the
  * calling one. It denies, with EPERM, what a forwarder never does but an attacker inside it would do next: running
- * programs, reaching into other processes, changing namespaces and mounts, loading code into the kernel, and the parts
- * of the kernel that attackers have used most often to become root.
+ * programs, reaching into other processes, changing namespaces, mounts, users and clocks, loading code into the kernel,
+ * memory that is shared by name, and the parts of the kernel that attackers have used most often to become root.
+ *
+ * It is a list of what is denied. What is not on it has to stay, because the runtime and the C libraries use other
+ * calls with each version, kernel and machine: a list of what is allowed would end forwarders that nobody has attacked.
  *
  * Specification: seccomp(2), Documentation/userspace-api/seccomp_filter.rst; classic BPF: bpf(4) of the BSDs,
  * Documentation/networking/filter.rst.
@@ -18,6 +21,7 @@ export interface SeccompArchitecture {
   readonly seccomp: number;
   readonly clone: number;
   readonly clone3: number;
+  readonly socket: number;
   /** The denied calls, by name. */
   readonly denied: { readonly [call: string]: number };
   /** From this number on calls belong to another ABI of the same machine (x32). */
@@ -36,7 +40,11 @@ const DENIED_EVERYWHERE = {
   fsmount: 432,
   fspick: 433,
   pidfd_getfd: 438,
+  process_madvise: 440,
   mount_setattr: 442,
+  quotactl_fd: 443,
+  memfd_secret: 447,
+  process_mrelease: 448,
 } as const;
 
 /** By the name in `process.arch`. */
@@ -45,6 +53,7 @@ export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitectu
     audit: 0xc000_003e,
     seccomp: 317,
     clone: 56,
+    socket: 41,
     clone3: 435,
     foreignAbi: 0x4000_0000,
     denied: {
@@ -74,6 +83,45 @@ export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitectu
       request_key: 249,
       keyctl: 250,
       open_by_handle_at: 304,
+      acct: 163,
+      adjtimex: 159,
+      capset: 126,
+      clock_adjtime: 305,
+      clock_settime: 227,
+      fanotify_init: 300,
+      kcmp: 312,
+      lookup_dcookie: 212,
+      migrate_pages: 256,
+      mknodat: 259,
+      move_pages: 279,
+      mq_open: 240,
+      msgctl: 71,
+      msgget: 68,
+      name_to_handle_at: 303,
+      nfsservctl: 180,
+      personality: 135,
+      quotactl: 179,
+      remap_file_pages: 216,
+      semctl: 66,
+      semget: 64,
+      setdomainname: 171,
+      setfsgid: 123,
+      setfsuid: 122,
+      setgid: 106,
+      setgroups: 116,
+      sethostname: 170,
+      setregid: 114,
+      setresgid: 119,
+      setresuid: 117,
+      setreuid: 113,
+      settimeofday: 164,
+      setuid: 105,
+      shmat: 30,
+      shmctl: 31,
+      shmget: 29,
+      syslog: 103,
+      vhangup: 153,
+      vmsplice: 278,
       ...DENIED_EVERYWHERE,
     },
   },
@@ -81,6 +129,7 @@ export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitectu
     audit: 0xc000_00b7,
     seccomp: 277,
     clone: 220,
+    socket: 198,
     clone3: 435,
     denied: {
       execve: 221,
@@ -109,6 +158,45 @@ export const SECCOMP_ARCHITECTURES: { readonly [name: string]: SeccompArchitectu
       request_key: 218,
       keyctl: 219,
       open_by_handle_at: 265,
+      acct: 89,
+      adjtimex: 171,
+      capset: 91,
+      clock_adjtime: 266,
+      clock_settime: 112,
+      fanotify_init: 262,
+      kcmp: 272,
+      lookup_dcookie: 18,
+      migrate_pages: 238,
+      mknodat: 33,
+      move_pages: 239,
+      mq_open: 180,
+      msgctl: 187,
+      msgget: 186,
+      name_to_handle_at: 264,
+      nfsservctl: 42,
+      personality: 92,
+      quotactl: 60,
+      remap_file_pages: 234,
+      semctl: 191,
+      semget: 190,
+      setdomainname: 162,
+      setfsgid: 152,
+      setfsuid: 151,
+      setgid: 144,
+      setgroups: 159,
+      sethostname: 161,
+      setregid: 143,
+      setresgid: 149,
+      setresuid: 147,
+      setreuid: 145,
+      settimeofday: 170,
+      setuid: 146,
+      shmat: 196,
+      shmctl: 195,
+      shmget: 194,
+      syslog: 116,
+      vhangup: 58,
+      vmsplice: 75,
       ...DENIED_EVERYWHERE,
     },
   },
@@ -121,6 +209,11 @@ const RET_ALLOW = 0x7fff_0000;
 const RET_ERRNO = 0x0005_0000;
 const EPERM = 1;
 const ENOSYS = 38;
+/**
+ * bits/socket.h: AF_UNIX, AF_INET, AF_INET6, AF_VSOCK, and AF_NETLINK, by which C libraries find out which addresses
+ * the machine has. The kernel has forty other families, whose rarely used code has often let users become root.
+ */
+const ALLOWED_FAMILIES = [1, 2, 10, 16, 40] as const;
 /** sched.h */
 const CLONE_NEWUSER = 0x1000_0000;
 
@@ -139,7 +232,7 @@ const RETURN = 0x06;
 /** `struct sock_filter`: code u16, jump if true u8, jump if false u8, operand u32. */
 const INSTRUCTION_BYTES = 8;
 
-type Label = "clone" | "deny" | "unknown";
+type Label = "clone" | "socket" | "allow" | "deny" | "unknown";
 interface Instruction {
   readonly label?: Label;
   readonly code: number;
@@ -150,7 +243,7 @@ interface Instruction {
 
 /** The filter's program, as `struct sock_filter[]`. */
 export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<ArrayBuffer> {
-  const { audit, foreignAbi, clone, clone3, denied } = architecture;
+  const { audit, foreignAbi, clone, clone3, socket, denied } = architecture;
   const deny = (call: number): Instruction => ({ code: JUMP_EQUAL, operand: call, to: "deny" });
   const instructions: Instruction[] = [
     { code: LOAD, operand: OFFSET_ARCHITECTURE },
@@ -165,13 +258,17 @@ export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<Ar
   instructions.push(
     { code: JUMP_EQUAL, operand: clone, to: "clone" },
     { code: JUMP_EQUAL, operand: clone3, to: "unknown" },
+    { code: JUMP_EQUAL, operand: socket, to: "socket" },
     ...Object.values(denied).map(deny),
     { code: RETURN, operand: RET_ALLOW },
     // In a user namespace an ordinary user reaches privileged parts of the kernel.
     { label: "clone", code: LOAD, operand: OFFSET_FIRST_ARGUMENT },
     { code: JUMP_SET, operand: CLONE_NEWUSER, to: "deny" },
     { code: RETURN, operand: RET_ALLOW },
+    { label: "socket", code: LOAD, operand: OFFSET_FIRST_ARGUMENT },
+    ...ALLOWED_FAMILIES.map((family): Instruction => ({ code: JUMP_EQUAL, operand: family, to: "allow" })),
     { label: "deny", code: RETURN, operand: RET_ERRNO | EPERM },
+    { label: "allow", code: RETURN, operand: RET_ALLOW },
     // Its flags are in memory, where a filter cannot see them. C libraries fall back to clone, as on an older kernel.
     { label: "unknown", code: RETURN, operand: RET_ERRNO | ENOSYS },
   );

@@ -6,6 +6,7 @@ import { SECCOMP_ARCHITECTURES, type SeccompArchitecture, seccompProgram, sockFp
 const ALLOW = 0x7fff_0000;
 const DENY = 0x0005_0000 | constants.errno.EPERM;
 const UNKNOWN = 0x0005_0000 | constants.errno.ENOSYS;
+const AF_UNIX = 1;
 const CLONE_NEWUSER = 0x1000_0000;
 /**
  * What pthread_create asks of clone(2): CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID |
@@ -37,7 +38,7 @@ function answer(program: Uint8Array, audit: number, call: number, argument = 0):
 }
 
 for (const [name, architecture] of Object.entries(SECCOMP_ARCHITECTURES)) {
-  const { audit, denied, clone, clone3 } = architecture;
+  const { audit, denied, clone, clone3, socket } = architecture;
   const program = seccompProgram(architecture);
 
   test(`${name}: only the denied calls are denied`, () => {
@@ -46,8 +47,16 @@ for (const [name, architecture] of Object.entries(SECCOMP_ARCHITECTURES)) {
     // 600 is beyond the newest system call (462 in Linux 6.10).
     for (let call = 0; call < 600; call++) {
       const expected = calls.has(call) ? DENY : call === clone3 ? UNKNOWN : ALLOW;
-      assert.equal(answer(program, audit, call), expected, `call ${call}`);
+      assert.equal(answer(program, audit, call, call === socket ? AF_UNIX : 0), expected, `call ${call}`);
     }
+  });
+
+  test(`${name}: sockets are of five families`, () => {
+    const allowed = Array.from({ length: 64 }, (_, family) => family)
+      .filter((family) => answer(program, audit, socket, family) === ALLOW);
+    // AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_VSOCK
+    assert.deepEqual(allowed, [1, 2, 10, 16, 40]);
+    assert.equal(answer(program, audit, socket, 17), DENY);
   });
 
   test(`${name}: threads may be made, but user namespaces may not`, () => {

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import process from "node:process";
-import { NOBODY } from "./support/as-nobody.ts";
+import { asOrdinaryUser, NOBODY } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
 import { CLEAN, FAILED } from "./support/process.ts";
@@ -52,6 +52,12 @@ function assertThreads(pid: number, expected: Readonly<Record<string, string>>):
   assert.equal(readlinkSync(`/proc/${pid}/cwd`), "/");
 }
 
+/** It writes no core dump, and only root may read its memory. */
+function assertNotDumped(pid: number): void {
+  assert.match(readFileSync(`/proc/${pid}/limits`, "utf8"), /^Max core file size +0 +0 +bytes/m);
+  assert.equal(lstatSync(`/proc/${pid}/mem`).uid, 0);
+}
+
 test(
   "once it listens root is nobody, on every thread, and on threads that are started later",
   async () => {
@@ -66,10 +72,27 @@ test(
     await taken(stub, 1000);
     await forwarder.reading();
     assertThreads(forwarder.pid, nobody);
+    assertNotDumped(forwarder.pid);
     assert.deepEqual(await forwarder.stop(), CLEAN);
   },
   NEEDS_ROOT,
 );
+
+test("an ordinary user's forwarder keeps nothing that it does not need either", async () => {
+  using sandbox = new Sandbox();
+  await using stub = await startStub();
+  const args = ["--socket-path", sandbox.socketPath, "--otlp-endpoint", stub.url, "--log-level", "debug"];
+  await using forwarder = await startForwarder(args, asOrdinaryUser(sandbox));
+  const { threads } = await forwarder.record("files are confined");
+  assert.match(
+    String(threads),
+    /^(every thread|this thread and those that it starts|none: the kernel has no Landlock)$/,
+  );
+  assertNotDumped(forwarder.pid);
+  await guestLife(sandbox.address, plainFrames(1, 10));
+  await taken(stub, 10);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
 
 test("root is nobody over AF_VSOCK and while dumping too", async () => {
   const vsockIsThere = /^AF_VSOCK /m.test(readFileSync("/proc/net/protocols", "utf8"));
