@@ -18,9 +18,9 @@ export class HostileGuests implements AsyncDisposable {
   }
 
   /** Starts them; resolves when all of them are at it. */
-  static async start(kind: string, address: string, firstId: number): Promise<HostileGuests> {
+  static async start(kind: string, address: string, firstId: number, connections = 8): Promise<HostileGuests> {
     const script = fileURLToPath(new URL("hostile.ts", import.meta.url));
-    const child = spawn(process.execPath, [script, kind, address, String(firstId)], {
+    const child = spawn(process.execPath, [script, kind, address, String(firstId), String(connections)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const guests = new HostileGuests(child);

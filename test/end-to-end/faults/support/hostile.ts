@@ -1,9 +1,10 @@
 // Guests that do what they should not, in a process of their own, so that they take nothing from the guest beside them.
-// Use: bun hostile.ts WHAT ADDRESS FIRST; spans get ids from the number FIRST on. Says "at it" once all are, and when
-// it is told to stop (SIGTERM) ends what it is writing, and says what it has done, as a line of JSON.
+// Use: bun hostile.ts WHAT ADDRESS FIRST [CONNECTIONS]; spans get ids from the number FIRST on. Says "at it" once all
+// are, and when it is told to stop (SIGTERM) ends what it is writing, and says what it has done, as a line of JSON.
 import { once } from "node:events";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { hostileStreams, plainJson, repeated } from "../../../hostile/payloads.ts";
 import { Guest } from "../../../process/support/sandbox.ts";
 import { plainFrames } from "../../../process/support/spans.ts";
 import { Random } from "../../../decode/support/random.ts";
@@ -20,7 +21,7 @@ export interface Done {
   readonly bytes: number;
 }
 
-const [what = "", address = "", firstId = "1"] = process.argv.slice(2);
+const [what = "", address = "", firstId = "1", connections = "8"] = process.argv.slice(2);
 const random = new Random(1);
 let stopping = false;
 let next = Number(firstId);
@@ -141,7 +142,21 @@ async function run([, live]: Kind): Promise<void> {
   }
 }
 
-const kind = KINDS[what];
+/** How many bytes of a stream are written at once, at least. */
+const STREAM_WRITE_BYTES = 256 * 1024;
+const STREAM_PREFIX = "stream:";
+
+/** One stream again and again, as fast as it is read, on each connection. */
+function streamKind(name: string): Kind {
+  const stream = [plainJson(), ...hostileStreams()].find((each) => each.name === name);
+  if (stream === undefined) throw new Error(`no stream is called ${name}`);
+  const block = repeated(stream.bytes, Math.max(STREAM_WRITE_BYTES, stream.bytes.length));
+  return [Number(connections), async (guest) => {
+    while (!stopping && !guest.closed) await write(guest, block);
+  }];
+}
+
+const kind = what.startsWith(STREAM_PREFIX) ? streamKind(what.slice(STREAM_PREFIX.length)) : KINDS[what];
 if (kind === undefined) throw new Error(`no guests are called ${what}`);
 const all = Promise.all(Array.from({ length: kind[0] }, () => run(kind)));
 while (atIt < kind[0]) await sleep(5);
