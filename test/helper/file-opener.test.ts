@@ -13,7 +13,7 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadLibc } from "../../ffi/libc.ts";
-import { openAllowed } from "../../src/helper/file-opener.ts";
+import { listAllowed, openAllowed } from "../../src/helper/file-opener.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const libc = await loadLibc();
@@ -105,5 +105,39 @@ test("nothing else can be, however the path is written", () => {
       `/proc/self/root${file}`,
     ]
   ) assert.throws(() => read(path), Error, path);
+  assert.deepEqual(openBelow(directory.path), []);
+});
+
+test("names are listed at and below directories that hold such files, and nowhere else", () => {
+  using directory = temporaryDirectory();
+  const { bundles, file } = stage(directory.path);
+  const allowed = [{ file }, { directory: bundles, name: "config.json" }];
+  const list = (path: string, prefix: string, most = 16): string[] =>
+    listAllowed(libc, allowed, path, prefix, most).sort();
+  for (const name of ["k8s.io", "aaa1", "aaa2", "aab"]) mkdirSync(join(bundles, name));
+  mkdirSync(join(bundles, "k8s.io", "aaa3"));
+  symlinkSync("/etc", join(bundles, "etc"));
+  assert.deepEqual(list(bundles, ""), ["aaa1", "aaa2", "aab", "box", "etc", "k8s.io"]);
+  assert.deepEqual(list(bundles, "aaa"), ["aaa1", "aaa2"]);
+  assert.equal(list(bundles, "", 2).length, 2);
+  assert.deepEqual(list(join(bundles, "k8s.io"), "a"), ["aaa3"]);
+  for (
+    const path of [
+      "",
+      "/",
+      "/etc",
+      directory.path,
+      file,
+      `${bundles}/`,
+      `${bundles}/..`,
+      `${bundles}/../bundles`,
+      join(bundles, "etc"),
+      join(bundles, "gone"),
+      `${bundles}/box/config.json`,
+      `${bundles}\0`,
+    ]
+  ) {
+    assert.throws(() => list(path, ""), Error, path);
+  }
   assert.deepEqual(openBelow(directory.path), []);
 });

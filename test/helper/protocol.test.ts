@@ -9,6 +9,8 @@ test("requests are read as they were meant, without anything else that is in the
   assert.deepEqual(request({ type: "left", keys: ["a", "b"] }), { type: "left", keys: ["a", "b"] });
   assert.deepEqual(request({ type: "leave", keys: [], more: 1 }), { type: "leave", keys: [] });
   assert.deepEqual(request({ type: "open", id: 7, path: "/a" }), { type: "open", id: 7, path: "/a" });
+  const list = { type: "list", id: 8, path: "/a", prefix: "b" };
+  assert.deepEqual(request({ ...list, more: 1 }), list);
 });
 
 test("anything else is no request", () => {
@@ -31,6 +33,9 @@ test("anything else is no request", () => {
       { type: "open", id: "1", path: "/a" },
       { type: "open", id: 1, path: ["/a"] },
       { type: "open", id: 1 },
+      { type: "list", id: 1, path: "/a" },
+      { type: "list", id: 1, path: "/a", prefix: 1 },
+      { type: "list", id: 0.1, path: "/a", prefix: "" },
     ]
   ) assert.equal(request(value), undefined, JSON.stringify(value));
   for (const text of ["", "{", "\0", "begin", '{"type":"begin"}}']) assert.equal(readRequest(text), undefined, text);
