@@ -139,7 +139,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   view: {
     purpose: "the viewer: API, terminal drawing, comparisons, exports, replay",
-    imports: [...SHARED, "exporters", "http", "record", "store", "view/api", "view/page"],
+    imports: [...SHARED, "exporters", "http", "receivers/peers", "record", "store", "view/api", "view/page"],
   },
   telemetry: {
     purpose: "the metrics endpoint and the forwarder's own spans; the only door to the OpenTelemetry SDK",

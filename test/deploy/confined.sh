@@ -5,6 +5,8 @@ set -eu
 sandbox=$KTF_WORK/vc/vm/sandbox
 mount -t tmpfs tmpfs "$KTF_WORK"
 mkdir -p "$sandbox" "$KTF_WORK/node" "$KTF_WORK/state"
+# The emptyDir of the viewer's component.
+mkdir -m 777 "$KTF_WORK/tmp"
 # As Kata makes it; only root's own may enter it.
 chmod 711 "$KTF_WORK" "$KTF_WORK/state"
 chmod 750 "$KTF_WORK/vc" "$KTF_WORK/vc/vm" "$sandbox"
@@ -16,11 +18,11 @@ cmp "$KTF_PROFILE" "$KTF_WORK/node/seccomp.json"
 echo "the init container copies the profile"
 
 KTF_LOG=$KTF_WORK/log
-setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+chown,+dac_override \
+TMPDIR=$KTF_WORK/tmp setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+chown,+dac_override \
   "$KTF_PYTHON" test/deploy/seccomp.py "$KTF_WORK/node/seccomp.json" "$KTF_EXECUTABLE" \
   --socket-path "$KTF_WORK/vc/vm/{ID}/clh.sock" --vsock-cid any \
   --spool-dir "$KTF_WORK/state/spool" --metrics 127.0.0.1:19465 \
-  --otlp-endpoint http://localhost:19466 >"$KTF_LOG" 2>&1 &
+  --view 127.0.0.1:19467 --otlp-endpoint http://localhost:19466 >"$KTF_LOG" 2>&1 &
 forwarder=$!
 tries=0
 until grep -q '"msg":"listening"' "$KTF_LOG"; do
@@ -39,8 +41,14 @@ until [ -S "$sandbox/clh.sock_10240" ] && [ -S "$KTF_WORK/vc/vm/later/clh.sock_1
   sleep 0.1
 done
 [ "$(stat -c '%u %a' "$KTF_WORK/state/spool")" = "$nobody 700" ]
+# Its page is served, and what is not allowed of the viewer's processes would have ended them.
+"$KTF_PYTHON" -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:19467/").read()'
+[ -n "$(ls "$KTF_WORK/tmp")" ]
 status=0
 kill -TERM "$forwarder"
 wait "$forwarder" || status=$?
 [ "$status" = 0 ] || { cat "$KTF_LOG"; exit 1; }
-echo "the container listens in directories of root's, also later ones, becomes nobody, has its spool and stops cleanly"
+# The temporary store goes with it.
+[ -z "$(ls "$KTF_WORK/tmp")" ]
+echo "the container listens in directories of root's, also later ones, becomes nobody, has its spool and its viewer," \
+  "and stops cleanly"

@@ -36,7 +36,7 @@ echo "$module" | grep -qF "\"$operator_sum\"" || { echo "$operator is not what i
 definitions=$(echo "$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/example/prometheus-operator-crd
 
 echo "== kustomize build"
-# Beside the overlays, one with the component that none of them has.
+# Beside the overlays, one with each component that none of them has.
 cp -r deploy/kubernetes deploy/prometheus deploy/grafana "$work"
 mkdir "$work/kubernetes/overlays/host-network"
 cat >"$work/kubernetes/overlays/host-network/kustomization.yaml" <<'END'
@@ -46,6 +46,15 @@ resources:
   - ../endpoint
 components:
   - ../../components/host-network
+END
+mkdir "$work/kubernetes/overlays/viewer"
+cat >"$work/kubernetes/overlays/viewer/kustomization.yaml" <<'END'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - ../endpoint
+components:
+  - ../../components/viewer
 END
 for overlay in "$work"/kubernetes/overlays/*/; do
   name=$(basename "$overlay")

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { describeError, type Logger } from "../../base/log.ts";
+import { portOwner } from "../../receivers/peers/port-owner.ts";
 import type { TraceStore } from "../../store/trace-store.ts";
 import type * as api from "../api.ts";
 import { CONTENT_SECURITY_POLICY, PAGE_HTML } from "../page-html.ts";
@@ -91,7 +92,7 @@ export class ViewServer {
         const { code } = error as NodeJS.ErrnoException;
         if (code === "EADDRINUSE" && next < port + tries - 1) continue;
         throw new ViewServerError(
-          `--view ${host}:${next}: ${explain(code) ?? describeError(error as Error)}`,
+          `--view ${host}:${next}: ${explain(code, next) ?? describeError(error as Error)}`,
           { cause: error },
         );
       }
@@ -195,10 +196,13 @@ export class ViewServer {
   }
 }
 
-function explain(code: string | undefined): string | undefined {
+function explain(code: string | undefined, port: number): string | undefined {
   switch (code) {
-    case "EADDRINUSE":
-      return "the port is in use: stop what listens there, or choose another";
+    case "EADDRINUSE": {
+      const owner = portOwner(port);
+      if (owner === undefined) return "the port is in use: stop what listens there, or choose another";
+      return `${owner.name} (process ${owner.pid}) listens there: stop it, or choose another port`;
+    }
     case "EACCES":
       return "the port needs privileges: choose one from 1024 on";
     case "EADDRNOTAVAIL":

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { readFileSync } from "node:fs";
+import process from "node:process";
 import { test } from "node:test";
 import type * as api from "../../../src/view/api.ts";
 import { ViewServer } from "../../../src/view/server/view-server.ts";
@@ -122,7 +123,7 @@ test("an exported page opens again with the same spans", async () => {
   });
 });
 
-test("a port in use is said, with the flag that moves it", async () => {
+test("a port in use is said, with who has it and the flag that moves it", async () => {
   const store = memoryStore();
   await serving(store, async (server) => {
     const port = Number(new URL(server.url).port);
@@ -130,7 +131,9 @@ test("a port in use is said, with the flag that moves it", async () => {
       ViewServer.start({ store, address: { host: "127.0.0.1", port }, log: new RecordingLogger() }),
       {
         name: "ViewServerError",
-        message: `--view 127.0.0.1:${port}: the port is in use: stop what listens there, or choose another`,
+        message: new RegExp(
+          `^--view 127\\.0\\.0\\.1:${port}: \\S.* \\(process ${process.pid}\\) listens there: stop it`,
+        ),
       },
     );
   });
