@@ -1,7 +1,7 @@
 import type { JaegerSettings, ListenTlsSettings, Settings, TcpListenSettings } from "../pipeline/settings.ts";
 import type { Resolved } from "./resolve.ts";
 import type { OPTIONS } from "./table.ts";
-import { quoted, UsageError } from "./values.ts";
+import { isLoopbackHost, quoted, UsageError } from "./values.ts";
 
 /** Where Kata's `jaeger_endpoint` points to if nobody changes it, and OTLP's ports by its specification. */
 const DEFAULT_JAEGER_PORT = 14268;
@@ -92,8 +92,4 @@ function checkReach(
     `${option}: ${quoted(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`)} is not a loopback address: ` +
       "give --listen-cert and --listen-key for TLS, or --insecure-listen",
   );
-}
-
-function isLoopbackHost(host: string): boolean {
-  return host.toLowerCase() === "localhost" || /^127\.\d+\.\d+\.\d+$/.test(host) || /^(?:0*:)*:?0*1$/.test(host);
 }

@@ -204,6 +204,20 @@ export function address(value: string): { readonly host: string; readonly port: 
   return { host: ipv6 ?? (host || "127.0.0.1"), port };
 }
 
+/** Whether only this machine can reach a host's address. */
+export function isLoopbackHost(host: string): boolean {
+  return host.toLowerCase() === "localhost" || /^127\.\d+\.\d+\.\d+$/.test(host) || /^(?:0*:)*:?0*1$/.test(host);
+}
+
+/** An {@link address} that only this machine can reach. */
+export function loopbackAddress(value: string): { readonly host: string; readonly port: number } {
+  const read = address(value);
+  if (isLoopbackHost(read.host)) return read;
+  throw new UsageError(
+    `${quoted(value)} is not a loopback address: give 127.0.0.1:PORT, and reach it with ssh -L or kubectl port-forward`,
+  );
+}
+
 /**
  * Resource attributes as `OTEL_RESOURCE_ATTRIBUTES` writes them: `key=value,key=value`, both percent-encoded.
  *

@@ -1,5 +1,5 @@
 import type { Option } from "./option.ts";
-import { address, bytes, duration, flag, integer, oneOf, path, text } from "./values.ts";
+import { bytes, duration, flag, integer, loopbackAddress, oneOf, path, text } from "./values.ts";
 
 /** Bytes. */
 const MIB = 1024 ** 2;
@@ -13,7 +13,7 @@ export const VIEWING = {
     flag: "--view",
     metavar: "ADDRESS",
     help: "Keep spans in a store of this node, and serve the viewer at HOST:PORT, :PORT or PORT (loopback)",
-    parse: address,
+    parse: loopbackAddress,
   },
   store: {
     flag: "--store",

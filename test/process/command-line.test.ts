@@ -42,6 +42,8 @@ const WRONG: readonly (readonly [readonly string[], RegExp, Readonly<Record<stri
   [["--dead-letter", ""], /--dead-letter.*empty/],
   [["--shutdown-timeout", "x"], /--shutdown-timeout/],
   [["--metrics", "localhost"], /--metrics/],
+  [["--view", "0.0.0.0:8690"], /--view.*0\.0\.0\.0:8690.*not a loopback address.*port-forward/],
+  [["view", "--view", "[2001:db8::1]:8690"], /--view.*not a loopback address/],
   [["--user", ""], /--user.*empty/],
   [["--socket-group", ""], /--socket-group.*empty/],
   [["--otlp-endpont", "http://x"], /--otlp-endpont.*--otlp-endpoint/],
