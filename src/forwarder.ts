@@ -180,7 +180,7 @@ async function start(
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   if (isConfined) await confine(settings, log);
-  const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.hasRuntime);
+  const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.runningSandboxes);
   const sink = sandboxes.watch(processors);
   const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);

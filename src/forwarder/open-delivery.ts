@@ -38,14 +38,14 @@ export interface Processed {
  * links of roots, before joining gives these a parent, and truncation last, because nothing makes a span larger after
  * it.
  *
- * @param hasRuntime see `JoinedSandboxesOptions`.
+ * @param runningSandboxes see `JoinedSandboxesOptions`.
  */
 export function processed(
   sink: SpanSink,
   settings: Settings,
   metrics: Metrics,
   log: Logger,
-  hasRuntime?: (isSandbox: (id: string) => boolean) => boolean,
+  runningSandboxes?: () => Promise<ReadonlySet<string>>,
 ): Processed {
   const { redact, rootLink, maxAttributeBytes, queue } = settings;
   const truncated = truncatingAttributes(sink, metrics, maxAttributeBytes);
@@ -53,7 +53,8 @@ export function processed(
   // Without a collector there is no spool, and nobody has made its directory.
   const spool = settings.dumpOnly || settings.forwards === false ? undefined : queue.spool;
   const file = spool && new SandboxFile(join(spool.directory, SANDBOX_FILE), joinLog);
-  const joined = settings.joinTraces && new JoinTraces({ sink: truncated, metrics, log: joinLog, file, hasRuntime });
+  const joined = settings.joinTraces &&
+    new JoinTraces({ sink: truncated, metrics, log: joinLog, file, runningSandboxes });
   const linked = rootLink === undefined ? joined ?? truncated : linkingRoots(joined ?? truncated, rootLink);
   if (redact === undefined) {
     log.info(

@@ -40,8 +40,8 @@ export interface JoinedSandboxesOptions {
   readonly log: Logger;
   /** Where sandboxes survive the process; absent: nowhere. */
   readonly file?: SandboxFile | undefined;
-  /** Whether the runtime of a sandbox is known to run, so that it has not ended though nobody is connected. */
-  readonly hasRuntime?: ((isSandbox: (id: string) => boolean) => boolean) | undefined;
+  /** The IDs of the sandboxes whose runtime runs, so that they have not ended though nobody is connected. */
+  readonly runningSandboxes?: (() => Promise<ReadonlySet<string>>) | undefined;
   /** Unix milliseconds. */
   readonly now?: () => number;
 }
@@ -57,6 +57,8 @@ export class JoinedSandboxes {
   /** The sandboxes of traces that runtimes have begun, by the trace IDs that they have there. */
   readonly #runtimeTraces = new Map<string, JoinedSandbox>();
   #timer: ReturnType<typeof setInterval> | undefined;
+  /** Whether it is being found out which runtimes run. */
+  #isAsking = false;
   /** Set when a sandbox has ended that the file does not know of. */
   #isChanged = false;
   /** The sandboxes that others are connected to when the process stops; undefined until then. */
@@ -152,11 +154,15 @@ export class JoinedSandboxes {
 
   /** Makes roots of sandboxes that have ended, and writes down what has changed. Called every {@link TICK_MS}. */
   tick(): void {
-    const now = this.#now();
-    for (const sandbox of [...this.#running.values()]) {
-      if (sandbox.sources > 0 || now - sandbox.leftAt < graceOf(sandbox)) continue;
-      if (this.#options.hasRuntime?.((id) => sandboxKey(id) === sandbox.key) === true) sandbox.leftAt = now;
-      else this.#end(sandbox);
+    const due = this.#due();
+    const { runningSandboxes } = this.#options;
+    const mayRun = runningSandboxes === undefined ? [] : due.filter(({ hasRuntime }) => hasRuntime);
+    for (const sandbox of due) if (!mayRun.includes(sandbox)) this.#end(sandbox);
+    if (mayRun.length > 0 && runningSandboxes !== undefined && !this.#isAsking) {
+      this.#isAsking = true;
+      void runningSandboxes().then((ids) => this.#endUnless(new Set([...ids].map(sandboxKey)))).finally(() => {
+        this.#isAsking = false;
+      });
     }
     const { file } = this.#options;
     const isChanged = this.#isChanged || [...this.#running.values()].some((sandbox) => sandbox.isChanged);
@@ -164,6 +170,22 @@ export class JoinedSandboxes {
     if (this.#running.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  /** Sandboxes that nobody has been connected for during their grace. */
+  #due(): JoinedSandbox[] {
+    const now = this.#now();
+    return [...this.#running.values()].filter((each) => each.sources === 0 && now - each.leftAt >= graceOf(each));
+  }
+
+  /** @param running the keys of sandboxes whose runtime runs. */
+  #endUnless(running: ReadonlySet<string>): void {
+    if (this.#interrupted !== undefined) return;
+    for (const sandbox of this.#due()) {
+      if (!sandbox.hasRuntime) continue;
+      if (running.has(sandbox.key)) sandbox.leftAt = this.#now();
+      else this.#end(sandbox);
+    }
   }
 
   #schedule(): void {

@@ -41,8 +41,8 @@ interface OpenReceiver {
 export interface HostReceivers {
   /** Begins to answer. */
   begin(sink: SpanSink): void;
-  /** Whether the shim of a sandbox, by its ID, is known to run. */
-  readonly hasRuntime: (isSandbox: (id: string) => boolean) => boolean;
+  /** The sandboxes whose shims are known to run. Never rejects. */
+  readonly runningSandboxes: () => Promise<ReadonlySet<string>>;
   /** Accepts nothing more, answers what has come, and hands it on. Takes `timeoutMs` at most. */
   stop(timeoutMs: number): Promise<void>;
   /** Ends at once. What has been answered is handed on. */
@@ -93,7 +93,7 @@ class Opening {
       begin: (sink) => {
         for (const receiver of this.#open) receiver.begin(sink);
       },
-      hasRuntime: (isSandbox) => this.#finder?.hasShim(isSandbox) === true,
+      runningSandboxes: async () => await this.#finder?.runningSandboxes() ?? new Set(),
       stop: async (timeoutMs) => {
         await Promise.all(this.#open.map(async ({ server, close }) => {
           await server.stop(timeoutMs);

@@ -59,14 +59,22 @@ export class PeerFinder {
     });
   }
 
-  /** Whether the shim of a sandbox that is meant still runs, of those that have been found. */
-  hasShim(isSandbox: (id: string) => boolean): boolean {
-    for (const shim of this.#shims.values()) {
-      if (!isSandbox(shim.sandbox)) continue;
-      if (isAlive(this.#proc, shim)) return true;
-      this.#shims.delete(shim.pid);
+  /**
+   * The sandboxes whose shims run, as far as this user may see processes. For that nothing but command lines is read.
+   * Never rejects.
+   */
+  async runningSandboxes(): Promise<ReadonlySet<string>> {
+    const sandboxes = new Set<string>();
+    try {
+      for (const pid of processIds(this.#proc)) {
+        await this.#pause();
+        const shim = readShim(this.#proc, pid);
+        if (shim !== undefined) sandboxes.add(shim.sandbox);
+      }
+    } catch {
+      // There is no such file system, or it is not as expected. Then nobody's runtime is known to run.
     }
-    return false;
+    return sandboxes;
   }
 
   async #searchAll(): Promise<void> {

@@ -43,17 +43,15 @@ export class Joining {
   readonly join: JoinTraces;
   /** Unix milliseconds. */
   now = 1_800_000_000_000;
-  /** Runtimes that run. */
-  readonly shims = new Set<string>();
 
-  /** @param file where sandboxes survive. */
-  constructor(file?: string) {
+  /** @param file where sandboxes survive. @param shims the sandboxes whose runtimes run; absent: nobody knows. */
+  constructor(file?: string, shims?: ReadonlySet<string>) {
     this.join = new JoinTraces({
       sink: this.sink,
       metrics: this.metrics,
       log: this.log,
       file: file === undefined ? undefined : new SandboxFile(file, this.log),
-      hasRuntime: (isSandbox) => [...this.shims].some(isSandbox),
+      runningSandboxes: shims && (() => Promise.resolve(new Set(shims))),
       now: () => this.now,
     });
   }

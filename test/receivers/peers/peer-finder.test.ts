@@ -7,6 +7,7 @@ import { PeerFinder } from "../../../src/receivers/peers/peer-finder.ts";
 import { portOwner } from "../../../src/receivers/peers/port-owner.ts";
 import { readShim, sandboxOnCommandLine } from "../../../src/receivers/peers/shim-process.ts";
 import { startChild } from "../../support/child.ts";
+import { until } from "../../support/until.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 describe("the sandbox on a command line", () => {
@@ -73,8 +74,18 @@ describe("a peer", () => {
       assert.equal(await finder.find({ ...connection(remote, port), address: "192.0.2.1" }), undefined);
     }));
 
+  test("is known to run as long as it does, without looking into it", async () => {
+    const finder = new PeerFinder(() => {});
+    await withPeer(["-id", "running-sandbox"], async () => {
+      assert.ok((await finder.runningSandboxes()).has("running-sandbox"));
+    });
+    const isGone = async (): Promise<boolean> => !(await finder.runningSandboxes()).has("running-sandbox");
+    await until(isGone, "it has ended");
+  });
+
   test("tells nothing where there is no such file system", async () => {
     using directory = temporaryDirectory();
+    assert.equal((await new PeerFinder(() => {}, directory.path).runningSandboxes()).size, 0);
     assert.equal(await new PeerFinder(() => {}, directory.path).find(connection(1, 2)), undefined);
   });
 });
