@@ -17,6 +17,8 @@ const LOOKUP_BYTES = 4096;
 const LOOKUP_BYTES_MAX = 16 * 1024 * 1024;
 /** `struct pollfd`: descriptor i32, events i16, what is true i16. */
 const POLLFD_BYTES = 8;
+/** A signal has interrupted a call (errno.h). */
+const EINTR = 4;
 /** errno(3) */
 const ERANGE = 34;
 /** struct sockaddr_storage, socket(7) */
@@ -104,7 +106,10 @@ export class Libc {
     const view = new DataView(descriptor.buffer);
     view.setInt32(0, fd, true);
     view.setInt16(4, events, true);
-    this.#check("poll", this.#c.poll(descriptor, 1n, 0));
+    // Even a call that does not wait is interrupted by a signal that has just come.
+    let result: number;
+    do result = this.#c.poll(descriptor, 1n, 0); while (result < 0 && this.#errno[0] === EINTR);
+    this.#check("poll", result);
     return view.getInt16(6, true);
   }
 
