@@ -1,3 +1,4 @@
+import process from "node:process";
 import { type DecodeFigures, measureDecode } from "./decode.ts";
 import { COLLECTOR, RUST_FORWARDER, type System } from "./contenders.ts";
 import { type LoadEncoding, meanBytes } from "./frames.ts";
@@ -54,7 +55,12 @@ async function runs(
   const fewer = Math.max(LEAST_SPANS, Math.round(spans * Math.min(1, SMALL_BYTES / meanBytes(fixture, encoding))));
   const options = { fixture, spanBytes: 0, guests, spans: fewer, ...some };
   const found: LoadRun[] = [];
-  for (let i = 0; i < rounds; i++) found.push(await whole.load(encoding, options, way));
+  const what = `${way.system ?? "forwarder"}, ${options.spans} spans in ${encoding} of ${fixture}`;
+  for (let i = 0; i < rounds; i++) {
+    const run = await whole.load(encoding, options, way);
+    process.stderr.write(`${what}, ${JSON.stringify(way)}: ${run.cpuPerMillion.toFixed(2)} CPU s per million\n`);
+    found.push(run);
+  }
   return found.sort((a, b) => a.cpuPerMillion - b.cpuPerMillion);
 }
 
