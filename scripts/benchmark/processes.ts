@@ -13,9 +13,6 @@ export const EXECUTABLE = here("../../dist/kata-trace-forwarder");
 /** The forwarder's default port, which its socket's name ends with. */
 const VSOCK_PORT = 10240;
 
-/** Unread bytes of all guests together. */
-const MOST_HELD = "1GiB";
-
 /** The arguments of a load's process. */
 export interface Load {
   /** The forwarder's socket. */
@@ -84,8 +81,6 @@ export async function startForwarder(
   const began = performance.now();
   const args = ["--socket-path", socketPath, "--log-level", "error"];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
-  // All connections are one guest's here, so that each has a hundredth of what a guest may hold.
-  args.push("--max-guest-bytes", MOST_HELD, "--max-total-guest-bytes", MOST_HELD);
   if (spool !== undefined) args.push("--spool-dir", spool);
   const socket = `${socketPath}_${VSOCK_PORT}`;
   const env = {

@@ -452,6 +452,13 @@ export class FrameReader {
   #drop(bytes: number): void {
     this.#start += bytes;
     this.#held -= bytes;
+    const needed = this.#tail + this.#held;
+    if (this.#carry.length <= RETAINED_BYTES || 2 * needed > this.#carry.length) return;
+    // Much more than a frame waited for its turn. A buffer for all of that would count as what the guest holds.
+    const smaller = new Uint8Array(Math.max(needed, SMALLEST_CARRY_BYTES));
+    smaller.set(this.#carry.subarray(this.#start - this.#tail, this.#start + this.#held));
+    this.#carry = smaller;
+    this.#start = this.#tail;
   }
 
   /** Holds nothing but the tail, which ends at `buffer[end]`. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { FrameReader } from "../../src/decode/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
 import { frameSink } from "./support/frame-sink.ts";
 import { concatenate, fixture, FIXTURES, frame, splitFrames } from "./support/fixtures.ts";
 import { Random } from "./support/random.ts";
@@ -269,3 +269,24 @@ function reading1(stream: Uint8Array): FrameReader {
   reader.push(stream);
   return reader;
 }
+
+test("what has waited for its turn does not count once it is done with, but for what is left of a frame", () => {
+  let isOver = true;
+  let payloads = 0;
+  const reader = new FrameReader(1024 * 1024, frameSink(() => void payloads++, { turnIsOver: () => isOver }));
+  const whole = frame(new Uint8Array(8192).fill(1));
+  const unfinished = frame(new Uint8Array(4000).fill(2)).subarray(0, 3000);
+  const count = 64;
+  reader.push(new Uint8Array(Buffer.concat([...Array<Uint8Array>(count).fill(whole), unfinished])));
+  assert.ok(reader.isStopped);
+  while (reader.isStopped) {
+    isOver = !isOver;
+    reader.proceed();
+  }
+  assert.equal(payloads, count);
+  assert.ok(reader.heldBytes >= unfinished.length && reader.heldBytes <= 2 * 4096, `${reader.heldBytes} are held`);
+  isOver = false;
+  reader.push(new Uint8Array(FRAME_HEADER_BYTES + 4000 - unfinished.length));
+  assert.equal(payloads, count + 1);
+  assert.equal(reader.heldBytes, 0);
+});
