@@ -59,6 +59,8 @@ export class HelperProcess {
   #nextFile = 0;
   #isExpectedToEnd = false;
   #observer: HelperObserver | undefined;
+  /** What the helper said before somebody observed it. */
+  readonly #early: ((observer: HelperObserver) => void)[] = [];
   #problems: readonly (string | null)[] = [];
 
   private constructor(libc: Libc, socket: number, child: ChildProcess) {
@@ -116,6 +118,7 @@ export class HelperProcess {
   /** From now on, what the helper says is passed on. */
   observe(observer: HelperObserver): void {
     this.#observer = observer;
+    for (const tell of this.#early.splice(0)) tell(observer);
   }
 
   /** Sends a request that has no answer. */
@@ -213,13 +216,13 @@ export class HelperProcess {
       case "failed":
         return this.#started.reject(new HelperError(`the helper process cannot be started: ${message.error}`));
       case "listening":
-        return this.#observer?.listening(message, descriptor);
+        return this.#tell((observer) => observer.listening(message, descriptor));
       case "retired":
-        return this.#observer?.retired(message.key);
+        return this.#tell((observer) => observer.retired(message.key));
       case "problem":
-        return this.#observer?.problem(message.message, new Error(message.error));
+        return this.#tell((observer) => observer.problem(message.message, new Error(message.error)));
       case "notice":
-        return this.#observer?.notice(message.message, message.fields);
+        return this.#tell((observer) => observer.notice(message.message, message.fields));
       case "file": {
         const file = this.#files.get(message.id);
         if (descriptor === undefined) file?.reject(new HelperError(message.error ?? "no file came", message));
@@ -239,6 +242,11 @@ export class HelperProcess {
     }
   }
 
+  #tell(tell: (observer: HelperObserver) => void): void {
+    if (this.#observer === undefined) this.#early.push(tell);
+    else tell(this.#observer);
+  }
+
   #end(how: string): void {
     const error = new HelperError(`the helper process is not there: ${how}`);
     this.#started.reject(error);
@@ -247,7 +255,7 @@ export class HelperProcess {
     this.#lists.clear();
     this.#answers.clear();
     this.#files.clear();
-    if (!this.#isExpectedToEnd) this.#observer?.ended();
+    if (!this.#isExpectedToEnd) this.#tell((observer) => observer.ended());
     this.#isExpectedToEnd = true;
   }
 }
