@@ -275,6 +275,41 @@ test("filter, keys, zoom and folding; the address says all of it", async () => {
   assert.deepEqual(viewer.problems.filter((problem) => !problem.includes("about:blank")), []);
 });
 
+test("keys for errors, slow spans, folding all, the link and the pages", async () => {
+  await using viewer = await Viewer.of(["view", recordedFile("recorded-more-keys"), ...VIEW]);
+  const { page } = viewer;
+  const selected = (): Promise<string> => page.locator('.row[aria-selected="true"] bdi').innerText();
+  const id = "00000000000000000000000000000000000000000000000040507b35c8cfdf40";
+  await viewer.go(`#/sandbox/${id}`, ".row bdi");
+  for (const key of ["e", "E"]) {
+    await page.keyboard.press(key);
+    await page.waitForSelector('.row[aria-selected="true"]');
+    assert.equal(await selected(), "✗ update_routes");
+  }
+  await page.keyboard.press("[");
+  await until(async () => (await viewer.rows()).length === 1, "all is folded");
+  await page.keyboard.press("]");
+  await until(async () => (await viewer.rows()).length > 20, "all is unfolded");
+  await page.keyboard.press("y");
+  await page.waitForSelector(".banner:has-text('Link copied')");
+  await viewer.go("#/sandboxes?label=kata-4.1&sort=start", "tbody tr");
+  await page.locator("tbody tr").first().click();
+  await page.waitForSelector(".row bdi");
+  await page.keyboard.press("s");
+  // The first of its spans that is longer than 99 % of its operation's.
+  await page.waitForSelector('.row[aria-selected="true"]');
+  assert.equal(await selected(), "rootSpan");
+  for (const [key, title] of [["s", "Sandboxes"], ["o", "Operations"]] as const) {
+    await page.keyboard.press("g");
+    await page.keyboard.press(key);
+    await page.waitForSelector(`h1:text-is("${title}")`);
+  }
+  await page.keyboard.press("g");
+  await page.keyboard.press("c");
+  await page.waitForSelector("h1:has-text('against'), h1:has-text('Compare')");
+  assert.deepEqual(viewer.problems, []);
+});
+
 test("an attribute's value finds its spans", async () => {
   const id = `4${SANDBOX.slice(1)}`;
   await using viewer = await Viewer.of(["view", recordedFile("recorded-attribute"), ...VIEW]);
