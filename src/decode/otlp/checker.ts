@@ -12,6 +12,13 @@ const MAX_RESOURCE_SPANS = 1024;
 const MAX_SCOPE_SPANS = 4096;
 
 /**
+ * How many fields one payload may have that OTLP does not have: a few, and one for so many bytes, so that there may be
+ * new ones in each span and each attribute. To leave one out costs as much as thirty bytes of spans.
+ */
+const FEW_UNKNOWN_FIELDS = 32;
+const BYTES_PER_UNKNOWN_FIELD = 32;
+
+/**
  * `ResourceSpans.instrumentation_library_spans`, where OTLP 0.15 to 0.18 had `scope_spans`. A receiver may still take
  * spans from it, and they would be spans that nobody here has seen.
  */
@@ -62,6 +69,7 @@ export class RequestChecker {
   private readonly odd: OddPlaces;
   private resourceSpans = 0;
   private scopeSpans = 0;
+  private unknownFields = 0;
 
   /** @param odd where to note what has to be written in another way. */
   constructor(odd: OddPlaces) {
@@ -74,7 +82,7 @@ export class RequestChecker {
     this.start = this.at = start;
     this.end = end;
     this.odd.clear();
-    this.resourceSpans = this.scopeSpans = 0;
+    this.resourceSpans = this.scopeSpans = this.unknownFields = 0;
     this.message(form.REQUEST, end, 1);
   }
 
@@ -185,6 +193,9 @@ export class RequestChecker {
     if (message === form.REQUEST) throw this.error("invalid-tag", "not a trace export request", at);
     if (message === form.RESOURCE_SPANS && number === INSTRUMENTATION_LIBRARY_SPANS) {
       throw this.error("invalid-tag", "spans in a deprecated field", at);
+    }
+    if (++this.unknownFields > FEW_UNKNOWN_FIELDS + (this.end - this.start) / BYTES_PER_UNKNOWN_FIELD) {
+      throw this.error("too-large", `more than ${this.unknownFields - 1} fields that OTLP does not have`, at);
     }
     this.odd.add(at);
   }

@@ -339,6 +339,21 @@ describe("every known field", () => {
 });
 
 describe("what is no request is refused", () => {
+  test("fields that OTLP does not have, where there are more than one for 32 bytes", () => {
+    const unknown = varintField(17, 1);
+    const withUnknown = (count: number) => requestOf(...Array.from({ length: count }, () => unknown));
+    assert.equal(decode(withUnknown(32)).length, 1);
+    refuses(withUnknown(100), "too-large");
+    // In each attribute of a span there may be one.
+    const attribute = bytesField(
+      9,
+      textField(1, "a.key.of.some.length"),
+      bytesField(2, textField(1, "value")),
+      unknown,
+    );
+    assert.equal(decode(requestOf(...Array.from({ length: 1000 }, () => attribute))).length, 1);
+  });
+
   test("nothing, and no span", () => {
     refuses(new Uint8Array(0), "missing-field", 0);
     refuses(bytesField(1), "missing-field", 2);
