@@ -58,6 +58,8 @@ export class HelperProcess {
   #unsent: Promise<void> = Promise.resolve();
   #nextFile = 0;
   #isExpectedToEnd = false;
+  /** Why it is not there any more. */
+  #ended: HelperError | undefined;
   #observer: HelperObserver | undefined;
   /** What the helper said before somebody observed it. */
   readonly #early: ((observer: HelperObserver) => void)[] = [];
@@ -130,6 +132,7 @@ export class HelperProcess {
   /** Sends a request, and resolves with its answer. Rejects with a {@link HelperError}. */
   async ask(request: HelperRequest & { readonly type: "begin" | "pause" | "close" }): Promise<void> {
     const name = ({ begin: "begun", pause: "paused", close: "closed" } as const)[request.type];
+    if (this.#ended !== undefined) throw this.#ended;
     const answer = this.#answers.get(name) ?? Promise.withResolvers<void>();
     this.#answers.set(name, answer);
     if (request.type === "close") this.#isExpectedToEnd = true;
@@ -142,6 +145,7 @@ export class HelperProcess {
    * caller. Rejects with a {@link HelperError}.
    */
   async open(path: string): Promise<number> {
+    if (this.#ended !== undefined) throw this.#ended;
     const id = this.#nextFile++;
     const file = Promise.withResolvers<number>();
     this.#files.set(id, file);
@@ -158,6 +162,7 @@ export class HelperProcess {
    * {@link HelperError}.
    */
   async list(path: string, prefix: string): Promise<readonly string[]> {
+    if (this.#ended !== undefined) throw this.#ended;
     const id = this.#nextFile++;
     const names = Promise.withResolvers<readonly string[]>();
     this.#lists.set(id, names);
@@ -248,7 +253,7 @@ export class HelperProcess {
   }
 
   #end(how: string): void {
-    const error = new HelperError(`the helper process is not there: ${how}`);
+    const error = this.#ended ??= new HelperError(`the helper process is not there: ${how}`);
     this.#started.reject(error);
     const waiting = [...this.#answers.values(), ...this.#files.values(), ...this.#lists.values()];
     for (const { reject } of waiting) reject(error);
