@@ -109,11 +109,11 @@ test(
       }
       assert.deepEqual(new Set(takenIds(stub)), new Set(plainIds(1, next - 1)));
       // Sandboxes go while nobody is there.
-      const stored = manager.names.length;
+      assert.ok(manager.names.length >= 6, manager.names.join(" "));
       await forwarder.stop();
       for (const id of readdirSync(node.sandboxes)) if (id !== "box") node.remove(id);
       forwarder = await start();
-      await until(() => manager.names.length === stored - 4, "what nobody uses any more is not kept");
+      await until(() => manager.names.length === 2, "only the guest and its sandbox's socket are kept");
       await send(5);
     } finally {
       await forwarder[Symbol.asyncDispose]();
