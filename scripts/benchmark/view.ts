@@ -1,5 +1,5 @@
 // Measures what the trace store and its page cost the span path, with the compiled executable: CPU and latency of the
-// forwarder's own process with the viewer looked at by a hundred browsers, stopped, killed, and with a full disk.
+// forwarder's own process with the viewer looked at by 100 browsers, stopped, killed, and with its smallest store.
 // Use: scripts/bench-view
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -98,7 +98,7 @@ const CASES: readonly Case[] = [
   { name: `– ${BROWSERS} browsers that look at it`, args: VIEW, browsers: BROWSERS },
   { name: "– slow: its process stopped", args: VIEW, signal: "SIGSTOP" },
   { name: "– killed, and started again meanwhile", args: VIEW, signal: "SIGKILL" },
-  { name: "– full: the smallest store", args: [...VIEW, "--store-bytes", SMALLEST_STORE] },
+  { name: "– the smallest store (16 MiB)", args: [...VIEW, "--store-bytes", SMALLEST_STORE] },
 ];
 
 const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-view-"));
