@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import type * as api from "../../src/view/api.ts";
 import { REAL_STREAMS, streamBytes } from "../decode/support/recorded-streams.ts";
@@ -97,6 +97,26 @@ test("a viewer that is killed comes back in its place, and forwarding is not aff
   assert.ok((ended.sandboxes[0]?.spans ?? 0) > (after.sandboxes[0]?.spans ?? 0));
   assert.equal(await forwarder.metric("spans_dropped_total", "collector"), 0);
   assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("when the forwarder is killed and the viewer cannot start any more, its supervisor ends too", async () => {
+  using files = new Sandbox();
+  await using pipeline = await Pipeline.start([...VIEW, "--store", files.path("store")]);
+  const { forwarder } = pipeline;
+  await viewerUrl(forwarder);
+  const supervisor = supervisorOf(forwarder);
+  const viewer = viewerOf(forwarder);
+  // What is no file cannot be opened as a store.
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(files.path(`store${suffix}`), { force: true });
+  mkdirSync(files.path("store"));
+  process.kill(forwarder.child.pid as number, "SIGKILL");
+  try {
+    process.kill(viewer, "SIGKILL");
+  } catch (error) {
+    // It has ended by itself, because the forwarder did.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+  await until(() => !existsSync(`/proc/${supervisor}`), "the supervisor has ended");
 });
 
 test("without its supervisor the viewer stays away; forwarding goes on, and the spans are counted", async () => {

@@ -45,6 +45,7 @@ async function supervise(settings: ProcessSettings): Promise<number> {
   let { viewer } = settings;
   let pause = FIRST_PAUSE_MS;
   let hasServed = false;
+  const forwarder = process.ppid;
   for (;;) {
     const began = performance.now();
     const how = await runViewer({ ...settings, viewer }, (address) => {
@@ -56,6 +57,8 @@ async function supervise(settings: ProcessSettings): Promise<number> {
     report({ event: "log", level: "error", message: "the viewer has ended: it is started again", error: String(how) });
     if (performance.now() - began > STABLE_MS) pause = FIRST_PAUSE_MS;
     await sleep(pause);
+    // A viewer that cannot start does not find out that the forwarder has been killed.
+    if (process.ppid !== forwarder) return 1;
     pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
   }
 }
