@@ -23,6 +23,8 @@ import {
 } from "./protocol.ts";
 import { RootlessTemplates } from "./rootless-templates.ts";
 
+/** System calls that this process makes and the forwarder does not: see `asUser`. */
+const AS_USER_CALLS = ["setfsuid", "setfsgid"];
 const STDOUT = 1;
 /** What is written to a pipe so that the other end reads its socket, for which no runtime has an event. */
 const BELL = new Uint8Array(1);
@@ -41,7 +43,7 @@ export async function helperMain(settings: HelperSettings): Promise<number> {
   let helper: Helper;
   try {
     libc.setgroups([]);
-    forbidNewPrivileges(libc);
+    forbidNewPrivileges(libc, AS_USER_CALLS);
     helper = new Helper(settings, libc, send);
   } catch (error) {
     send({ type: "failed", error: describeError(error) });

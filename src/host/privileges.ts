@@ -112,13 +112,15 @@ function become(libc: Libc, { name, uid, gid }: User): void {
 /**
  * Sets no_new_privs on every thread, so that no program gains privileges, with the filter of {@link seccompProgram}.
  * Throws a {@link PrivilegeError}.
+ *
+ * @param needed the names of system calls that the filter must not deny here.
  */
-export function forbidNewPrivileges(libc: Libc): void {
+export function forbidNewPrivileges(libc: Libc, needed: readonly string[] = []): void {
   const architecture = SECCOMP_ARCHITECTURES[process.arch];
   if (architecture === undefined) {
     throw new PrivilegeError(`there is no system call filter for ${process.arch}`);
   }
-  const program = seccompProgram(architecture);
+  const program = seccompProgram(architecture, needed);
   const fprog = sockFprog(program, libc.addressOf(program));
   let unsynchronised: bigint;
   try {

@@ -241,8 +241,15 @@ interface Instruction {
   readonly to?: Label;
 }
 
-/** The filter's program, as `struct sock_filter[]`. */
-export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<ArrayBuffer> {
+/**
+ * The filter's program, as `struct sock_filter[]`.
+ *
+ * @param needed the names of denied calls that this process makes all the same.
+ */
+export function seccompProgram(
+  architecture: SeccompArchitecture,
+  needed: readonly string[] = [],
+): Uint8Array<ArrayBuffer> {
   const { audit, foreignAbi, clone, clone3, socket, denied } = architecture;
   const deny = (call: number): Instruction => ({ code: JUMP_EQUAL, operand: call, to: "deny" });
   const instructions: Instruction[] = [
@@ -259,7 +266,7 @@ export function seccompProgram(architecture: SeccompArchitecture): Uint8Array<Ar
     { code: JUMP_EQUAL, operand: clone, to: "clone" },
     { code: JUMP_EQUAL, operand: clone3, to: "unknown" },
     { code: JUMP_EQUAL, operand: socket, to: "socket" },
-    ...Object.values(denied).map(deny),
+    ...Object.entries(denied).filter(([call]) => !needed.includes(call)).map(([, number]) => deny(number)),
     { code: RETURN, operand: RET_ALLOW },
     // In a user namespace an ordinary user reaches privileged parts of the kernel.
     { label: "clone", code: LOAD, operand: OFFSET_FIRST_ARGUMENT },
