@@ -270,7 +270,8 @@ function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
   /** Leaves guests to another process. Synchronous, so that nothing is read in between. */
   function leave(continuation: Continuation): void {
     joinTraces?.stopping(true);
-    guests?.leave();
+    // What is held for a guest that waits for its pod is part of what is left.
+    guests?.flush();
     continuation.leave(listener, receiver);
   }
   async function deliver(): Promise<number> {

@@ -34,16 +34,13 @@ export class DescribedGuests {
     return guest;
   };
 
-  /** From now on nobody waits, because guests are read for the last time. */
+  /**
+   * From now on nobody waits, because guests are read for the last time, or are left to another process with what this
+   * one has read of them.
+   */
   flush(): void {
     this.#isFlushed = true;
     for (const guest of this.#waiting) guest.takeIn(new Map());
-    this.#waiting.clear();
-  }
-
-  /** Leaves guests that wait to another process, which has their connections. */
-  leave(): void {
-    for (const guest of this.#waiting) guest.end();
     this.#waiting.clear();
   }
 }
