@@ -298,6 +298,7 @@ export class SourceBatcher {
   }
 
   #isRemembered(buffer: Uint8Array, start: number, end: number): boolean {
-    return Buffer.prototype.compare.call(this.#raw as Buffer, buffer, start, end, 0, this.#rawBytes) === 0;
+    // Deno holds the end in the argument to the length of `this`, so `this` is the longer one.
+    return Buffer.prototype.compare.call(buffer as Buffer, this.#raw, 0, this.#rawBytes, start, end) === 0;
   }
 }
