@@ -138,6 +138,8 @@ function demoSettings(socketPath: string, url: string): Settings {
     ...["--socket-path", socketPath, "--otlp-endpoint", url],
     // Only its owner can use the directory.
     ...["--socket-mode", "0666"],
+    // As `demoLog` writes.
+    ...["--log-format", "text"],
   ], {});
   if (command.kind !== "run") throw new Error("the demo's own options must run the forwarder");
   return command.settings;

@@ -132,6 +132,12 @@ test("a value can be written in every way that shells' users know", () => {
   assert.equal(last.settings.log.level, "warn");
 });
 
+test("a level may have the name that syslog has for it", () => {
+  const command = parseCommandLine(["--log-level", "warning"], {});
+  assert.ok(command.kind === "run");
+  assert.equal(command.settings.log.level, "warn");
+});
+
 test("demo takes its own options, and refuses the forwarder's", () => {
   assert.deepEqual(parseCommandLine(["demo"], {}), { kind: "demo", view: false, logLevel: "error" });
   assert.deepEqual(parseCommandLine(["demo", "--width", "120", "-l", "info"], {}), {

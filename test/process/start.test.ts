@@ -57,6 +57,8 @@ test("--log-level and --log-format change the log", async () => {
 
   await using text = new Running([...args, "--log-format", "text"]);
   await until(() => text.stdout.includes(" listening "), "it listens");
+  await guestLife(sandbox.address, plainFrames(2, 1));
+  await taken(stub, 2);
   text.kill();
   assert.deepEqual(await text.exited, CLEAN);
   const lines = text.stdout.split("\n");
@@ -66,6 +68,10 @@ test("--log-level and --log-format change the log", async () => {
     lines.find((line) => line.includes(" listening ")) ?? "",
     /^\d{4}-\S+Z INFO listening address=\S+_10240$/,
   );
+  // Of the figures, people see those that are not zero.
+  const figures = lines.find((line) => line.includes(" figures ")) ?? "";
+  assert.match(figures, / spans_received=1 /);
+  assert.doesNotMatch(figures, /=0( |$)/);
 });
 
 test("a log that nobody reads, or can no longer read, does not stop the forwarder", async () => {
