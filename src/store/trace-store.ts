@@ -4,6 +4,7 @@ import { readResource } from "../otlp/json-record.ts";
 import { ProtobufError } from "../otlp/protobuf-reader.ts";
 import { readSpanHead, type SpanHead } from "./span-head.ts";
 import { type Reassignment, SandboxJoin, UNASSIGNED } from "./sandbox-join.ts";
+import { OperationNames } from "./operation-names.ts";
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { hashOf, packBlob, splitSpan } from "./span-body.ts";
 import { type IncomingSpan, LABEL_ATTRIBUTE, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
@@ -69,7 +70,7 @@ export class TraceStore {
   #label: string;
   readonly #join: SandboxJoin<SpanKey>;
   readonly #sandboxes = new Map<string, SandboxRow>();
-  readonly #operations = new Map<string, number>();
+  readonly #operations = new OperationNames(this);
   readonly #statements = new Map<string, StatementSync>();
   #pending: Reassignment<SpanKey>[] = [];
   readonly #changed = new Set<string>();
@@ -91,9 +92,6 @@ export class TraceStore {
     this.#join = new SandboxJoin((changes) => this.#pending.push(...changes));
     this.#readSandboxes();
     for (const sid of this.#sandboxes.keys()) this.#join.remember(sid);
-    for (const row of this.all("SELECT id, side, name FROM op")) {
-      this.#operations.set(`${row["side"]} ${row["name"]}`, Number(row["id"]));
-    }
   }
 
   /**
@@ -244,6 +242,12 @@ export class TraceStore {
   }
 
   #prune(nowMs: number): void {
+    const before = this.#sandboxes.size;
+    this.#removeOld(nowMs);
+    if (this.#sandboxes.size < before) this.#operations.prune();
+  }
+
+  #removeOld(nowMs: number): void {
     for (
       const row of this.all(
         "SELECT sid FROM sandbox WHERE touched_ms < ? AND state <> 'running'",
@@ -329,6 +333,7 @@ export class TraceStore {
 
   #insert(sandbox: SandboxRow, part: IncomingSpan["part"], head: SpanHead, side: string, nowMs: number): boolean {
     const { body, large, values } = splitSpan(head.content);
+    const operation = this.#operations.find(side, head.name);
     const duration = head.endNs > head.startNs ? head.endNs - head.startNs : 0n;
     const changes = this.run(
       "INSERT OR IGNORE INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -336,7 +341,7 @@ export class TraceStore {
       bytesOf(head.traceId),
       bytesOf(head.spanId),
       bytesOf(head.parentSpanId),
-      this.#operation(side, head.name),
+      operation.id,
       BigInt.asIntN(64, head.startNs),
       BigInt.asIntN(64, duration),
       head.isError ? 1 : 0,
@@ -348,7 +353,7 @@ export class TraceStore {
     if (changes === 0) return false;
     for (const value of values.values()) this.#putBlob(sandbox, value);
     sandbox.spans++;
-    sandbox.bytes += body.length + ROW_BYTES;
+    sandbox.bytes += body.length + ROW_BYTES + (operation.isNew ? head.name.length : 0);
     this.run(
       `UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, touched_ms = ?,
         base_ns = min(base_ns, ?) WHERE id = ?`,
@@ -412,16 +417,6 @@ export class TraceStore {
   #setLabel(sandbox: SandboxRow, label: string): void {
     sandbox.label = label;
     this.run("UPDATE sandbox SET label = ?, summary_spans = -1 WHERE id = ?", label, sandbox.id);
-  }
-
-  #operation(side: string, name: string): number {
-    const key = `${side} ${name}`;
-    const known = this.#operations.get(key);
-    if (known !== undefined) return known;
-    this.run("INSERT OR IGNORE INTO op (side, name) VALUES (?, ?)", side, name);
-    const id = Number(this.all("SELECT id FROM op WHERE side = ? AND name = ?", side, name)[0]?.["id"]);
-    this.#operations.set(key, id);
-    return id;
   }
 
   /** Moves spans whose sandbox became known only now. */
@@ -521,7 +516,7 @@ export class TraceStore {
       if (!/no transaction is active/.test(String(error))) throw storeError(this.file, error);
     }
     this.#sandboxes.clear();
-    this.#operations.clear();
+    this.#operations.forget();
     this.#readSandboxes();
   }
 

@@ -212,6 +212,33 @@ test("the sandbox that got no span for longest is removed first and whole, runni
   assert.deepEqual(contents(store), {});
 });
 
+test("names of operations that a guest makes up go with its spans", () => {
+  const store = memoryStore();
+  const names = (): unknown => store.all("SELECT count(*) AS count FROM op")[0]?.["count"];
+  const spansOf = (sid: string, count: number) =>
+    incoming(
+      "guest",
+      Array.from({ length: count }, (_, id) => ({
+        ...madeUp({ id: id + 1 }, { "kata.sandbox.id": sid }),
+        name: `${sid} ${id} ${"x".repeat(300)}`,
+      })),
+    );
+  store.add(spansOf("flood", 12_000), 1000);
+  store.add(spansOf("good", 3), 3_000_000);
+  assert.equal(names(), 12_003);
+  store.prune(3_700_000);
+  assert.equal(names(), 3);
+  assert.deepEqual(contents(store), { good: 3 });
+  // What is remembered of names is right afterwards.
+  store.add(spansOf("later", 2), 3_700_000);
+  store.add(spansOf("good", 4), 3_700_000);
+  assert.equal(names(), 6);
+  assert.deepEqual(new StoreReader(store).sandboxes().map(({ sid, spans }) => [sid, spans]).sort(), [
+    ["good", 4],
+    ["later", 2],
+  ]);
+});
+
 test("a store keeps what it had when it is opened again; nothing runs then", () => {
   inDirectory((file) => {
     const store = TraceStore.open(file, LIMITS, "kata-4.1");
