@@ -117,6 +117,11 @@ export class Admission {
     this.#update();
   }
 
+  /** Whether an account is paused for as long as its share of the room is used up. */
+  waits(account: AccountQueue): boolean {
+    return account.isPaused && !account.isReadOn && this.#isOverShare(account);
+  }
+
   /**
    * Drops at least so many bytes on the disk, of whoever has the most there. Returns whether there was anything to
    * drop.

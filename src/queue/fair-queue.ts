@@ -77,7 +77,7 @@ export class FairQueue {
     this.#committer = new SpoolCommitter({
       store: spool,
       log,
-      makeRoom: (bytes, isDiskFull) => this.#makeRoomOnDisk(bytes, isDiskFull),
+      makeRoom: (chunk, isDiskFull) => this.#makeRoomOnDisk(chunk, isDiskFull),
       committed: (chunk) => this.#committed(chunk),
       onChange: () => {
         this.#measure();
@@ -337,10 +337,12 @@ export class FairQueue {
     this.#committer?.remove(chunk);
   }
 
-  #makeRoomOnDisk(bytes: number, isDiskFull: boolean): boolean {
-    // Dropping what is in the spool does not help against others who fill the disk, unless nothing may be paused.
-    if (isDiskFull && this.#options.settings.whenFull === "pause") return false;
-    return this.#admission.makeRoomOnDisk(bytes);
+  #makeRoomOnDisk({ account, size }: QueuedChunk, isDiskFull: boolean): boolean {
+    // Dropping what is in the spool does not help against others who fill the disk, unless nothing may be paused. Nor
+    // does an account lose its oldest for its newest while it waits.
+    const isPausing = this.#options.settings.whenFull === "pause";
+    if (isPausing && (isDiskFull || this.#admission.waits(account))) return false;
+    return this.#admission.makeRoomOnDisk(size);
   }
 
   #measure(): void {

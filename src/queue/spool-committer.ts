@@ -1,7 +1,7 @@
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
 import { Fifo } from "../base/fifo.ts";
-import type { QueuedChunk } from "./account-queue.ts";
+import type { AccountQueue, QueuedChunk } from "./account-queue.ts";
 import type { SplitRecord } from "./replay.ts";
 import { SpoolError } from "./spool/spool-error.ts";
 import type { SpoolStore } from "./spool-store.ts";
@@ -14,12 +14,12 @@ export interface SpoolCommitterOptions {
   readonly store: SpoolStore;
   readonly log: Logger;
   /**
-   * Drops old chunks of at least so many bytes from the spool, if any may be dropped. Returns whether that was
-   * anything.
+   * Drops old chunks from the spool that together are at least as large as this one, if any may be dropped for it.
+   * Returns whether that was anything.
    *
    * @param isDiskFull the spool has room, but the disk has not.
    */
-  readonly makeRoom: (bytes: number, isDiskFull: boolean) => boolean;
+  readonly makeRoom: (chunk: QueuedChunk, isDiskFull: boolean) => boolean;
   /** The chunk is safe on disk. */
   readonly committed: (chunk: QueuedChunk) => void;
   /** Something has been committed, or could not be. */
@@ -180,33 +180,45 @@ export class SpoolCommitter {
     } catch (error) {
       if (!(error instanceof SpoolError)) throw error;
       this.#appended = this.#appended.filter((chunk) => chunk.state !== "settled");
-      if (error.kind === "full") this.#options.makeRoom(this.#appended[0]?.size ?? 0, refused === undefined);
+      const [first] = this.#appended;
+      if (error.kind === "full" && first !== undefined) this.#options.makeRoom(first, refused === undefined);
       this.#fail(error);
     }
     this.#options.onChange();
   }
 
-  /** Appends what waits, oldest first. Returns why the rest must wait. */
+  /** Appends what waits, oldest first of each account. Returns why the rest must wait. */
   #appendPending(): SpoolError | undefined {
+    const waiting: QueuedChunk[] = [];
+    const full = new Set<AccountQueue>();
+    let refused: SpoolError | undefined;
     let mayMakeRoom = true;
     for (let chunk = this.#pending.first(); chunk !== undefined; chunk = this.#pending.first()) {
-      const { bytes, state, account, spans, size } = chunk;
-      if (state !== "settled" && bytes !== undefined) {
+      const { bytes, state, account, spans } = chunk;
+      if (full.has(account)) waiting.push(chunk);
+      else if (state !== "settled" && bytes !== undefined) {
         try {
           chunk.spoolId = this.#store.append({ account: account.key, kind: account.kind, spans, bytes });
           this.#appended.push(chunk);
         } catch (error) {
           if (!(error instanceof SpoolError)) throw error;
-          if (error.kind !== "full" || !mayMakeRoom || !this.#options.makeRoom(size, false)) return error;
-          // Once only for each chunk: where that makes no room, more would be dropped in vain.
-          mayMakeRoom = false;
-          this.#removeSettled();
-          continue;
+          refused ??= error;
+          if (error.kind !== "full") break;
+          if (mayMakeRoom && this.#options.makeRoom(chunk, false)) {
+            // Once only for each chunk: where that makes no room, more would be dropped in vain.
+            mayMakeRoom = false;
+            this.#removeSettled();
+            continue;
+          }
+          // Others may have a right to room, or have less to write.
+          full.add(account);
+          waiting.push(chunk);
         }
       }
       this.#pending.shift();
       mayMakeRoom = true;
     }
-    return undefined;
+    this.#pending.unshift(waiting);
+    return refused;
   }
 }
