@@ -333,6 +333,33 @@ test(
 );
 
 test(
+  "what had been read of a guest before it was paused waits for room in the spool, and nothing is dropped for it",
+  SLOW,
+  () =>
+    withSpool(async (open) => {
+      const spool = open();
+      const queue = { maxBytes: 8 * MIB, whenFull: "pause" } as const;
+      const { delivery, exporter, metrics, senders } = away({ spool, queue });
+      const flood = delivery.open(guestSource("flood"));
+      while (!delivery.isPaused("flood")) {
+        senders.send("flood", flood, 16, 60_000);
+        await flood.settled();
+      }
+      // Twice what the spool has in reserve.
+      for (let i = 0; i < 16; i++) {
+        senders.send("flood", flood, 16, 60_000);
+        await flood.settled();
+      }
+      assert.ok(metrics.collector.queueBatches > spool.count, "some are in memory only");
+      assert.deepEqual(metrics.collector.dropped, {});
+      exporter.behaviour = () => SUCCESS;
+      assert.equal(await delivery.drain(NEVER), 0);
+      assert.equal(senders.missing("flood", exporter), 0);
+      assert.deepEqual(balance(metrics, delivery), BALANCED);
+    }),
+);
+
+test(
   "drop-oldest with a spool that one guest fills leaves the others' spans on the disk",
   SLOW,
   () =>
