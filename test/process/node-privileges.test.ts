@@ -140,12 +140,15 @@ test("a helper that is killed costs new sandboxes only, and a killed forwarder t
   );
   node.add("box");
   await until(() => node.listens("box"), "a socket");
+  // By then the forwarder has it too.
+  await guestLife(node.addressOf("box"), plainFrames(5, 1));
+  await taken(stub, 1);
   process.kill(helperOf(forwarder), "SIGKILL");
   await forwarder.record(/^the helper process has ended/, ({ level }) => level === "ERRO");
   const ready = await fetch(await forwarder.metricsUrl("/readyz"));
   assert.deepEqual([ready.status, await ready.text()], [503, "the helper process has ended\n"]);
   await guestLife(node.addressOf("box"), plainFrames(1, 2));
-  await taken(stub, 2);
+  await taken(stub, 3);
   assert.deepEqual(await forwarder.stop(), CLEAN);
 
   await using killed = await startForwarder(["--socket-path", node.template, "--otlp-endpoint", stub.url]);
@@ -157,7 +160,7 @@ test("a helper that is killed costs new sandboxes only, and a killed forwarder t
   // What a killed process leaves is replaced by the next one.
   await using next = await startForwarder(["--socket-path", node.template, "--otlp-endpoint", stub.url]);
   await guestLife(node.addressOf("late"), plainFrames(3, 2));
-  await taken(stub, 4);
+  await taken(stub, 5);
   assert.deepEqual(await next.stop(), CLEAN);
 }, NEEDS_ROOT);
 
