@@ -2,7 +2,7 @@ import type { ListenSettings } from "../../pipeline/settings.ts";
 import type { ListenerOptions } from "./guest-server.ts";
 import { HybridListener } from "./hybrid-listener.ts";
 import { type Listener, ListenError } from "./listener.ts";
-import { Listeners, type Part } from "./listeners.ts";
+import { type ListenerEntry, Listeners } from "./listeners.ts";
 import { templateAddress, type TemplateSettings } from "./sandbox-template.ts";
 import { TemplateListener } from "./template-listener.ts";
 import { VsockListener } from "./vsock-listener.ts";
@@ -18,13 +18,13 @@ export function createListener(
   forTemplates?: Listener,
 ): Listener {
   const here = settings.filter(({ kind }) => kind !== "template" || forTemplates === undefined);
-  const parts: Part[] = here.map((each) => ({
+  const entries: ListenerEntry[] = here.map((each) => ({
     listener: createOne(each, options),
     optional: each.kind !== "hybrid" && each.optional === true,
   }));
-  if (forTemplates !== undefined) parts.push({ listener: forTemplates, optional: false });
-  const [first] = parts;
-  return parts.length === 1 && first !== undefined ? first.listener : new Listeners(parts, options);
+  if (forTemplates !== undefined) entries.push({ listener: forTemplates, optional: false });
+  const [first] = entries;
+  return entries.length === 1 && first !== undefined ? first.listener : new Listeners(entries, options);
 }
 
 function createOne(settings: ListenSettings, options: ListenerOptions): Listener {

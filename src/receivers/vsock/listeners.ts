@@ -3,8 +3,8 @@ import type { ListenerOptions } from "./guest-server.ts";
 import { type GuestConnection, type GuestReceiver, type Listener, ListenError } from "./listener.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
-/** A listener, and whether the others go on without it where the machine has nothing to listen at. */
-export interface Part {
+/** One of several listeners, and whether the others go on without it if the machine has nothing to listen at. */
+export interface ListenerEntry {
   readonly listener: Listener;
   readonly optional: boolean;
 }
@@ -12,54 +12,54 @@ export interface Part {
 /** Several places where guests come in, as one. */
 export class Listeners implements Listener {
   readonly #options: ListenerOptions;
-  #parts: readonly Part[];
+  #entries: readonly ListenerEntry[];
 
-  constructor(parts: readonly Part[], options: ListenerOptions) {
-    this.#parts = parts;
+  constructor(entries: readonly ListenerEntry[], options: ListenerOptions) {
+    this.#entries = entries;
     this.#options = options;
   }
 
-  /** Those that there are: after `listen`, without the optional ones that the machine has not. */
+  /** After `listen`, without the optional ones that this machine does not have. */
   get address(): string {
-    return this.#parts.map(({ listener }) => listener.address).join(", ");
+    return this.#entries.map(({ listener }) => listener.address).join(", ");
   }
 
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
-    // What the parts would wait for. Then they wait for nothing, so that no guest is accepted between two of them.
+    // Loaded first, so that the listeners wait for nothing and no guest is accepted between two of them.
     await loadStreamServers();
     await loadLibc();
-    const listening: Part[] = [];
-    for (const part of this.#parts) {
+    const listening: ListenerEntry[] = [];
+    for (const entry of this.#entries) {
       try {
-        await part.listener.listen(accept);
-        listening.push(part);
+        await entry.listener.listen(accept);
+        listening.push(entry);
       } catch (error) {
-        // One that is there and cannot be had must not go unnoticed: no guest would get in there.
-        if (!part.optional || !(error instanceof ListenError) || !error.absent) throw error;
-        await part.listener.stopAccepting();
+        // One that exists but cannot be used must not go unnoticed, because no guest could connect there.
+        if (!entry.optional || !(error instanceof ListenError) || !error.absent) throw error;
+        await entry.listener.stopAccepting();
         this.#options.onProblem("going on without one of the places to listen at", error);
       }
     }
-    this.#parts = listening;
+    this.#entries = listening;
   }
 
   async begin(): Promise<void> {
-    await Promise.all(this.#parts.map(async ({ listener }) => await listener.begin?.()));
+    await Promise.all(this.#entries.map(async ({ listener }) => await listener.begin?.()));
   }
 
   async settle(): Promise<void> {
-    await Promise.all(this.#parts.map(async ({ listener }) => await listener.settle?.()));
+    await Promise.all(this.#entries.map(async ({ listener }) => await listener.settle?.()));
   }
 
   async stopAccepting(): Promise<void> {
-    await Promise.all(this.#parts.map(({ listener }) => listener.stopAccepting()));
+    await Promise.all(this.#entries.map(({ listener }) => listener.stopAccepting()));
   }
 
   handOver(): void {
-    for (const { listener } of this.#parts) listener.handOver();
+    for (const { listener } of this.#entries) listener.handOver();
   }
 
   cleanUp(): void {
-    for (const { listener } of this.#parts) listener.cleanUp();
+    for (const { listener } of this.#entries) listener.cleanUp();
   }
 }
