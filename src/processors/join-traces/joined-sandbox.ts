@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { type KnownSpansBudget, type MissingParent, MissingParents, nanoseconds } from "./missing-parents.ts";
 import { type SandboxTrace, sandboxTrace } from "./sandbox-trace.ts";
@@ -120,11 +121,7 @@ export class JoinedSandbox {
     // The one used last is the last to be forgotten.
     this.#traces.delete(traceId);
     this.#traces.add(traceId);
-    if (this.#traces.size <= MAX_TRACES) return;
-    for (const oldest of this.#traces) {
-      this.#traces.delete(oldest);
-      return;
-    }
+    forgetOldest(this.#traces, MAX_TRACES);
   }
 
   /** A span without a time says nothing about when the sandbox began. */

@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
@@ -104,11 +105,7 @@ export class JoinedSandboxes {
     if (this.#runtimeTraces.get(traceId) === sandbox) return;
     this.#runtimeTraces.delete(traceId);
     this.#runtimeTraces.set(traceId, sandbox);
-    if (this.#runtimeTraces.size <= MAX_RUNTIME_TRACES) return;
-    for (const oldest of this.#runtimeTraces.keys()) {
-      this.#runtimeTraces.delete(oldest);
-      return;
-    }
+    forgetOldest(this.#runtimeTraces, MAX_RUNTIME_TRACES);
   }
 
   /** The sandbox that a runtime's trace is of. */
@@ -215,10 +212,7 @@ export class JoinedSandboxes {
       sendOwnSpans(this.#options.sink, sandbox, end, () => this.#received.received++);
     }
     sandbox.parents.close();
-    for (const oldest of this.#ended) {
-      if (this.#ended.size <= MAX_ENDED) return;
-      this.#ended.delete(oldest);
-    }
+    forgetOldest(this.#ended, MAX_ENDED);
   }
 }
 

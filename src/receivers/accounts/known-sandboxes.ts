@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
 
@@ -66,10 +67,6 @@ export class KnownSandboxes {
     }
     this.#present.delete(id);
     this.#gone.add(id);
-    if (this.#gone.size <= MAX_GONE) return;
-    for (const oldest of this.#gone) {
-      this.#gone.delete(oldest);
-      return;
-    }
+    forgetOldest(this.#gone, MAX_GONE);
   }
 }

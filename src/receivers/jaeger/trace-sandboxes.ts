@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import { Buffer } from "node:buffer";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
@@ -26,10 +27,7 @@ export class TraceSandboxes {
     if (trace === undefined || this.#sandboxes.get(trace) === sandbox) return;
     this.#sandboxes.delete(trace);
     this.#sandboxes.set(trace, sandbox);
-    for (const oldest of this.#sandboxes.keys()) {
-      if (this.#sandboxes.size <= MAX_TRACES) return;
-      this.#sandboxes.delete(oldest);
-    }
+    forgetOldest(this.#sandboxes, MAX_TRACES);
   }
 }
 

@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import { closeSync, openSync, readSync } from "node:fs";
 import { errnoName } from "../../../ffi/errors.ts";
 import { isAlive, openSockets, processIds, readShim, type ShimProcess } from "./shim-process.ts";
@@ -121,11 +122,7 @@ export class PeerFinder {
 
   #remember(shim: ShimProcess): void {
     this.#shims.set(shim.pid, shim);
-    if (this.#shims.size <= MAX_SHIMS) return;
-    for (const oldest of this.#shims.keys()) {
-      this.#shims.delete(oldest);
-      return;
-    }
+    forgetOldest(this.#shims, MAX_SHIMS);
   }
 
   async #inode({ connection, deadline }: Search): Promise<number | undefined> {

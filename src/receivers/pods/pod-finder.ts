@@ -1,3 +1,4 @@
+import { forgetOldest } from "../../base/forget-oldest.ts";
 import { errnoName } from "../../../ffi/errors.ts";
 import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import { type ContainerRuntime, podOfBundle } from "./bundle.ts";
@@ -148,10 +149,7 @@ export class PodFinder implements SandboxLookup {
     const until = pod.size > 0 ? Infinity : this.#now() + ABSENT_MS;
     if (pod.size === 0) this.#options.onAbsent?.(sandbox);
     this.#remembered.set(sandbox, { pod, until });
-    for (const oldest of this.#remembered.keys()) {
-      if (this.#remembered.size <= MAX_REMEMBERED) return;
-      this.#remembered.delete(oldest);
-    }
+    forgetOldest(this.#remembered, MAX_REMEMBERED);
   }
 
   async #search(sandbox: string): Promise<PodAttributes> {
