@@ -2,6 +2,7 @@
 // refused. Shared by the benchmark of hostile guests, the fuzzer, and the fault tests.
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
+import { span as spanWith } from "../decode/support/bincode-decode.ts";
 import { encodeBincode } from "../decode/support/bincode-encoder.ts";
 import { frame, splitFrames } from "../decode/support/fixtures.ts";
 import { encodeJson } from "../decode/support/json-encoder.ts";
@@ -66,26 +67,10 @@ function otlpSpan(...fields: Uint8Array[]): Uint8Array {
   return bytesField(2, IDS, ...fields);
 }
 
-export const EMPTY_SPAN: SpanRecord = {
-  attributes: [],
-  droppedAttributesCount: 0,
-  droppedEventsCount: 0,
-  droppedLinksCount: 0,
-  endTimeUnixNano: "2",
-  events: [],
-  isRemote: false,
-  kind: 1,
-  links: [],
-  name: "",
-  parentSpanId: "",
-  resource: null,
+export const EMPTY_SPAN: SpanRecord = spanWith({
   spanId: "0202020202020202",
-  startTimeUnixNano: "1",
-  status: { code: 0, message: "" },
-  traceFlags: 0,
   traceId: "01010101010101010101010101010101",
-  traceState: "",
-};
+});
 
 /** What an agent's payload has in it again and again, so that it has about so many bytes in bincode. */
 function agentSpans(bytes: number): readonly (readonly [string, Partial<SpanRecord>])[] {
