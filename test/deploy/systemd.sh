@@ -22,24 +22,7 @@ if [ "${KTF_SYSTEMD_TEST:-}" != mounted ]; then
   KTF_SYSTEMD_TEST=mounted exec unshare --mount --propagation private -- "$0"
 fi
 work=$(mktemp -d)
-# Without a systemd of this machine's own, the container's control groups are made in the caller's, and left there.
-own_scope=--keep-unit
-groups="/sys/fs/cgroup/payload /sys/fs/cgroup/supervisor"
-for hierarchy in systemd unified; do
-  groups="$groups /sys/fs/cgroup/$hierarchy/payload /sys/fs/cgroup/$hierarchy/supervisor"
-done
-if [ -d /run/systemd/system ]; then own_scope=; groups=; fi
-for group in $groups; do
-  [ ! -e "$group" ] || lacking "$group is there already: another container is booted from here"
-done
-# shellcheck disable=SC2317 # the trap calls it
-clean_up() {
-  umount -R "$work" 2>/dev/null || :
-  rmdir "$work"
-  for group in $groups; do
-    [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \;
-  done
-}
+. "$root/test/deploy/container.sh"
 trap clean_up EXIT
 trap 'exit 130' HUP INT TERM
 mount -t tmpfs tmpfs "$work"

@@ -2,24 +2,7 @@
 # Sourced by packages.sh, which sets `root` and `work`: runs a script in a Debian that systemd has booted, in a
 # container of its own.
 # shellcheck disable=SC2154 # see above
-# Without a systemd of this machine's own, the container's control groups are made in the caller's, and left there.
-own_scope=--keep-unit
-groups="/sys/fs/cgroup/payload /sys/fs/cgroup/supervisor"
-for hierarchy in systemd unified; do
-  groups="$groups /sys/fs/cgroup/$hierarchy/payload /sys/fs/cgroup/$hierarchy/supervisor"
-done
-if [ -d /run/systemd/system ]; then own_scope=; groups=; fi
-for group in $groups; do
-  [ ! -e "$group" ] || lacking "$group is there already: another container is booted from here"
-done
-
-clean_up() {
-  umount -R "$work" 2>/dev/null || :
-  rmdir "$work"
-  for group in $groups; do
-    [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \;
-  done
-}
+. "$root/test/deploy/container.sh"
 
 in_debian() { # tree script
   mkdir "$work/upper" "$work/overlay" "$work/system" "$work/out"
