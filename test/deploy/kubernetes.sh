@@ -83,7 +83,10 @@ for wrong in image.digest=1234 endpoint.x=1 vsok=true environment.1x=2; do
 done
 rendered --set hostNetwork=true --set podMonitor.enabled=true --set prometheusRule.enabled=true \
   --set dashboard.enabled=true >"$work/helm-host-network.yaml"
+rendered --set viewer.enabled=true --set podMonitor.enabled=true --set prometheusRule.enabled=true \
+  --set dashboard.enabled=true >"$work/helm-viewer.yaml"
 "$venv/bin/python" test/deploy/same_objects.py "$work/endpoint.yaml" "$work/helm-all.yaml"
+"$venv/bin/python" test/deploy/same_objects.py "$work/viewer.yaml" "$work/helm-viewer.yaml"
 "$venv/bin/python" test/deploy/same_objects.py "$work/host-network.yaml" "$work/helm-host-network.yaml"
 
 echo "== promtool"

@@ -20,12 +20,23 @@ def objects(path):
     return found
 
 
+def without_vsock(named):
+    """Mounts or volumes by their names; values can leave out the vsock device."""
+    return {each["name"]: each for each in named if each["name"] != "vsock"}
+
+
 def container(daemon_set):
-    """What of the forwarder's container values do not change."""
-    found = dict(daemon_set["spec"]["template"]["spec"]["containers"][0])
-    for key in ("image", "imagePullPolicy", "volumeMounts", "envFrom"):
-        found.pop(key, None)
+    """What of the forwarder's container and its pod values do not change."""
     pod = daemon_set["spec"]["template"]["spec"]
+    found = dict(pod["containers"][0])
+    for key in ("image", "imagePullPolicy", "envFrom"):
+        found.pop(key, None)
+    found["volumeMounts"] = without_vsock(found["volumeMounts"])
+    # Values can name another directory of the kubelet, and Kustomize adds a hash to ConfigMaps' names.
+    found["volumes"] = {
+        name: None if "configMap" in each or "kubelet" in str(each) else each
+        for name, each in without_vsock(pod["volumes"]).items()
+    }
     return {**found, "host": [pod.get(key) for key in ("hostNetwork", "dnsPolicy", "serviceAccountName")]}
 
 

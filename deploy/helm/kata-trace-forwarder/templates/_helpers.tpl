@@ -30,9 +30,43 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- toYaml $environment }}
 {{- end }}
 
+{{/*
+Applies the JSON patches of one of Kustomize's components to an object, so that both have one source: "add" to a map or
+to the end of a list, "replace" and "remove" of a map's member.
+*/}}
+{{- define "kata-trace-forwarder.component" -}}
+{{- $object := .object }}
+{{- range $patch := (.root.Files.Get .file | fromYaml).patches }}
+{{- range $operation := fromYamlArray $patch.patch }}
+{{- $path := splitList "/" (trimPrefix "/" $operation.path) }}
+{{- $isAppended := eq (last $path) "-" }}
+{{- if $isAppended }}{{ $path = initial $path }}{{ end }}
+{{- $parent := $object }}
+{{- range $step := initial $path }}
+{{- $isList := kindIs "slice" $parent }}
+{{- if $isList }}{{ $parent = index $parent (int $step) }}{{ else }}{{ $parent = get $parent $step }}{{ end }}
+{{- end }}
+{{- $name := last $path }}
+{{- if $isAppended }}
+{{- $_ := set $parent $name (append (get $parent $name) $operation.value) }}
+{{- else if eq $operation.op "remove" }}
+{{- $_ := unset $parent $name }}
+{{- else }}
+{{- $_ := set $parent $name $operation.value }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What of the DaemonSet depends on values. Changes the object that it is given. */}}
 {{- define "kata-trace-forwarder.daemonSet" -}}
 {{- $values := .root.Values }}
+{{- if $values.viewer.enabled }}
+{{- include "kata-trace-forwarder.component" (dict "root" .root "object" .object "file" "viewer.yaml") }}
+{{- end }}
+{{- if $values.hostNetwork }}
+{{- include "kata-trace-forwarder.component" (dict "root" .root "object" .object "file" "host-network.yaml") }}
+{{- end }}
 {{- $pod := .object.spec.template.spec }}
 {{- $image := include "kata-trace-forwarder.image" .root }}
 {{- range $container := concat ($pod.initContainers | default list) $pod.containers }}
@@ -50,20 +84,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if ne $mount.name "vsock" }}{{ $mounts = append $mounts $mount }}{{ end }}
 {{- end }}
 {{- $_ := set $container "volumeMounts" $mounts }}
-{{- end }}
-{{- end }}
-{{- if $values.hostNetwork }}
-{{- $_ := set $pod "hostNetwork" true }}
-{{- $_ := set $pod "dnsPolicy" "ClusterFirstWithHostNet" }}
-{{- range $container := $pod.containers }}
-{{- range $port := $container.ports }}
-{{- range $probe := list $container.startupProbe $container.readinessProbe $container.livenessProbe }}
-{{- if and $probe (eq (toString $probe.httpGet.port) $port.name) }}
-{{- $_ := set $probe.httpGet "port" $port.containerPort }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- $_ := unset $container "ports" }}
 {{- end }}
 {{- end }}
 {{- $volumes := list }}
