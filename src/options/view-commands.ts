@@ -18,6 +18,8 @@ export interface FailCondition {
 export interface JaegerSource {
   readonly url: string;
   readonly sinceMs: number;
+  /** The services whose spans are read; undefined: those that are recognised as Kata's. */
+  readonly services: readonly string[] | undefined;
 }
 
 /** What a command that shows, compares or sends recorded spans is asked for. Paths are absolute. */
@@ -167,9 +169,11 @@ function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings
 }
 
 function jaegerSource(
-  { from, since }: Pick<Resolved<typeof COMMANDS.view.options>, "from" | "since">,
+  { from, since, service }: Pick<Resolved<typeof COMMANDS.view.options>, "from" | "since" | "service">,
 ): JaegerSource | undefined {
-  return from === undefined ? undefined : { url: from.value, sinceMs: since.value };
+  if (from !== undefined) return { url: from.value, sinceMs: since.value, services: service?.value };
+  if (service !== undefined) throw new UsageError("--service needs --from: it chooses what is read of a Jaeger");
+  return undefined;
 }
 
 /** Reads `--fail-if`, such as `p50>+5%`. */

@@ -85,6 +85,17 @@ const SINCE = {
   parse: duration(1000),
 } as const satisfies Option;
 
+/** Whose spans are read from a Jaeger. */
+const SERVICE = {
+  flag: "--service",
+  metavar: "NAME",
+  env: [],
+  separator: ",",
+  defaultText: "Kata's: kata, kata-agent, kata-sb-…, containerd…",
+  help: "With --from: a service whose spans are read, such as the one that --trace-name named; may be repeated",
+  parse: text,
+} as const satisfies Option;
+
 /** What tells cohorts apart in what others have stored. */
 const LABEL_BY = {
   flag: "--label-by",
@@ -112,6 +123,7 @@ export const VIEW_COMMAND_OPTIONS = {
   },
   from: FROM,
   since: SINCE,
+  service: SERVICE,
   labelBy: LABEL_BY,
 } as const satisfies Readonly<Record<string, Option>>;
 
@@ -120,6 +132,7 @@ export const COMPARE_OPTIONS = {
   store: { ...VIEWING.store, env: [], defaultText: "none", help: "The store that two labels are compared in" },
   from: { ...FROM, help: "The Jaeger query service (API v3) that two labels are compared in" },
   since: SINCE,
+  service: SERVICE,
   labelBy: LABEL_BY,
   json: { flag: "--json", env: [], help: "Print JSON instead of a table", parse: flag },
   failIf: {

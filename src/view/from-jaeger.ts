@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { printable } from "../base/log.ts";
 import { recordToPart } from "../otlp/record-encoder.ts";
 import type { SpanRecord } from "../otlp/span-record.ts";
 import { parseRecord } from "../record/parse-record.ts";
@@ -11,6 +12,8 @@ export interface JaegerQuery {
   readonly url: string;
   /** How far back traces are asked for, milliseconds. */
   readonly sinceMs: number;
+  /** The services whose spans are read; default: those that are recognised as Kata's. */
+  readonly services?: readonly string[] | undefined;
   /** The resource attribute that says of which cohort a sandbox is; default: what `--label` becomes. */
   readonly labelBy?: string | undefined;
 }
@@ -26,7 +29,7 @@ const ANSWER_MS = 60_000;
 /** Clocks of a fleet's nodes differ, so what is a little in the future counts as well, milliseconds. */
 const CLOCK_DIFFERENCE_MS = 60_000;
 
-/** Services whose spans are of sandboxes. */
+/** Services whose spans are of sandboxes, if nobody says which ones are. */
 const KATA_SERVICES = /^(kata|kata-agent|kata-sb-.*|containerd.*)$/;
 
 /** A Jaeger query service does not answer as it should. The message names the address. */
@@ -43,12 +46,7 @@ export class JaegerError extends Error {
  */
 export async function jaegerStore(query: JaegerQuery): Promise<{ store: TraceStore; problems: string[] }> {
   const client = new JaegerClient(query.url);
-  const names = await client.services();
-  const services = names.filter((name) => KATA_SERVICES.test(name));
-  if (services.length === 0) {
-    const others = names.length === 0 ? "no service at all" : names.join(", ");
-    throw new JaegerError(`${client.name}: none of its services is Kata's (kata, kata-agent, kata-sb-…): ${others}`);
-  }
+  const services = chosenServices(await client.services(), query.services, client.name);
   const limits = { maxBytes: Number.MAX_SAFE_INTEGER, keepMs: Infinity };
   const store = TraceStore.open(":memory:", limits, "", query.labelBy);
   const problems: string[] = [];
@@ -76,6 +74,24 @@ export async function jaegerStore(query: JaegerQuery): Promise<{ store: TraceSto
     }
   }
   return { store, problems };
+}
+
+/** Which of the services that there are to read, each once. Throws a {@link JaegerError} if one is not there. */
+function chosenServices(
+  names: readonly string[],
+  wanted: readonly string[] | undefined,
+  jaeger: string,
+): readonly string[] {
+  const listed = (some: readonly string[]): string => some.map((name) => printable(name)).join(", ");
+  if (wanted !== undefined) {
+    const missing = wanted.filter((name) => !names.includes(name));
+    if (missing.length === 0) return [...new Set(wanted)];
+    throw new JaegerError(`${jaeger}: has no service ${listed(missing)}; there are: ${listed(names) || "none"}`);
+  }
+  const services = names.filter((name) => KATA_SERVICES.test(name));
+  if (services.length > 0) return services;
+  const others = names.length === 0 ? "no service at all" : `${listed(names)}: choose with --service NAME`;
+  throw new JaegerError(`${jaeger}: none of its services is Kata's (kata, kata-agent, kata-sb-…): ${others}`);
 }
 
 /** What is asked of Jaeger's API v3: https://www.jaegertracing.io/docs/latest/architecture/apis/#query-json-over-http */

@@ -164,6 +164,21 @@ test("demo takes its own options, and refuses the forwarder's", () => {
   assert.match(text(parseCommandLine(["help", "demo"], {})), /--width COLUMNS/);
 });
 
+test("a Jaeger's services can be chosen for view and compare, and make no sense without a Jaeger", () => {
+  const services = (argv: readonly string[]): readonly string[] | undefined => {
+    const command = parseCommandLine(argv, {});
+    assert.ok(command.kind === "view" || command.kind === "compare");
+    return command.from?.services;
+  };
+  const from = ["--from", "http://jaeger:16686"];
+  assert.equal(services(["view", ...from]), undefined);
+  assert.deepEqual(services(["view", ...from, "--service", "a,b", "--service", "kata"]), ["a,b", "kata"]);
+  assert.deepEqual(services(["compare", "x", "y", ...from, "--service", "a"]), ["a"]);
+  for (const command of [["view", "file"], ["view"], ["compare", "x", "y"]]) {
+    assert.match(usageError([...command, "--service", "a"]), /^--service needs --from/);
+  }
+});
+
 test("completions need a known shell", () => {
   for (const shell of ["bash", "zsh", "fish"] as const) {
     const command = parseCommandLine(["completions", shell], {});

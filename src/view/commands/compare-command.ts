@@ -4,7 +4,7 @@ import { StoreReader } from "../../store/store-reader.ts";
 import { TraceStore } from "../../store/trace-store.ts";
 import type * as api from "../api.ts";
 import { type Cohort, compareCohorts } from "../compare.ts";
-import { jaegerStore } from "../from-jaeger.ts";
+import { type JaegerQuery, jaegerStore } from "../from-jaeger.ts";
 import { SandboxIndex } from "../sandbox-index.ts";
 import { formatDuration } from "../page/format.ts";
 import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
@@ -17,7 +17,7 @@ export interface CompareRequest {
   readonly b: string;
   readonly store: string | undefined;
   /** The Jaeger that labels are looked up in, instead of a store. */
-  readonly from: { readonly url: string; readonly sinceMs: number } | undefined;
+  readonly from: Omit<JaegerQuery, "labelBy"> | undefined;
   /** The resource attribute that is a sandbox's label. */
   readonly labelBy: string;
   readonly json: boolean;

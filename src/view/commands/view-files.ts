@@ -4,13 +4,13 @@ import type { ViewerSettings } from "../../pipeline/settings.ts";
 import type { TraceStore } from "../../store/trace-store.ts";
 import { ViewServer } from "../server/view-server.ts";
 import { drawSandboxes } from "../terminal/draw-sandboxes.ts";
-import { jaegerStore } from "../from-jaeger.ts";
+import { type JaegerQuery, jaegerStore } from "../from-jaeger.ts";
 import { loadFiles } from "./load-files.ts";
 
 /** What `view FILE…` and `view --from URL` were asked for. */
 export interface ViewRequest {
   readonly files: readonly string[];
-  readonly from: { readonly url: string; readonly sinceMs: number } | undefined;
+  readonly from: Omit<JaegerQuery, "labelBy"> | undefined;
   /** The resource attribute that is a sandbox's label. */
   readonly labelBy: string;
   readonly terminal: boolean;

@@ -23,6 +23,10 @@ const TRACES_OF_A_SANDBOX = 12;
 const LABELS = [["kata-4.0", 1], ["kata-4.1", 1.4]] as const;
 const SANDBOX = "61770081df53a60a0ecbb336f4e3cec061770081df53a60a0ecbb336f4e3cec0";
 
+/** What somebody has called an agent with `--trace-name`. */
+const OWN_SERVICE = "fleet-agent";
+const OWN_SANDBOX = "a-sandbox-of-the-fleet";
+
 /** Recorded some time ago; Jaeger is asked for what is recent. */
 function recent(records: readonly SpanRecord[]): SpanRecord[] {
   const first = records.reduce((least, { startTimeUnixNano }) => {
@@ -58,23 +62,26 @@ function cohorts(): SpanRecord[] {
   );
 }
 
-async function replayed(jaeger: Jaeger, directory: string): Promise<{ file: string; spans: number }> {
-  const [session] = REAL_STREAMS.filter(({ file }) => file.includes("4.1.0-session.json"));
-  assert.ok(session !== undefined);
-  const agent = { "service.name": "kata-agent" };
-  const spans = [
-    ...recent([...runtimeRecords("go-session"), ...runtimeRecords("collated-agent", agent)]),
-    ...recent(runtimeRecords("rust-session")),
-    ...recent(agentRecords(session, { ...agent, "kata.sandbox.id": SANDBOX, "kata.component": "agent" })),
-    ...recent(cohorts()),
-  ];
-  const file = join(directory, "spans.jsonl");
+/** Sends spans with `replay`; returns the file that it has read. */
+async function replay(jaeger: Jaeger, file: string, spans: readonly SpanRecord[]): Promise<string> {
   writeFileSync(file, `${spansToOtlpJson(spans)}\n`);
   const endpoint = `http://127.0.0.1:${jaeger.httpPort}`;
   const { stdout, stderr, code } = await runToEnd(["replay", file, "--otlp-endpoint", endpoint]);
   assert.equal(code, 0, stderr);
   assert.equal(stdout, `${spans.length} spans sent to ${endpoint}/v1/traces\n`);
-  return { file, spans: spans.length };
+  return file;
+}
+
+function sandboxes(): SpanRecord[] {
+  const [session] = REAL_STREAMS.filter(({ file }) => file.includes("4.1.0-session.json"));
+  assert.ok(session !== undefined);
+  const agent = { "service.name": "kata-agent" };
+  return [
+    ...recent([...runtimeRecords("go-session"), ...runtimeRecords("collated-agent", agent)]),
+    ...recent(runtimeRecords("rust-session")),
+    ...recent(agentRecords(session, { ...agent, "kata.sandbox.id": SANDBOX, "kata.component": "agent" })),
+    ...recent(cohorts()),
+  ];
 }
 
 async function drawing(...source: string[]): Promise<string> {
@@ -97,7 +104,9 @@ test("a real Jaeger shows, compares and downloads what was sent to it", PATIENCE
     ],
   );
 
-  const { file } = await replayed(jaeger, directory);
+  const file = await replay(jaeger, join(directory, "spans.jsonl"), sandboxes());
+  const own = { "service.name": OWN_SERVICE, "kata.sandbox.id": OWN_SANDBOX, "kata.component": "agent" };
+  await replay(jaeger, join(directory, "own.jsonl"), recent([madeUp({ id: 1, trace: 2 ** 40 }, own)]));
   // A span that ends before it begins lasts 1 ns in Jaeger.
   const of = (text: string): string[] => text.replaceAll(" 1 ns", " 0 ns").split("\n\n").sort();
   const fromFile = of(await drawing(file));
@@ -125,6 +134,17 @@ test("a real Jaeger shows, compares and downloads what was sent to it", PATIENCE
   // Any resource attribute can tell cohorts apart, such as the nodes of a fleet.
   const nodes = await runToEnd(["compare", "node-0", "node-1", "--from", url, "--label-by", "k8s.node.name"]);
   assert.match(nodes.stdout, /^node-1 \(20 sandboxes\) against node-0 \(20\)\n/);
+
+  // A service that is not called as Kata's are is read if it is named; of Kata's own, only those that are named.
+  const asked = ["view", "--terminal", "--from", url];
+  const mine = await runToEnd([...asked, "--service", OWN_SERVICE]);
+  assert.deepEqual([mine.code, mine.stdout.split("\n", 1)], [0, [`sandbox ${OWN_SANDBOX}`]], mine.stderr);
+  const two = await runToEnd([...asked, "--service", OWN_SERVICE, "--service", "kata"]);
+  const ids = (text: string): string[] => [...text.matchAll(/^sandbox (\S+)/gm)].map(([, id = ""]) => id).sort();
+  assert.deepEqual(ids(two.stdout), ["0".repeat(48) + "40507b35c8cfdf40", OWN_SANDBOX]);
+  const missing = await runToEnd([...asked, "--service", "kata", "--service", "x"]);
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /^kata-trace-forwarder: \S+: has no service x; there are: .*kata-agent.*\n$/);
 
   // What Jaeger's own page has under "Download" (its API v2).
   const download = join(directory, "jaeger.json");
