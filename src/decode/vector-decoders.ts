@@ -9,12 +9,6 @@ const OUTPUT = 4096;
 const MOST_INPUT = 512 * 1024;
 const INPUT = OUTPUT + 2 * MOST_INPUT + 4096;
 
-/**
- * Larger payloads in bincode are nearly all long texts, which the decoder in TypeScript gives to the runtime's own copy
- * and check. To copy them here first would take longer.
- */
-export const MOST_BINCODE = 8192;
-
 /** What wasm/index.ts exports. */
 interface Exports {
   readonly memory: WebAssembly.Memory;
@@ -60,8 +54,7 @@ class VectorDecoders {
 
   /** The same for bincode and `decodeBincode`. */
   bincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
-    if (end - start > MOST_BINCODE || !this.#load(buffer, start, end)) return false;
-    if (this.#exports.decodeBincode(end - start) === 0) return false;
+    if (!this.#load(buffer, start, end) || this.#exports.decodeBincode(end - start) === 0) return false;
     this.#take(spans);
     return true;
   }

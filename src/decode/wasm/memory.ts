@@ -4,6 +4,8 @@
 export const RESULT: usize = 0;
 /** The powers of ten that fit 64 bits, 20 u64. */
 export const POWERS: usize = 64;
+/** The bits that the fingerprints have set, u64. */
+export const PRINT_BITS: usize = 248;
 /** Fingerprints of the keys of the map that is being read, u64 each. */
 export const PRINTS: usize = 256;
 /** For each byte whose bits are bytes to drop: the eight indexes that close the gaps. */

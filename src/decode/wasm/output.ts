@@ -1,5 +1,5 @@
 import { at } from "./cursor";
-import { INPUT, MOST_AHEAD, OUTPUT, PRINTS } from "./memory";
+import { INPUT, MOST_AHEAD, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
 
 // Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
 
@@ -24,21 +24,26 @@ export function varintSize(value: usize): usize {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : 4;
 }
 
-/** Moves `length` bytes up, by at most 15. */
+/** Moves `length` bytes up, by at most 15. What is moved last overlaps what was moved before. */
 export function moveUp(from: usize, length: usize, by: usize): void {
   if (length > FEW_BYTES) {
     memory.copy(from + by, from, length);
     return;
   }
-  // From the end on, so that nothing is overwritten before it is read.
-  let left = length;
-  while (left >= 16) {
-    left -= 16;
-    v128.store(from + by + left, v128.load(from + left));
-  }
-  while (left > 0) {
-    left--;
-    store<u8>(from + by + left, load<u8>(from + left));
+  if (length >= 16) {
+    const head = v128.load(from);
+    // From the end on, so that nothing is overwritten before it is read.
+    for (let left = length - 16; left < length; left -= 16) v128.store(from + by + left, v128.load(from + left));
+    v128.store(from + by, head);
+  } else if (length >= 8) {
+    const head = load<u64>(from);
+    store<u64>(from + by + length - 8, load<u64>(from + length - 8));
+    store<u64>(from + by, head);
+  } else {
+    while (length > 0) {
+      length--;
+      store<u8>(from + by + length, load<u8>(from + length));
+    }
   }
 }
 
@@ -118,9 +123,14 @@ function fingerprint(key: usize, length: usize): u64 {
 export function isNewKey(key: usize, length: usize, earlier: u32): bool {
   const print = fingerprint(key, length);
   const prints = PRINTS + (<usize> earlier << 3);
+  store<u64>(prints, print);
+  // Each fingerprint sets one of 64 bits. Most keys find theirs not set, and need not be compared with the others.
+  const bit = <u64> 1 << (print * 0x9e3779b97f4a7c15 >> 58);
+  const bits = earlier == 0 ? 0 : load<u64>(PRINT_BITS);
+  store<u64>(PRINT_BITS, bits | bit);
+  if ((bits & bit) == 0) return true;
   for (let other = PRINTS; other < prints; other += 8) {
     if (load<u64>(other) == print) return false;
   }
-  store<u64>(prints, print);
   return true;
 }
