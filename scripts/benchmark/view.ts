@@ -1,6 +1,7 @@
-// Measures what the trace store and its page cost the span path, with the compiled executable: CPU and latency of the
-// forwarder's own process with the viewer looked at by 100 browsers, stopped, killed, and with its smallest store.
-// Use: scripts/bench-view
+// Measures what the trace store and its page, and --record, cost the span path, with the compiled executable: CPU and
+// latency of the forwarder's own process with the viewer looked at by 100 browsers, stopped, killed, and with its
+// smallest store, and with spans of an agent's size that are recorded.
+// Use: scripts/bench-view [TEXT]: of the cases, those that have TEXT in their names
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -86,12 +87,22 @@ function viewerOf(forwarder: number): number {
 interface Case {
   readonly name: string;
   readonly args: readonly string[];
+  /** What guests send; absent: small spans. */
+  readonly fixture?: string;
+  /** Spans a second; absent: {@link RATE}. */
+  readonly rate?: number;
   readonly browsers?: number;
   /** What is done to the viewer before the load. */
   readonly signal?: "SIGSTOP" | "SIGKILL";
 }
 
+const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-view-"));
+// The forwarder may have become another user.
+chmodSync(directory, 0o777);
+
 const VIEW = ["--view", "127.0.0.1:0", "--kubernetes-metadata", "off", "--log-level", "info"];
+/** What a real agent wrote in the life of a sandbox, much faster than 40 sandboxes do. */
+const AGENTS = { fixture: "session", rate: 4000 };
 const CASES: readonly Case[] = [
   { name: "without a viewer", args: [] },
   { name: "with --view", args: VIEW },
@@ -99,20 +110,24 @@ const CASES: readonly Case[] = [
   { name: "– slow: its process stopped", args: VIEW, signal: "SIGSTOP" },
   { name: "– killed, and started again meanwhile", args: VIEW, signal: "SIGKILL" },
   { name: "– the smallest store (16 MiB)", args: [...VIEW, "--store-bytes", SMALLEST_STORE] },
+  { name: "real agents' spans, not recorded", args: [], ...AGENTS },
+  { name: "real agents' spans, --record", args: ["--record", join(directory, "spans.jsonl")], ...AGENTS },
 ];
 
-const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-view-"));
-chmodSync(directory, 0o755);
 const stub = await startStub();
 const rows: Row[] = [];
 try {
-  for (const [index, { name, args, browsers = 0, signal }] of CASES.entries()) {
+  for (
+    const [index, { name, args, fixture = FIXTURE, rate = RATE, browsers = 0, signal }] of CASES.filter(({ name }) =>
+      name.includes(process.argv[2] ?? "")
+    ).entries()
+  ) {
     const forwarder = await start(directory, stub, String(index), args);
     const send = async (seconds: number) => {
-      const spans = RATE * seconds;
+      const spans = rate * seconds;
       await stub.reset(true);
-      const load = { socket: forwarder.socket, fixture: FIXTURE, encoding: "bincode", spanBytes: 0 } as const;
-      await startLoad({ ...load, guests: GUESTS, spans, rate: RATE }).figures;
+      const load = { socket: forwarder.socket, fixture, encoding: "bincode", spanBytes: 0 } as const;
+      await startLoad({ ...load, guests: GUESTS, spans, rate }).figures;
       return await stub.waitFor(spans);
     };
     await send(WARM_UP_SECONDS);
@@ -122,7 +137,7 @@ try {
     const before = processSeconds(forwarder.pid);
     const { spans, latencyMs } = await send(SECONDS);
     const cpu = processSeconds(forwarder.pid) - before;
-    if (spans !== RATE * SECONDS) throw new Error(`${name}: ${spans} spans arrived, not ${RATE * SECONDS}`);
+    if (spans !== rate * SECONDS) throw new Error(`${name}: ${spans} spans arrived, not ${rate * SECONDS}`);
     for (const end of ends) end();
     if (viewer && signal === "SIGSTOP") process.kill(viewer, "SIGCONT");
     rows.push({ figure: `guest's write → collector, p99, ${name}`, value: latencyMs.p99, unit: "ms" });
@@ -131,7 +146,8 @@ try {
     if (await forwarder.stop() !== 0) throw new Error(`${name}: the forwarder lost spans`);
   }
   printReport(rows, [
-    `${RATE} spans/s from ${GUESTS} guests over OTLP/HTTP for ${SECONDS} s; every span arrived in each case.`,
+    `${RATE} spans/s (of real agents ${AGENTS.rate}) from ${GUESTS} guests over OTLP/HTTP for ${SECONDS} s; every ` +
+    "span arrived in each case.",
   ]);
 } finally {
   stub.stop();

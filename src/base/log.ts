@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import { VERSION } from "./version.ts";
 
@@ -91,7 +92,10 @@ function shortened(text: string, limit: number): string {
 
 /** JSON that is safe on a terminal too, because everything that {@link printable} escapes is escaped as JSON does. */
 export function jsonText(value: unknown): string {
-  return JSON.stringify(value).replace(UNPRINTABLE, (character) => {
+  const json = JSON.stringify(value);
+  // Of ASCII, which has as many bytes as characters, it leaves nothing but DEL that would have to be escaped.
+  if (Buffer.byteLength(json) === json.length && !json.includes("\x7f")) return json;
+  return json.replace(UNPRINTABLE, (character) => {
     let escaped = "";
     for (let unit = 0; unit < character.length; unit++) {
       escaped += `\\u${character.charCodeAt(unit).toString(16).padStart(4, "0")}`;

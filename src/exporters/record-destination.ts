@@ -6,7 +6,9 @@ import { performance } from "node:perf_hooks";
 import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { requestToRecords } from "../otlp/json-record.ts";
+import { spanToRecord } from "../otlp/json-record.ts";
+import { type SpanPart, splitRequest } from "../otlp/request.ts";
+import type { SpanRecord } from "../otlp/span-record.ts";
 import type { Chunk } from "../pipeline/destination.ts";
 import { LossyDestination } from "../pipeline/lossy-destination.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
@@ -14,6 +16,13 @@ import { spansToOtlpJson } from "../record/write-otlp-json.ts";
 
 /** What may wait for the disk, bytes; then the oldest chunks are dropped. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** A line's size before it is encoded, bytes: it takes half a millisecond to encode. A larger span has one alone. */
+const LINE_BYTES = 64 * 1024;
+/**
+ * Encoding happens on the thread that forwards, so after each line it waits for so many times as long as the line took:
+ * it gets a quarter of the thread at most, however much comes in.
+ */
+const PAUSE_FACTOR = 3;
 /** Between two tries of a disk that is full, milliseconds. */
 const RETRY_MS = 1000;
 /** How often a stop looks whether everything is written, milliseconds. */
@@ -41,7 +50,8 @@ export interface RecordOptions extends RecordSettings {
 /**
  * `--record FILE`: keeps spans as lines of OTLP/JSON, which the Collector's file receiver and `view` read. When the
  * file has half of the bytes that are allowed, it becomes `FILE.1`, in place of the one before. It never pauses
- * anybody: a disk that is slow or full costs its oldest chunks.
+ * anybody: a disk that is slow or full, and spans that come faster than a share of the thread can encode them, cost its
+ * oldest chunks.
  */
 export class RecordDestination extends LossyDestination {
   override readonly name = "record";
@@ -50,8 +60,11 @@ export class RecordDestination extends LossyDestination {
   #size: number;
   readonly #waiting = new Fifo<Chunk>();
   #waitingBytes = 0;
-  #writing: Promise<void> | undefined;
+  /** Resolves with how many spans are lost. */
+  #writing: Promise<number> | undefined;
   #ended = false;
+  /** Everything is to be written at once, because this ends. */
+  #drains = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #problem = "";
   readonly #problemLog: StateLog;
@@ -97,6 +110,7 @@ export class RecordDestination extends LossyDestination {
 
   override async drain(timeoutMs: number): Promise<number> {
     const deadline = performance.now() + timeoutMs;
+    this.#drains = true;
     while ((this.#waiting.length > 0 || this.#writing !== undefined) && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
@@ -107,9 +121,9 @@ export class RecordDestination extends LossyDestination {
     if (this.#ended) return 0;
     this.#ended = true;
     clearTimeout(this.#retry);
-    const lost = this.#dropAll("shutdown");
+    const waited = this.#dropAll("shutdown");
     this.#problemLog.close();
-    await this.#writing;
+    const lost = waited + (await this.#writing ?? 0);
     await this.#handle.close();
     return lost;
   }
@@ -143,26 +157,49 @@ export class RecordDestination extends LossyDestination {
     metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
     if (this.#writing !== undefined || this.#retry !== undefined || this.#waiting.length === 0 || this.#ended) return;
     const chunk = this.#take();
-    this.#writing = this.#append(chunk).then((isWritten) => {
-      this.#writing = undefined;
-      metrics.heldQueued -= chunk.spans;
-      if (isWritten) metrics.deliver(chunk.spans, chunk.bytes.length);
-      else {
-        metrics.drop("queue-full", chunk.spans);
-        this.#retry = setTimeout(() => {
-          this.#retry = undefined;
-          this.#write();
-        }, RETRY_MS);
-      }
-      chunk.release();
-      this.#write();
-    });
+    this.#writing = this.#append(chunk).then((written) => this.#finish(chunk, written));
+  }
+
+  /** Counts what became of a chunk, and goes on with the next; returns how many of its spans are lost. */
+  #finish(chunk: Chunk, { spans, bytes }: Written): number {
+    const { metrics } = this.#options;
+    const lost = chunk.spans - spans;
+    this.#writing = undefined;
+    metrics.heldQueued -= chunk.spans;
+    if (spans > 0) metrics.deliver(spans, bytes);
+    if (lost > 0) metrics.drop(this.#ended ? "shutdown" : "queue-full", lost);
+    if (lost > 0 && !this.#ended) {
+      this.#retry = setTimeout(() => {
+        this.#retry = undefined;
+        this.#write();
+      }, RETRY_MS);
+    }
+    chunk.release();
+    this.#write();
+    return lost;
+  }
+
+  /** Writes a chunk a line at a time, as far as the disk takes it. Resolves with what was written of it. */
+  async #append(chunk: Chunk): Promise<Written> {
+    const written = { spans: 0, bytes: 0 };
+    // Not within the turn in which the spans are read.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const parts of linesOf(splitRequest(chunk.bytes))) {
+      const began = performance.now();
+      const line = Buffer.from(`${spansToOtlpJson(parts.map(toRecord))}\n`);
+      const pause = (performance.now() - began) * PAUSE_FACTOR;
+      if (this.#ended || !await this.#appendLine(line)) break;
+      written.spans += parts.length;
+      written.bytes += parts.reduce((sum, { span }) => sum + span.length, 0);
+      if (!this.#drains) await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    // What is beside spans, such as resources, belongs to them all.
+    return written.spans === chunk.spans ? { spans: chunk.spans, bytes: chunk.bytes.length } : written;
   }
 
   /** Whether it was written; a line that was written in part is taken back. */
-  async #append(chunk: Chunk): Promise<boolean> {
+  async #appendLine(line: Uint8Array): Promise<boolean> {
     try {
-      const line = Buffer.from(`${spansToOtlpJson(requestToRecords(chunk.bytes))}\n`);
       if (this.#size > 0 && this.#size + line.length > this.#options.maxBytes / 2) await this.#rotate();
       try {
         await this.#handle.appendFile(line);
@@ -188,6 +225,31 @@ export class RecordDestination extends LossyDestination {
     this.#handle = handle;
     this.#size = (await handle.stat()).size;
   }
+}
+
+/** What of a chunk is in the file. */
+interface Written {
+  readonly spans: number;
+  readonly bytes: number;
+}
+
+function toRecord({ resource, scope, span }: SpanPart): SpanRecord {
+  return spanToRecord(resource, scope, span);
+}
+
+/** Cuts spans into lines of some {@link LINE_BYTES}, each with at least one span. */
+function* linesOf(parts: readonly SpanPart[]): Generator<readonly SpanPart[]> {
+  let from = 0;
+  let bytes = 0;
+  for (const [at, { span }] of parts.entries()) {
+    if (at > from && bytes + span.length > LINE_BYTES) {
+      yield parts.slice(from, at);
+      from = at;
+      bytes = 0;
+    }
+    bytes += span.length;
+  }
+  if (from < parts.length) yield parts.slice(from);
 }
 
 /** Whatever stands at the path may be a link or a FIFO that somebody has put there: neither is followed nor waited for. */

@@ -41,7 +41,15 @@ export function spansToOtlpJson(records: Iterable<SpanRecord>): string {
     lastResource = resourceKey;
     lastScope = scopeKey;
   }
-  return jsonText(keepNegativeZeros({ resourceSpans }));
+  return jsonText(hasNegativeZero(resourceSpans) ? keepNegativeZeros({ resourceSpans }) : { resourceSpans });
+}
+
+/** Looks for what is rare, so that mostly nothing has to be copied. */
+function hasNegativeZero(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasNegativeZero);
+  if (typeof value !== "object" || value === null) return Object.is(value, -0);
+  for (const key in value) if (hasNegativeZero((value as Record<string, unknown>)[key])) return true;
+  return false;
 }
 
 /** JSON writes -0 as 0; as a string, which protobuf's JSON mapping allows for any number, it stays what it is. */

@@ -11,6 +11,7 @@ import { parseRecord } from "../../src/record/parse-record.ts";
 import { madeUp } from "../store/support.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 
 function chunkOf(ids: readonly number[], text = ""): Chunk {
   const builder = new RequestBuilder();
@@ -63,6 +64,44 @@ test("what comes faster than it can be written costs the oldest, counted", async
   assert.equal(metrics.forwarded + (metrics.dropped["queue-full"] ?? 0), 30);
   record.push(chunkOf([31]));
   assert.equal(metrics.dropped["shutdown"], 1);
+});
+
+test("other work goes on between two lines, which are short or hold one span", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  const { record } = await opened(file, 2 ** 30);
+  let turns = 0;
+  let isOver = false;
+  const count = (): void => {
+    turns++;
+    if (!isOver) setImmediate(count);
+  };
+  setImmediate(count);
+  const ids = Array.from({ length: 200 }, (_, i) => i + 1);
+  record.push(chunkOf(ids, "x".repeat(10_000)));
+  record.push(chunkOf([201, 202], "x".repeat(200_000)));
+  await until(() => readFileSync(file, "utf8").split('"spanId"').length === 203, "all spans are written");
+  isOver = true;
+  assert.deepEqual(idsIn(file), [...ids, 201, 202]);
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  assert.equal(lines.length, Math.ceil(200 / 6) + 2);
+  assert.ok(turns >= lines.length, `${turns} turns for ${lines.length} lines`);
+  await record.abort();
+});
+
+test("what is not written of a chunk when it ends is counted as lost", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  const { record, metrics } = await opened(file, 2 ** 30);
+  const ids = Array.from({ length: 200 }, (_, i) => i + 1);
+  record.push(chunkOf(ids, "x".repeat(100_000)));
+  record.push(chunkOf([201]));
+  await until(() => statSync(file).size > 0, "the first line is written");
+  const lost = await record.abort();
+  const written = idsIn(file).length;
+  assert.ok(written > 0 && lost > 1);
+  assert.equal(written + lost, 201);
+  assert.deepEqual([metrics.forwarded, metrics.dropped, metrics.heldQueued], [written, { shutdown: lost }, 0]);
 });
 
 test("a directory, a link or nowhere is refused in one line that names the file", async () => {
