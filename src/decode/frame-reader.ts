@@ -1,3 +1,5 @@
+import { copyBytes } from "../otlp/put-bytes.ts";
+import { giveBackCarryBuffer, takeCarryBuffer } from "./carry-buffers.ts";
 import { FRAME_HEADER_BYTES, HeaderSearch, RECOGNISED_BYTES } from "./header-search.ts";
 
 export { FRAME_HEADER_BYTES };
@@ -234,7 +236,10 @@ export class FrameReader {
     return !this.#isStopped;
   }
 
-  /** Takes nothing more, hands out nothing more, and holds nothing. May be called by the sink. */
+  /**
+   * Takes nothing more, hands out nothing more, and holds nothing. May be called by the sink, which may still read the
+   * carry buffer then, so that is not given back for others to write to.
+   */
   close(): void {
     this.#isClosed = true;
     this.#isStopped = this.#inFrame = false;
@@ -428,7 +433,7 @@ export class FrameReader {
     if (from === to) return;
     const held = this.#held + to - from;
     if (this.#start + held > this.#carry.length) this.#makeRoom(held);
-    this.#carry.set(source.subarray(from, to), this.#start + this.#held);
+    copyBytes(source, from, to, this.#carry, this.#start + this.#held);
     this.#held = held;
   }
 
@@ -440,10 +445,9 @@ export class FrameReader {
     const { length } = this.#carry;
     if (needed <= length) this.#carry.copyWithin(0, from, to);
     else {
-      const capacity = Math.min(2 * length, this.#tail + this.#wanted);
-      const grown = new Uint8Array(Math.max(needed, capacity, SMALLEST_CARRY_BYTES));
-      grown.set(this.#carry.subarray(from, to));
-      this.#carry = grown;
+      const capacity = Math.max(needed, Math.min(2 * length, this.#tail + this.#wanted), SMALLEST_CARRY_BYTES);
+      const grown = needed > RETAINED_BYTES ? takeCarryBuffer(needed) : undefined;
+      this.#replaceCarry(grown ?? new Uint8Array(capacity), from, to);
     }
     this.#start = this.#tail;
   }
@@ -456,15 +460,22 @@ export class FrameReader {
     if (this.#carry.length <= RETAINED_BYTES || 2 * needed > this.#carry.length) return;
     // Much more than a frame waited for its turn. A buffer for all of that would count as what the guest holds.
     const smaller = new Uint8Array(Math.max(needed, SMALLEST_CARRY_BYTES));
-    smaller.set(this.#carry.subarray(this.#start - this.#tail, this.#start + this.#held));
-    this.#carry = smaller;
+    this.#replaceCarry(smaller, this.#start - this.#tail, this.#start + this.#held);
     this.#start = this.#tail;
+  }
+
+  /** Takes another carry buffer, to whose beginning it copies `#carry[from … to)`. */
+  #replaceCarry(buffer: Uint8Array, from: number, to: number): void {
+    copyBytes(this.#carry, from, to, buffer, 0);
+    giveBackCarryBuffer(this.#carry);
+    this.#carry = buffer;
   }
 
   /** Holds nothing but the tail, which ends at `buffer[end]`. */
   #keepTail(buffer: Uint8Array, end: number): void {
     const tail = buffer.subarray(end - this.#tail, end);
     if (this.#carry.length > RETAINED_BYTES || this.#carry.length < tail.length) {
+      giveBackCarryBuffer(this.#carry);
       this.#carry = tail.length === 0 ? NO_BYTES : new Uint8Array(SMALLEST_CARRY_BYTES);
     }
     this.#carry.set(tail);

@@ -199,6 +199,22 @@ describe("memory", () => {
   });
 });
 
+test("readers that take turns, whose buffers go from one to another, each give their own payloads", () => {
+  const random = new Random(11);
+  const guests = Array.from({ length: 12 }, (_, guest) => {
+    const payloads = Array.from({ length: 60 }, () => new Uint8Array(1 + random.below(70_000)).fill(guest + 1));
+    return { ...reading(), payloads, stream: concatenate(payloads.map(frame)), at: 0 };
+  });
+  while (guests.some(({ stream, at }) => at < stream.length)) {
+    const guest = random.pick(guests);
+    const end = guest.at + 1 + random.below(60_000);
+    guest.reader.push(guest.stream.slice(guest.at, end));
+    guest.at = end;
+    assert.ok(guest.reader.heldBytes <= Math.max(2 * 70_008, 4096));
+  }
+  for (const { out, payloads } of guests) assert.deepEqual(out, payloads);
+});
+
 test("a frame is begun with the first byte of its header", () => {
   const { reader } = reading();
   assert.deepEqual([reader.inFrame, reader.framesBegun], [false, 0]);
