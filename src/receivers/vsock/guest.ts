@@ -25,6 +25,8 @@ export interface GuestOwner {
   readonly turns: Turns;
   /** Monotonic milliseconds. */
   readonly now: () => number;
+  /** {@link Guest.nextCheck} has become as early as it can be. */
+  watch(): void;
   /** The bytes this connection holds of unfinished frames changed by `bytes`. */
   held(guest: Guest, bytes: number): void;
   /** The connection has ended, though something that was read of it may still be worked on. */
@@ -118,6 +120,15 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
   }
   get paused(): boolean {
     return this.#pauses.any;
+  }
+  /**
+   * When its time limits have to be looked at next, monotonic milliseconds: always while it is in the middle of a frame
+   * or paused (-Infinity), never if it may be silent for as long as it likes (Infinity).
+   */
+  get nextCheck(): number {
+    const { frameTimeoutMs, idleTimeoutMs } = this.limits;
+    if (this.paused || (frameTimeoutMs > 0 && this.#frames.reader.inFrame)) return -Infinity;
+    return idleTimeoutMs > 0 ? this.#lastData + idleTimeoutMs : Infinity;
   }
   /** For how long the connection has not been read, milliseconds. */
   get unreadMs(): number {
@@ -247,6 +258,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
   pause(reason: PauseReason): void {
     if (this.#state !== "open" || (this.#isLeaving && reason !== "turn")) return;
     this.#pauses.add(reason);
+    this.#owner.watch();
   }
 
   resume(reason: PauseReason): void {
@@ -355,6 +367,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     if (reader.framesBegun !== before) this.#frameBegan = this.#owner.now();
     // What waits for its turn is not the guest's to answer for.
     if (!reader.isStopped) this.#accountHeld(reader.heldBytes);
+    if (reader.inFrame) this.#owner.watch();
   }
 
   #accountHeld(bytes: number): void {

@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
+import { LONGEST_TIMER_MS } from "../../base/longest-timer.ts";
 import { type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
 import { ENCODINGS } from "../../decode/payload-decoder.ts";
@@ -13,7 +14,10 @@ import { type TurnLengths, Turns } from "../accounts/turns.ts";
 import { Places } from "./places.ts";
 import { Silence, SILENCE_INTERVAL_MS } from "./silence.ts";
 
-/** How often time limits are looked at, milliseconds: far below the shortest sensible limit, and no load. */
+/**
+ * How often time limits are looked at while a guest is in the middle of a frame or paused, milliseconds. This is far
+ * below the shortest sensible limit, and short enough to notice that the process itself was held.
+ */
 export const TICK_MS = 500;
 
 /**
@@ -37,9 +41,11 @@ export class Receiver implements GuestOwner {
   /** What each guest uses, by its source's account. */
   readonly #accounts = new Map<string, GuestAccount<Guest>>();
   #heldBytes = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  /** When time limits were last looked at. */
-  #ticked = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When time limits are to be looked at next. */
+  #due = Infinity;
+  /** Whether that is as soon as it can be. */
+  #isWatching = false;
   #refusing = false;
 
   constructor(
@@ -81,27 +87,57 @@ export class Receiver implements GuestOwner {
     log.info("guest connected", { guest: source.name, guests: this.#places.taken });
     if (this.#sink.isPaused(source.account) && !account.isReadOn) guest.pause("delivery");
     guest.begin();
-    if (this.#timer === undefined) {
-      this.#ticked = this.now();
-      this.#timer = setInterval(() => this.tick(), TICK_MS);
-    }
+    this.#tickBy(guest.nextCheck);
     return guest;
+  }
+
+  /** See {@link GuestOwner}. */
+  watch(): void {
+    this.#tickBy(-Infinity);
   }
 
   /**
    * Gives up frames whose time has passed, disconnects guests that were silent for too long, and reads on what could
-   * not wait any longer. Called every {@link TICK_MS}; as much later as that comes, the
-   * process was held (SIGSTOP, a slow disk, a busy machine) and read nobody, so that the time is ours.
+   * not wait any longer. If it comes later than it was due, the process was held (SIGSTOP, a slow disk, a busy machine)
+   * and read nobody, so that the time is ours.
+   *
+   * While guests are only silent, nothing is looked at before the first of them has been silent for too long.
    */
   tick(): void {
     const now = this.now();
-    const late = Math.max(0, now - this.#ticked - TICK_MS);
-    this.#ticked = now;
+    const late = Math.max(0, now - this.#due);
+    this.#stopTicking();
     for (const guest of [...this.#guests]) {
       guest.excuse(late, now);
       guest.checkTimeouts(now);
       if (guest.unreadMs >= MOST_UNREAD_MS) this.#readOn(guest);
     }
+    let next = Infinity;
+    for (const guest of this.#guests) next = Math.min(next, guest.nextCheck);
+    this.#tickBy(next);
+  }
+
+  /**
+   * Makes sure that time limits are looked at by `time`, but not within {@link TICK_MS}: what has come while the
+   * process was held is read first.
+   */
+  #tickBy(time: number): void {
+    // Nearly always so, and without a look at the clock: guests call this for each chunk that ends within a frame.
+    if (time === Infinity || this.#isWatching || this.#due <= time) return;
+    const now = this.now();
+    const due = Math.max(time, now + TICK_MS);
+    this.#isWatching = time === -Infinity;
+    if (this.#due <= due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    this.#timer = setTimeout(() => this.tick(), Math.min(due - now, LONGEST_TIMER_MS));
+  }
+
+  #stopTicking(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#due = Infinity;
+    this.#isWatching = false;
   }
 
   /** Reads a guest that has been paused for as long as its agent can bear. */
@@ -151,9 +187,7 @@ export class Receiver implements GuestOwner {
     const { account } = guest;
     account.connections.delete(guest);
     if (account.isUnused) this.#forgetUnused(guest.source.account, account);
-    if (this.#guests.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    if (this.#guests.size === 0) this.#stopTicking();
   }
 
   /**
