@@ -70,8 +70,10 @@ export class ResourceOverlay {
   /** The `attributes` fields that each resource gets. */
   private readonly forcedFields: Uint8Array;
   private readonly reservedPrefix: Uint8Array;
-  private readonly hasEmptyKey: boolean;
-  /** Where {@link #readKey} found a key. */
+  /** The host's keys have lengths that are these bits' numbers, or 32 more, and so on. */
+  private readonly lengths: number;
+  /** What {@link #readField} has found: where the field ends, and an attribute's key. */
+  private fieldEnd = 0;
   private keyStart = 0;
   private keyEnd = 0;
 
@@ -80,52 +82,54 @@ export class ResourceOverlay {
       ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
       ...[...forced.keys()].map((key) => hostKey(key)),
     ];
-    this.hasEmptyKey = this.hostKeys.some(({ key }) => key.length === 0);
+    this.lengths = this.hostKeys.reduce((bits, { key }) => bits | (1 << (key.length & 31)), 0);
     this.forcedFields = encodeAttributes(forced);
     this.reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
   }
 
   /**
-   * @param header the fields of `ResourceSpans` but for `scope_spans`, as the source wrote them; empty for none.
+   * @param buffer its bytes from `start` to `end` are the fields of `ResourceSpans` but for `scope_spans`, as the
+   * source wrote them; empty for none.
    * @returns the same with the host's attributes, in an array of its own. Fields that are no attributes are kept.
    * Throws `ProtobufError` on bytes that are no such fields.
    */
-  apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
+  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array<ArrayBuffer> {
     written.clear();
     otherOfResource.clear();
     otherOfHeader.clear();
     for (const hostKey of this.hostKeys) hostKey.isThere = false;
     // They are sorted as they come while they are few enough; all of them are in `written` in the order they came in.
     let attributes = 0;
-    fields.load(header, 0, header.length);
+    fields.load(buffer, start, end);
     while (fields.next()) {
       if (fields.tag !== RESOURCE_SPANS_RESOURCE) {
-        append(otherOfHeader, header, fields.fieldStart, fields.position);
+        append(otherOfHeader, buffer, fields.fieldStart, fields.position);
         continue;
       }
       // A message given more than once counts as one with the fields of all of them.
-      resource.load(header, fields.start, fields.end);
       // What follows each other and stays is copied at once, because there may be very many attributes of two bytes.
       let keptFrom = fields.start;
-      while (resource.next()) {
-        const isAttribute = resource.tag === RESOURCE_ATTRIBUTES;
+      let at = fields.start;
+      while (at < fields.end) {
+        const fieldStart = at;
+        const isAttribute = this.readField(buffer, at, fields.end);
+        at = this.fieldEnd;
         if (isAttribute) {
-          this.readKey(header);
-          if (!this.isOverruled(header)) {
-            if (attributes < SORTED_ATTRIBUTES) this.insert(header, attributes);
+          if (!this.isOverruled(buffer)) {
+            if (attributes < SORTED_ATTRIBUTES) this.insert(buffer, attributes, fieldStart);
             attributes++;
             continue;
           }
-        } else append(otherOfResource, header, resource.fieldStart, resource.position);
-        append(written, header, keptFrom, resource.fieldStart);
-        keptFrom = resource.position;
+        } else append(otherOfResource, buffer, fieldStart, at);
+        append(written, buffer, keptFrom, fieldStart);
+        keptFrom = at;
       }
-      append(written, header, keptFrom, fields.end);
+      append(written, buffer, keptFrom, fields.end);
     }
     if (attributes > 1 && attributes <= SORTED_ATTRIBUTES) {
       written.clear();
       for (let at = 0; at < attributes * STRIDE; at += STRIDE) {
-        append(written, header, sorted[at] as number, sorted[at + 1] as number);
+        append(written, buffer, sorted[at] as number, sorted[at + 1] as number);
       }
     }
     for (const { completing, isThere } of this.hostKeys) {
@@ -142,33 +146,46 @@ export class ResourceOverlay {
     return outcome;
   }
 
-  /** Reads the key of the attribute at hand. Given more than once the last counts, as decoders have it. */
-  private readKey(header: Uint8Array): void {
-    const { start, end } = resource;
-    this.keyStart = this.keyEnd = 0;
-    if (start === end) return;
-    // Nearly always: a key, with a length of one byte, and then nothing but a value of less than 128 bytes.
-    const length = header[start + 1] as number;
-    const keyEnd = start + 2 + length;
-    if (header[start] === KEY_VALUE_KEY && length < 0x80 && keyEnd <= end) {
-      const isAlone = keyEnd === end ||
-        (header[keyEnd] === KEY_VALUE_VALUE && keyEnd + 2 + (header[keyEnd + 1] as number) === end);
-      if (isAlone) {
-        this.keyStart = start + 2;
+  /**
+   * Reads the field of `Resource` at `at`: where it ends, and of an attribute the key. Returns whether it is one. A key
+   * given more than once counts as its last, as decoders have it.
+   */
+  private readField(buffer: Uint8Array, at: number, end: number): boolean {
+    // Nearly always: an attribute of less than 128 bytes, and in it a key, or none, and then nothing but a value.
+    const start = at + 2;
+    const attributeEnd = start + (buffer[at + 1] as number);
+    if (buffer[at] === RESOURCE_ATTRIBUTES && attributeEnd < start + 0x80 && attributeEnd <= end) {
+      let keyStart = start;
+      let keyEnd = start;
+      if (buffer[start] === KEY_VALUE_KEY && attributeEnd - start >= 2) {
+        keyStart = start + 2;
+        keyEnd = keyStart + (buffer[start + 1] as number);
+      }
+      const isValueLast = keyEnd + 2 <= attributeEnd && buffer[keyEnd] === KEY_VALUE_VALUE &&
+        keyEnd + 2 + (buffer[keyEnd + 1] as number) === attributeEnd;
+      if (isValueLast || keyEnd === attributeEnd) {
+        this.fieldEnd = attributeEnd;
+        this.keyStart = keyStart;
         this.keyEnd = keyEnd;
-        return;
+        return true;
       }
     }
-    keyValue.load(header, start, end);
+    resource.load(buffer, at, end);
+    resource.next();
+    this.fieldEnd = resource.position;
+    this.keyStart = this.keyEnd = resource.start;
+    if (resource.tag !== RESOURCE_ATTRIBUTES) return false;
+    keyValue.load(buffer, resource.start, resource.end);
     while (keyValue.next()) {
       if (keyValue.tag !== KEY_VALUE_KEY) continue;
       this.keyStart = keyValue.start;
       this.keyEnd = keyValue.end;
     }
+    return true;
   }
 
   /** Puts the attribute at hand into its place among the `count` that are sorted; behind those with the same key. */
-  private insert(header: Uint8Array, count: number): void {
+  private insert(header: Uint8Array, count: number, fieldStart: number): void {
     const start = this.keyStart;
     const end = this.keyEnd;
     let at = count * STRIDE;
@@ -179,8 +196,8 @@ export class ResourceOverlay {
       sorted[at + 3] = sorted[at - 1] as number;
       at -= STRIDE;
     }
-    sorted[at] = resource.fieldStart;
-    sorted[at + 1] = resource.position;
+    sorted[at] = fieldStart;
+    sorted[at + 1] = this.fieldEnd;
     sorted[at + 2] = start;
     sorted[at + 3] = end;
   }
@@ -192,7 +209,9 @@ export class ResourceOverlay {
   private isOverruled(buffer: Uint8Array): boolean {
     const start = this.keyStart;
     const length = this.keyEnd - start;
-    if (length === 0 && !this.hasEmptyKey) return false;
+    // Most keys are told apart by how they begin and by their length.
+    const isAnyOfThatLength = (this.lengths & (1 << (length & 31))) !== 0;
+    if (!isAnyOfThatLength && (length === 0 || buffer[start] !== this.reservedPrefix[0])) return false;
     const prefix = this.reservedPrefix;
     if (prefix.length > 0 && prefix.length <= length && isAt(prefix, buffer, start)) return true;
     for (let i = 0; i < this.hostKeys.length; i++) {

@@ -95,6 +95,7 @@ function agentSpans(bytes: number): readonly (readonly [string, Partial<SpanReco
     ["an array of small numbers", array({ intValue: "1" }, 4)],
     ["an array of large numbers", array({ intValue: "-4611686018427387904" }, 16)],
     ["an array of doubles", array({ doubleValue: 0.1 }, 8)],
+    ["an array of powers of ten", array({ doubleValue: 1e99 }, 8)],
     ["an array of long doubles", array({ doubleValue: 1.7976931348623157e308 }, 20)],
     ["an array of empty strings", array({ stringValue: "" }, 6)],
     ["an array of letters", array({ stringValue: "a" }, 7)],
@@ -130,7 +131,7 @@ function otlpPayloads(bytes: number): readonly (readonly [string, Uint8Array])[]
     ["NaN", fixed64Field(4, 0x7ff8n << 48n)],
     ["empty strings", textField(1, "")],
     ["nothing", new Uint8Array(0)],
-    ["lists", bytesField(6, bytesField(1))],
+    ["lists", bytesField(6, bytesField(1, bytesField(2)))],
   ];
   return [
     ["spans of nothing but IDs", request(many(otlpSpan()))],
@@ -150,6 +151,10 @@ function otlpPayloads(bytes: number): readonly (readonly [string, Uint8Array])[]
         bytesField(2, otlpSpan()),
       ),
     ],
+    [
+      "resource attributes without a key",
+      bytesField(1, bytesField(1, many(bytesField(1, bytesField(2)))), bytesField(2, otlpSpan())),
+    ],
     ["scope attributes", request(bytesField(1, many(keyValue(3, "k"))), otlpSpan())],
     ["empty attributes", request(otlpSpan(many(bytesField(9))))],
     ["attributes", request(otlpSpan(many(attribute)))],
@@ -161,6 +166,12 @@ function otlpPayloads(bytes: number): readonly (readonly [string, Uint8Array])[]
     ["unknown fields in attributes", request(otlpSpan(many(bytesField(9, textField(1, "k"), varintField(17, 1)))))],
     ["tags with more bytes than needed", request(otlpSpan(many(join(tag(17, 0), varint(1, 8)))))],
     ["padded bools", request(otlpSpan(many(bytesField(9, textField(1, "k"), bytesField(2, tag(2, 0), varint(1, 8))))))],
+    ["padded lengths", request(otlpSpan(many(paddedAttribute())))],
+    [
+      "a padded length in each attribute",
+      request(otlpSpan(many(join(tag(9, 2), varint(7, 1), textField(1, "k"), bytesField(2, varintField(2, 1)))))),
+    ],
+    ["padded lengths of spans", request(many(join(tag(2, 2), varint(IDS.length, 1), IDS)))],
     ["spans with unknown fields", request(many(otlpSpan(varintField(17, 1))))],
     ["nested lists", request(otlpSpan(many(bytesField(9, textField(1, "k"), nestedLists(12)))))],
     ["text that is not ASCII", request(otlpSpan(many(keyValue(9, "k", textField(1, "é人🦀")))))],
@@ -174,6 +185,13 @@ function otlpPayloads(bytes: number): readonly (readonly [string, Uint8Array])[]
       ] as const
     ),
   ];
+}
+
+/** An attribute all of whose lengths have a byte more than they need. */
+function paddedAttribute(): Uint8Array {
+  const field = (number: number, content: Uint8Array): Uint8Array =>
+    join(tag(number, 2), varint(content.length, 1), content);
+  return field(9, join(field(1, Uint8Array.of(0x6b)), field(2, varintField(2, 1))));
 }
 
 function nestedLists(depth: number): Uint8Array {

@@ -28,9 +28,9 @@ class NamedOverlay {
     this.name = name;
   }
 
-  apply(header: Uint8Array): Uint8Array<ArrayBuffer> {
+  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array<ArrayBuffer> {
     this.applied++;
-    return Uint8Array.from([...resourceOf("guest", this.name), ...header]);
+    return Uint8Array.from([...resourceOf("guest", this.name), ...buffer.subarray(start, end)]);
   }
 }
 

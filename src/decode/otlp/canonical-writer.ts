@@ -10,10 +10,10 @@ import type { Field, Message } from "./messages.ts";
  * Appends `writer.buffer[start … end)`, an `ExportTraceServiceRequest` that a `RequestChecker` has let pass, to what
  * has been written, in the form in which it may leave. `odd` is where it is not in that form yet.
  *
- * - tags, lengths and varints are as short as they can be;
+ * - lengths are as short as they can be, as everything else is that is a varint;
  * - fields that OTLP does not have are left out, because a decoder that knows more of them than this one might refuse
  *   what is in them;
- * - a double that is NaN or infinite is a string, and a bool is 0 or 1;
+ * - a double that is NaN or infinite is a string;
  * - a span kind or status code that OTLP does not have is left out, which is how decoders with closed enums read it.
  *
  * Fields stay in their order, and what has nothing odd in it is copied. The time it takes is linear in the length: a
@@ -48,23 +48,23 @@ class CanonicalWriter {
   }
 
   message(message: Message, end: number): void {
+    const { source } = this;
+    const { byTag } = message;
     // What has been read and can be copied as it is begins here.
     let copyFrom = this.at;
     while (this.at < end) {
-      while (this.oddPlace < this.at) this.oddPlace = this.odd.at(++this.oddNumber);
+      const start = this.at;
+      while (this.oddPlace < start) this.oddPlace = this.odd.at(++this.oddNumber);
       if (this.oddPlace >= end) {
         this.at = end;
         break;
       }
-      const start = this.at;
-      this.varint();
-      const tag = this.low;
+      const tag = this.varint();
       const value = this.at;
       this.skip(tag & 7);
       if (this.oddPlace >= this.at) continue;
       this.copy(copyFrom, start);
-      const number = tag >>> 3;
-      const field = number < message.fields.length ? message.fields[number] : undefined;
+      const field = value === start + 1 ? byTag[source[start] as number] : message.fields[tag >>> 3];
       if (field !== undefined) {
         this.at = value;
         if (field.wireType === form.LENGTH_DELIMITED) this.content(field, tag);
@@ -86,8 +86,7 @@ class CanonicalWriter {
 
   private content(field: Field, tag: number): void {
     const { writer } = this;
-    this.varint();
-    const length = this.low;
+    const length = this.varint();
     const end = this.at + length;
     if (length === 0) {
       writer.byte(tag);
@@ -132,12 +131,8 @@ class CanonicalWriter {
         return;
     }
     this.varint();
-    let { low, high } = this;
+    const { low, high } = this;
     if (field.kind === form.ENUM && (high !== 0 || low >= field.size)) return;
-    if (field.kind === form.BOOL && (low | high) !== 0) {
-      low = 1;
-      high = 0;
-    }
     writer.varint(tag);
     writer.varint64(low, high);
   }
@@ -153,19 +148,23 @@ class CanonicalWriter {
     if (wireType === form.FIXED64) this.at += 8;
     else if (wireType === form.FIXED32) this.at += 4;
     else {
-      this.varint();
-      if (wireType === form.LENGTH_DELIMITED) this.at += this.low;
+      const value = this.varint();
+      if (wireType === form.LENGTH_DELIMITED) this.at += value;
     }
   }
 
-  private varint(): void {
+  /** Reads a varint: returns its lower half, and leaves both halves in `low` and `high`. */
+  private varint(): number {
+    const byte = this.source[this.at] as number;
+    if (byte >= 0x80) return this.longVarint();
+    this.at++;
+    this.high = 0;
+    return this.low = byte;
+  }
+
+  private longVarint(): number {
     const { source } = this;
     let byte = source[this.at++] as number;
-    if (byte < 0x80) {
-      this.low = byte;
-      this.high = 0;
-      return;
-    }
     let low = byte & 0x7f;
     let high = 0;
     for (let shift = 7; byte >= 0x80; shift += 7) {
@@ -177,8 +176,8 @@ class CanonicalWriter {
         high = bits >>> 4;
       } else high |= bits << (shift - 32);
     }
-    this.low = low >>> 0;
     this.high = high >>> 0;
+    return this.low = low >>> 0;
   }
 }
 

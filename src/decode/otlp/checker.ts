@@ -24,10 +24,23 @@ const BYTES_PER_UNKNOWN_FIELD = 32;
  */
 const INSTRUMENTATION_LIBRARY_SPANS = 1000;
 
+/**
+ * How many lengths of one payload may have more bytes than they need: a few, and one for so many bytes. OpenTelemetry's
+ * exporter for .NET leaves four bytes for the length of each message, of which an attribute with its key and its value
+ * has one.
+ */
+const FEW_PADDED_LENGTHS = 32;
+const BYTES_PER_PADDED_LENGTH = 8;
+/** The longest length that every decoder reads, bytes: upb refuses one of more. */
+const MOST_LENGTH_BYTES = 5;
+
 const NO_BYTES = new Uint8Array(0);
 
 /** Room for more places than this is given back after the payload that needed it. */
 const RETAINED_PLACES = 4096;
+
+/** The largest number of 32 bits, because JavaScript engines are faster with such than with an infinite one. */
+const NOWHERE = 0x7fff_ffff;
 
 /** The places in a payload where something has to be written in another way, in ascending order. */
 export class OddPlaces {
@@ -48,9 +61,9 @@ export class OddPlaces {
     this.places[this.count++] = place;
   }
 
-  /** The place with that number; infinite if there are not so many. */
+  /** The place with that number; behind every other one if there are not so many. */
   at(number: number): number {
-    return number < this.count ? this.places[number] as number : Infinity;
+    return number < this.count ? this.places[number] as number : NOWHERE;
   }
 }
 
@@ -70,6 +83,7 @@ export class RequestChecker {
   private resourceSpans = 0;
   private scopeSpans = 0;
   private unknownFields = 0;
+  private paddedLengths = 0;
 
   /** @param odd where to note what has to be written in another way. */
   constructor(odd: OddPlaces) {
@@ -82,7 +96,11 @@ export class RequestChecker {
     this.start = this.at = start;
     this.end = end;
     this.odd.clear();
-    this.resourceSpans = this.scopeSpans = this.unknownFields = 0;
+    this.resourceSpans =
+      this.scopeSpans =
+      this.unknownFields =
+      this.paddedLengths =
+        0;
     this.message(form.REQUEST, end, 1);
   }
 
@@ -96,33 +114,31 @@ export class RequestChecker {
       throw this.error("too-deep", `messages nest more than ${MAX_MESSAGE_DEPTH} deep`);
     }
     const start = this.at;
+    const { bytes } = this;
+    const { byTag } = message;
     let seen = 0;
     while (this.at < end) {
       const fieldStart = this.at;
-      const tag = this.tag(end);
-      const number = tag >>> 3;
-      const field = number < message.fields.length ? message.fields[number] : undefined;
-      if (field === undefined) {
-        this.checkUnknown(message, number, fieldStart);
-        this.skip(tag & 7, end, fieldStart);
-        continue;
-      }
-      // prost refuses the message, Go and C++ take it for an unknown field.
-      if (field.wireType !== (tag & 7)) {
-        throw this.error("invalid-tag", `${message.name}.${number} has another type`, fieldStart);
+      // Nearly always.
+      let field = byTag[bytes[fieldStart] as number];
+      if (field !== undefined) this.at++;
+      else {
+        field = this.otherField(message, end);
+        if (field === undefined) continue;
       }
       // Decoders differ in what they make of a second one: the last, or both as one.
       if ((seen & field.once) !== 0) {
-        throw this.error("duplicate-field", `a second ${message.name}.${number}`, fieldStart);
+        throw this.error("duplicate-field", `a second ${message.name}.${field.number}`, fieldStart);
       }
       seen |= field.bit;
       if (field.message !== undefined) {
         const length = this.length(end);
         this.countSpans(field.message, fieldStart);
         this.message(field.message, this.at + length, depth + 1);
-      } else if (field.wireType === form.LENGTH_DELIMITED) this.content(message, number, field, end);
-      else this.number(message, number, field, end);
+      } else if (field.wireType === form.LENGTH_DELIMITED) this.content(message, field, end);
+      else this.number(message, field, end);
     }
+    if (seen === 0 && !message.mayBeEmpty) throw this.error("missing-field", `an empty ${message.name}`, start);
     const missing = message.required & ~seen;
     if (missing !== 0) {
       const number = 31 - Math.clz32(missing & -missing);
@@ -130,8 +146,31 @@ export class RequestChecker {
     }
   }
 
+  /**
+   * Reads a tag that is not a known one of one byte. Returns the field if it is known nevertheless; else skips it, and
+   * notes that it has to be left out.
+   */
+  private otherField(message: Message, end: number): Field | undefined {
+    const start = this.at;
+    const tag = this.varint(end);
+    // A tag has 32 bits, and no field has number 0.
+    if (tag < 8 || tag > 0xffff_ffff) throw this.error("invalid-tag", "not a field", start);
+    const number = tag >>> 3;
+    const field = number < message.fields.length ? message.fields[number] : undefined;
+    if (field === undefined) {
+      this.checkUnknown(message, number, start);
+      this.skip(tag & 7, end, start);
+      return undefined;
+    }
+    // prost refuses the message, Go and C++ take it for an unknown field.
+    if (field.wireType !== (tag & 7)) {
+      throw this.error("invalid-tag", `${message.name}.${number} has another type`, start);
+    }
+    return field;
+  }
+
   /** The bytes of a field that is no message, from its length on. */
-  private content(message: Message, number: number, field: Field, end: number): void {
+  private content(message: Message, field: Field, end: number): void {
     const length = this.length(end);
     const start = this.at;
     this.at = start + length;
@@ -139,24 +178,24 @@ export class RequestChecker {
       case form.TEXT: {
         // All decoders but Go's refuse the message, Go's refuses to write it again.
         const invalid = invalidUtf8At(this.bytes, start, this.at);
-        if (invalid >= 0) throw this.error("invalid-utf8", `${message.name}.${number} is not UTF-8`, invalid);
+        if (invalid >= 0) throw this.error("invalid-utf8", `${message.name}.${field.number} is not UTF-8`, invalid);
         break;
       }
       case form.ID:
         // An ID that may be left out may as well be empty. The Collector refuses a request with an ID of another size.
         if (length !== field.size && (length !== 0 || (message.required & field.once) !== 0)) {
-          throw this.error("invalid-value", `${message.name}.${number} has ${length} bytes`, start);
+          throw this.error("invalid-value", `${message.name}.${field.number} has ${length} bytes`, start);
         }
         if (field.nonZero) {
           let bits = 0;
           for (let at = start; at < this.at && bits === 0; at++) bits |= this.bytes[at] as number;
-          checkId(bits, number === 1 ? "trace ID" : "span ID", start - this.start);
+          checkId(bits, field.number === 1 ? "trace ID" : "span ID", start - this.start);
         }
     }
   }
 
   /** A number, from behind its tag. */
-  private number(message: Message, number: number, field: Field, end: number): void {
+  private number(message: Message, field: Field, end: number): void {
     const start = this.at;
     switch (field.kind) {
       case form.TIME:
@@ -172,7 +211,9 @@ export class RequestChecker {
         this.need(4, end);
         break;
       case form.BOOL:
-        if (this.varint(end) > 1) this.odd.add(start);
+        if (this.varint(end) > 1) {
+          throw this.error("invalid-value", `${message.name}.${field.number} is not a bool`, start);
+        }
         break;
       case form.ENUM:
         if (this.varint(end) >= field.size) this.odd.add(start);
@@ -180,7 +221,7 @@ export class RequestChecker {
       case form.UINT32:
         // Decoders keep the lower half alone.
         if (this.varint(end) > 0xffff_ffff) {
-          throw this.error("invalid-value", `${message.name}.${number} is over 32 bits`, start);
+          throw this.error("invalid-value", `${message.name}.${field.number} is over 32 bits`, start);
         }
         break;
       default:
@@ -200,6 +241,14 @@ export class RequestChecker {
     this.odd.add(at);
   }
 
+  /** A length with more bytes than it needs is written again with as many as it needs. */
+  private checkPadded(at: number): void {
+    if (++this.paddedLengths > FEW_PADDED_LENGTHS + (this.end - this.start) / BYTES_PER_PADDED_LENGTH) {
+      throw this.error("too-large", `more than ${this.paddedLengths - 1} lengths with bytes that they do not need`, at);
+    }
+    this.odd.add(at);
+  }
+
   /** Bounds what costs much for few bytes. */
   private countSpans(message: Message, at: number): void {
     if (message === form.RESOURCE_SPANS) {
@@ -211,20 +260,33 @@ export class RequestChecker {
     }
   }
 
-  /** A field's number and wire type. */
-  private tag(end: number): number {
-    const start = this.at;
-    const tag = this.varint(end);
-    // A tag has 32 bits, and no field has number 0.
-    if (tag < 8 || tag > 0xffff_ffff) throw this.error("invalid-tag", "not a field", start);
-    return tag;
-  }
-
   private length(end: number): number {
     const start = this.at;
-    const length = this.varint(end);
+    const first = this.bytes[start] as number;
+    if (first < 0x80 && start < end) this.at++;
+    const length = first < 0x80 && start < end ? first : this.longLength(end);
     if (length > end - this.at) throw this.cut(end, "a field is longer than its message", start);
     return length;
+  }
+
+  /**
+   * A length of more than one byte. It may have more than it needs, up to five, because a writer that does not know the
+   * length yet may leave room for it.
+   */
+  private longLength(end: number): number {
+    const start = this.at;
+    let length = 0;
+    let unit = 1;
+    for (let bytes = 1; bytes <= MOST_LENGTH_BYTES; bytes++, unit *= 0x80) {
+      if (this.at === end) throw this.cut(end, "a length is cut", start);
+      const byte = this.bytes[this.at++] as number;
+      length += (byte & 0x7f) * unit;
+      if (byte >= 0x80) continue;
+      if (byte === 0) this.checkPadded(start);
+      return length;
+    }
+    // upb refuses it.
+    throw this.error("invalid-value", `a length of more than ${MOST_LENGTH_BYTES} bytes`, start);
   }
 
   /** Skips a value. `start` is where its field begins. */
@@ -257,8 +319,8 @@ export class RequestChecker {
   /**
    * Reads a varint of up to 64 bits; one above 2^53 comes out rounded, which is above every bound.
    *
-   * It may have more bytes than it needs, which protobuf allows: upb refuses a tag or a length of more than five. What
-   * leaves has none.
+   * One with more bytes than it needs is refused. Protobuf allows it, but no encoder writes it, and upb refuses a tag
+   * of more than five bytes.
    */
   private varint(end: number): number {
     const start = this.at;
@@ -276,7 +338,7 @@ export class RequestChecker {
       if (bytes === 10 && byte > 1) break;
       value += (byte & 0x7f) * unit;
       if (byte < 0x80) {
-        if (byte === 0) this.odd.add(start);
+        if (byte === 0) throw this.error("invalid-value", "a varint with more bytes than it needs", start);
         return value;
       }
     }

@@ -58,6 +58,8 @@ export interface Field {
   readonly size: number;
   /** An ID that must have a bit set. */
   readonly nonZero: boolean;
+  /** The field's number. */
+  readonly number: number;
   /** The field's own bit; the members of a oneof share one. */
   readonly bit: number;
   /** The same bit, if the field may come only once; 0 if it may be repeated. */
@@ -80,34 +82,50 @@ export class Message {
   readonly name: string;
   /** By field number. */
   fields: readonly (Field | undefined)[] = [];
+  /** Those that have a tag of one byte, by that byte. */
+  byTag: readonly (Field | undefined)[] = [];
   /** The bits of the fields that have to be there. */
   required = 0;
+  /** Whether it may have no field at all. */
+  readonly mayBeEmpty: boolean;
 
-  constructor(name: string, fields?: Readonly<Record<number, Declaration>>) {
+  constructor(
+    name: string,
+    fields?: Readonly<Record<number, Declaration>>,
+    { mayBeEmpty = true }: { readonly mayBeEmpty?: boolean } = {},
+  ) {
     this.name = name;
+    this.mayBeEmpty = mayBeEmpty;
     if (fields !== undefined) this.define(fields);
   }
 
   /** For messages that contain themselves. Numbers are at most 31. */
   define(declarations: Readonly<Record<number, Declaration>>): void {
     const fields: (Field | undefined)[] = [];
-    for (const [number, declaration] of Object.entries(declarations)) {
+    const byTag = Array<Field | undefined>(256).fill(undefined);
+    for (const [key, declaration] of Object.entries(declarations)) {
       const { kind, message, size, nonZero, required, repeated, oneof } = declaration;
+      const number = Number(key);
       // No field has number 0, so that a oneof may have its bit; no message here has two oneofs.
-      const bit = oneof ? 1 : 1 << Number(number);
+      const bit = oneof ? 1 : 1 << number;
       if (required) this.required |= bit;
-      fields[Number(number)] = {
+      const field: Field = {
         kind,
         wireType: WIRE_TYPES[kind],
         message,
         size: size ?? 0,
         nonZero: nonZero ?? false,
+        number,
         bit,
         once: repeated ? 0 : bit,
       };
+      fields[number] = field;
+      const tag = number << 3 | field.wireType;
+      if (tag < 0x80) byTag[tag] = field;
     }
     // An array without holes: every number up to the highest is there.
     this.fields = Array.from(fields);
+    this.byTag = byTag;
   }
 }
 
@@ -126,12 +144,15 @@ const many = (message: Message): Declaration => ({ kind: MESSAGE, message, repea
 const some = (message: Message): Declaration => ({ ...many(message), required: true });
 const oneof = (declaration: Declaration): Declaration => ({ ...declaration, oneof: true });
 
+/** No SDK writes such a message without any field, and two bytes should not be a message each. */
+const NOT_EMPTY = { mayBeEmpty: false };
+
 // opentelemetry/proto/common/v1/common.proto
 
 /** `string_value_strindex`, 8, has a meaning in profiles alone, so it is an unknown field here. */
 const ANY_VALUE = new Message("AnyValue");
 /** `key_strindex`, 3, likewise. */
-const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE) });
+const KEY_VALUE = new Message("KeyValue", { 1: text, 2: one(ANY_VALUE) }, NOT_EMPTY);
 const ARRAY_VALUE = new Message("ArrayValue", { 1: many(ANY_VALUE) });
 const KEY_VALUE_LIST = new Message("KeyValueList", { 1: many(KEY_VALUE) });
 ANY_VALUE.define({
@@ -149,7 +170,7 @@ const ENTITY_REF = new Message("EntityRef", {
   2: text,
   3: { ...text, repeated: true },
   4: { ...text, repeated: true },
-});
+}, NOT_EMPTY);
 
 // opentelemetry/proto/resource/v1/resource.proto
 
@@ -157,7 +178,7 @@ const RESOURCE = new Message("Resource", { 1: many(KEY_VALUE), 2: count, 3: many
 
 // opentelemetry/proto/trace/v1/trace.proto
 
-const EVENT = new Message("Event", { 1: time, 2: text, 3: many(KEY_VALUE), 4: count });
+const EVENT = new Message("Event", { 1: time, 2: text, 3: many(KEY_VALUE), 4: count }, NOT_EMPTY);
 /** The specification lets a link have IDs of zeros, as long as it has attributes or a trace state. */
 const LINK = new Message("Link", {
   1: { kind: ID, size: 16, required: true },

@@ -238,7 +238,7 @@ export class OtlpGenerator {
           random.oneIn(3) ? random.pick([new Uint8Array(0), new Uint8Array(8)]) : this.#id(8),
         );
       case "bool":
-        return this.#varint(number, this.#odd() ? random.pick(NUMBERS) : BigInt(random.below(2)));
+        return this.#varint(number, this.#flaw() ? random.pick(NUMBERS) : BigInt(random.below(2)));
       case "enum":
         return this.#varint(number, this.#odd() ? random.pick(NUMBERS) : BigInt(random.below(4)));
       case "uint32":
@@ -275,9 +275,14 @@ export class OtlpGenerator {
     return new TextEncoder().encode(random.oneIn(3) ? random.pick(KEYS) : random.pick(TEXTS));
   }
 
-  /** A number with bytes that it does not need, where it has to be odd. */
+  /** A tag or a number; with bytes that it does not need, where it has to be wrong. */
   #number(value: bigint | number): Uint8Array {
-    return varint(value, this.#odd() ? 1 + this.#random.below(9) : 0);
+    return varint(value, this.#flaw() ? 1 + this.#random.below(9) : 0);
+  }
+
+  /** A length with bytes that it does not need, where it has to be odd; with too many of them, where it has to be wrong. */
+  #length(value: number): Uint8Array {
+    return varint(value, this.#odd() ? 1 + this.#random.below(this.#flaw() ? 9 : 3) : 0);
   }
 
   #varint(number: number, value: bigint): Uint8Array {
@@ -286,12 +291,11 @@ export class OtlpGenerator {
 
   #delimited(number: number, content: Uint8Array): Uint8Array {
     const length = this.#flaw() ? content.length + this.#random.pick([-1, 1, 2 ** 31]) : content.length;
-    return join(this.#number((number << 3) | 2), this.#number(Math.max(length, 0)), content);
+    return join(this.#number((number << 3) | 2), this.#length(Math.max(length, 0)), content);
   }
 
-  /** A field of fixed size, with another tag for the same where it has to be odd. */
+  /** A field of fixed size. */
   #head(number: number, field: Uint8Array): Uint8Array {
-    if (!this.#odd()) return field;
     const wireType = (field[0] as number) & 7;
     return join(this.#number((number << 3) | wireType), field.subarray(tag(number, wireType).length));
   }
