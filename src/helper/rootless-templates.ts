@@ -1,6 +1,8 @@
 import { readdirSync, statSync } from "node:fs";
 import type { Libc } from "../../ffi/libc.ts";
-import type { Watch } from "../receivers/vsock/directory-watcher.ts";
+import type { Directory } from "../receivers/vsock/directory.ts";
+import type { DirectoryEvent } from "../receivers/vsock/directory-watcher.ts";
+import { FollowedDirectory } from "../receivers/vsock/followed-directory.ts";
 import { ListenError } from "../receivers/vsock/listener.ts";
 import type { ServeSandbox } from "../receivers/vsock/sandbox-server.ts";
 import { SandboxTemplate, type TemplateHost, type TemplateSettings } from "../receivers/vsock/sandbox-template.ts";
@@ -8,8 +10,12 @@ import { asUser, isMissing } from "./as-user.ts";
 
 /** What stands for the user in a template's directory. */
 const UID = "{UID}";
-/** How often to look for users that no event reported, milliseconds. */
-const RESCAN_MS = 1000;
+/**
+ * How often to look for users that no event reported, milliseconds: there are no events for a mount above the
+ * directory. The second is for a directory that cannot be watched.
+ */
+const RESCAN_MS = 10_000;
+const UNWATCHED_RESCAN_MS = 1000;
 /** A rootless VMM's user has one sandbox. This is how many are served, so that no user can fill the machine with them. */
 const MAX_SANDBOXES = 8;
 /** The largest number of a user; 2^32 - 1 means none. */
@@ -33,8 +39,9 @@ export class RootlessTemplates {
   readonly #parent: string;
   readonly #below: string;
   readonly #users = new Map<number, SandboxTemplate>();
-  #watch: Watch | undefined;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #followed: FollowedDirectory;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isRunning = false;
 
   constructor(settings: TemplateSettings, host: RootlessHost) {
     this.#settings = settings;
@@ -42,14 +49,26 @@ export class RootlessTemplates {
     const [parent = "", below = ""] = settings.directory.split(`/${UID}`);
     this.#parent = parent;
     this.#below = below;
+    const { libc, watches } = host;
+    this.#followed = new FollowedDirectory(parent, libc, watches, {
+      check: () => {},
+      come: (directory) => this.#scan(directory),
+      // If it is only this process that stops looking, users are not gone.
+      gone: () => {
+        if (this.#isRunning) this.#forgetAll();
+      },
+      event: (event) => this.#onEvent(event),
+      changed: () => this.#look(),
+    });
   }
 
   /** See `SandboxTemplate`. Nothing need be there yet. */
   open(): undefined {}
 
   begin(): void {
-    this.#scan();
-    this.#timer = setInterval(() => this.#scan(), RESCAN_MS);
+    this.#isRunning = true;
+    this.#look();
+    this.#rescanLater();
   }
 
   pause(): void {
@@ -64,27 +83,49 @@ export class RootlessTemplates {
   }
 
   #stop(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#watch?.release();
-    this.#watch = undefined;
+    this.#isRunning = false;
+    this.#followed.close();
   }
 
-  #scan(): void {
+  #rescanLater(): void {
+    const rescan = (): void => {
+      this.#look();
+      this.#tryTo(() => this.#followed.use((directory) => this.#scan(directory)));
+      this.#rescanLater();
+    };
+    this.#timer = setTimeout(rescan, this.#followed.isWatched ? RESCAN_MS : UNWATCHED_RESCAN_MS);
+  }
+
+  /** Finds out whether the users' directories are there. */
+  #look(): void {
+    this.#tryTo(() => this.#followed.look());
+  }
+
+  #tryTo(operation: () => void): void {
     try {
-      const parent = statSync(this.#parent);
-      // A watch of a directory that has gone is of no use, and costs nothing.
-      this.#watch ??= this.#host.watches.watch(this.#parent, (event) => {
-        if (event.kind === "gone") this.#watch = undefined;
-        else this.#update(event.name, parent.dev);
-      });
-      const names = new Set(readdirSync(this.#parent));
-      for (const uid of this.#users.keys()) names.add(String(uid));
-      for (const name of names) this.#update(name, parent.dev);
+      operation();
     } catch (error) {
       if (!isMissing(error)) this.#host.onProblem("rootless sandboxes cannot be listened for", error as Error);
-      for (const uid of [...this.#users.keys()]) this.#forget(uid);
+      this.#forgetAll();
     }
+  }
+
+  #scan(directory: Directory): void {
+    const { dev } = statSync(directory.path);
+    const names = new Set(readdirSync(directory.path));
+    for (const uid of this.#users.keys()) names.add(String(uid));
+    for (const name of names) this.#update(name, dev);
+  }
+
+  #onEvent(event: DirectoryEvent): void {
+    if (event.kind === "gone") return;
+    this.#tryTo(() => this.#followed.use(({ path }) => this.#update(event.name, statSync(path).dev)));
+  }
+
+  #forgetAll(): void {
+    for (const uid of [...this.#users.keys()]) this.#forget(uid);
   }
 
   #update(name: string, device: number): void {

@@ -39,6 +39,12 @@ export class FollowedDirectory {
     this.#follower = follower;
   }
 
+  /** Whether it is watched, if it is there, and the nearest directory above it too. */
+  get isWatched(): boolean {
+    const isBelowWatched = this.#parent !== undefined || this.#path === "/";
+    return isBelowWatched && (this.#current === undefined || this.#current.watch !== undefined);
+  }
+
   /** Runs an operation with the directory that is watched, if that is still there. Throws what openat(2) does. */
   use(operation: (directory: Directory) => void): void {
     const directory = Directory.open(this.#libc, this.#path);

@@ -20,6 +20,8 @@ export interface ListenerOptions {
   readonly user?: number | undefined;
   /** Watches directories, for all listeners together. Default: each watches by itself. */
   readonly watches?: DirectoryWatches;
+  /** See `TemplateHost`. */
+  readonly rescanMs?: number | undefined;
   /** Keeps descriptors for the next process. Default: they end with this one. */
   readonly keeper?: DescriptorKeeper;
 }

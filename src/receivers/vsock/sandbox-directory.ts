@@ -76,6 +76,11 @@ export class SandboxDirectory {
     });
   }
 
+  /** Whether events report all that happens to it, or on the way to it. */
+  get isWatched(): boolean {
+    return this.#followed.isWatched;
+  }
+
   /**
    * Finds out whether the directory is there, and scans it if it is new. Returns what prevents it from being watched.
    */

@@ -57,6 +57,11 @@ export class SandboxSockets {
     }
   }
 
+  /** Whether {@link serve} works. */
+  get isServing(): boolean {
+    return this.#isServing;
+  }
+
   /** From now on {@link serve} works. */
   start(): void {
     this.#isServing = true;
@@ -108,7 +113,10 @@ export class SandboxSockets {
     const sandbox = this.#sandboxes.get(id) ?? new Sandbox(id, this.#context, () => this.change(id));
     this.#sandboxes.set(id, sandbox);
     this.#useDirectory((directory) => {
-      if (sandbox.update(directory)) return;
+      if (sandbox.update(directory)) {
+        if (sandbox.needsPolling) this.#context.onNeedsPolling();
+        return;
+      }
       sandbox.close(undefined);
       this.#sandboxes.delete(id);
     });

@@ -30,11 +30,16 @@ export interface TemplateSettings {
   readonly optional?: true;
 }
 
-/** How often to look for what no event reported, milliseconds. */
-const RESCAN_MS = 1000;
-/** The same if directories cannot be watched, milliseconds: an agent connects some 50 ms after its sandbox appears. */
+/**
+ * How often to look for what the kernel has no events for, milliseconds: a mount above the directory, a directory
+ * further up that is renamed, a socket that somebody has removed.
+ */
+const RESCAN_MS = 10_000;
+/** The same while something has to be looked at because it cannot be watched, or has a problem, milliseconds. */
+const UNWATCHED_RESCAN_MS = 1000;
+/** The same if no directory can be watched, milliseconds: an agent connects some 50 ms after its sandbox appears. */
 const POLL_MS = 100;
-/** Every so many of these, every sandbox is looked at. */
+/** Every so many of these more frequent looks, every sandbox is looked at. */
 const RESCANS_FOR_ALL = 10;
 
 /** What a template needs of the process that makes its sockets. */
@@ -50,6 +55,8 @@ export interface TemplateHost {
   readonly act: <Result>(operation: () => Result) => Result;
   readonly onProblem: (message: string, error: Error) => void;
   readonly onNotice: (message: string, fields: Readonly<Record<string, string>>) => void;
+  /** How often to look for what the kernel has no events for, milliseconds. Default: {@link RESCAN_MS}. */
+  readonly rescanMs?: number | undefined;
 }
 
 /** What can go wrong with the sandboxes' directory as a whole. */
@@ -66,21 +73,25 @@ interface Running {
  * sandboxes' directories are made in, and makes a socket in each of them as soon as it is there.
  *
  * {@link SandboxDirectory} finds the directory and scans it for sandboxes, {@link SandboxSockets} makes the sockets in
- * them. Once a second everything that the kernel's events did not report is looked for. A problem with one sandbox is
- * reported and costs only that sandbox.
+ * them. What the kernel has no events for is looked for now and then, and more often while something cannot be watched.
+ * A problem with one sandbox is reported and costs only that sandbox.
  */
 export class SandboxTemplate {
   readonly address: string;
   readonly #settings: TemplateSettings;
   readonly #host: TemplateHost;
+  readonly #rescanMs: number;
   readonly #reported = new Map<ProblemKind, string>();
   #running: Running | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How long the timer was set for, milliseconds. */
+  #waitMs = Infinity;
   #rescans = 0;
 
   constructor(settings: TemplateSettings, host: TemplateHost) {
     this.#settings = settings;
     this.#host = host;
+    this.#rescanMs = host.rescanMs ?? RESCAN_MS;
     this.address = templateAddress(settings);
   }
 
@@ -108,6 +119,7 @@ export class SandboxTemplate {
         temporary: `${name}~${port}`,
         access: { mode, gid, ...(fileOwner !== undefined && { uid: fileOwner }) },
         watch: (found, onChange) => this.#watch(found, onChange),
+        onNeedsPolling: () => this.#rescanLater(true),
       },
       (operation) => this.#tryToUse((directory) => directory.use(operation)),
     );
@@ -135,8 +147,7 @@ export class SandboxTemplate {
 
   /** Makes no more sockets. Those that there are stay as they are. */
   pause(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#stopTimer();
     this.#running?.sockets.stop();
   }
 
@@ -152,8 +163,7 @@ export class SandboxTemplate {
 
   /** @param leave is called with the sandboxes' directory if that is there. */
   #stop(leave: (sockets: SandboxSockets, directory: Directory) => void): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#stopTimer();
     const running = this.#running;
     this.#running = undefined;
     if (running === undefined) return;
@@ -183,15 +193,34 @@ export class SandboxTemplate {
     const { directory, sockets } = this.#running;
     this.#reportOnce("locate", this.#locate(directory));
     sockets.serve(turnMs);
+    this.#rescanLater();
   }
 
-  #rescanLater(): void {
-    if (this.#running === undefined) return;
-    const rescan = (): void => {
-      this.#rescan(++this.#rescans % RESCANS_FOR_ALL === 0);
+  /**
+   * Looks for what no event has reported, after a while.
+   *
+   * @param isUrgent whether that is known to be needed; default: it is found out.
+   */
+  #rescanLater(isUrgent = false): void {
+    const { directory, sockets } = this.#running ?? {};
+    if (directory === undefined || sockets?.isServing !== true) return;
+    const { isIncomplete } = this.#host.watches;
+    const isFrequent = isUrgent || isIncomplete || !directory.isWatched || this.#reported.size > 0;
+    const ms = isIncomplete ? POLL_MS : isFrequent ? UNWATCHED_RESCAN_MS : this.#rescanMs;
+    if (this.#waitMs <= ms) return;
+    this.#stopTimer();
+    this.#waitMs = ms;
+    this.#timer = setTimeout(() => {
+      this.#stopTimer();
+      this.#rescan(!isFrequent || ++this.#rescans % RESCANS_FOR_ALL === 0);
       this.#rescanLater();
-    };
-    this.#timer = setTimeout(rescan, this.#host.watches.isIncomplete ? POLL_MS : RESCAN_MS);
+    }, ms);
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waitMs = Infinity;
   }
 
   /** Looks for what no event has reported. @param all at every sandbox, not only at those that need polling. */
@@ -219,7 +248,7 @@ export class SandboxTemplate {
     try {
       return this.#host.watches.watch(directory.path, onChange);
     } catch (error) {
-      // It may have gone; else somebody who may not read it looks at it each second.
+      // It may have gone; else whoever may not read it looks at it each second.
       if (errnoName(error) === "ENOENT") return undefined;
       const message = "directories that cannot be watched are looked at each second instead";
       this.#reportOnce("watch", new ListenError(message, { cause: error }));
@@ -233,6 +262,7 @@ export class SandboxTemplate {
     else if (this.#reported.get(kind) !== error.message) {
       this.#reported.set(kind, error.message);
       this.#host.onProblem("not all sandboxes can be listened for", error);
+      this.#rescanLater(true);
     }
   }
 }

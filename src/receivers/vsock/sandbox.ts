@@ -16,6 +16,8 @@ export interface SandboxContext {
   readonly onNotice: (message: string, fields: Readonly<Record<string, string>>) => void;
   /** Watches a directory; undefined where it cannot be watched. */
   readonly watch: (directory: Directory, onChange: () => void) => Watch | undefined;
+  /** A sandbox's `needsPolling` has become true. */
+  readonly onNeedsPolling: () => void;
   /** The names of the directories below the sandbox's, down to the socket's. */
   readonly between: readonly string[];
   /** The socket's name, and the one that it is bound at first. */

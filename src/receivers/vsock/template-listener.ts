@@ -30,7 +30,7 @@ export class TemplateListener implements Listener {
   async listen(accept: (connection: GuestConnection) => GuestReceiver): Promise<void> {
     const servers = await loadStreamServers();
     const libc = await loadLibc();
-    const { user, watches, onProblem, onNotice } = this.#options;
+    const { user, watches, onProblem, onNotice, rescanMs } = this.#options;
     this.#template = new SandboxTemplate(this.#settings, {
       libc,
       watches: watches ?? new DirectoryWatches(libc, onProblem),
@@ -39,6 +39,7 @@ export class TemplateListener implements Listener {
       act: (operation) => operation(),
       onProblem,
       onNotice: onNotice ?? (() => {}),
+      rescanMs,
     });
     const error = this.#template.open();
     if (error !== undefined && this.#settings.optional !== true) throw error;

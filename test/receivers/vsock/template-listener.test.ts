@@ -389,7 +389,7 @@ test("sockets that a dead forwarder left are replaced", async () => {
 });
 
 test("what no event tells is found all the same", async () => {
-  await using node = new Node({ between: ["root"] });
+  await using node = new Node({ between: ["root"] }, { rescanMs: 200 });
   node.make("whole", "root");
   node.make("half");
   await node.start();
