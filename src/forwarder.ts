@@ -182,7 +182,7 @@ async function start(
   if (isConfined) await confine(settings, log);
   const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.runningSandboxes);
   const sink = sandboxes.watch(processors);
-  const turnLengths = settings.jaeger === undefined ? undefined : SHORT_TURNS;
+  const turnLengths = hosts?.holdsRuntimesUp === true ? SHORT_TURNS : undefined;
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);
   await listener.begin?.();
   hosts?.begin(sink);

@@ -7,6 +7,17 @@ const FEW_SPANS = 16;
 /** Room for more spans than this is given back after the payload that needed it. */
 const RETAINED_SPANS = 4096;
 
+/** A copy of what {@link EncodedSpans} hold, in buffers of its own, which can be transferred to another thread. */
+export interface PackedSpans {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly ranges: Int32Array<ArrayBuffer>;
+}
+
+/** How many spans were packed. */
+export function countPacked({ ranges }: PackedSpans): number {
+  return ranges.length / STRIDE;
+}
+
 /**
  * What one payload became: OTLP bytes in one reused buffer, and where in it each span lies.
  *
@@ -37,6 +48,22 @@ export class EncodedSpans {
     this.setResource(0, 0);
     this.setScope(0, 0);
     this.writer.clear();
+  }
+
+  /** Copies everything. */
+  pack(): PackedSpans {
+    const { buffer, position } = this.writer;
+    return { bytes: buffer.slice(0, position), ranges: this.#ranges.slice(0, STRIDE * this.count) };
+  }
+
+  /** Holds what was packed, in its buffers, until the next `clear()`. */
+  unpack(packed: PackedSpans): void {
+    const { bytes, ranges } = packed;
+    this.clear();
+    this.writer.borrow(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length);
+    this.count = countPacked(packed);
+    if (ranges.length > this.#ranges.length) this.#ranges = ranges;
+    else this.#ranges.set(ranges);
   }
 
   /** The spans that are added from now on have this resource; offsets into `writer.buffer`, the end is exclusive. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { countPacked, EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 
 function ranges(spans: EncodedSpans, span: number): number[] {
   return [
@@ -51,4 +51,28 @@ test("a payload's first span has neither a resource nor a scope until they are s
   spans.clear();
   spans.add(1, 2);
   assert.deepEqual(ranges(spans, 0), [1, 2, 0, 0, 0, 0]);
+});
+
+test("what is packed is a copy, and what is unpacked can be added to", () => {
+  for (const count of [0, 3, 40]) {
+    const spans = new EncodedSpans();
+    spans.writer.bytes(Uint8Array.of(1, 2, 3));
+    for (let i = 0; i < count; i++) addAt(spans, i);
+    const packed = structuredClone(spans.pack());
+    assert.equal(countPacked(packed), count);
+    spans.writer.buffer.fill(9);
+
+    const other = new EncodedSpans();
+    for (let i = 0; i < 20; i++) addAt(other, 100 + i);
+    other.unpack(packed);
+    assert.equal(other.count, count);
+    for (let i = 0; i < count; i++) assert.deepEqual(ranges(other, i), [i, i + 1, i + 2, i + 3, i + 4, i + 5]);
+    addAt(other, 70);
+    other.writer.byte(4);
+    assert.deepEqual(ranges(other, count), [70, 71, 72, 73, 74, 75]);
+    assert.deepEqual([...other.writer.buffer.subarray(0, other.writer.position)], [1, 2, 3, 4]);
+    assert.deepEqual([...packed.bytes], [1, 2, 3]);
+    other.clear();
+    assert.deepEqual([other.count, other.writer.position], [0, 0]);
+  }
 });

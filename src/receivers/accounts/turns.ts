@@ -8,7 +8,7 @@ export interface TurnLengths {
 
 /** Long enough that little is lost to taking turns. */
 const USUAL_TURNS: TurnLengths = { turnMs: 8, quantumMs: 2 };
-/** If Kata's runtimes are listened to: they wait for an answer while a sandbox starts, and so for a turn to end. */
+/** If Kata's runtimes are answered in this thread: they wait while a sandbox starts, and so for a turn to end. */
 export const SHORT_TURNS: TurnLengths = { turnMs: 0.5, quantumMs: 0.25 };
 
 /**

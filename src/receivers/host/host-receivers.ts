@@ -7,7 +7,9 @@ import type { JaegerSettings, Settings, TcpListenSettings } from "../../pipeline
 import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
-import { JAEGER_HTTP2, JAEGER_LIMITS, JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
+import { JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
+import { type JaegerServer, type JaegerServerSettings, LocalJaegerServer } from "../jaeger/jaeger-server.ts";
+import { ThreadJaegerServer } from "../jaeger/thread/thread-server.ts";
 import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../otlp/otlp-receiver.ts";
 import { PeerFinder } from "../peers/peer-finder.ts";
 import { portOwner } from "../peers/port-owner.ts";
@@ -28,11 +30,16 @@ export interface HostReceiverOptions {
   readonly sandboxes: KnownSandboxes;
   /** What the host knows of sandboxes besides their IDs; undefined: nothing. */
   readonly lookup?: SandboxLookup | undefined;
+  /** The module of the thread that answers runtimes; for tests. */
+  readonly jaegerThread?: URL;
 }
+
+/** A server that a receiver answers through. */
+type Server = Pick<HttpServer, "listen" | "stop" | "close">;
 
 /** A receiver whose server listens. */
 interface OpenReceiver {
-  readonly server: HttpServer;
+  readonly server: Server;
   readonly begin: (sink: SpanSink) => void;
   readonly close: () => void;
 }
@@ -41,6 +48,8 @@ interface OpenReceiver {
 export interface HostReceivers {
   /** Begins to answer. */
   begin(sink: SpanSink): void;
+  /** Whether runtimes wait for this thread while a sandbox starts, so that it must be quick. */
+  readonly holdsRuntimesUp: boolean;
   /** The sandboxes whose shims are known to run. Never rejects. */
   readonly runningSandboxes: () => Promise<ReadonlySet<string>>;
   /** Accepts nothing more, answers what has come, and hands it on. Takes `timeoutMs` at most. */
@@ -70,6 +79,7 @@ class Opening {
   readonly #open: OpenReceiver[] = [];
   #tls: TlsCredentials | undefined;
   #finder: PeerFinder | undefined;
+  #holdsRuntimesUp = false;
 
   constructor(settings: Settings, options: HostReceiverOptions) {
     this.#settings = settings;
@@ -93,6 +103,7 @@ class Opening {
       begin: (sink) => {
         for (const receiver of this.#open) receiver.begin(sink);
       },
+      holdsRuntimesUp: this.#holdsRuntimesUp,
       runningSandboxes: async () => await this.#finder?.runningSandboxes() ?? new Set(),
       stop: async (timeoutMs) => {
         await Promise.all(this.#open.map(async ({ server, close }) => {
@@ -119,7 +130,10 @@ class Opening {
       lookup,
       nameWaitMs: NAME_WAIT_MS,
       findPeer: (connection) => finder.find(connection),
+    });
+    const server = await this.#startJaeger(receiver, log, {
       keepHttp2Noise,
+      ...this.#tls && { tls: this.#tls },
       ...credentials !== undefined && {
         credentials: {
           user: credentials.user,
@@ -127,15 +141,24 @@ class Opening {
         },
       },
     });
-    const server = new HttpServer({
-      handler: receiver,
-      limits: JAEGER_LIMITS,
-      http2: JAEGER_HTTP2,
-      ...this.#tls && { tls: this.#tls },
-      onError: (error, path) => log.error("a runtime's request failed", { path, error }),
-    });
     if (!await this.#listen("--jaeger-listen", listen, server, log)) return;
-    this.#open.push({ server, begin: (sink) => receiver.begin(sink), close: () => receiver.close() });
+    const begin = (sink: SpanSink): void => {
+      receiver.begin(sink);
+      server.begin();
+    };
+    this.#open.push({ server, begin, close: () => receiver.close() });
+  }
+
+  async #startJaeger(receiver: JaegerReceiver, log: Logger, settings: JaegerServerSettings): Promise<JaegerServer> {
+    try {
+      return await ThreadJaegerServer.start(receiver, log, settings, this.#options.jaegerThread);
+    } catch (error) {
+      log.warn("no thread can be started to answer runtimes, so they wait longer while guests send much", {
+        error: error as Error,
+      });
+      this.#holdsRuntimesUp = true;
+      return new LocalJaegerServer(receiver, log, settings);
+    }
   }
 
   async #openOtlp(listen: TcpListenSettings): Promise<void> {
@@ -152,8 +175,18 @@ class Opening {
     this.#open.push({ server, begin: (sink) => receiver.begin(sink), close: () => receiver.close() });
   }
 
-  /** Returns false if an address that is optional cannot be had, which is logged. */
-  async #listen(option: string, address: TcpListenSettings, server: HttpServer, log: Logger): Promise<boolean> {
+  /** Returns false if an address that is optional cannot be had, which is logged. The server is closed then. */
+  async #listen(option: string, address: TcpListenSettings, server: Server, log: Logger): Promise<boolean> {
+    let isOpen = false;
+    try {
+      isOpen = await this.#tryToListen(option, address, server, log);
+    } finally {
+      if (!isOpen) await server.close();
+    }
+    return isOpen;
+  }
+
+  async #tryToListen(option: string, address: TcpListenSettings, server: Server, log: Logger): Promise<boolean> {
     let bound: ListenAddress;
     try {
       bound = await server.listen(address);
@@ -165,7 +198,6 @@ class Opening {
       return false;
     }
     if (await this.#isOwnEndpoint(bound)) {
-      await server.close();
       const problem = `${option} ${shownAddress(bound)}: the collector's address, ${this.#settings.otlp.url}, leads ` +
         "there, so the forwarder would send to itself: give the collector another address, or the receiver";
       if (address.optional === undefined) throw new HostReceiverError(problem);

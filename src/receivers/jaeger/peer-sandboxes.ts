@@ -1,4 +1,6 @@
+import type { JaegerBatch } from "../../decode/jaeger-thrift/decoder.ts";
 import type { HttpConnection } from "../../http/messages.ts";
+import type { EncodedSpans, PackedSpans } from "../../otlp/encoded-spans.ts";
 import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { FindPeer } from "../peers/peer-finder.ts";
 
@@ -6,8 +8,10 @@ import type { FindPeer } from "../peers/peer-finder.ts";
 const MAX_HELD_BYTES = 1024 * 1024;
 const MAX_TOTAL_HELD_BYTES = 16 * 1024 * 1024;
 
-interface HeldBody {
-  readonly body: Uint8Array;
+/** A batch that waits. */
+export interface HeldBatch {
+  readonly batch: JaegerBatch;
+  readonly spans: PackedSpans;
   /** Whether it says itself which sandbox its spans are of. */
   readonly isNamed: boolean;
 }
@@ -15,44 +19,44 @@ interface HeldBody {
 interface Peer {
   /** Undefined while it is looked up, and if it was not found. */
   sandbox: string | undefined;
-  /** What bodies wait for, if anything: the lookup, or one that names the sandbox of their trace. */
+  /** What batches wait for, if anything: the lookup, or one that names the sandbox of their trace. */
   waitsFor: "lookup" | "name" | undefined;
-  held: HeldBody[];
+  held: HeldBatch[];
   heldBytes: number;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /**
- * Whose shim is at the other end of each connection. That is looked up when the connection is accepted, and the bodies
+ * Whose shim is at the other end of each connection. That is looked up when the connection is accepted, and the batches
  * that come before it is known may wait for it, because a shim's first spans are those of its sandbox's start. They
  * have been answered by then.
  *
- * A process that runs as another user than the shims may not look them up. Then bodies wait a moment for one that names
- * its sandbox.
+ * A process that runs as another user than the shims may not look them up. Then batches wait a moment for one that
+ * names its sandbox.
  */
 export class PeerSandboxes {
   readonly #find: FindPeer;
   readonly #lookup: SandboxLookup | undefined;
   readonly #nameWaitMs: number;
-  readonly #onBody: (body: Uint8Array, connection: HttpConnection) => void;
+  readonly #onBatch: (held: HeldBatch, connection: HttpConnection) => void;
   readonly #peers = new Map<HttpConnection, Peer>();
   #heldBytes = 0;
 
   /**
-   * @param lookup what the host knows of sandboxes, which bodies wait for too.
-   * @param nameWaitMs how long bodies wait at most for one that names its sandbox, if the lookup has found nothing.
-   * @param onBody takes a body that need not wait any more.
+   * @param lookup what the host knows of sandboxes, which batches wait for too.
+   * @param nameWaitMs how long batches wait at most for one that names its sandbox, if the lookup has found nothing.
+   * @param onBatch takes a batch that need not wait any more.
    */
   constructor(
     find: FindPeer,
     lookup: SandboxLookup | undefined,
     nameWaitMs: number,
-    onBody: (body: Uint8Array, connection: HttpConnection) => void,
+    onBatch: (held: HeldBatch, connection: HttpConnection) => void,
   ) {
     this.#find = find;
     this.#lookup = lookup;
     this.#nameWaitMs = nameWaitMs;
-    this.#onBody = onBody;
+    this.#onBatch = onBatch;
   }
 
   /** Begins to look up who is at the other end. */
@@ -86,25 +90,25 @@ export class PeerSandboxes {
   }
 
   /**
-   * Keeps a body until it is known whose it is. Returns false if it need not wait, or there is no room.
+   * Keeps a copy of a batch until it is known whose it is. Returns false if it need not wait, or there is no room.
    *
    * @param isNamed whether it says itself which sandbox its spans are of.
    */
-  hold(connection: HttpConnection, body: Uint8Array, isNamed: boolean): boolean {
+  hold(connection: HttpConnection, batch: JaegerBatch, spans: EncodedSpans, isNamed: boolean): boolean {
     const peer = this.#peers.get(connection);
     if (peer?.waitsFor === undefined || (peer.waitsFor === "name" && isNamed)) return false;
-    const { length } = body;
+    const length = spans.writer.position;
     if (peer.heldBytes + length > MAX_HELD_BYTES || this.#heldBytes + length > MAX_TOTAL_HELD_BYTES) {
       this.#release(peer, connection);
       return false;
     }
-    peer.held.push({ body, isNamed });
+    peer.held.push({ batch, spans: spans.pack(), isNamed });
     peer.heldBytes += length;
     this.#heldBytes += length;
     return true;
   }
 
-  /** A body of a connection has named its sandbox: hands on what waits for that. */
+  /** A batch of a connection has named its sandbox: hands on what waits for that. */
   named(connection: HttpConnection): void {
     const peer = this.#peers.get(connection);
     if (peer?.waitsFor === "name") this.#release(peer, connection);
@@ -129,7 +133,7 @@ export class PeerSandboxes {
     peer.held = [];
     peer.heldBytes = 0;
     for (const isNamed of [true, false]) {
-      for (const each of held) if (each.isNamed === isNamed) this.#onBody(each.body, connection);
+      for (const each of held) if (each.isNamed === isNamed) this.#onBatch(each, connection);
     }
   }
 }

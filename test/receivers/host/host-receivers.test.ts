@@ -10,7 +10,11 @@ import { Metrics } from "../../../src/pipeline/metrics.ts";
 import type { Settings } from "../../../src/pipeline/settings.ts";
 import { KnownSandboxes } from "../../../src/receivers/accounts/known-sandboxes.ts";
 import { HostReceiverError } from "../../../src/receivers/host/host-receiver-error.ts";
-import { type HostReceivers, openHostReceivers } from "../../../src/receivers/host/host-receivers.ts";
+import {
+  type HostReceiverOptions,
+  type HostReceivers,
+  openHostReceivers,
+} from "../../../src/receivers/host/host-receivers.ts";
 import { encodeThriftBatch } from "../../decode/support/thrift-encoder.ts";
 import { thriftSpan } from "../../decode/support/jaeger-decode.ts";
 import { CA, CLIENT, SERVER } from "../../exporters/support/certificates.ts";
@@ -37,9 +41,18 @@ interface Opened {
   readonly ports: Record<string, number[]>;
 }
 
-async function opened(given: Settings, use: (opened: Opened) => Promise<void>): Promise<void> {
+async function opened(
+  given: Settings,
+  use: (opened: Opened) => Promise<void>,
+  options: Partial<HostReceiverOptions> = {},
+): Promise<void> {
   const log = new RecordingLogger();
-  const receivers = await openHostReceivers(given, { metrics: new Metrics(), log, sandboxes: new KnownSandboxes() });
+  const receivers = await openHostReceivers(given, {
+    metrics: new Metrics(),
+    log,
+    sandboxes: new KnownSandboxes(),
+    ...options,
+  });
   const sink = new RecordingSink();
   receivers.begin(sink);
   const ports: Record<string, number[]> = {};
@@ -83,6 +96,24 @@ test("each receiver listens where it is told, and hands its spans to one sink", 
       assert.equal(sink.sources.every(({ isClosed }) => isClosed), true);
     },
   ));
+
+test("runtimes are answered by a thread of their own", () =>
+  opened(settings("--jaeger-listen", "0"), ({ receivers, log }) => {
+    assert.equal(receivers.holdsRuntimesUp, false);
+    assert.deepEqual(log.records.filter(({ level }) => level !== "info"), []);
+    return Promise.resolve();
+  }));
+
+test("without such a thread they are answered by this one, with one warning", () =>
+  opened(settings("--jaeger-listen", "0"), async ({ ports, sink, receivers, log }) => {
+    assert.equal(receivers.holdsRuntimesUp, true);
+    assert.equal(log.find("no thread can be started").length, 1);
+    const client = new HttpClient(ports["--jaeger-listen"]?.[0] as number);
+    assert.equal((await client.post("/api/traces", BATCH, THRIFT)).status, 202);
+    client.close();
+    await receivers.stop(1000);
+    assert.equal(sink.spans.length, 1);
+  }, { jaegerThread: new URL("./no-such-module.ts", import.meta.url) }));
 
 describe("a port that is taken", () => {
   const withTaken = async (use: (port: number) => Promise<void>): Promise<void> => {
