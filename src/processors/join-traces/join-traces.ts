@@ -120,6 +120,7 @@ export class JoinTraces implements SpanSink {
       const sandbox = sandboxOf();
       if (sandbox === undefined) continue;
       sandbox.note(head, source, () => buffer.slice(spans.resourceStart(span), spans.resourceEnd(span)));
+      if (sandbox.isChanged) this.sandboxes.changed();
       if (source.kind === "runtime") this.sandboxes.noteRuntimeTrace(head.traceId, sandbox);
       joinSpan(spans, span, head, sandbox.trace, follow);
     }

@@ -21,7 +21,7 @@ const LONE_RUNTIME_GRACE_MS = 120_000;
 /** The same after a restart, in which sources may still connect again. */
 const RESTORED_GRACE_MS = 40_000;
 
-/** How often to look for sandboxes that have ended, and to write down what has changed, milliseconds. */
+/** How soon what has changed is written down, and how soon after its grace a sandbox has ended, milliseconds. */
 const TICK_MS = 1_000;
 
 /** Sandboxes at a time. Those of guests are limited by their connections, and runtimes could name any. */
@@ -57,7 +57,9 @@ export class JoinedSandboxes {
   readonly #budget = new KnownSpansBudget();
   /** The sandboxes of traces that runtimes have begun, by the trace IDs that they have there. */
   readonly #runtimeTraces = new Map<string, JoinedSandbox>();
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the timer fires, in this clock's milliseconds. */
+  #tickAt = Infinity;
   /** Whether it is being found out which runtimes run. */
   #isAsking = false;
   /** Set when a sandbox has ended that the file does not know of. */
@@ -97,7 +99,14 @@ export class JoinedSandboxes {
 
   /** A source of a sandbox has gone. */
   closed(sandbox: JoinedSandbox): void {
-    if (--sandbox.sources === 0) sandbox.leftAt = this.#now();
+    if (--sandbox.sources > 0) return;
+    sandbox.leftAt = this.#now();
+    this.#schedule();
+  }
+
+  /** Something about a sandbox has changed that another process would have to know. */
+  changed(): void {
+    if (this.#options.file !== undefined) this.#tickBy(this.#now() + TICK_MS);
   }
 
   /** A runtime has a trace in a sandbox. */
@@ -125,7 +134,7 @@ export class JoinedSandboxes {
    */
   stop(outlive: boolean): void {
     this.stopping();
-    clearInterval(this.#timer);
+    this.#stopTimer();
     const goesOn = outlive || this.#options.file !== undefined;
     for (const sandbox of [...this.#running.values()]) {
       const isLeft = this.#interrupted?.has(sandbox) === true || (sandbox.isRestored && !sandbox.wasOpened);
@@ -149,8 +158,9 @@ export class JoinedSandboxes {
     }
   }
 
-  /** Makes roots of sandboxes that have ended, and writes down what has changed. Called every {@link TICK_MS}. */
+  /** Makes roots of sandboxes that have ended, and writes down what has changed. */
   tick(): void {
+    this.#stopTimer();
     const due = this.#due();
     const { runningSandboxes } = this.#options;
     const mayRun = runningSandboxes === undefined ? [] : due.filter(({ hasRuntime }) => hasRuntime);
@@ -159,14 +169,15 @@ export class JoinedSandboxes {
       this.#isAsking = true;
       void runningSandboxes().then((ids) => this.#endUnless(new Set([...ids].map(sandboxKey)))).finally(() => {
         this.#isAsking = false;
+        this.#schedule();
       });
     }
-    const { file } = this.#options;
-    const isChanged = this.#isChanged || [...this.#running.values()].some((sandbox) => sandbox.isChanged);
-    if (file !== undefined && isChanged) this.save();
-    if (this.#running.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    if (this.#options.file !== undefined && this.#hasChanges) this.save();
+    this.#schedule();
+  }
+
+  get #hasChanges(): boolean {
+    return this.#isChanged || [...this.#running.values()].some((sandbox) => sandbox.isChanged);
   }
 
   /** Sandboxes that nobody has been connected for during their grace. */
@@ -185,10 +196,29 @@ export class JoinedSandboxes {
     }
   }
 
+  /** Sets the timer for what is to be done next. While sandboxes only run there is nothing. */
   #schedule(): void {
-    if (this.#timer !== undefined || this.#running.size === 0 || this.#interrupted !== undefined) return;
-    this.#timer = setInterval(() => this.tick(), TICK_MS);
+    if (this.#options.file !== undefined && this.#hasChanges) return this.#tickBy(this.#now() + TICK_MS);
+    let next = Infinity;
+    for (const each of this.#running.values()) {
+      if (each.sources === 0) next = Math.min(next, each.leftAt + graceOf(each));
+    }
+    this.#tickBy(Math.max(next, this.#now() + TICK_MS));
+  }
+
+  /** Calls {@link tick} at a time, or before. */
+  #tickBy(time: number): void {
+    if (time === Infinity || this.#tickAt <= time || this.#interrupted !== undefined) return;
+    clearTimeout(this.#timer);
+    this.#tickAt = time;
+    this.#timer = setTimeout(() => this.tick(), time - this.#now());
     this.#timer.unref();
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#tickAt = Infinity;
   }
 
   #endOldest(): void {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { SpanRecord } from "../../../src/otlp/span-record.ts";
 import { encodedSpans } from "../../otlp/support/encoded.ts";
+import { watchTimers } from "../../support/pending-timers.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { guest, IDS, Joining, rootsOf, runtime, SANDBOX } from "./support.ts";
 
@@ -257,4 +258,16 @@ test("a file that cannot be written costs a warning, and no span", () => {
   assert.equal(joining.log.find("cannot be written down").length, 1);
   assert.equal(joining.sink.spans.length, 1);
   assert.equal(existsSync(file), false);
+});
+
+test("a timer is set only while a sandbox may end, and for when it does", () => {
+  using timers = watchTimers();
+  const delays = () => timers.list().map(({ delayMs }) => delayMs);
+  const joining = new Joining();
+  const way = joining.join.open(guest());
+  assert.deepEqual(delays(), []);
+  way.close();
+  assert.deepEqual(delays(), [5000]);
+  joining.pass(5000);
+  assert.deepEqual(delays(), []);
 });
