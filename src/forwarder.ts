@@ -3,7 +3,7 @@ import { ENCODINGS } from "./decode/payload-decoder.ts";
 import type { JoinTraces } from "./processors/join-traces/join-traces.ts";
 import type { DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
-import { helperListener, startHelper } from "./forwarder/open-helper.ts";
+import { helperListener, helperPeers, startHelper } from "./forwarder/open-helper.ts";
 import { openPods } from "./forwarder/open-pods.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
@@ -132,7 +132,8 @@ async function start(
   const pods = openPods(settings, helper, log.of("pods"));
   const hosts = await trace.step(
     "listen to the host",
-    () => openHosts(settings, { metrics, sandboxes, lookup: pods, log }),
+    () =>
+      openHosts(settings, { metrics, sandboxes, lookup: pods, findPeer: helperPeers(helper, log.of("jaeger")), log }),
   );
   if (hosts !== undefined) undo.push(() => hosts.abort());
 

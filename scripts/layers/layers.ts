@@ -152,7 +152,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   helper: {
     purpose: "the process with what is left of root's rights: makes sandboxes' sockets, opens root's files",
-    imports: [...SHARED, "ffi", "host", "receivers/vsock"],
+    imports: [...SHARED, "ffi", "host", "receivers/peers", "receivers/vsock"],
   },
   continuation: {
     purpose: "how guests outlive a process: what an earlier one has left, and what the next one is left",

@@ -1,4 +1,4 @@
-import { existsSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { readTlsFiles } from "../exporters/environment.ts";
 import { HelperListener } from "../helper/helper-listener.ts";
@@ -8,12 +8,17 @@ import type { Privileges } from "../host/privileges.ts";
 import type { Logger } from "../base/log.ts";
 import type { ListenSettings, Settings } from "../pipeline/settings.ts";
 import type { ListenerOptions } from "../receivers/vsock/guest-server.ts";
+import type { FindPeer } from "../receivers/peers/peer-finder.ts";
+import { isLoopback } from "../receivers/peers/socket-table.ts";
 import { BUNDLE_FILE, BUNDLE_PLACES } from "../receivers/pods/pod-finder.ts";
 import { type Listener, ListenError } from "../receivers/vsock/listener.ts";
 
 /** inode(7) */
 const OTHERS_READ = 0o004;
 const OTHERS_SEARCH = 0o001;
+
+/** namespaces(7): the machine's first namespace of processes; PROC_PID_INIT_INO in include/linux/proc_ns.h. */
+const HOST_PROCESSES = `pid:[${0xefff_fffc}]`;
 
 type Template = ListenSettings & { readonly kind: "template" };
 
@@ -29,7 +34,9 @@ export async function startHelper(
   if (owner === undefined) return undefined;
   const templates = templatesOf(settings);
   const readable = readableFiles(settings);
-  const isNeeded = templates.length > 0 || needsPods(settings) || keyFiles(settings).some(isForRootOnly);
+  const findsPeers = settings.jaeger !== undefined;
+  const isNeeded = templates.length > 0 || needsPods(settings) || keyFiles(settings).some(isForRootOnly) ||
+    (findsPeers && seesHost());
   if (!isNeeded) return undefined;
   if (templates.length > 0 && !("Bun" in globalThis)) {
     throw new ListenError(
@@ -37,8 +44,31 @@ export async function startHelper(
         "executable, or Bun, or another user than root",
     );
   }
-  return await HelperProcess.start({ templates, user: owner.uid, readable }, log);
+  return await HelperProcess.start({ templates, user: owner.uid, readable, findsPeers }, log);
 }
+
+/**
+ * Finds the sandbox of a runtime's connection through the helper, which may look at root's processes, as this one may
+ * not once it is another user. Undefined if there is no helper.
+ */
+export function helperPeers(helper: HelperProcess | undefined, log: Logger): FindPeer | undefined {
+  if (helper === undefined) return undefined;
+  let wasForbidden = false;
+  return async (connection) => {
+    if (!isLoopback(connection.address)) return undefined;
+    try {
+      const { sandbox, isForbidden } = await helper.findPeer(connection);
+      if (isForbidden && !wasForbidden) log.debug(FORBIDDEN);
+      wasForbidden ||= isForbidden;
+      return sandbox;
+    } catch (error) {
+      log.debug("a runtime's process was not looked for", { error: error as Error });
+      return undefined;
+    }
+  };
+}
+
+const FORBIDDEN = "runtimes' processes cannot be looked into, so they do not tell their sandbox: grant CAP_SYS_PTRACE";
 
 /** What listens for all templates through the helper. Undefined if there are none. */
 export function helperListener(
@@ -81,6 +111,16 @@ function isForRootOnly(path: string): boolean {
     return false;
   } catch {
     // Whoever reads it says what is wrong with it.
+    return false;
+  }
+}
+
+/** Whether this process sees the host's, among which runtimes are. In a container it usually sees only its own. */
+function seesHost(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/pid") === HOST_PROCESSES;
+  } catch {
+    // Whoever looks for runtimes finds none.
     return false;
   }
 }

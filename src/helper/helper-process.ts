@@ -6,30 +6,19 @@ import { type Libc, loadLibc } from "../../ffi/libc.ts";
 import { AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_SEQPACKET } from "../../ffi/sockets.ts";
 import type { Logger } from "../base/log.ts";
 import { ownCommand } from "../base/own-command.ts";
-import { boundCapabilities } from "../host/capabilities.ts";
+import { boundCapabilities, CAP_SYS_PTRACE, HELPER_CAPABILITIES } from "../host/capabilities.ts";
+import type { LocalConnection } from "../receivers/peers/socket-table.ts";
+import { HelperError } from "./helper-error.ts";
 import { receivePackets, sendPacket } from "./packets.ts";
+import { inTime, PendingAnswers } from "./pending-answers.ts";
 import { HELPER_VARIABLE, type HelperMessage, type HelperRequest, type HelperSettings } from "./protocol.ts";
 
 /** How long the helper may take to start, milliseconds: some 50 on an idle machine. */
 const START_MS = 15_000;
-/** How long the helper may take to answer, milliseconds. */
-const ANSWER_MS = 5_000;
 /** How soon a request is sent again if the helper has too many to read, milliseconds. */
 const RETRY_MS = 2;
 /** What is written to a pipe so that the helper reads its socket. */
 const BELL = "\n";
-
-/** The helper cannot be started, or does not answer. The message says why and what to do. */
-export class HelperError extends Error {
-  override readonly name = "HelperError";
-  /** The name of the errno that the helper met; absent if there was none. */
-  readonly code: string | undefined;
-
-  constructor(message: string, { errno, ...options }: ErrorOptions & { readonly errno?: string | undefined } = {}) {
-    super(message, options);
-    this.code = errno;
-  }
-}
 
 /** What the helper says about sockets. A descriptor belongs to the callee. */
 export interface HelperObserver {
@@ -43,6 +32,14 @@ export interface HelperObserver {
 
 type Answer = "begun" | "paused" | "closed";
 
+/** What the helper knows of the process at the other end of a connection. */
+export interface FoundPeer {
+  /** The sandbox whose shim it is; undefined if it is none, or was not found. */
+  readonly sandbox: string | undefined;
+  /** Whether the helper has met a process that it may not look into, for want of CAP_SYS_PTRACE. */
+  readonly isForbidden: boolean;
+}
+
 /**
  * The forwarder's end of its helper: a process of the same program that retains what is needed of root's privileges,
  * so that the one that reads guests' bytes has none.
@@ -52,11 +49,11 @@ export class HelperProcess {
   readonly #socket: number;
   readonly #child: ChildProcess;
   readonly #answers = new Map<Answer, PromiseWithResolvers<void>>();
-  readonly #files = new Map<number, PromiseWithResolvers<number>>();
-  readonly #lists = new Map<number, PromiseWithResolvers<readonly string[]>>();
+  readonly #files = new PendingAnswers<number>();
+  readonly #lists = new PendingAnswers<readonly string[]>();
+  readonly #peers = new PendingAnswers<FoundPeer>();
   readonly #started = Promise.withResolvers<readonly (string | null)[]>();
   #unsent: Promise<void> = Promise.resolve();
-  #nextFile = 0;
   #isExpectedToEnd = false;
   /** Why it is not there any more. */
   #ended: HelperError | undefined;
@@ -89,7 +86,7 @@ export class HelperProcess {
     const [own, other] = libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     let child: ChildProcess;
     try {
-      boundCapabilities(libc);
+      boundCapabilities(libc, HELPER_CAPABILITIES | (settings.findsPeers ? CAP_SYS_PTRACE : 0n));
       const [program = "", ...words] = ownCommand();
       child = spawn(program, words, {
         stdio: ["pipe", "pipe", "inherit", other],
@@ -137,7 +134,7 @@ export class HelperProcess {
     this.#answers.set(name, answer);
     if (request.type === "close") this.#isExpectedToEnd = true;
     this.tell(request);
-    await inTime(answer.promise, ANSWER_MS);
+    await inTime(answer.promise);
   }
 
   /**
@@ -146,15 +143,7 @@ export class HelperProcess {
    */
   async open(path: string): Promise<number> {
     if (this.#ended !== undefined) throw this.#ended;
-    const id = this.#nextFile++;
-    const file = Promise.withResolvers<number>();
-    this.#files.set(id, file);
-    this.tell({ type: "open", id, path });
-    try {
-      return await inTime(file.promise, ANSWER_MS);
-    } finally {
-      this.#files.delete(id);
-    }
+    return await this.#files.ask((id) => this.tell({ type: "open", id, path }));
   }
 
   /**
@@ -163,15 +152,16 @@ export class HelperProcess {
    */
   async list(path: string, prefix: string): Promise<readonly string[]> {
     if (this.#ended !== undefined) throw this.#ended;
-    const id = this.#nextFile++;
-    const names = Promise.withResolvers<readonly string[]>();
-    this.#lists.set(id, names);
-    this.tell({ type: "list", id, path, prefix });
-    try {
-      return await inTime(names.promise, ANSWER_MS);
-    } finally {
-      this.#lists.delete(id);
-    }
+    return await this.#lists.ask((id) => this.tell({ type: "list", id, path, prefix }));
+  }
+
+  /**
+   * Finds the sandbox whose shim is at the other end of a loopback connection, if the settings ask for that. Rejects
+   * with a {@link HelperError}.
+   */
+  async findPeer(connection: LocalConnection): Promise<FoundPeer> {
+    if (this.#ended !== undefined) throw this.#ended;
+    return await this.#peers.ask((id) => this.tell({ type: "peer", id, connection }));
   }
 
   /** Ends it. Sockets stay as they are. */
@@ -228,19 +218,18 @@ export class HelperProcess {
         return this.#tell((observer) => observer.problem(message.message, new Error(message.error)));
       case "notice":
         return this.#tell((observer) => observer.notice(message.message, message.fields));
-      case "file": {
-        const file = this.#files.get(message.id);
-        if (descriptor === undefined) file?.reject(new HelperError(message.error ?? "no file came", message));
-        else if (file === undefined) this.#libc.close(descriptor);
-        else file.resolve(descriptor);
+      case "file":
+        if (descriptor === undefined) {
+          this.#files.fail(message.id, new HelperError(message.error ?? "no file came", message));
+        } else if (!this.#files.settle(message.id, descriptor)) this.#libc.close(descriptor);
         return;
-      }
-      case "names": {
-        const names = this.#lists.get(message.id);
-        if (message.error === undefined) names?.resolve(message.names);
-        else names?.reject(new HelperError(message.error, message));
+      case "names":
+        if (message.error === undefined) this.#lists.settle(message.id, message.names);
+        else this.#lists.fail(message.id, new HelperError(message.error, message));
         return;
-      }
+      case "peer":
+        this.#peers.settle(message.id, { sandbox: message.sandbox, isForbidden: message.isForbidden });
+        return;
       default:
         this.#answers.get(message.type)?.resolve();
         this.#answers.delete(message.type);
@@ -255,11 +244,9 @@ export class HelperProcess {
   #end(how: string): void {
     const error = this.#ended ??= new HelperError(`the helper process is not there: ${how}`);
     this.#started.reject(error);
-    const waiting = [...this.#answers.values(), ...this.#files.values(), ...this.#lists.values()];
-    for (const { reject } of waiting) reject(error);
-    this.#lists.clear();
+    for (const { reject } of this.#answers.values()) reject(error);
     this.#answers.clear();
-    this.#files.clear();
+    for (const pending of [this.#files, this.#lists, this.#peers]) pending.failAll(error);
     if (!this.#isExpectedToEnd) this.#tell((observer) => observer.ended());
     this.#isExpectedToEnd = true;
   }
@@ -273,18 +260,5 @@ function memoryOf(pid: number): number | undefined {
   } catch {
     // A kernel without it, or a container that forbids it. It is only for the log.
     return undefined;
-  }
-}
-
-async function inTime<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    const fail = (): void => reject(new HelperError(`the helper process did not answer within ${timeoutMs} ms`));
-    timer = setTimeout(fail, timeoutMs);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

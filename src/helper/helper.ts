@@ -8,6 +8,8 @@ import { describeError } from "../base/log.ts";
 import { forbidNewPrivileges } from "../host/privileges.ts";
 import { unixListenerName } from "../receivers/vsock/descriptor-names.ts";
 import { DirectoryWatches } from "../receivers/vsock/directory-watches.ts";
+import { PeerFinder } from "../receivers/peers/peer-finder.ts";
+import type { LocalConnection } from "../receivers/peers/socket-table.ts";
 import type { NewSandbox, SandboxServer } from "../receivers/vsock/sandbox-server.ts";
 import { SandboxTemplate } from "../receivers/vsock/sandbox-template.ts";
 import { ListenError } from "../receivers/vsock/listener.ts";
@@ -63,7 +65,8 @@ export async function helperMain(settings: HelperSettings): Promise<number> {
 
 /**
  * What is left of root's privileges, in a process that never sees a guest's byte: it makes and removes sandboxes'
- * sockets, whose descriptors it hands to the forwarder, and opens files that only root may read.
+ * sockets, whose descriptors it hands to the forwarder, opens files that only root may read, and says whose shim has
+ * connected.
  */
 class Helper {
   readonly #settings: HelperSettings;
@@ -76,6 +79,9 @@ class Helper {
   readonly #left = new Set<string>();
   /** Those that stay for the next process. */
   readonly #leaving = new Set<string>();
+  readonly #peers: PeerFinder;
+  /** Whether there was a process that may not be looked into. */
+  #isForbidden = false;
 
   constructor(settings: HelperSettings, libc: Libc, send: (message: HelperMessage, descriptor?: number) => void) {
     this.#settings = settings;
@@ -102,6 +108,7 @@ class Helper {
         act: (operation) => operation(),
       });
     });
+    this.#peers = new PeerFinder(() => this.#isForbidden = true);
     const problems = this.#templates.map((template) => {
       const problem = template.open();
       return problem === undefined ? null : describeError(problem);
@@ -130,6 +137,8 @@ class Helper {
         return this.#open(request.id, request.path);
       case "list":
         return this.#list(request.id, request.path, request.prefix);
+      case "peer":
+        return void this.#findPeer(request.id, request.connection);
     }
   }
 
@@ -155,6 +164,11 @@ class Helper {
       return this.#send({ type: "names", id, names: [], ...failure(error) });
     }
     this.#send({ type: "names", id, names });
+  }
+
+  async #findPeer(id: number, connection: LocalConnection): Promise<void> {
+    const sandbox = this.#settings.findsPeers ? await this.#peers.find(connection) : undefined;
+    this.#send({ type: "peer", id, ...(sandbox !== undefined && { sandbox }), isForbidden: this.#isForbidden });
   }
 
   /** A rootless VMM's user may choose its sandbox's ID, but none that another sandbox has. */

@@ -1,3 +1,4 @@
+import { isLoopback, type LocalConnection } from "../receivers/peers/socket-table.ts";
 import type { TemplateSettings } from "../receivers/vsock/sandbox-template.ts";
 
 /**
@@ -38,6 +39,8 @@ export interface HelperSettings {
   /** The user that the forwarder becomes, which may own sandboxes' directories. */
   readonly user: number;
   readonly readable: readonly (AllowedFile | AllowedFolder)[];
+  /** Whether it says whose shim is at the other end of a connection. */
+  readonly findsPeers: boolean;
 }
 
 /** What the forwarder asks for. */
@@ -55,7 +58,9 @@ export type HelperRequest =
   /** Open a file for reading; answered with `file`. */
   | { readonly type: "open"; readonly id: number; readonly path: string }
   /** Say the names in a directory that begin with `prefix`; answered with `names`. */
-  | { readonly type: "list"; readonly id: number; readonly path: string; readonly prefix: string };
+  | { readonly type: "list"; readonly id: number; readonly path: string; readonly prefix: string }
+  /** Say whose shim is at the other end of a loopback connection; answered with `peer`. */
+  | { readonly type: "peer"; readonly id: number; readonly connection: LocalConnection };
 
 /** What the helper says. */
 export type HelperMessage =
@@ -86,6 +91,8 @@ export type HelperMessage =
     readonly error?: string;
     readonly errno?: string;
   }
+  /** The sandbox on a shim's command line, and nothing else of any process; absent if there is no such shim. */
+  | { readonly type: "peer"; readonly id: number; readonly sandbox?: string; readonly isForbidden: boolean }
   | { readonly type: "problem"; readonly message: string; readonly error: string }
   | { readonly type: "notice"; readonly message: string; readonly fields: Readonly<Record<string, string>> };
 
@@ -101,7 +108,7 @@ export function readRequest(text: string): HelperRequest | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { type, keys, id, path, prefix } = value as Readonly<Record<string, unknown>>;
+  const { type, keys, id, path, prefix, connection } = value as Readonly<Record<string, unknown>>;
   switch (type) {
     case "begin":
     case "pause":
@@ -116,9 +123,29 @@ export function readRequest(text: string): HelperRequest | undefined {
       return isId(id) && typeof path === "string" && typeof prefix === "string"
         ? { type, id, path, prefix }
         : undefined;
+    case "peer": {
+      const ends = readConnection(connection);
+      return isId(id) && ends !== undefined ? { type, id, connection: ends } : undefined;
+    }
     default:
       return undefined;
   }
+}
+
+/** Only connections within this machine have a process at the other end. */
+function readConnection(value: unknown): LocalConnection | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { address, port, peerAddress, peerPort } = value as Readonly<Record<string, unknown>>;
+  if (!isAddress(address) || !isAddress(peerAddress) || !isPort(port) || !isPort(peerPort)) return undefined;
+  return { address, port, peerAddress, peerPort };
+}
+
+function isAddress(value: unknown): value is string {
+  return typeof value === "string" && isLoopback(value);
+}
+
+function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
 }
 
 function isId(value: unknown): value is number {

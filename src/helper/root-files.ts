@@ -2,7 +2,8 @@ import { constants } from "node:fs";
 import { open, readdir } from "node:fs/promises";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
-import { HelperError, type HelperProcess } from "./helper-process.ts";
+import { HelperError } from "./helper-error.ts";
+import type { HelperProcess } from "./helper-process.ts";
 import { MAX_NAMES } from "./protocol.ts";
 
 /** What is read at once, bytes. */

@@ -10,8 +10,10 @@ export const CAP_DAC_OVERRIDE = 1n << 1n;
 /** Becoming another group, and another user. */
 export const CAP_SETGID = 1n << 6n;
 export const CAP_SETUID = 1n << 7n;
+/** Looking into other users' processes, and into those that have more capabilities; ptrace(2), "access mode checking". */
+export const CAP_SYS_PTRACE = 1n << 19n;
 
-/** What the helper process needs: for sockets, their groups and owners, and for files that only root may read. */
+/** What the helper process always needs: for sockets, their groups and owners, and for files that only root may read. */
 export const HELPER_CAPABILITIES: bigint = CAP_CHOWN | CAP_DAC_OVERRIDE | CAP_SETGID | CAP_SETUID;
 
 /** prctl(2): takes a capability from what root gets by running a program. */
@@ -24,7 +26,7 @@ const MAX_CAPABILITIES = 64;
  * it has itself stays. Where that is not allowed (CAP_SETPCAP is missing), whoever took that right away has limited
  * them already, as the unit and the DaemonSet do.
  */
-export function boundCapabilities(libc: Pick<Libc, "prctl">, set: bigint = HELPER_CAPABILITIES): void {
+export function boundCapabilities(libc: Pick<Libc, "prctl">, set: bigint): void {
   for (let number = 0; number < MAX_CAPABILITIES; number++) {
     if ((set >> BigInt(number) & 1n) === 1n) continue;
     try {

@@ -11,7 +11,7 @@ import { JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
 import { type JaegerServer, type JaegerServerSettings, LocalJaegerServer } from "../jaeger/jaeger-server.ts";
 import { ThreadJaegerServer } from "../jaeger/thread/thread-server.ts";
 import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../otlp/otlp-receiver.ts";
-import { PeerFinder } from "../peers/peer-finder.ts";
+import { type FindPeer, PeerFinder } from "../peers/peer-finder.ts";
 import { portOwner } from "../peers/port-owner.ts";
 import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
 import { HostReceiverError } from "./host-receiver-error.ts";
@@ -30,6 +30,8 @@ export interface HostReceiverOptions {
   readonly sandboxes: KnownSandboxes;
   /** What the host knows of sandboxes besides their IDs; undefined: nothing. */
   readonly lookup?: SandboxLookup | undefined;
+  /** Finds whose shim is at the other end of a connection. Default: by what this process may see. */
+  readonly findPeer?: FindPeer | undefined;
   /** The module of the thread that answers runtimes; for tests. */
   readonly jaegerThread?: URL;
 }
@@ -116,7 +118,7 @@ class Opening {
   }
 
   async #openJaeger({ listen, credentials, keepHttp2Noise }: JaegerSettings): Promise<void> {
-    const { metrics, sandboxes, lookup } = this.#options;
+    const { metrics, sandboxes, lookup, findPeer } = this.#options;
     const log = this.#options.log.of("jaeger");
     let wasForbidden = false;
     const finder = this.#finder = new PeerFinder(() => {
@@ -129,7 +131,7 @@ class Opening {
       sandboxes,
       lookup,
       nameWaitMs: NAME_WAIT_MS,
-      findPeer: (connection) => finder.find(connection),
+      findPeer: findPeer ?? ((connection) => finder.find(connection)),
     });
     const server = await this.#startJaeger(receiver, log, {
       keepHttp2Noise,
