@@ -278,7 +278,8 @@ export class FrameReader {
     const before = this.#held;
     // Searching does not stop at a certain place: with a bit more, what is left of it lies in the chunk alone.
     const wanted = this.#search.active ? SEARCH_BYTES : Math.max(this.#wanted - before, 1);
-    const end = Math.min(chunk.length, at + wanted);
+    // An integer for the engine too: from here a double would spread to all places, and be converted again and again.
+    const end = Math.min(chunk.length, at + wanted) | 0;
     this.#gather(chunk, at, end);
     if (this.#held < this.#wanted) {
       this.#checkText(end - at);

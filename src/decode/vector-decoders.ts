@@ -45,23 +45,25 @@ class VectorDecoders {
     return this.#bytes.length;
   }
 
+  // Lengths are made integers, because the engine calls WebAssembly through a slow wrapper once it has seen a double.
+
   /** Decodes a payload in JSON; false if that is left to `decodeJson`, and nothing has been written then. */
   json(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
-    if (!this.#load(buffer, start, end) || this.#exports.decodeJson(end - start) === 0) return false;
+    if (!this.#load(buffer, start, end) || this.#exports.decodeJson((end - start) | 0) === 0) return false;
     this.#take(spans);
     return true;
   }
 
   /** The same for bincode and `decodeBincode`. */
   bincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
-    if (!this.#load(buffer, start, end) || this.#exports.decodeBincode(end - start) === 0) return false;
+    if (!this.#load(buffer, start, end) || this.#exports.decodeBincode((end - start) | 0) === 0) return false;
     this.#take(spans);
     return true;
   }
 
   /** Decodes what is between the quotes of a JSON string; false likewise. */
   jsonText(buffer: Uint8Array, start: number, end: number, output: ProtobufWriter): boolean {
-    const length = this.#load(buffer, start, end) ? this.#exports.decodeJsonText(end - start) : -1;
+    const length = this.#load(buffer, start, end) ? this.#exports.decodeJsonText((end - start) | 0) : -1;
     if (length < 0) return false;
     this.#append(OUTPUT, OUTPUT + length, output);
     return true;
