@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 
-/** What stands in a span's JSON, by the names of the functions that skip it. */
+/** What stands in a span's JSON, by the names of the functions that look for it. */
 const LITERALS: Readonly<Record<string, string>> = {
   Context: '{"span_context":{"trace_id":',
   SpanId: ',"span_id":',
@@ -18,13 +18,14 @@ const LITERALS: Readonly<Record<string, string>> = {
   Start: ',"start_time":{"secs_since_epoch":',
   End: ',"end_time":{"secs_since_epoch":',
   Nanos: ',"nanos_since_epoch":',
-  TimeEnd: "}",
   Attributes: ',"attributes":{"map":{',
   EvictList: ',"evict_list":[',
   UsualLimit: ',"max_len":128,"dropped_count":0}',
   MaxLen: ',"max_len":',
   DroppedCount: ',"dropped_count":',
   Events: ',"events":{"queue":',
+  UsualEnd: ',"events":{"queue":null,"max_len":128,"dropped_count":0},"links":{"queue":null,"max_len":128,' +
+    '"dropped_count":0},"status_code":"Unset","status_message":""',
   Links: ',"links":{"queue":null',
   Status: ',"status_code":"Unset","status_message":""',
   Unset: ',"status_code":"Unset","status_message":"',
@@ -63,21 +64,34 @@ function pieces(length: number): { offset: number; width: number }[] {
   return rest === 0 ? found : [...found, { offset: length - last, width: last }];
 }
 
-/** Whether the input has the literal's bytes at one piece. */
-function comparison(bytes: Buffer, { offset, width }: { offset: number; width: number }): string {
-  const word = (from: number, size: number) => {
-    const littleEndian = Buffer.from(bytes.subarray(from, from + size)).reverse();
-    return `0x${littleEndian.toString("hex")}`;
-  };
-  if (width < 16) return `load<u${width * 8}>(at, ${offset}) == ${word(offset, width)}`;
-  const vector = `i64x2(${word(offset, 8)}, ${word(offset + 8, 8)})`;
-  return `!v128.any_true(v128.xor(v128.load(at, ${offset}), ${vector}))`;
+/** A part of a literal as a number, its first byte the lowest. */
+function word(bytes: Buffer, from: number, size: number): string {
+  const littleEndian = Buffer.from(bytes.subarray(from, from + size)).reverse();
+  return `0x${littleEndian.toString("hex")}`;
+}
+
+/** Whether the input has a literal's bytes: all vectors in one comparison, and what is shorter by itself. */
+function comparison(bytes: Buffer): string {
+  const all = pieces(bytes.length);
+  const vectors = all.filter(({ width }) => width === 16).map(({ offset }) =>
+    `v128.xor(v128.load(from, ${offset}), i64x2(${word(bytes, offset, 8)}, ${word(bytes, offset + 8, 8)}))`
+  );
+  const others = all.filter(({ width }) => width < 16).map(({ offset, width }) =>
+    `load<u${width * 8}>(from, ${offset}) == ${word(bytes, offset, width)}`
+  );
+  if (vectors.length === 0) return others.join(" && ");
+  const different = vectors.reduce((sum, vector) => `v128.or(${sum}, ${vector})`);
+  return [`!v128.any_true(${different})`, ...others].join(" && ");
+}
+
+/** `SpanId` as `SPAN_ID`: the literal's length. */
+function constant(name: string): string {
+  return name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
 }
 
 const functions = Object.entries(LITERALS).map(([name, text]) => {
   const bytes = Buffer.from(text);
-  const condition = pieces(bytes.length).map((piece) => comparison(bytes, piece)).join(" && ");
-  return `// ${text}\nexport function skip${name}(): bool {\n  if (!(${condition})) return false;\n` +
-    `  moveTo(at + ${bytes.length});\n  return true;\n}\n`;
+  return `// ${text}\nexport const ${constant(name)}: usize = ${bytes.length};\n` +
+    `export function is${name}(from: usize): bool {\n  return ${comparison(bytes)};\n}\n`;
 });
-process.stdout.write(`import { at, moveTo } from "../cursor";\n\n${functions.join("\n")}`);
+process.stdout.write(functions.join("\n"));

@@ -9,6 +9,7 @@ import {
   MOST_KEY_BYTES,
   MOST_KEYS,
   varint,
+  varint64,
   varintSize,
 } from "./output";
 import { nanoseconds } from "./json-number";
@@ -288,7 +289,7 @@ function scalar(variant: u32, from: usize, to: usize): usize {
   if (variant == I64) {
     moveTo(from + 8);
     store<u8>(to, 0x18);
-    return varint(to + 1, load<u64>(from));
+    return varint64(to + 1, load<u64>(from));
   }
   if (variant == F64) {
     moveTo(from + 8);
@@ -314,7 +315,7 @@ function array(from: usize, to: usize): usize {
   for (; left > 0 && isUsual; left--) {
     store<u8>(to, 0x0a);
     const field = to + 2;
-    if (isTooLong(to) || at > end) giveUp();
+    if (isTooLong(to, at) || at > end) giveUp();
     else if (variant == STRING) {
       const length = lengthAt(at);
       const text = at + 8;

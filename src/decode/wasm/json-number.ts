@@ -40,9 +40,10 @@ function powerOfTen(exponent: u32): u64 {
   return load<u64>(POWERS + (<usize> exponent << 3));
 }
 
+// What reads a number takes where it begins, and leaves the cursor behind it.
+
 /** Reads digits without a leading zero that are at most 2^64 - 1. */
-export function readU64(): u64 {
-  const from = at;
+export function readU64(from: usize): u64 {
   let bytes = load<u64>(from);
   let digits = leadingDigits(bytes);
   if ((bytes & 0xff) == ZERO) {
@@ -75,18 +76,28 @@ export function readU64(): u64 {
   return value * powerOfTen(digits) + tail;
 }
 
+/** A number of nine or ten digits, without a leading zero. Leaves the cursor where it is. */
+export function usualDigits(from: usize, digits: usize): u64 {
+  const bytes = load<u64>(from);
+  const last = load<u64>(from + digits - 8);
+  const isWrong = leadingDigits(bytes) < 8 || leadingDigits(last) < 8 || (bytes & 0xff) == ZERO;
+  if (isWrong) giveUp();
+  // Bytes of zero in front of the last one or two.
+  const rest = last & (<u64> -1 << (<u64> (16 - digits) << 3));
+  return eightDigits(bytes) * powerOfTen(<u32> digits - 8) + eightDigits(rest);
+}
+
 /** Reads a number of at most `most`. */
-export function readUint(most: u64): u64 {
-  const value = readU64();
+export function readUint(from: usize, most: u64): u64 {
+  const value = readU64(from);
   if (value > most) giveUp();
   return value;
 }
 
 /** Reads an i64: its two's complement. */
-export function readI64(): u64 {
-  const isNegative = load<u8>(at) == MINUS;
-  if (isNegative) moveTo(at + 1);
-  const value = readU64();
+export function readI64(from: usize): u64 {
+  const isNegative = load<u8>(from) == MINUS;
+  const value = readU64(isNegative ? from + 1 : from);
   if (!isNegative) {
     if (value >> 63 != 0) giveUp();
     return value;
@@ -97,8 +108,7 @@ export function readI64(): u64 {
 }
 
 /** Reads a u128 without a leading zero, and writes its 16 bytes, the highest first. */
-export function readU128(to: usize): void {
-  let from = at;
+export function readU128(from: usize, to: usize): void {
   let low: u64 = 0;
   let lowMiddle: u64 = 0;
   let highMiddle: u64 = 0;
@@ -138,11 +148,10 @@ export function nanoseconds(seconds: u64, rest: u64): u64 {
  * Reads a double of few digits and without an exponent. Its digits and the power of ten are doubles, so their quotient,
  * rounded once, is the nearest there is (Clinger 1990).
  */
-export function readF64(): f64 {
-  const isNegative = load<u8>(at) == MINUS;
-  if (isNegative) moveTo(at + 1);
-  const first = at;
-  let value = readU64();
+export function readF64(from: usize): f64 {
+  const isNegative = load<u8>(from) == MINUS;
+  const first = isNegative ? from + 1 : from;
+  let value = readU64(first);
   let digits = <u32> (at - first);
   let decimals: u32 = 0;
   if (load<u8>(at) == POINT) {

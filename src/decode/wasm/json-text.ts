@@ -1,42 +1,69 @@
-import { at, giveUp, moveTo } from "./cursor";
+import { at, end, giveUp, moveTo } from "./cursor";
 import { ESCAPES, SHUFFLES } from "./memory";
 import { isUtf8 } from "./utf8";
 
 const QUOTE: u8 = 0x22;
 const BACKSLASH: u8 = 0x5c;
 const LETTER_U: u8 = 0x75;
-const FIRST_PRINTABLE: u8 = 0x20;
-/** The odd ones of 16 bits. */
-const ODD_BITS: u32 = 0xaaaa;
+const FIRST_PRINTABLE: i8 = 0x20;
+/** The odd ones of 32 bits. */
+const ODD_BITS: u32 = 0xaaaaaaaa;
+/** What {@link plainLength} looks at. */
+export const MOST_PLAIN: usize = 16;
 
 /**
- * Reads the rest of a string, from behind its first quote, and writes its bytes in UTF-8; 16 at a time. Returns the
- * place after them.
+ * How long a string is, from behind its first quote, if it is printable ASCII without escapes and at most
+ * {@link MOST_PLAIN} bytes; else more than that.
+ */
+export function plainLength(from: usize): usize {
+  const block = v128.load(from);
+  const special = v128.or(i8x16.eq(block, i8x16.splat(QUOTE)), i8x16.eq(block, i8x16.splat(BACKSLASH)));
+  // As a signed number, a byte that is not ASCII is also below the first printable one.
+  const stops = i8x16.bitmask(v128.or(special, i8x16.lt_s(block, i8x16.splat(FIRST_PRINTABLE))));
+  const length = <usize> ctz(stops | 0x10000);
+  return load<u8>(from + length) == QUOTE ? length : MOST_PLAIN + 1;
+}
+
+/**
+ * Reads the rest of a string, from behind its first quote, and writes its bytes in UTF-8. Returns the place after them,
+ * and leaves the cursor behind the last quote.
  *
  * A control character, a wrong escape or surrogate, and bytes that are not UTF-8 are not usual.
  */
-export function readText(to: usize): usize {
+export function readText(from: usize, to: usize): usize {
+  const length = plainLength(from);
+  if (length > MOST_PLAIN) return readLongText(from, to);
+  v128.store(to, v128.load(from));
+  moveTo(from + length + 1);
+  return to + length;
+}
+
+/** The same, 32 bytes at a time. */
+export function readLongText(from: usize, to: usize): usize {
+  const first = from;
   const start = to;
-  let from = at;
-  let seen = i8x16.splat(0);
+  const last = end;
+  // The least of the bytes at each place, as signed numbers: negative if one is not ASCII.
+  let least = i8x16.splat(0x7f);
   // Whether the next byte is escaped by a backslash that has been dropped.
   let isEscaped: u32 = 0;
   let isOpen = true;
-  while (isOpen) {
-    const block = v128.load(from);
-    seen = v128.or(seen, block);
-    const quotes = i8x16.bitmask(i8x16.eq(block, i8x16.splat(QUOTE)));
-    const backslashes = i8x16.bitmask(i8x16.eq(block, i8x16.splat(BACKSLASH)));
-    const controls = i8x16.bitmask(i8x16.lt_u(block, i8x16.splat(FIRST_PRINTABLE)));
+  // Zeros follow the payload, and no quote.
+  while (isOpen && from <= last) {
+    const low = v128.load(from);
+    const high = v128.load(from, 16);
+    least = i8x16.min_s(least, i8x16.min_s(low, high));
+    const quotes = bits(i8x16.eq(low, i8x16.splat(QUOTE)), i8x16.eq(high, i8x16.splat(QUOTE)));
+    const backslashes = bits(i8x16.eq(low, i8x16.splat(BACKSLASH)), i8x16.eq(high, i8x16.splat(BACKSLASH)));
     if ((backslashes | isEscaped) == 0) {
-      v128.store(to, block);
-      const stops = quotes | controls;
-      if (stops == 0) {
-        from += 16;
-        to += 16;
+      v128.store(to, low);
+      v128.store(to, high, 16);
+      if (quotes == 0) {
+        from += 32;
+        to += 32;
         continue;
       }
-      const plain = <usize> ctz(stops);
+      const plain = <usize> ctz(quotes);
       from += plain;
       to += plain;
       isOpen = false;
@@ -45,14 +72,14 @@ export function readText(to: usize): usize {
       // along each row (Langdale and Lemire 2019, "Parsing gigabytes of JSON per second").
       const possible = backslashes & ~isEscaped;
       const ends = (((possible << 1) | ODD_BITS) - possible) ^ ODD_BITS;
-      const escaped = (ends ^ (backslashes | isEscaped)) & 0xffff;
+      const escaped = ends ^ (backslashes | isEscaped);
       const escapes = ends & backslashes;
       const letters = escaped & ~(quotes | backslashes);
-      const stops = (quotes & ~escaped) | controls | letters;
-      const after = append(block, escapes, to);
+      const stops = (quotes & ~escaped) | letters;
+      const after = append(high, escapes >> 16, append(low, escapes & 0xffff, to));
       if (stops == 0) {
-        isEscaped = escapes >> 15;
-        from += 16;
+        isEscaped = escapes >> 31;
+        from += 32;
         to = after;
         continue;
       }
@@ -62,10 +89,15 @@ export function readText(to: usize): usize {
       if (((letters >> plain) & 1) == 0) isOpen = false;
       else {
         isEscaped = 0;
-        const byte = load<u8>(ESCAPES + load<u8>(from));
+        let byte = load<u8>(ESCAPES + load<u8>(from));
         if (byte != 0) {
-          store<u8>(to++, byte);
-          from++;
+          // Several of these may stand in a row.
+          while (byte != 0) {
+            store<u8>(to++, byte);
+            from++;
+            byte = load<u8>(from) == BACKSLASH ? load<u8>(ESCAPES + load<u8>(from, 1)) : 0;
+            if (byte != 0) from++;
+          }
         } else {
           moveTo(from);
           to = readCodePoint(to);
@@ -76,8 +108,26 @@ export function readText(to: usize): usize {
     }
   }
   moveTo(from + 1);
-  if (load<u8>(from) != QUOTE || (i8x16.bitmask(seen) != 0 && !isUtf8(start, to))) giveUp();
+  if (isOpen) giveUp();
+  // What follows the string may be what has been seen.
+  else if (i8x16.bitmask(i8x16.lt_s(least, i8x16.splat(FIRST_PRINTABLE))) != 0 && !isValid(first, from, start, to)) {
+    giveUp();
+  }
   return to;
+}
+
+/** A bit for each byte of two comparisons. */
+function bits(low: v128, high: v128): u32 {
+  return i8x16.bitmask(low) | (i8x16.bitmask(high) << 16);
+}
+
+/** Whether the text has no control characters as they are, and what it stands for is UTF-8. */
+function isValid(from: usize, to: usize, decoded: usize, decodedEnd: usize): bool {
+  for (; from < to; from += 16) {
+    const controls = i8x16.bitmask(i8x16.lt_u(v128.load(from), i8x16.splat(FIRST_PRINTABLE)));
+    if (controls != 0 && from + <usize> ctz(controls) < to) return false;
+  }
+  return isUtf8(decoded, decodedEnd);
 }
 
 /** Writes a block without the bytes whose bits are in `dropped`: eight bytes at a time. */

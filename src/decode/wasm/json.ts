@@ -1,43 +1,21 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
-import { nanoseconds, readF64, readI64, readU128, readU64, readUint } from "./json-number";
-import { readText } from "./json-text";
+import { attributeList, attributeMap, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "./json-attributes";
+import { nanoseconds, readU128, readU64, readUint, usualDigits } from "./json-number";
+import { MOST_PLAIN, plainLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
-import { INPUT, OUTPUT } from "./memory";
-import {
-  closeField,
-  closeMessage,
-  closeOptional,
-  closeStringAttribute,
-  FIELD_PREFIX,
-  isNewKey,
-  isTooLong,
-  MOST_KEY_BYTES,
-  MOST_KEYS,
-  varint,
-} from "./output";
+import { OUTPUT } from "./memory";
+import { closeField, closeMessage, closeOptional, FIELD_PREFIX, varint } from "./output";
 import { tell } from "./result";
 
-const QUOTE: u8 = 0x22;
-const COMMA: u8 = 0x2c;
-const OPEN_BRACKET: u8 = 0x5b;
-const CLOSE_BRACKET: u8 = 0x5d;
-const CLOSE_BRACE: u8 = 0x7d;
+// As in bincode.ts, functions take `from`, where something begins in the payload, and `to`, where it goes, and return
+// the place after what they wrote; the cursor is then behind what they read. After something that is not usual they go
+// on as if it were, up to the next loop.
+
+/** Digits of the seconds since 1970 from 2001 to 2286, and of the nanoseconds of nine seconds in ten. */
+const USUAL_SECONDS: usize = 10;
+const USUAL_NANOSECONDS: usize = 9;
 const MAX_U8: u64 = 0xff;
 const MAX_U32: u64 = 0xffffffff;
-
-/** What begins a list's next item; the list has ended if there is none. */
-function more(closing: u8): bool {
-  const byte = load<u8>(at);
-  moveTo(at + 1);
-  if (byte == COMMA) return true;
-  if (byte != closing) giveUp();
-  return false;
-}
-
-/** Skips a literal that has to follow. */
-function expect(matches: bool): void {
-  if (!matches) giveUp();
-}
 
 /**
  * Decodes a span in JSON of `length` bytes, written as serde_json writes what agents have: members in the order of
@@ -45,101 +23,151 @@ function expect(matches: bool): void {
  */
 export function decodeJson(length: usize): bool {
   begin(length);
+  let from = at;
+  if (!literal.isContext(from)) return false;
   const content = OUTPUT + FIELD_PREFIX;
-  expect(literal.skipContext());
   store<u16>(content, 0x100a);
-  readU128(content + 2);
-  expect(literal.skipSpanId());
+  readU128(from + literal.CONTEXT, content + 2);
+  from = at;
+  if (!literal.isSpanId(from)) giveUp();
   store<u16>(content, 0x0812, 18);
-  const spanId = readU64();
+  const spanId = readU64(from + literal.SPAN_ID);
   if (spanId == 0) giveUp();
   store<u64>(content, bswap<u64>(spanId), 20);
-  expect(literal.skipFlags());
-  const flags = readUint(MAX_U8);
-  if (!literal.skipContextEnd()) expect(literal.skipRemoteContextEnd());
+  from = at;
+  if (!literal.isFlags(from)) giveUp();
+  const flags = readUint(from + literal.FLAGS, MAX_U8);
+  from = at;
+  if (literal.isContextEnd(from)) from += literal.CONTEXT_END;
+  else {
+    if (!literal.isRemoteContextEnd(from)) giveUp();
+    from += literal.REMOTE_CONTEXT_END;
+  }
   let to = content + 28;
-  const parent = readU64();
+  const parent = readU64(from);
   if (parent != 0) {
     store<u16>(to, 0x0822);
     store<u64>(to, bswap<u64>(parent), 2);
     to += 10;
   }
-  const kind = readKind();
+  const kind = readKind(at);
   if (!isUsual) return false;
-  to = textField(0x2a, to);
+  to = textField(0x2a, at, to);
+  from = at;
   store<u8>(to, 0x30);
   store<u8>(to, kind, 1);
-  expect(literal.skipStart());
-  to = timeField(0x39, to + 2);
-  expect(literal.skipEnd());
-  to = timeField(0x41, to);
-  expect(literal.skipAttributes());
+  if (!literal.isStart(from)) giveUp();
+  to = timeField(0x39, from + literal.START, to + 2);
+  from = at;
+  if (!literal.isEnd(from)) giveUp();
+  to = timeField(0x41, from + literal.END, to);
+  from = at;
+  if (!literal.isAttributes(from)) giveUp();
   if (!isUsual) return false;
-  to = attributeMap(0x4a, to);
+  to = attributeMap(0x4a, from + literal.ATTRIBUTES, to);
   if (!isUsual) return false;
-  skipEvictionList(to);
-  to = limit(0x50, to);
-  expect(literal.skipEvents());
+  from = evictionList(at, to);
+  to = limit(0x50, from, to);
+  from = at;
+  if (literal.isUsualEnd(from)) moveTo(from + literal.USUAL_END);
+  else {
+    if (!literal.isEvents(from)) giveUp();
+    from += literal.EVENTS;
+    if (!isUsual) return false;
+    if (literal.isNull(from)) from += literal.NULL;
+    else {
+      to = events(from, to);
+      from = at;
+    }
+    to = limit(0x60, from, to);
+    from = at;
+    // Links are rare.
+    if (!literal.isLinks(from)) giveUp();
+    to = limit(0x70, from + literal.LINKS, to);
+    to = status(at, to);
+  }
   if (!isUsual) return false;
-  if (!literal.skipNull()) to = events(to);
-  to = limit(0x60, to);
-  // Links are rare.
-  expect(literal.skipLinks());
-  to = limit(0x70, to);
-  if (!literal.skipStatus()) to = status(to);
+  from = at;
   if (flags != 0) {
     store<u16>(to, 0x0185);
     store<u32>(to, <u32> flags, 2);
     to += 6;
   }
-  if (!isUsual) return false;
   const start = closeField(0x12, content, to);
   let resource = to;
   let resourceEnd = to;
-  if (literal.skipResource()) {
+  if (literal.isResource(from)) {
     const attributes = to + FIELD_PREFIX;
-    resourceEnd = attributeMap(0x0a, attributes);
+    resourceEnd = attributeMap(0x0a, from + literal.RESOURCE, attributes);
+    from = at;
     if (resourceEnd == attributes) resourceEnd = to;
     else resource = closeField(0x0a, attributes, resourceEnd);
-    expect(literal.skipResourceEnd());
-  } else expect(literal.skipNoResource());
+    if (!literal.isResourceEnd(from)) giveUp();
+    from += literal.RESOURCE_END;
+  } else {
+    if (!literal.isNoResource(from)) giveUp();
+    from += literal.NO_RESOURCE;
+  }
   tell(start, to, resource, resourceEnd);
-  return isUsual && at == end;
+  return isUsual && from == end;
 }
 
 /** Decodes the rest of a string, which the payload is up to its quote. Returns how many bytes it has, -1 if wrong. */
 export function decodeJsonText(length: usize): i32 {
   begin(length);
   store<u8>(end, QUOTE);
-  const to = readText(OUTPUT);
+  const to = readText(at, OUTPUT);
   return isUsual && at == end + 1 ? <i32> (to - OUTPUT) : -1;
 }
 
-function readKind(): u8 {
-  if (literal.skipInternal()) return 1;
-  if (literal.skipServer()) return 2;
-  if (literal.skipClient()) return 3;
-  if (literal.skipProducer()) return 4;
-  expect(literal.skipConsumer());
-  return 5;
+/** A kind, and what is before the name. */
+function readKind(from: usize): u8 {
+  let kind: u8 = 5;
+  let length = literal.CONSUMER;
+  if (literal.isInternal(from)) {
+    kind = 1;
+    length = literal.INTERNAL;
+  } else if (literal.isServer(from)) {
+    kind = 2;
+    length = literal.SERVER;
+  } else if (literal.isClient(from)) {
+    kind = 3;
+    length = literal.CLIENT;
+  } else if (literal.isProducer(from)) {
+    kind = 4;
+    length = literal.PRODUCER;
+  } else if (!literal.isConsumer(from)) giveUp();
+  if (isUsual) moveTo(from + length);
+  return kind;
 }
 
 /** A string field that is left out if it is empty. */
-function textField(tag: u8, to: usize): usize {
+function textField(tag: u8, from: usize, to: usize): usize {
   store<u8>(to, tag);
-  return closeOptional(to + 2, readText(to + 2));
+  return closeOptional(to + 2, readText(from, to + 2));
 }
 
-function readTime(): u64 {
-  const seconds = readU64();
-  expect(literal.skipNanos());
-  const rest = readU64();
-  expect(literal.skipTimeEnd());
+function readTime(from: usize): u64 {
+  // Seconds of ten digits, and nanoseconds of nine, as most are: then what follows does not wait for their number.
+  const usual = from + USUAL_SECONDS + literal.NANOS;
+  if (literal.isNanos(from + USUAL_SECONDS) && load<u8>(usual + USUAL_NANOSECONDS) == CLOSE_BRACE) {
+    const seconds = usualDigits(from, USUAL_SECONDS);
+    const rest = usualDigits(usual, USUAL_NANOSECONDS);
+    moveTo(usual + USUAL_NANOSECONDS + 1);
+    return nanoseconds(seconds, rest);
+  }
+  const seconds = readU64(from);
+  from = at;
+  if (!literal.isNanos(from)) giveUp();
+  const rest = readU64(from + literal.NANOS);
+  from = at;
+  if (load<u8>(from) != CLOSE_BRACE) giveUp();
+  moveTo(from + 1);
   return nanoseconds(seconds, rest);
 }
 
-function timeField(tag: u8, to: usize): usize {
-  const time = readTime();
+function timeField(tag: u8, from: usize, to: usize): usize {
+  const time = readTime(from);
   if (time == 0) return to;
   store<u8>(to, tag);
   store<u64>(to, time, 1);
@@ -147,230 +175,106 @@ function timeField(tag: u8, to: usize): usize {
 }
 
 /** `,"max_len":…,"dropped_count":…}` */
-function limit(tag: u8, to: usize): usize {
-  if (literal.skipUsualLimit()) return to;
-  expect(literal.skipMaxLen());
-  readUint(MAX_U32);
-  expect(literal.skipDroppedCount());
-  to = countField(tag, to);
-  expect(load<u8>(at) == CLOSE_BRACE);
-  moveTo(at + 1);
+function limit(tag: u8, from: usize, to: usize): usize {
+  if (literal.isUsualLimit(from)) {
+    moveTo(from + literal.USUAL_LIMIT);
+    return to;
+  }
+  if (!literal.isMaxLen(from)) giveUp();
+  readUint(from + literal.MAX_LEN, MAX_U32);
+  from = at;
+  if (!literal.isDroppedCount(from)) giveUp();
+  to = countField(tag, from + literal.DROPPED_COUNT, to);
+  closeBrace();
   return to;
 }
 
-function countField(tag: u8, to: usize): usize {
-  const count = readUint(MAX_U32);
+/** Skips a brace. */
+function closeBrace(): void {
+  if (load<u8>(at) != CLOSE_BRACE) giveUp();
+  else moveTo(at + 1);
+}
+
+function countField(tag: u8, from: usize, to: usize): usize {
+  const count = readUint(from, MAX_U32);
   if (count == 0) return to;
   store<u8>(to, tag);
   return varint(to + 1, count);
 }
 
-/** A map's attributes, from behind its brace. */
-function attributeMap(tag: u8, to: usize): usize {
-  if (load<u8>(at) == CLOSE_BRACE) {
-    moveTo(at + 1);
-    return to;
-  }
-  let keys: u32 = 0;
-  let key: usize;
+/** The keys in the order in which they were set, which go nowhere. Returns where the list ends. */
+function evictionList(from: usize, scratch: usize): usize {
+  if (!literal.isEvictList(from)) giveUp();
+  from += literal.EVICT_LIST;
+  if (load<u8>(from) == CLOSE_BRACKET) return from + 1;
+  let separator: u8;
   do {
-    if (load<u8>(at) != QUOTE || keys == MOST_KEYS) {
-      giveUp();
-      return to;
+    if (load<u8>(from) != QUOTE) giveUp();
+    const length = plainLength(from + 1);
+    if (length <= MOST_PLAIN) from += length + 2;
+    else {
+      readLongText(from + 1, scratch);
+      from = at;
     }
-    moveTo(at + 1);
-    store<u8>(to, tag);
-    key = to + 4;
-    const keyEnd = readKey(to + 2);
-    if (!isUsual) return to;
-    expect(isNewKey(key, keyEnd - key, keys++) && load<u8>(at) == 0x3a);
-    moveTo(at + 1);
-    to = keyedValue(to + 2, keyEnd);
-  } while (isUsual && more(CLOSE_BRACE));
-  return to;
-}
-
-/** A list's attributes, from behind its bracket. */
-function attributeList(tag: u8, to: usize): usize {
-  if (load<u8>(at) == CLOSE_BRACKET) {
-    moveTo(at + 1);
-    return to;
-  }
-  do {
-    expect(literal.skipKey());
-    store<u8>(to, tag);
-    const keyEnd = readKey(to + 2);
-    expect(literal.skipValue());
-    if (!isUsual) return to;
-    to = keyedValue(to + 2, keyEnd);
-    expect(load<u8>(at) == CLOSE_BRACE);
-    moveTo(at + 1);
-  } while (isUsual && more(CLOSE_BRACKET));
-  return to;
-}
-
-/** A key, from behind its quote. */
-function readKey(content: usize): usize {
-  store<u8>(content, 0x0a);
-  const to = readText(content + 2);
-  const length = to - content - 2;
-  if (length == 0 || length > MOST_KEY_BYTES) giveUp();
-  store<u8>(content, <u8> length, 1);
-  return to;
-}
-
-/** A value, `{"I64":5}`, and with it the end of its attribute, whose key is written from `content` to `to`. */
-function keyedValue(content: usize, to: usize): usize {
-  store<u8>(to, 0x12);
-  const scalar = to + 2;
-  const letter = load<u8>(at, 2);
-  if (letter == 0x53) {
-    expect(literal.skipString());
-    store<u8>(scalar, 0x0a);
-    const text = scalar + 2;
-    to = closeStringAttribute(content, text, readText(text));
-    expect(load<u8>(at) == CLOSE_BRACE);
-    moveTo(at + 1);
-    return to;
-  }
-  if (letter == 0x49) {
-    expect(literal.skipI64());
-    to = intValue(scalar);
-  } else if (letter == 0x46) {
-    expect(literal.skipF64());
-    to = doubleValue(scalar);
-  } else if (letter == 0x42) {
-    expect(literal.skipBool());
-    to = boolValue(scalar);
-  } else {
-    expect(literal.skipArray());
-    if (!isUsual) return to;
-    store<u8>(scalar, 0x2a);
-    to = closeMessage(scalar, closeMessage(scalar + 2, array(scalar + 2)));
-    expect(load<u8>(at) == CLOSE_BRACE);
-    moveTo(at + 1);
-    return closeMessage(content, to);
-  }
-  expect(load<u8>(at) == CLOSE_BRACE);
-  moveTo(at + 1);
-  store<u8>(scalar - 1, <u8> (to - scalar));
-  store<u8>(content - 1, <u8> (to - content));
-  return to;
-}
-
-function intValue(to: usize): usize {
-  store<u8>(to, 0x18);
-  return varint(to + 1, readI64());
-}
-
-function doubleValue(to: usize): usize {
-  if (literal.skipNull()) {
-    // "NaN": JSON has no number for it.
-    store<u32>(to, 0x614e030a);
-    store<u8>(to, 0x4e, 4);
-    return to + 5;
-  }
-  store<u8>(to, 0x21);
-  store<f64>(to, readF64(), 1);
-  return to + 9;
-}
-
-function boolValue(to: usize): usize {
-  store<u8>(to, 0x10);
-  const isTrue = literal.skipTrue();
-  if (!isTrue) expect(literal.skipFalse());
-  store<u8>(to, isTrue ? 1 : 0, 1);
-  return to + 2;
-}
-
-/** An array of values of one kind, `{"I64":[5,6]}`. */
-function array(to: usize): usize {
-  const letter = load<u8>(at, 2);
-  if (letter == 0x53) expect(literal.skipStringArray());
-  else if (letter == 0x49) expect(literal.skipI64());
-  else if (letter == 0x46) expect(literal.skipF64());
-  else expect(literal.skipBool());
-  if (!isUsual || load<u8>(at) != OPEN_BRACKET) {
-    giveUp();
-    return to;
-  }
-  moveTo(at + 1);
-  if (load<u8>(at) == CLOSE_BRACKET) moveTo(at + 1);
-  else {
-    do {
-      store<u8>(to, 0x0a);
-      const scalar = to + 2;
-      if (isTooLong(to)) giveUp();
-      else if (letter == 0x53) {
-        expect(load<u8>(at) == QUOTE);
-        moveTo(at + 1);
-        store<u8>(scalar, 0x0a);
-        to = closeMessage(scalar, closeMessage(scalar + 2, readText(scalar + 2)));
-      } else {
-        if (letter == 0x49) to = intValue(scalar);
-        else if (letter == 0x46) to = doubleValue(scalar);
-        else to = boolValue(scalar);
-        store<u8>(scalar - 1, <u8> (to - scalar));
-      }
-    } while (isUsual && more(CLOSE_BRACKET));
-  }
-  expect(load<u8>(at) == CLOSE_BRACE);
-  moveTo(at + 1);
-  return to;
-}
-
-/** The keys in the order in which they were set, which goes nowhere. */
-function skipEvictionList(scratch: usize): void {
-  expect(literal.skipEvictList());
-  if (load<u8>(at) == CLOSE_BRACKET) {
-    moveTo(at + 1);
-    return;
-  }
-  do {
-    expect(load<u8>(at) == QUOTE);
-    moveTo(at + 1);
-    readText(scratch);
-  } while (isUsual && more(CLOSE_BRACKET));
+    separator = load<u8>(from++);
+  } while (separator == COMMA && isUsual);
+  if (separator != CLOSE_BRACKET) giveUp();
+  return from;
 }
 
 /** A list of events. */
-function events(to: usize): usize {
-  expect(load<u8>(at) == OPEN_BRACKET);
-  moveTo(at + 1);
-  if (load<u8>(at) == CLOSE_BRACKET) {
-    moveTo(at + 1);
+function events(from: usize, to: usize): usize {
+  if (load<u8>(from) != OPEN_BRACKET) giveUp();
+  from++;
+  if (load<u8>(from) == CLOSE_BRACKET) {
+    moveTo(from + 1);
     return to;
   }
+  let separator: u8;
   do {
+    if (!literal.isEventName(from)) giveUp();
     store<u8>(to, 0x5a);
     const content = to + 2;
-    expect(literal.skipEventName());
-    to = textField(0x12, content + 9);
-    expect(literal.skipTimestamp());
-    const time = readTime();
-    if (time == 0) giveUp();
+    to = textField(0x12, from + literal.EVENT_NAME, content + 9);
+    from = at;
+    if (!literal.isTimestamp(from)) giveUp();
+    const time = readTime(from + literal.TIMESTAMP);
+    from = at;
+    if (time == 0 || !literal.isEventAttributes(from)) giveUp();
     store<u8>(content, 0x09);
     store<u64>(content, time, 1);
-    expect(literal.skipEventAttributes());
     if (!isUsual) return to;
-    to = attributeList(0x1a, to);
-    expect(literal.skipEventDropped());
-    to = closeMessage(content, countField(0x20, to));
-    expect(load<u8>(at) == CLOSE_BRACE);
-    moveTo(at + 1);
-  } while (isUsual && more(CLOSE_BRACKET));
+    to = attributeList(0x1a, from + literal.EVENT_ATTRIBUTES, to);
+    from = at;
+    if (!literal.isEventDropped(from)) giveUp();
+    to = closeMessage(content, countField(0x20, from + literal.EVENT_DROPPED, to));
+    closeBrace();
+    from = at;
+    separator = load<u8>(from++);
+  } while (separator == COMMA && isUsual);
+  if (separator != CLOSE_BRACKET) giveUp();
+  else moveTo(from);
   return to;
 }
 
-function status(to: usize): usize {
+function status(from: usize, to: usize): usize {
+  if (literal.isStatus(from)) {
+    moveTo(from + literal.STATUS);
+    return to;
+  }
   let code: u8 = 0;
-  if (literal.skipOk()) code = 1;
-  else if (literal.skipError()) code = 2;
-  else expect(literal.skipUnset());
+  let length = literal.UNSET;
+  if (literal.isOk(from)) {
+    code = 1;
+    length = literal.OK;
+  } else if (literal.isError(from)) {
+    code = 2;
+    length = literal.ERROR;
+  } else if (!literal.isUnset(from)) giveUp();
   if (!isUsual) return to;
   store<u8>(to, 0x7a);
   const content = to + 2;
-  to = textField(0x12, content);
+  to = textField(0x12, from + length, content);
   if (code != 0) {
     store<u8>(to, 0x18);
     store<u8>(to, code, 1);

@@ -1,4 +1,3 @@
-import { at } from "./cursor";
 import { INPUT, MOST_AHEAD, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
 
 // Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
@@ -18,6 +17,18 @@ export function varint(to: usize, value: u64): usize {
   }
   store<u8>(to, <u8> value);
   return to + 1;
+}
+
+/** The same without a loop, whose length no one can predict. Up to seven bytes behind it are written to as well. */
+export function varint64(to: usize, value: u64): usize {
+  if (value >> 56 != 0) return varint(to, value);
+  // Eight groups of seven bits become eight bytes.
+  let bytes = (value & 0x0fffffff) | ((value & 0x00fffffff0000000) << 4);
+  bytes = (bytes & 0x00003fff00003fff) | ((bytes & 0x0fffc0000fffc000) << 2);
+  bytes = (bytes & 0x007f007f007f007f) | ((bytes & 0x3f803f803f803f80) << 1);
+  const last = (63 - clz(value | 1)) / 7;
+  store<u64>(to, bytes | (0x8080808080808080 & ((<u64> 1 << (last << 3)) - 1)));
+  return to + <usize> last + 1;
 }
 
 export function varintSize(value: usize): usize {
@@ -45,6 +56,11 @@ export function moveUp(from: usize, length: usize, by: usize): void {
       store<u8>(from + by + length, load<u8>(from + length));
     }
   }
+}
+
+/** Moves `length` bytes down, by at most 15; what is behind them may be overwritten. */
+function moveDown(from: usize, length: usize, by: usize): void {
+  for (let done: usize = 0; done < length; done += 16) v128.store(from - by + done, v128.load(from + done));
 }
 
 /** Ends a message whose content begins at `content`, behind one byte for its length, and ends at `to`. */
@@ -77,39 +93,39 @@ export function closeField(tag: u8, content: usize, to: usize): usize {
   return start;
 }
 
+/** What is between a key and a text whose lengths, and its attribute's, are expected to take two bytes each. */
+export const LONG_TEXT_PREFIX: usize = 7;
+
 /**
- * Ends an attribute whose value is the string `text … to`, for which there is room for all lengths of one byte:
- * tag, length, 0x0a, length, key, 0x12, length, 0x0a, length, text.
+ * Ends an attribute whose key is written from `content` to `keyEnd`, and whose value is the string `text … to`. Before
+ * the key, there is one byte for the attribute's length. What is written is tag, length, 0x0a, length, key, 0x12,
+ * length, 0x0a, length, text.
  */
-export function closeStringAttribute(content: usize, text: usize, to: usize): usize {
+export function closeStringAttribute(content: usize, keyEnd: usize, text: usize, to: usize): usize {
   const length = to - text;
-  const keyBytes = text - 4 - content;
-  if (keyBytes + 4 + length < 0x80) {
-    store<u8>(content - 1, <u8> (keyBytes + 4 + length));
-    store<u8>(text - 3, <u8> (length + 2));
-    store<u8>(text - 1, <u8> length);
-    return to;
-  }
+  const keyBytes = keyEnd - content;
   const valueLength: usize = 1 + varintSize(length) + length;
   const wholeLength = keyBytes + 1 + varintSize(valueLength) + valueLength;
   const keyMoves = varintSize(wholeLength) - 1;
-  const textMoves = keyMoves + varintSize(valueLength) - 1 + varintSize(length) - 1;
-  moveUp(text, length, textMoves);
+  const newText = content + keyMoves + wholeLength - length;
+  if (newText > text) moveUp(text, length, newText - text);
+  else if (newText < text) moveDown(text, length, text - newText);
   if (keyMoves > 0) moveUp(content, keyBytes, keyMoves);
   varint(content - 1, wholeLength);
-  let next = content + keyMoves + keyBytes;
+  let next = keyEnd + keyMoves;
   store<u8>(next, 0x12);
   next = varint(next + 1, valueLength);
   store<u8>(next, 0x0a);
   varint(next + 1, length);
-  return to + textMoves;
+  return newText + length;
 }
 
 /**
- * Whether too much has been written for what has been read. Only values of arrays grow more than twofold, so these ask.
+ * Whether too much has been written, up to `to`, for what has been read, up to `from`. Only values of
+ * arrays grow more than twofold, so these ask.
  */
-export function isTooLong(to: usize): bool {
-  return to - OUTPUT > 2 * (at - INPUT) + MOST_AHEAD;
+export function isTooLong(to: usize, from: usize): bool {
+  return to - OUTPUT > 2 * (from - INPUT) + MOST_AHEAD;
 }
 
 /** Equal keys have equal fingerprints, and different ones nearly always different ones. */
