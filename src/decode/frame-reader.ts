@@ -74,6 +74,19 @@ export interface FrameSink {
   turnIsOver(): boolean;
 }
 
+/**
+ * Gives a chunk's memory back. Whoever gets it together with the chunk owns the chunk until then, and calls it at most
+ * once.
+ */
+export type ReleaseChunk = (chunk: Uint8Array) => void;
+
+/** A chunk that waits for {@link FrameReader.proceed}, from `at` on. */
+interface WaitingChunk {
+  readonly chunk: Uint8Array;
+  readonly at: number;
+  readonly release: ReleaseChunk | undefined;
+}
+
 /** A frame that is not whole yet. */
 export interface UnfinishedFrame {
   /** How much of the length is there: 0 to {@link FRAME_HEADER_BYTES}. */
@@ -88,7 +101,8 @@ export interface UnfinishedFrame {
  * Cuts one guest's stream into payloads, whatever chunks it comes in.
  *
  * A payload that lies whole in a chunk is handed out where it is; any other is gathered in a carry buffer, which grows
- * as the bytes arrive: nothing is allocated because a length says so.
+ * as the bytes arrive: nothing is allocated because a length says so. A chunk that has to wait for a turn is not copied
+ * if the reader may own it.
  *
  * After a payload that is refused, one over the limit, and one that is given up because it did not come, the next frame
  * is searched for in what was taken for that payload (see {@link HeaderSearch}): its agent may have given it up. The
@@ -121,6 +135,8 @@ export class FrameReader {
   /** Bytes of work since the sink was asked whether to go on. */
   #sliceBytes = 0;
   #isStopped = false;
+  /** What follows the held bytes and has not been looked at; only while the reader is stopped. */
+  #waiting: WaitingChunk | undefined;
   #isClosed = false;
 
   /** `maxFrameBytes` is the largest payload that is taken, below 2^32. */
@@ -158,10 +174,12 @@ export class FrameReader {
   /** The frame that the stream is inside of; none between frames. */
   get unfinished(): UnfinishedFrame | undefined {
     if (!this.#inFrame) return undefined;
-    const isWhole = this.#held >= FRAME_HEADER_BYTES;
+    // A large payload that is not done with may lie in a chunk that waits.
+    const come = this.#held > 0 ? this.#held : Math.min(this.#waitingBytes, this.#frameBytes);
+    const isWhole = come >= FRAME_HEADER_BYTES;
     return {
-      headerBytes: Math.min(this.#held, FRAME_HEADER_BYTES),
-      payloadBytes: isWhole ? this.#held - FRAME_HEADER_BYTES : 0,
+      headerBytes: Math.min(come, FRAME_HEADER_BYTES),
+      payloadBytes: isWhole ? come - FRAME_HEADER_BYTES : 0,
       expectedBytes: isWhole ? this.#frameBytes - FRAME_HEADER_BYTES : undefined,
     };
   }
@@ -171,7 +189,9 @@ export class FrameReader {
    * one searches for the next frame, the other is told how far that has to be searched for, as a frame of that length.
    */
   get unread(): Uint8Array {
-    const held = this.#carry.slice(this.#start, this.#start + this.#held);
+    const held = new Uint8Array(this.#held + this.#waitingBytes);
+    held.set(this.#carry.subarray(this.#start, this.#start + this.#held));
+    if (this.#waiting !== undefined) held.set(this.#waiting.chunk.subarray(this.#waiting.at), this.#held);
     if (!this.#search.active) return held;
     const unread = new Uint8Array(FRAME_HEADER_BYTES + held.length);
     const { left } = this.#search;
@@ -183,39 +203,35 @@ export class FrameReader {
   /**
    * Takes the next bytes of the stream, all of them: the sink has every payload that ends in them when this returns,
    * unless the reader is stopped.
+   *
+   * @param release is called once the chunk is done with. Default: the chunk is the reader's only until this returns.
    */
-  push(chunk: Uint8Array): void {
+  push(chunk: Uint8Array, release?: ReleaseChunk): void {
     this.#credit = Math.min(this.#credit + chunk.length, this.#mostCredit);
-    let at = 0;
-    while (at < chunk.length && !this.#isClosed) {
-      if (this.#isStopped) {
-        this.#gather(chunk, at, chunk.length);
-        return;
-      }
-      if (this.#held > 0) at = this.#pushHeld(chunk, at);
-      else {
-        this.#pushAll(chunk, at);
-        return;
-      }
-    }
+    this.#pushFrom(chunk, 0, release);
   }
 
-  /** Takes the next bytes of the stream, all of which wait for {@link proceed}. */
-  defer(chunk: Uint8Array): void {
-    if (this.#isClosed || chunk.length === 0) return;
-    this.#isStopped = true;
-    this.push(chunk);
+  /** Takes the next bytes of the stream as {@link push} does, but all of them wait for {@link proceed}. */
+  defer(chunk: Uint8Array, release?: ReleaseChunk): void {
+    if (!this.#isClosed && chunk.length > 0) this.#isStopped = true;
+    this.push(chunk, release);
   }
 
   /** Goes on with what waits since the sink's turn was over. */
   proceed(): void {
     this.#isStopped = false;
     this.#takeHeld();
-    this.#checkText(this.#held);
+    const waiting = this.#waiting;
+    if (waiting === undefined) this.#checkText(this.#held);
+    else if (!this.#isStopped) {
+      this.#waiting = undefined;
+      this.#pushFrom(waiting.chunk, waiting.at, waiting.release);
+    }
   }
 
   /** Gives up the frame that the stream is inside of, if any, and looks for others in what has come of it. */
   giveUp(): void {
+    this.#gatherWaiting();
     if (!this.#inFrame) return;
     this.#abandon();
     this.#checkText(this.#held);
@@ -245,6 +261,8 @@ export class FrameReader {
     this.#isStopped = this.#inFrame = false;
     this.#held = 0;
     this.#carry = NO_BYTES;
+    this.#waiting?.release?.(this.#waiting.chunk);
+    this.#waiting = undefined;
   }
 
   get #mostCredit(): number {
@@ -257,10 +275,50 @@ export class FrameReader {
     return true;
   }
 
-  /** Takes the chunk from `at` on, when nothing is held; holds what is left of it. */
-  #pushAll(chunk: Uint8Array, at: number): void {
+  #pushFrom(chunk: Uint8Array, at: number, release: ReleaseChunk | undefined): void {
+    while (at < chunk.length && !this.#isClosed && !this.#isStopped) {
+      at = this.#held > 0 ? this.#pushHeld(chunk, at) : this.#pushAll(chunk, at);
+    }
+    if (this.#isStopped && at < chunk.length) this.#wait(chunk, at, release);
+    else release?.(chunk);
+  }
+
+  /** Leaves the chunk from `at` on for {@link proceed}. */
+  #wait(chunk: Uint8Array, at: number, release: ReleaseChunk | undefined): void {
+    if (this.#waiting === undefined && release !== undefined) {
+      this.#waiting = { chunk, at, release };
+      return;
+    }
+    const { chunk: before = NO_BYTES, at: from = 0, release: releaseBefore } = this.#waiting ?? {};
+    const waits = before.length - from;
+    const both = new Uint8Array(waits + chunk.length - at);
+    copyBytes(before, from, before.length, both, 0);
+    copyBytes(chunk, at, chunk.length, both, waits);
+    releaseBefore?.(before);
+    release?.(chunk);
+    this.#waiting = { chunk: both, at: 0, release: undefined };
+  }
+
+  get #waitingBytes(): number {
+    return this.#waiting === undefined ? 0 : this.#waiting.chunk.length - this.#waiting.at;
+  }
+
+  /** Holds what waits too. */
+  #gatherWaiting(): void {
+    if (this.#waiting === undefined) return;
+    const { chunk, at, release } = this.#waiting;
+    this.#waiting = undefined;
+    this.#gather(chunk, at, chunk.length);
+    release?.(chunk);
+  }
+
+  /**
+   * Takes the chunk from `at` on, when nothing is held, and holds what is left of it unless the reader is stopped.
+   * Returns the first byte that is neither taken nor held.
+   */
+  #pushAll(chunk: Uint8Array, at: number): number {
     const rest = this.#take(chunk, at, chunk.length);
-    if (this.#isClosed) return;
+    if (this.#isClosed) return rest;
     if (this.#wantsTail) {
       this.#wantsTail = false;
       this.#gather(chunk, rest, chunk.length);
@@ -268,9 +326,11 @@ export class FrameReader {
       this.#takeHeld();
     } else {
       if (rest > at) this.#keepTail(chunk, rest);
+      if (this.#isStopped) return rest;
       this.#gather(chunk, rest, chunk.length);
     }
     this.#checkText(this.#held);
+    return chunk.length;
   }
 
   /** Completes what is held with bytes of the chunk from `at` on, and takes it; returns the first that is left. */
@@ -459,7 +519,7 @@ export class FrameReader {
     this.#held -= bytes;
     const needed = this.#tail + this.#held;
     if (this.#carry.length <= RETAINED_BYTES || 2 * needed > this.#carry.length) return;
-    // Much more than a frame waited for its turn. A buffer for all of that would count as what the guest holds.
+    // Much more than a frame was held. A buffer for all of that would count as what the guest holds.
     const smaller = new Uint8Array(Math.max(needed, SMALLEST_CARRY_BYTES));
     this.#replaceCarry(smaller, this.#start - this.#tail, this.#start + this.#held);
     this.#start = this.#tail;

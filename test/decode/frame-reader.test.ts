@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { FRAME_HEADER_BYTES, FrameReader } from "../../src/decode/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader, UNFINISHED } from "../../src/decode/frame-reader.ts";
 import { frameSink } from "./support/frame-sink.ts";
 import { concatenate, fixture, FIXTURES, frame, splitFrames } from "./support/fixtures.ts";
 import { Random } from "./support/random.ts";
@@ -306,3 +306,80 @@ test("what has waited for its turn does not count once it is done with, but for 
   assert.equal(payloads, count + 1);
   assert.equal(reader.heldBytes, 0);
 });
+
+describe("a chunk that waits for its turn", () => {
+  const payloads = Array.from({ length: 9 }, (_, i) => new Uint8Array(20_000 + i).fill(i + 1));
+  const stream = concatenate(payloads.map(frame));
+
+  test("is not copied if the reader may own it, and is released once, when it is done with", () => {
+    let isOver = true;
+    const seen: Uint8Array[] = [];
+    const taken: Uint8Array[] = [];
+    const released: Uint8Array[] = [];
+    const sink = frameSink((buffer, start, end) => {
+      assert.ok(!released.includes(buffer));
+      seen.push(buffer);
+      taken.push(buffer.slice(start, end));
+    }, { turnIsOver: () => isOver });
+    const reader = new FrameReader(MIB, sink);
+    const release = (chunk: Uint8Array): void => void released.push(chunk);
+    const [first, second] = [stream.slice(0, 130_000), stream.slice(130_000)];
+    reader.defer(first, release);
+    assert.deepEqual([taken.length, released.length, reader.isStopped], [0, 0, true]);
+    while (reader.isStopped) {
+      isOver = !isOver;
+      reader.proceed();
+    }
+    assert.deepEqual([taken.length, released], [6, [first]]);
+    assert.ok(seen.every((buffer) => buffer === first));
+    isOver = true;
+    reader.push(second, release);
+    assert.deepEqual(reader.unread, stream.slice(7 * FRAME_HEADER_BYTES + sumOf(payloads.slice(0, 7))));
+    while (reader.isStopped) {
+      isOver = !isOver;
+      reader.proceed();
+    }
+    assert.deepEqual([taken, released], [payloads, [first, second]]);
+  });
+
+  test("gives the same payloads when more chunks come meanwhile, whoever owns them", () => {
+    const random = new Random(3);
+    for (let round = 0; round < 100; round++) {
+      const taken: Uint8Array[] = [];
+      const owned: Uint8Array[] = [];
+      const released: Uint8Array[] = [];
+      const sink = frameSink((buffer, start, end) => void taken.push(buffer.slice(start, end)), {
+        turnIsOver: () => random.oneIn(2),
+      });
+      const reader = new FrameReader(MIB, sink);
+      for (let at = 0; at < stream.length;) {
+        const chunk = stream.slice(at, at += 1 + random.below(random.pick([100, 10_000, 100_000])));
+        const isOwned = random.oneIn(2);
+        const step = random.oneIn(3) ? "defer" : "push";
+        if (isOwned) owned.push(chunk);
+        reader[step](chunk, isOwned ? (each) => void released.push(each.fill(0xee)) : undefined);
+        if (!isOwned) chunk.fill(0xee);
+        if (reader.isStopped && random.oneIn(2)) reader.proceed();
+      }
+      while (reader.isStopped) reader.proceed();
+      assert.deepEqual(taken, payloads);
+      assert.equal(released.length, owned.length);
+      assert.deepEqual(new Set(released), new Set(owned));
+    }
+  });
+
+  test("is given back with a reader that is closed, and counts as come for a frame that is given up", () => {
+    const released: Uint8Array[] = [];
+    const reader = new FrameReader(MIB, { ...frameSink(() => {}), payload: () => UNFINISHED });
+    const chunk = stream.slice(0, 50_000);
+    reader.push(chunk, (each) => void released.push(each));
+    assert.ok(reader.isStopped);
+    assert.deepEqual(reader.unfinished, { headerBytes: 8, payloadBytes: 20_000, expectedBytes: 20_000 });
+    reader.close();
+    assert.deepEqual(released, [chunk]);
+  });
+});
+
+function sumOf(arrays: readonly Uint8Array[]): number {
+  return arrays.reduce((sum, { length }) => sum + length, 0);
+}

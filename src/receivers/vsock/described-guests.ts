@@ -1,3 +1,4 @@
+import type { ReleaseChunk } from "../../decode/frame-reader.ts";
 import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { Source } from "../../pipeline/source.ts";
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
@@ -62,9 +63,12 @@ class WaitingGuest implements GuestReceiver {
     connection.pause();
   }
 
-  data(chunk: Uint8Array): void {
-    if (this.#receiver === undefined) this.#unread.push(chunk.slice());
-    else this.#receiver.data(chunk);
+  data(chunk: Uint8Array, release?: ReleaseChunk): void {
+    if (this.#receiver !== undefined) this.#receiver.data(chunk, release);
+    else {
+      this.#unread.push(chunk.slice());
+      release?.(chunk);
+    }
   }
 
   end(error?: Error): void {

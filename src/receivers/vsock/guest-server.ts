@@ -170,7 +170,7 @@ export class GuestServer {
       : this.#receive(stream, source, accept, keptAs);
     budget.take();
     return {
-      data: (chunk) => guest.data(chunk),
+      data: (chunk, release) => guest.data(chunk, release),
       end: (error) => {
         budget.release();
         guest.end(error);
@@ -218,9 +218,9 @@ export class GuestServer {
       stream.destroy();
     });
     return {
-      data: (chunk) => {
+      data: (chunk, release) => {
         if (guest === undefined) throw new Error("a paused guest was read");
-        guest.data(chunk);
+        guest.data(chunk, release);
       },
       end: (error) => {
         isEnded = true;
@@ -245,7 +245,7 @@ export class GuestServer {
       destroy: () => stream.destroy(),
     });
     return {
-      data: (chunk) => receiver.data(chunk),
+      data: (chunk, release) => receiver.data(chunk, release),
       end: (error) => {
         if (name !== undefined) keeper?.release(name);
         receiver.end(error && new ConnectionError(source.name, error));

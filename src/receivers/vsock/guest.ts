@@ -1,3 +1,4 @@
+import type { ReleaseChunk } from "../../decode/frame-reader.ts";
 import type { GuestConnection, GuestReceiver } from "./listener.ts";
 import { describeError, type Logger } from "../../base/log.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
@@ -143,13 +144,14 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     return this.#pauses.has("stop");
   }
 
-  data(chunk: Uint8Array): void {
+  data(chunk: Uint8Array, release?: ReleaseChunk): void {
     if (this.#state !== "open") return;
     this.#lastData = this.#owner.now();
-    this.#bytes += chunk.length;
-    this.received.receivedBytes += chunk.length;
+    const { length } = chunk;
+    this.#bytes += length;
+    this.received.receivedBytes += length;
     const { reader } = this.#frames;
-    this.#work((mayBegin) => mayBegin ? reader.push(chunk) : reader.defer(chunk));
+    this.#work((mayBegin) => mayBegin ? reader.push(chunk, release) : reader.defer(chunk, release));
     this.#limitRate();
   }
 

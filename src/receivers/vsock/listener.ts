@@ -1,3 +1,4 @@
+import type { ReleaseChunk } from "../../decode/frame-reader.ts";
 import type { Source } from "../../pipeline/source.ts";
 
 /** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
@@ -22,8 +23,13 @@ export interface GuestConnection {
 
 /** What takes a guest's bytes. */
 export interface GuestReceiver {
-  /** Bytes as they came; the chunk belongs to the receiver only until `data` returns. */
-  data(chunk: Uint8Array): void;
+  /**
+   * Bytes as they came.
+   *
+   * @param release is to be called once the receiver is done with the chunk, which is the receiver's until then. If it
+   * is absent, the chunk belongs to the receiver only until `data` returns.
+   */
+  data(chunk: Uint8Array, release?: ReleaseChunk): void;
   /** The stream has ended: cleanly, or with the error that broke it. Called once, after the last `data`. */
   end(error?: Error): void;
 }

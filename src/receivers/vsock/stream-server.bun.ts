@@ -62,7 +62,8 @@ class BunStream implements Stream {
   }
 
   data(chunk: Uint8Array): void {
-    this.receiver?.data(chunk);
+    // Bun makes an array for each read, of up to 512 KiB.
+    this.receiver?.data(chunk, freeBytes);
   }
 
   end(error: Error | undefined): void {
@@ -86,11 +87,7 @@ function socketEvents(handlers: StreamHandlers, peerOf: PeerOf): Bun.SocketHandl
       socket.data = stream;
       stream.receiver = handlers.accept(stream, peer);
     },
-    data: (socket, chunk) => {
-      socket.data.data(chunk);
-      // Bun makes an array for each read, of up to 512 KiB, and it was the receiver's only so long.
-      freeBytes(chunk);
-    },
+    data: (socket, chunk) => socket.data.data(chunk),
     close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
     // Bun brings exceptions of the handlers here: one guest's failure ends that guest alone.
     error: (socket, error) => {
