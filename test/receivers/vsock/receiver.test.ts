@@ -398,11 +398,11 @@ test("when all together hold too much, the one that holds most is disconnected; 
     guests[0]?.data(large.subarray(80_000));
   }
   assert.deepEqual(destroyed(), [false, false, false]);
-  guests[0]?.data(large.subarray(0, 40_000));
+  guests[0]?.data(large.subarray(0, 30_000));
   guests[1]?.data(large.subarray(0, 85_000));
   guests[2]?.data(large.subarray(0, 60_000));
   assert.deepEqual(destroyed(), [false, false, false]);
-  guests[0]?.data(large.subarray(40_000, 70_000));
+  guests[0]?.data(large.subarray(30_000, 70_000));
   assert.deepEqual(destroyed(), [false, true, false]);
   assert.deepEqual(metrics.disconnected, { "total-guest-bytes": 1 });
 });
