@@ -1,7 +1,6 @@
 import { OPEN_BRACE, OPEN_BRACKET } from "./json/characters.ts";
 import { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { decodeBincode, decodeLargeBincode } from "./bincode/decoder.ts";
-import type { Decode } from "./decode.ts";
 import { decodeJson, decodeShortJson } from "./json/decoder.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
 import { LongTexts } from "./json/long-texts.ts";
@@ -211,11 +210,12 @@ function begins(encoding: Encoding, buffer: Uint8Array, start: number, end: numb
   return !isBrace && first !== OTLP_FIRST_BYTE || resemblesBincode(buffer, start, end, end - start);
 }
 
-const DECODERS: Readonly<Record<Encoding, Decode>> = {
-  bincode: decodeBincodeFast,
-  json: decodeJsonFast,
-  otlp: decodeOtlp,
-};
+/** Decodes a payload in one encoding. To look for the function in an object takes longer. */
+function decode(encoding: Encoding, buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  if (encoding === "json") decodeJsonFast(buffer, start, end, spans);
+  else if (encoding === "bincode") decodeBincodeFast(buffer, start, end, spans);
+  else decodeOtlp(buffer, start, end, spans);
+}
 
 /** As `decodeJson`, but faster for what agents usually send. */
 export function decodeJsonFast(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
@@ -227,7 +227,7 @@ export function decodeBincodeFast(buffer: Uint8Array, start: number, end: number
   if (vectorDecoders()?.bincode(buffer, start, end, spans) !== true) decodeBincode(buffer, start, end, spans);
 }
 
-/** Decodes a payload in one encoding; returns why it is not written in it. */
+/** Decodes a payload in one encoding after clearing `spans`; returns why it is not written in it. */
 function attempt(
   encoding: Encoding,
   buffer: Uint8Array,
@@ -237,7 +237,7 @@ function attempt(
 ): WireError | undefined {
   spans.clear();
   try {
-    DECODERS[encoding](buffer, start, end, spans);
+    decode(encoding, buffer, start, end, spans);
     return undefined;
   } catch (error) {
     if (error instanceof WireError) return error;

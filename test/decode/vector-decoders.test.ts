@@ -46,6 +46,61 @@ describe("what real agents send", () => {
   }
 });
 
+test("a name is taken if and only if it is UTF-8, wherever its bytes lie in a vector", () => {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const isUtf8 = (bytes: Uint8Array): boolean => {
+    try {
+      decoder.decode(bytes);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const [head, tail] = Buffer.from(spanWith('{"I64":1}')).toString("latin1").split('"name":"n"') as [string, string];
+  const before = Buffer.from(`${head}"name":"`, "latin1");
+  const after = Buffer.from(`"${tail}`, "latin1");
+  // The first and the last of each kind of byte.
+  const kinds = [
+    0x41,
+    0x80,
+    0x8f,
+    0x90,
+    0x9f,
+    0xa0,
+    0xbf,
+    0xc1,
+    0xc2,
+    0xdf,
+    0xe0,
+    0xec,
+    0xed,
+    0xef,
+    0xf0,
+    0xf3,
+    0xf4,
+    0xf5,
+  ];
+  const spans = new EncodedSpans();
+  const vectors = vectorDecoders();
+  let taken = 0;
+  for (const offset of [0, 13, 14, 15, 16, 30]) {
+    for (let i = 0; i < kinds.length ** 3 * 3; i++) {
+      const bytes = [i, i / kinds.length, i / kinds.length ** 2].map((n) =>
+        kinds[Math.floor(n) % kinds.length] as number
+      );
+      // Three bytes end the name, or a fourth one does.
+      const last = [[], [0x41], [0x80]][Math.floor(i / kinds.length ** 3)] as number[];
+      const name = Uint8Array.from([...Array<number>(offset).fill(0x61), ...bytes, ...last]);
+      const payload = new Uint8Array(Buffer.concat([before, name, after]));
+      spans.clear();
+      const isTaken = vectors?.json(payload, 0, payload.length, spans) === true;
+      assert.equal(isTaken, isUtf8(name), Buffer.from(name).toString("hex"));
+      if (isTaken) taken++;
+    }
+  }
+  assert.ok(taken > 1000);
+});
+
 for (const encoding of ENCODINGS) {
   test(`${CASES} payloads in ${encoding} become the same bytes or the same error`, () => {
     const cases = new DifferentialCases(new Random(encoding.length));
