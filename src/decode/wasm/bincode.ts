@@ -3,6 +3,7 @@ import { OUTPUT } from "./memory";
 import {
   closeField,
   closeMessage,
+  FEW_BYTES,
   FIELD_PREFIX,
   isNewKey,
   isTooLong,
@@ -70,26 +71,21 @@ function copyText(from: usize, length: usize, to: usize): void {
 
 /** The same of more than 16 bytes: the last 16 may overlap those before them. */
 function copyLongText(from: usize, length: usize, to: usize): void {
-  const last = length - 16;
-  let seen = v128.load(from + last);
-  let done: usize = 0;
-  for (; done + 64 <= length; done += 64) {
-    const first = v128.load(from + done);
-    const second = v128.load(from + done, 16);
-    const third = v128.load(from + done, 32);
-    const fourth = v128.load(from + done, 48);
-    v128.store(to + done, first);
-    v128.store(to + done, second, 16);
-    v128.store(to + done, third, 32);
-    v128.store(to + done, fourth, 48);
-    seen = v128.or(seen, v128.or(v128.or(first, second), v128.or(third, fourth)));
+  if (length > FEW_BYTES) {
+    // The runtime has larger vectors.
+    memory.copy(to, from, length);
+    checkText(from, length);
+    return;
   }
-  for (; done < last; done += 16) {
+  const last = length - 16;
+  const end = v128.load(from + last);
+  let seen = end;
+  for (let done: usize = 0; done < last; done += 16) {
     const block = v128.load(from + done);
     v128.store(to + done, block);
     seen = v128.or(seen, block);
   }
-  v128.store(to + last, v128.load(from + last));
+  v128.store(to + last, end);
   if (i8x16.bitmask(seen) != 0) checkText(from, length);
 }
 

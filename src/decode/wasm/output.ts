@@ -2,8 +2,8 @@ import { INPUT, MOST_AHEAD, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
 
 // Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
 
-/** What moves by so few bytes at most is moved by a loop: a call into the runtime costs more. */
-const FEW_BYTES: usize = 512;
+/** So few bytes at most are moved and copied by a loop: a call into the runtime costs more. */
+export const FEW_BYTES: usize = 512;
 
 /** Keys of a map up to this many are compared each with each. */
 export const MOST_KEYS: u32 = 64;

@@ -1,4 +1,4 @@
-// What may be wrong with a byte and the one behind it. Each has a bit of its own, because it takes three tables to tell.
+// What may be wrong with a byte and the one behind it. Each has a bit of its own: it takes three tables to tell which.
 const TOO_SHORT: i8 = 1 << 0;
 const TOO_LONG: i8 = 1 << 1;
 const OVERLONG_3: i8 = 1 << 2;
@@ -21,6 +21,14 @@ const SECOND: i8 = TOO_LONG | OVERLONG_2 | TWO_CONTINUATIONS;
 export function isUtf8(from: usize, to: usize): bool {
   const places = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   let wrong = i8x16.splat(0);
+  while (from + 128 <= to) {
+    const first = v128.or(v128.load(from), v128.load(from, 16));
+    const second = v128.or(v128.load(from, 32), v128.load(from, 48));
+    const third = v128.or(v128.load(from, 64), v128.load(from, 80));
+    const fourth = v128.or(v128.load(from, 96), v128.load(from, 112));
+    if (i8x16.bitmask(v128.or(v128.or(first, second), v128.or(third, fourth))) != 0) break;
+    from += 128;
+  }
   let wasAscii = true;
   // A zero follows the text, as far as this is concerned, so a sequence that is cut off there is too short.
   for (let at = from; at <= to; at += 16) {
