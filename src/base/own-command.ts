@@ -1,5 +1,6 @@
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { isInExecutable } from "./in-executable.ts";
 
 /** The program's first module, which the executable has inside of it. */
 const MAIN = new URL("../main.ts", import.meta.url);
@@ -10,8 +11,7 @@ const MAIN = new URL("../main.ts", import.meta.url);
  */
 export function ownCommand(): string[] {
   const { execPath, execArgv } = process;
-  const main = fileURLToPath(MAIN);
-  if (main.startsWith("/$bunfs/")) return [execPath];
+  if (isInExecutable(MAIN)) return [execPath];
   const deno = "Deno" in globalThis ? ["run", "--no-check", "--unstable-vsock", "--allow-all"] : execArgv;
-  return [execPath, ...deno, main];
+  return [execPath, ...deno, fileURLToPath(MAIN)];
 }

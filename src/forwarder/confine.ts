@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { loadLibc } from "../../ffi/libc.ts";
+import { isInExecutable } from "../base/in-executable.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { forbidDumping } from "../host/dumping.ts";
 import { type Reachable, restrictFiles } from "../host/landlock.ts";
@@ -44,8 +45,14 @@ export async function confine(settings: Settings, log: Logger): Promise<void> {
       log.info("files are not confined: as an ordinary user, runtimes' processes could not be looked at any more");
       return;
     }
-    const restriction = restrictFiles(libc, reachableFiles(settings, process.env));
-    log.debug("files are confined", { threads: restriction });
+    const reachable = reachableFiles(settings, process.env);
+    const restriction = restrictFiles(libc, reachable);
+    const { readable, writable } = reachable;
+    log.debug("files are confined", {
+      threads: restriction,
+      readable: readable.join(" "),
+      writable: writable.join(" "),
+    });
   } catch (error) {
     log.warn("what the process may reach cannot be confined", { error: describeError(error) });
   }
@@ -59,10 +66,15 @@ function findsPeers(settings: Settings): boolean {
 
 const STARTED_AS = process.getuid?.();
 
-/** What is needed after the start. */
+/**
+ * What is needed after the start.
+ *
+ * @param module the URL of this one; for tests.
+ */
 export function reachableFiles(
   settings: Settings,
   environment: Readonly<Record<string, string | undefined>>,
+  module: string = import.meta.url,
 ): Reachable {
   const { queue, record, takeOver, jaeger, listenTls, kubernetesMetadata } = settings;
   const named = Object.entries(environment).flatMap(([name, value]) =>
@@ -77,8 +89,8 @@ export function reachableFiles(
     readable: [
       ...SYSTEM,
       process.execPath,
-      // The sources, if they are not in the executable.
-      fileURLToPath(new URL("../..", import.meta.url)),
+      // The sources. Seen from a module in the executable, this would be everything there is.
+      ...(isInExecutable(module) ? [] : [fileURLToPath(new URL("../..", module))]),
       // Kubernetes replaces a mounted secret by another directory beside it.
       ...credentials.map(dirname),
       ...(kubernetesMetadata === "off" ? [] : ENGINES),

@@ -32,6 +32,14 @@ test("what the settings name can be written, or made where it is missing, and no
   assert.ok(!writable.includes("/") && !readable.includes("/"));
 });
 
+test("the sources can be read, and nothing for them if they are in the executable", () => {
+  const sources = new URL("../../", import.meta.url).pathname;
+  const fromSources = reachableFiles(settingsOf(), {}).readable;
+  const inExecutable = reachableFiles(settingsOf(), {}, "file:///$bunfs/root/chunk-0a1b.js").readable;
+  assert.deepEqual(fromSources.filter((path) => !inExecutable.includes(path)), [sources]);
+  assert.ok(!inExecutable.includes("/"));
+});
+
 test("keys and certificates that variables name can be read where they are replaced", () => {
   const { readable } = reachableFiles(settingsOf(), {
     OTEL_EXPORTER_OTLP_CERTIFICATE: "/secrets/ca/ca.pem",

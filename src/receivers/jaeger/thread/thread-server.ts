@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
+import { isInExecutable } from "../../../base/in-executable.ts";
 import type { Logger } from "../../../base/log.ts";
 import { HttpListenError, type ListenAddress } from "../../../http/listen-error.ts";
 import type { HttpConnection } from "../../../http/messages.ts";
@@ -56,7 +57,7 @@ export class ThreadJaegerServer implements JaegerServer {
     receiver: ThreadReceiver,
     log: Logger,
     settings: JaegerServerSettings,
-    module: URL = SOURCE.pathname.startsWith("/$bunfs/") ? IN_EXECUTABLE : SOURCE,
+    module: URL = isInExecutable(SOURCE) ? IN_EXECUTABLE : SOURCE,
   ): Promise<ThreadJaegerServer> {
     const worker = new Worker(module, { workerData: settings });
     const server = new ThreadJaegerServer(worker, receiver, log);
