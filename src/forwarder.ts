@@ -106,13 +106,15 @@ async function start(
   metrics.receiver("vsock", ENCODINGS);
   if (settings.forwards !== false) metrics.destination(settings.dumpOnly ? "dump" : "collector");
   if (settings.viewer !== undefined && !settings.dumpOnly) metrics.destination("store");
-  let helper: HelperProcess | undefined = undefined;
-  const readFile: ReadFile = (path) => new RootFiles(helper).read(path, MAX_KEY_FILE_BYTES);
+  let startingHelper: Promise<HelperProcess | undefined> = Promise.resolve(undefined);
+  const readFile: ReadFile = async (path) => new RootFiles(await startingHelper).read(path, MAX_KEY_FILE_BYTES);
   const trace = await prepareSelfTrace(settings, log, readFile);
   undo.push(() => trace.stop(OWN_SPANS_MS));
   const privileges = await openPrivileges(settings.user, (message) => log.warn(message));
-  helper = await startHelper(settings, privileges.owner, log.of("helper"));
-  undo.push(() => helper?.close());
+  // It starts while the collector is asked whether it is there, and whatever prevents it is thrown below.
+  startingHelper = startHelper(settings, privileges.owner, log.of("helper"));
+  startingHelper.catch(() => {});
+  undo.push(async () => (await startingHelper.catch(() => undefined))?.close());
   const openSink = settings.dumpOnly ? () => openDump(settings, dump, metrics) : await prepareDelivery({
     settings,
     owner: privileges.owner,
@@ -123,6 +125,7 @@ async function start(
     hasGuests: continuation?.hasGuests === true,
     undo,
   });
+  const helper = await startingHelper;
   // Before anything that the running process has too: the metrics' port, the sockets, the spool.
   if (settings.takeOver !== undefined) {
     await takeOver(settings.takeOver, continuation, privileges.owner?.uid);
