@@ -17,6 +17,14 @@ const LOOKUP_BYTES = 4096;
 const LOOKUP_BYTES_MAX = 16 * 1024 * 1024;
 /** `struct pollfd`: descriptor i32, events i16, what is true i16. */
 const POLLFD_BYTES = 8;
+/** mmap(2), asm-generic/mman-common.h. */
+const PROT_READ = 0x1;
+const PROT_WRITE = 0x2;
+const MAP_SHARED = 0x1;
+/** madvise(2) */
+const MADV_REMOVE = 9;
+/** fcntl(2) */
+const O_CLOEXEC = 0o2000000;
 /** A signal has interrupted a call (errno.h). */
 const EINTR = 4;
 /** errno(3) */
@@ -25,6 +33,16 @@ const ERANGE = 34;
 const SOCKADDR_STORAGE_BYTES = 128;
 
 const encoder = new TextEncoder();
+
+/** A file's bytes in memory, which stay there until the process ends. */
+export interface SharedMemory {
+  /** Of the first byte. */
+  readonly address: bigint;
+  /** What is written here is in the file at once, also for processes that come later. */
+  readonly bytes: Uint8Array;
+  /** Gives pages back to the system, `[at, at + length)`: they are all zeros from then on. */
+  discard(at: number, length: number): void;
+}
 
 /** A user's numbers in passwd(5). */
 export interface UserRecord {
@@ -93,6 +111,19 @@ export class Libc {
     return Number(this.#check("recvmsg", this.#c.recvmsg(fd, header, flags)));
   }
 
+  /** Receives into a buffer. Returns how many bytes were received. */
+  recv(fd: number, buffer: Uint8Array, flags: number): number {
+    return Number(this.#check("recv", this.#c.recv(fd, buffer, BigInt(buffer.length), flags)));
+  }
+
+  /**
+   * Receives one message as the `struct mmsghdr` at an address says. The kernel writes the data and how much that is
+   * there, so both are there even if the process is killed in this call.
+   */
+  recvmmsg(fd: number, header: bigint, flags: number): void {
+    this.#check("recvmmsg", this.#c.recvmmsg(fd, header, 1, flags, 0n));
+  }
+
   /** Two sockets that are connected to each other. */
   socketpair(domain: number, type: number, protocol: number): readonly [number, number] {
     const pair = new Int32Array(2);
@@ -111,6 +142,28 @@ export class Libc {
     do result = this.#c.poll(descriptor, 1n, 0); while (result < 0 && this.#errno[0] === EINTR);
     this.#check("poll", result);
     return view.getInt16(6, true);
+  }
+
+  /** A new epoll instance's descriptor; epoll(7). */
+  epollCreate(flags: number): number {
+    return this.#check("epoll_create1", this.#c.epoll_create1(flags));
+  }
+
+  /** Adds, changes or removes a descriptor. `event` is a `struct epoll_event`, or null to remove it. */
+  epollControl(epoll: number, operation: number, fd: number, event: Uint8Array | null): void {
+    this.#check("epoll_ctl", this.#c.epoll_ctl(epoll, operation, fd, event));
+  }
+
+  /** What is ready now, as an array of `struct epoll_event`. Returns how many there are. */
+  epollPoll(epoll: number, events: Uint8Array, most: number): number {
+    let result: number;
+    do result = this.#c.epoll_wait(epoll, events, most, 0); while (result < 0 && this.#errno[0] === EINTR);
+    return this.#check("epoll_wait", result);
+  }
+
+  /** Makes a descriptor stand for another one's open file, with close-on-exec; dup3(2). */
+  replace(fd: number, by: number): void {
+    this.#check("dup3", this.#c.dup3(by, fd, O_CLOEXEC));
   }
 
   /** A socket's option, of at most `size` bytes. */
@@ -165,6 +218,26 @@ export class Libc {
   /** A file without a name, which is in memory for as long as it is open anywhere; memfd_create(2). */
   memfdCreate(name: string, flags: number): number {
     return this.#check("memfd_create", this.#c.memfd_create(cString(name), flags));
+  }
+
+  /** Makes a file this long; ftruncate(2). */
+  truncate(fd: number, bytes: number): void {
+    this.#check("ftruncate", this.#c.ftruncate(fd, BigInt(bytes)));
+  }
+
+  /**
+   * A file's first bytes as memory that is shared with it. The file must be that long, and must stay so: reading past
+   * its end kills the process (SIGBUS, mmap(2)).
+   */
+  mapShared(fd: number, length: number): SharedMemory {
+    const protection = PROT_READ | PROT_WRITE;
+    const address = this.#check("mmap", this.#c.mmap(0n, BigInt(length), protection, MAP_SHARED, fd, 0n));
+    return {
+      address,
+      bytes: new Uint8Array(this.#ffi.view(address, length)),
+      discard: (at, bytes) =>
+        void this.#check("madvise", this.#c.madvise(address + BigInt(at), BigInt(bytes), MADV_REMOVE)),
+    };
   }
 
   /** Reads into a buffer. Returns how many bytes were read. */

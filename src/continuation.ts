@@ -12,8 +12,10 @@ import {
   send,
   sendAll,
 } from "./host/handover/take-over.ts";
+import { openReadLog, type ReadLogFile, takeReadLog } from "./host/handover/read-log-file.ts";
 import { leaveUnreadBytes, takeUnreadBytes, type UnreadBytes } from "./host/handover/unread-bytes.ts";
 import { adoptGuests } from "./receivers/vsock/adopted-guests.ts";
+import type { ReadKeeper } from "./receivers/vsock/descriptor-keeper.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
 import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
 import type { Receiver } from "./receivers/vsock/receiver.ts";
@@ -56,6 +58,7 @@ export class Continuation {
   /** The process that this one takes over from. */
   #running: RunningProcess | undefined;
   #server: StreamServer | undefined;
+  #readLog: ReadLogFile | undefined;
 
   private constructor(descriptors: DescriptorStore, libc: Libc, adoption: Adoption, log: Logger) {
     this.#descriptors = descriptors;
@@ -99,6 +102,24 @@ export class Continuation {
     const socket = this.#descriptors.claim(TAKE_OVER_SOCKET) ?? openTakeOverSocket(this.#libc, path);
     // Not for the service manager: while nobody answers there, nobody must be able to connect.
     this.#descriptors.keepForTakeOver(TAKE_OVER_SOCKET, () => this.#server?.descriptor ?? socket);
+  }
+
+  /**
+   * Keeps what is read of connections from now on until it is processed, so that a killed process leaves it to the
+   * next one. Undefined where nothing survives a kill.
+   *
+   * @param settle makes sure that what was made of processed bytes survives a kill. Must not throw.
+   */
+  keepReads(settle: () => void): ReadKeeper | undefined {
+    if (!this.persists) return undefined;
+    try {
+      this.#readLog = openReadLog(this.#descriptors, this.#libc, settle);
+    } catch (error) {
+      this.#log.warn("what is read cannot be kept in memory that survives the process: a kill loses some of it", {
+        error: error as Error,
+      });
+    }
+    return this.#readLog?.log;
   }
 
   /** Goes on with the guests of an earlier process; see `adoptGuests`. */
@@ -184,6 +205,8 @@ export class Continuation {
   leave(listener: Listener, receiver: Receiver): void {
     listener.handOver();
     const unread = receiver.handOver((name) => this.#descriptors.outlives(name));
+    this.#readLog?.log.freeze();
+    for (const name of unread.keys()) if (this.#readLog?.log.has(name) === true) unread.delete(name);
     try {
       leaveUnreadBytes(this.#descriptors, this.#libc, unread);
     } catch (error) {
@@ -202,12 +225,11 @@ export class Continuation {
     this.#running?.close();
   }
 
-  /**
-   * What an earlier process has read of frames that were not whole. Without it, those frames are lost and nothing else.
-   */
+  /** What an earlier process has read and not processed. Without it, those frames are lost and nothing else. */
   #takeUnread(): UnreadBytes {
     try {
-      return takeUnreadBytes(this.#descriptors, this.#libc);
+      const fromLog = this.#readLog?.unread ?? takeReadLog(this.#descriptors, this.#libc);
+      return new Map([...fromLog, ...takeUnreadBytes(this.#descriptors, this.#libc)]);
     } catch (error) {
       this.#log.warn("what an earlier process had read of unfinished frames cannot be read: they are lost", {
         error: error as Error,

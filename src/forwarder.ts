@@ -5,6 +5,7 @@ import type { DumpWriter } from "./exporters/dump-sink.ts";
 import type { SpanSink } from "./pipeline/sink.ts";
 import { helperListener, helperPeers, startHelper } from "./forwarder/open-helper.ts";
 import { openPods } from "./forwarder/open-pods.ts";
+import { Delivery } from "./queue/delivery.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
 import { TakeOverError } from "./host/handover/take-over.ts";
@@ -155,6 +156,7 @@ async function start(
       { descriptors: budget.limit, maxGuests },
     );
   }
+  let writeJournal = (): void => {};
   const listenerOptions: ListenerOptions = {
     budget,
     onProblem,
@@ -162,6 +164,8 @@ async function start(
     user: privileges.owner?.uid,
     watches: new DirectoryWatches(await loadLibc(), onProblem),
     ...(continuation && { keeper: continuation.keeper }),
+    // Without a spool a killed process loses what it has processed too.
+    reads: settings.queue.spool && continuation?.keepReads(() => writeJournal()),
   };
   const forTemplates = helper && helperListener(helper, settings, listenerOptions, () => {
     notReady = "the helper process has ended";
@@ -184,7 +188,9 @@ async function start(
   // Until there is a receiver nothing waits, so that no guest is accepted in between.
   trace.step("drop privileges", () => privileges.drop());
   if (isConfined) await confine(settings, log);
-  const { sink: processors, joinTraces } = processed(openSink(), settings, metrics, log, hosts?.runningSandboxes);
+  const delivery = openSink();
+  if (delivery instanceof Delivery) writeJournal = () => delivery.writeJournal();
+  const { sink: processors, joinTraces } = processed(delivery, settings, metrics, log, hosts?.runningSandboxes);
   const sink = sandboxes.watch(processors);
   const turnLengths = hosts?.holdsRuntimesUp === true ? SHORT_TURNS : undefined;
   receiver = new Receiver(sink, settings.limits, metrics, log.of("receive"), trace, turnLengths);

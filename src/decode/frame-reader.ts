@@ -184,6 +184,16 @@ export class FrameReader {
     };
   }
 
+  /** How many bytes {@link unread} has. */
+  get unreadBytes(): number {
+    return this.#held + this.#waitingBytes + (this.#search.active ? FRAME_HEADER_BYTES : 0);
+  }
+
+  /** True while the next frame is searched for. Then {@link unread} begins with a length that did not come. */
+  get isSearching(): boolean {
+    return this.#search.active;
+  }
+
   /**
    * What has been read and is not done with: another reader that is given it first goes on where this one is. If this
    * one searches for the next frame, the other is told how far that has to be searched for, as a frame of that length.

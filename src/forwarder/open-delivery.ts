@@ -99,7 +99,7 @@ export interface DestinationParts {
 /**
  * Opens all that delivery needs privileges for. Returns what opens the rest, once they are gone.
  */
-export async function prepareDelivery(parts: DestinationParts): Promise<() => SpanSink> {
+export async function prepareDelivery(parts: DestinationParts): Promise<() => Delivery> {
   const { settings, metrics } = parts;
   const { batch, traceName, resourceAttributes } = settings;
   const prepared = [

@@ -5,6 +5,8 @@ import type { Source, SourceKind } from "./source.ts";
 export interface ChunkJournal {
   /** The entry of a chunk that is going to be filled. */
   begin(source: Pick<Source, "account" | "kind">): JournalEntry;
+  /** Writes at once what has been noted. Without it, that happens at the end of the callback. Never throws. */
+  flush(): void;
 }
 
 /** What a journal has of one chunk. Never throws. */

@@ -112,6 +112,12 @@ export class Batcher {
     for (const chunk of [...this.#open.values()]) this.#close(chunk);
   }
 
+  /** Writes what has come to the journal now instead of at the end of the callback. */
+  writeJournal(): void {
+    this.#note();
+    this.#journal?.flush();
+  }
+
   /** Closes an account's open chunk, if there is one. */
   flushAccount(account: string): void {
     const chunk = this.#open.get(account);
@@ -204,11 +210,13 @@ export class Batcher {
   #noteSoon(chunk: OpenChunk): void {
     this.#unnoted.push(chunk);
     if (this.#unnoted.length > 1) return;
-    queueMicrotask(() => {
-      const unnoted = this.#unnoted;
-      this.#unnoted = [];
-      for (const each of unnoted) if (each.isOpen && each.isUnnoted) each.note();
-    });
+    queueMicrotask(() => this.#note());
+  }
+
+  #note(): void {
+    const unnoted = this.#unnoted;
+    this.#unnoted = [];
+    for (const each of unnoted) if (each.isOpen && each.isUnnoted) each.note();
   }
 
   #takeBuilder(): RequestBuilder {

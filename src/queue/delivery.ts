@@ -52,6 +52,11 @@ export class Delivery implements SpanSink {
     };
   }
 
+  /** A killed process does not lose what was accepted before this, if there is a spool. */
+  writeJournal(): void {
+    this.#batcher.writeJournal();
+  }
+
   isPaused(account: string): boolean {
     return this.#options.destinations.some((destination) => destination.isPaused(account));
   }

@@ -146,3 +146,18 @@ test("the library is opened once", async () => {
   assert.equal(await loadLibc(), libc);
   assert.equal(openLibc(await loadForeignFunctions()), libc);
 });
+
+test("a file's memory is shared with who maps it again, and given back as zeros", () => {
+  const BYTES = 256 * 1024;
+  const file = libc.memfdCreate("test", 1);
+  libc.truncate(file, BYTES);
+  const first = libc.mapShared(file, BYTES);
+  const second = libc.mapShared(file, BYTES);
+  first.bytes.fill(7);
+  assert.deepEqual(second.bytes, new Uint8Array(BYTES).fill(7));
+  second.discard(64 * 1024, 64 * 1024);
+  assert.deepEqual([first.bytes.indexOf(0), first.bytes.lastIndexOf(0)], [64 * 1024, 128 * 1024 - 1]);
+  assert.equal(failure(() => second.discard(1, 1)).code, "EINVAL");
+  libc.close(file);
+  assert.equal(failure(() => libc.mapShared(file, BYTES)).code, "EBADF");
+});

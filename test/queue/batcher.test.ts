@@ -267,6 +267,7 @@ test("a journal gets every span at the end of the callback that it came in, and 
         safe: () => safe.push(entry),
       };
     },
+    flush: () => {},
   };
   const closed: (() => void)[] = [];
   const settings = { maxSpans: 4, maxBytes: 1024 * 1024, maxDelayMs: NEVER };

@@ -117,6 +117,17 @@ export class Journal implements ChunkJournal {
     };
   }
 
+  flush(): void {
+    if (!this.#isFlushDue) return;
+    this.#isFlushDue = false;
+    if (this.#isClosed) return;
+    try {
+      for (const generation of this.#generations) this.#settle(generation);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   /** What was recovered is safe now. */
   forgetRecovered(): void {
     for (const name of this.#old.splice(0)) this.#attempt(() => this.#storage.remove(name));
@@ -202,15 +213,7 @@ export class Journal implements ChunkJournal {
   #flushSoon(): void {
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
-    queueMicrotask(() => {
-      this.#isFlushDue = false;
-      if (this.#isClosed) return;
-      try {
-        for (const generation of this.#generations) this.#settle(generation);
-      } catch (error) {
-        this.#fail(error);
-      }
-    });
+    queueMicrotask(() => this.flush());
   }
 
   /** Writes what is staged, or begins the file anew if none of its records count. */

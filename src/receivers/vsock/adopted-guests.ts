@@ -3,7 +3,7 @@ import type { DescriptorKeeper } from "./descriptor-keeper.ts";
 import { guestOfDescriptor } from "./descriptor-names.ts";
 import { GuestServer, type ListenerOptions } from "./guest-server.ts";
 import { vsockSource } from "./identity.ts";
-import type { GuestConnection, GuestReceiver } from "./listener.ts";
+import { ConnectionError, type GuestConnection, type GuestReceiver } from "./listener.ts";
 import { SandboxFinder } from "./sandbox-finder.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
@@ -12,7 +12,8 @@ import { loadStreamServers } from "./stream-server.ts";
  * claimed. To be called when everything that listens has claimed what is its own. Resolves with how many guests there
  * are.
  *
- * @param unread what that process has read of frames that were not whole, by the names of the descriptors.
+ * @param unread what that process has read and not processed, by the names of the descriptors. Of connections that
+ * have ended since, it is processed too.
  */
 export async function adoptGuests(
   keeper: DescriptorKeeper,
@@ -35,7 +36,22 @@ export async function adoptGuests(
     if (peer === undefined) throw new Error("a connection's sandbox is unknown");
     return vsockSource(peer, await finder.find(peer.cid));
   });
-  const adoptions = keeper.unclaimed.map(async (name) => {
+  const names = keeper.unclaimed;
+  const finish = (name: string, cause?: Error): void => {
+    const source = guestOfDescriptor(name);
+    const reads = options.reads?.of(name, source?.account ?? name);
+    const bytes = unread.get(name);
+    if (source === undefined || bytes === undefined) {
+      reads?.end();
+      return;
+    }
+    const receiver = accept({ source, reads, pause: () => {}, resume: () => {}, destroy: () => {} });
+    if (reads?.bytes === 0) reads.read(bytes);
+    receiver.data(bytes);
+    receiver.end(cause && new ConnectionError(source.name, cause));
+  };
+  for (const name of unread.keys()) if (!names.includes(name)) finish(name);
+  const adoptions = names.map(async (name) => {
     const descriptor = keeper.claim(name);
     const source = guestOfDescriptor(name);
     if (descriptor === undefined || source === undefined) return discard(name, descriptor);
@@ -45,6 +61,7 @@ export async function adoptGuests(
     } catch (error) {
       keeper.release(name);
       options.onProblem(`the connection of ${source.name} could not be taken over`, error as Error);
+      finish(name, error as Error);
       return 0;
     }
   });

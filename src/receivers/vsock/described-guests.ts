@@ -55,7 +55,8 @@ class WaitingGuest implements GuestReceiver {
   readonly #unread: Uint8Array[] = [];
   /** Whether it is paused for anything else by now. */
   #isPaused = false;
-  #isEnded = false;
+  /** It has ended, with this error if it broke. */
+  #ended: { readonly error: Error | undefined } | undefined;
 
   constructor(connection: GuestConnection, accept: (connection: GuestConnection) => GuestReceiver) {
     this.#connection = connection;
@@ -72,16 +73,20 @@ class WaitingGuest implements GuestReceiver {
   }
 
   end(error?: Error): void {
-    this.#isEnded = true;
+    this.#ended = { error };
     this.#receiver?.end(error);
   }
 
   takeIn(attributes: ReadonlyMap<string, string>): void {
-    // It broke before a byte of it was read.
-    if (this.#isEnded || this.#receiver !== undefined) return;
+    if (this.#receiver !== undefined) return;
     const connection = this.#connection;
+    // It broke before a byte of it was read.
+    if (this.#ended !== undefined && this.#unread.length === 0) return connection.reads?.end();
     this.#receiver = this.#accept({
       ...described(connection, attributes),
+      get isClosed() {
+        return connection.isClosed === true;
+      },
       pause: () => {
         this.#isPaused = true;
         connection.pause();
@@ -96,7 +101,8 @@ class WaitingGuest implements GuestReceiver {
       },
     });
     for (const chunk of this.#unread.splice(0)) this.#receiver.data(chunk);
-    if (!this.#isPaused) connection.resume();
+    if (this.#ended !== undefined) this.#receiver.end(this.#ended.error);
+    else if (!this.#isPaused) connection.resume();
   }
 }
 
@@ -108,6 +114,7 @@ function described(connection: GuestConnection, attributes: ReadonlyMap<string, 
   return {
     source: known,
     keptAs: connection.keptAs,
+    reads: connection.reads,
     get isClosed() {
       return connection.isClosed === true;
     },

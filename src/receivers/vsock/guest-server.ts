@@ -1,7 +1,7 @@
 import type { Source } from "../../pipeline/source.ts";
 import type { DescriptorBudget } from "./descriptor-budget.ts";
 import type { DirectoryWatches } from "./directory-watches.ts";
-import type { DescriptorKeeper } from "./descriptor-keeper.ts";
+import type { ConnectionReads, DescriptorKeeper, ReadKeeper } from "./descriptor-keeper.ts";
 import { guestDescriptorName, unixListenerName } from "./descriptor-names.ts";
 import { type VsockAddress, vsockSource } from "./identity.ts";
 import { ConnectionError, type GuestConnection, type GuestReceiver } from "./listener.ts";
@@ -24,6 +24,8 @@ export interface ListenerOptions {
   readonly rescanMs?: number | undefined;
   /** Keeps descriptors for the next process. Default: they end with this one. */
   readonly keeper?: DescriptorKeeper;
+  /** Keeps what is read of the connections whose descriptors are kept. Default: it ends with this process. */
+  readonly reads?: ReadKeeper | undefined;
 }
 
 /** Who a peer is; later where that takes time: until then it is not read. */
@@ -132,7 +134,9 @@ export class GuestServer {
       accept: (stream, peer) => {
         const takeIn: TakeIn = (connection) => {
           const receiver = accept(connection);
-          if (left.unread !== undefined) receiver.data(left.unread);
+          if (left.unread === undefined) return receiver;
+          if (connection.reads?.bytes === 0) connection.reads.read(left.unread);
+          receiver.data(left.unread);
           return receiver;
         };
         // An earlier process that did not find the sandbox may only not have had the time.
@@ -197,7 +201,10 @@ export class GuestServer {
       // Unless whoever takes it in wants it otherwise.
       let resume = true;
       const taken: Stream = {
-        descriptor: stream.descriptor,
+        get descriptor() {
+          return stream.descriptor;
+        },
+        readInto: (reads) => stream.readInto?.(reads),
         get isClosed() {
           return stream.isClosed === true;
         },
@@ -225,7 +232,10 @@ export class GuestServer {
       end: (error) => {
         isEnded = true;
         this.#unidentified.delete(stream);
-        if (guest === undefined && keptAs !== undefined) this.#options.keeper?.release(keptAs);
+        if (guest === undefined && keptAs !== undefined) {
+          this.#options.reads?.of(keptAs, keptAs).end();
+          this.#options.keeper?.release(keptAs);
+        }
         guest?.end(error);
       },
     };
@@ -233,10 +243,19 @@ export class GuestServer {
 
   #receive(stream: Stream, source: Source, accept: TakeIn, inheritedName: string | undefined): GuestReceiver {
     const { keeper } = this.#options;
+    // Known once its descriptor is kept, which is another one when it is read directly.
+    const kept: { reads?: ConnectionReads | undefined } = {};
+    try {
+      if (this.#options.reads !== undefined) stream.readInto?.(() => kept.reads);
+    } catch (error) {
+      this.#options.onProblem("a kill would lose some of what is read of a guest", asError(error));
+    }
     const name = this.#keep(stream, source, inheritedName);
+    const reads = kept.reads = this.#readsOf(name, source);
     const receiver = accept({
       source,
       keptAs: name,
+      reads,
       get isClosed() {
         return stream.isClosed === true;
       },
@@ -261,6 +280,11 @@ export class GuestServer {
     const name = inheritedName ?? guestDescriptorName(source);
     if (name !== undefined) keeper.keep(name, source.account, () => descriptor);
     return name;
+  }
+
+  #readsOf(name: string | undefined, { account }: Source): ConnectionReads | undefined {
+    const { keeper, reads } = this.#options;
+    return name !== undefined && keeper?.outlives(name) === true ? reads?.of(name, account) : undefined;
   }
 }
 

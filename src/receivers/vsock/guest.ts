@@ -222,7 +222,13 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     this.#waitsToFinish = false;
     let isDone = true;
     this.#process(() => isDone = this.#frames.reader.finish());
-    if (isDone) this.#leave("guest gone");
+    if (isDone) this.#depart();
+  }
+
+  /** Leaves, and nothing of it is left to the next process. */
+  #depart(): void {
+    this.#connection.reads?.end();
+    this.#leave("guest gone");
   }
 
   /** Gives back what it uses, and says what has come of it. */
@@ -245,12 +251,18 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     });
   }
 
+  /** The connection ends with this process, so nothing of it is for the next one. */
+  keepToItself(): void {
+    this.#connection.reads?.end();
+  }
+
   /**
    * Leaves the connection to another process, without ending it. Returns what has been read of a frame that is not
    * whole, for that process to begin with.
    */
   suspend(): Uint8Array {
     this.#connection.pause();
+    this.#connection.reads?.leave();
     const { unread } = this.#frames.reader;
     if (this.#state === "open") this.#owner.closed(this);
     this.#leave("guest handed over");
@@ -309,7 +321,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
       this.#connection.destroy();
       this.#owner.closed(this);
     }
-    this.#leave("guest gone");
+    this.#depart();
   }
 
   /** Does not count milliseconds until `now` in which nobody was read. */
@@ -366,6 +378,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
       this.close();
     }
     if (this.#state === "gone") return;
+    this.#connection.reads?.processed(reader);
     if (reader.framesBegun !== before) this.#frameBegan = this.#owner.now();
     // What waits for its turn is not the guest's to answer for.
     if (!reader.isStopped) this.#accountHeld(reader.heldBytes);

@@ -1,11 +1,14 @@
 import type { ReleaseChunk } from "../../decode/frame-reader.ts";
 import type { Source } from "../../pipeline/source.ts";
+import type { ConnectionReads } from "./descriptor-keeper.ts";
 
 /** One guest's stream. The agent never reads from it, so nothing is ever written to it. */
 export interface GuestConnection {
   readonly source: Source;
   /** The name under which its descriptor is kept for the next process; absent if it is not. */
   readonly keptAs?: string | undefined;
+  /** Gets what is read of it and told what has been processed, for the next process; absent if nothing is kept. */
+  readonly reads?: ConnectionReads | undefined;
   /**
    * Whether the other end has closed the connection, though what it wrote before may still have to be read. Absent
    * where nobody can tell while the connection is not read (Deno).

@@ -224,7 +224,10 @@ export class Receiver implements GuestOwner {
     const unread = new Map<string, Uint8Array>();
     for (const guest of [...this.#guests]) {
       const { keptAs } = guest;
-      if (keptAs === undefined || !outlives(keptAs)) continue;
+      if (keptAs === undefined || !outlives(keptAs)) {
+        guest.keepToItself();
+        continue;
+      }
       const bytes = guest.suspend();
       if (bytes.length > 0) unread.set(keptAs, bytes);
     }
@@ -271,6 +274,7 @@ export class Receiver implements GuestOwner {
         limit: this.limits.maxGuests,
       });
     }
+    connection.reads?.end();
     connection.destroy();
     return { data: () => {}, end: () => {} };
   }

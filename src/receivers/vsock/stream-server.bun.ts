@@ -1,6 +1,9 @@
 import { loadLibc } from "../../../ffi/libc.ts";
 import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../../../ffi/sockets.ts";
 import { freeBytes } from "../../base/free-bytes.ts";
+import type { ConnectionReads } from "./descriptor-keeper.ts";
+import { DirectReader, type Watch } from "./direct-reader.ts";
+import type { ReleaseChunk } from "../../decode/frame-reader.ts";
 import type { GuestReceiver } from "./listener.ts";
 import type { VsockAddress } from "./identity.ts";
 import type { Stream, StreamHandlers, StreamServer, StreamServers } from "./stream-server.ts";
@@ -32,47 +35,100 @@ const bunConnect = Bun.connect as unknown as BunConnect;
  */
 class BunStream implements Stream {
   readonly #socket: BunSocket;
+  readonly #handlers: StreamHandlers;
   receiver: GuestReceiver | undefined;
   error: Error | undefined;
   #ended = false;
+  #isPaused = false;
+  /** The connection's descriptor, once Bun has it no more. */
+  #own: number | undefined;
+  #reads: () => ConnectionReads | undefined = () => undefined;
 
-  constructor(socket: BunSocket) {
+  constructor(socket: BunSocket, handlers: StreamHandlers) {
     this.#socket = socket;
+    this.#handlers = handlers;
   }
 
   get descriptor(): number {
-    return this.#socket.fd;
+    return this.#own ?? this.#socket.fd;
   }
 
   get isClosed(): boolean {
-    return (libc.poll(this.#socket.fd, POLLRDHUP) & (POLLRDHUP | POLLHUP)) !== 0;
+    return this.#ended || (libc.poll(this.descriptor, POLLRDHUP) & (POLLRDHUP | POLLHUP)) !== 0;
+  }
+
+  get reads(): ConnectionReads | undefined {
+    return this.#reads();
+  }
+
+  readInto(reads: () => ConnectionReads | undefined): void {
+    const own = libc.duplicate(this.#socket.fd);
+    try {
+      const reader = directReader(this.#handlers);
+      if (!this.#isPaused) reader.add(own, this);
+    } catch (error) {
+      libc.close(own);
+      throw error;
+    }
+    this.#reads = reads;
+    this.#own = own;
+    // Bun closes its descriptor, and the connection stays.
+    this.#socket.terminate();
   }
 
   pause(): void {
-    this.#socket.pause();
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    if (this.#own === undefined) this.#socket.pause();
+    else directReader(this.#handlers).remove(this.#own);
   }
 
   resume(): void {
-    this.#socket.resume();
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.#own === undefined) this.#socket.resume();
+    else if (!this.#ended) directReader(this.#handlers).add(this.#own, this);
   }
 
   destroy(): void {
     // Bun calls `close` within `terminate`, and `data` no more.
-    this.#socket.terminate();
+    if (this.#own === undefined) this.#socket.terminate();
+    else this.end(undefined);
   }
 
-  data(chunk: Uint8Array): void {
-    // Bun makes an array for each read, of up to 512 KiB.
-    this.receiver?.data(chunk, freeBytes);
+  /** Bun's socket has closed. */
+  closed(error: Error | undefined): void {
+    if (this.#own === undefined) this.end(error);
+  }
+
+  /** @param release absent where the chunk is the receiver's only until this returns. */
+  data(chunk: Uint8Array, release?: ReleaseChunk): void {
+    this.receiver?.data(chunk, release);
   }
 
   end(error: Error | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#own !== undefined) {
+      directReader(this.#handlers).remove(this.#own);
+      libc.close(this.#own);
+    }
     // Later: `destroy` may have been called from within `accept` or `data`, which `end` must not overtake.
     queueMicrotask(() => this.receiver?.end(this.error ?? error));
   }
 }
+
+let reader: DirectReader | undefined;
+
+/** One for all connections. Throws what the system calls do. */
+function directReader(handlers: StreamHandlers): DirectReader {
+  return reader ??= new DirectReader(libc, watch, handlers.problem);
+}
+
+const watch: Watch = (fd, { open, ring, ended }) => {
+  const socket = { open, data: ring, close: (_socket: unknown, error?: Error) => ended(error) };
+  bunConnect({ fd, socket }).catch(ended);
+};
 
 /** Who has connected, where the kernel tells by an address. */
 type PeerOf = (socket: BunSocket) => VsockAddress | undefined;
@@ -83,12 +139,13 @@ function socketEvents(handlers: StreamHandlers, peerOf: PeerOf): Bun.SocketHandl
     open: (opened) => {
       const socket = opened as BunSocket;
       const peer = peerOf(socket);
-      const stream = new BunStream(socket);
+      const stream = new BunStream(socket, handlers);
       socket.data = stream;
       stream.receiver = handlers.accept(stream, peer);
     },
-    data: (socket, chunk) => socket.data.data(chunk),
-    close: (socket, error) => (socket.data as BunStream | undefined)?.end(error),
+    // Bun makes an array for each read, of up to 512 KiB.
+    data: (socket, chunk) => socket.data.data(chunk, freeBytes),
+    close: (socket, error) => (socket.data as BunStream | undefined)?.closed(error),
     // Bun brings exceptions of the handlers here: one guest's failure ends that guest alone.
     error: (socket, error) => {
       const stream = socket.data as BunStream | undefined;

@@ -1,3 +1,4 @@
+import type { ConnectionReads } from "./descriptor-keeper.ts";
 import type { VsockAddress } from "./identity.ts";
 import type { GuestReceiver } from "./listener.ts";
 
@@ -11,6 +12,11 @@ export interface Stream {
   readonly isClosed?: boolean;
   /** The connection's descriptor, as long as it is open; absent under a runtime that does not tell. */
   readonly descriptor?: number | undefined;
+  /**
+   * Reads from now on straight to where `reads` says, which is asked each time; absent under a runtime that cannot. The
+   * connection has another descriptor afterwards. Throws what the system calls do, and nothing has changed then.
+   */
+  readInto?(reads: () => ConnectionReads | undefined): void;
 }
 
 /** What a stream server calls. */

@@ -149,6 +149,34 @@ test("what nothing uses any more is closed, and an unreadable name costs only it
   await second.listener.stopAccepting();
 });
 
+test("what was read of a guest that has left since is gone on with too", NEEDS_ADOPTION, async () => {
+  const keeper = new FakeKeeper();
+  const guests = new Guests();
+  const ended: string[] = [];
+  const reads = {
+    of: (name: string) => ({
+      bytes: 1,
+      receive: () => undefined,
+      read: () => assert.fail("it is kept already"),
+      processed: () => {},
+      end: () => ended.push(name),
+      leave: () => {},
+    }),
+  };
+  const unread = new Map([
+    ["guest|u1|box|3|vsock:3|guest:{}", new TextEncoder().encode("left over")],
+    ["something else", Uint8Array.of(1)],
+  ]);
+  assert.equal(await adoptGuests(keeper, unread, { ...options(), keeper, reads }, guests.accept), 0);
+  assert.equal(guests.seen.length, 1);
+  const [guest] = guests.seen;
+  assert.equal(bytesOf(guest), "left over");
+  assert.deepEqual(guest?.ends, [undefined]);
+  assert.equal(guest?.connection.source.attributes.get("kata.sandbox.id"), "box");
+  // Whose it was cannot be known.
+  assert.deepEqual(ended, ["something else"]);
+});
+
 test("a guest whose sandbox is still being looked for is kept as well", NEEDS_ADOPTION, () => {
   const keeper = new FakeKeeper();
   const using = { ...options(), keeper };

@@ -7,7 +7,7 @@ import { Sandbox } from "../../../process/support/sandbox.ts";
 import { ServiceManagerStandIn } from "../../../process/support/service-manager.ts";
 import { until } from "../../../support/until.ts";
 import { FarEnd } from "./far-end.ts";
-import { LoadGuest } from "./load.ts";
+import { LoadGuest, type Pace } from "./load.ts";
 
 /** How one process of the forwarder ends and the next one comes. */
 export const RESTARTS = ["stop", "take-over", "kill"] as const;
@@ -15,8 +15,6 @@ export type Restart = (typeof RESTARTS)[number];
 
 /** How far apart guests' ids are: more than any of them sends. */
 const IDS_PER_GUEST = 10_000_000;
-/** How long nothing more arrives once everything has, milliseconds. */
-const QUIET_MS = 3000;
 /** Between two restarts, milliseconds, at most; half of that at least. */
 const LIFE_MS = 400;
 
@@ -24,16 +22,19 @@ const LIFE_MS = 400;
 export interface RestartFigures {
   readonly sent: number;
   readonly arrived: number;
-  /** What a killed process had read and not decoded. */
-  readonly lost: number;
   readonly duplicates: number;
 }
 
 /**
  * Restarts a forwarder again and again while guests keep sending, and asserts that each guest has only ever had one
- * connection, and unless a process is killed that every span that a guest has written whole arrives.
+ * connection, and that every span that a guest has written whole arrives.
+ *
+ * @param paces how each of the guests sends.
  */
-export async function restartUnderLoad(restarts: readonly Restart[], guestCount: number): Promise<RestartFigures> {
+export async function restartUnderLoad(
+  restarts: readonly Restart[],
+  paces: readonly Pace[],
+): Promise<RestartFigures> {
   using manager = new ServiceManagerStandIn();
   using sandbox = new Sandbox();
   await using farEnd = await FarEnd.start();
@@ -48,11 +49,11 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
     return forwarder;
   };
   let forwarder = await start(false);
-  const guests = Array.from(
-    { length: guestCount },
-    (_, index) => new LoadGuest(sandbox.address, 1 + index * IDS_PER_GUEST, { frames: 5, everyMs: 50 }),
-  );
+  const guests = paces.map((pace, index) => new LoadGuest(sandbox.address, 1 + index * IDS_PER_GUEST, pace));
   try {
+    // A connection that is not stored yet ends with its process.
+    const stored = (): number => manager.names.filter((name) => name.startsWith("guest|")).length;
+    await until(() => stored() === guests.length, "every connection is stored");
     for (const restart of restarts) {
       await sleep(LIFE_MS / 2 + random.below(LIFE_MS / 2));
       const old = forwarder;
@@ -75,24 +76,16 @@ export async function restartUnderLoad(restarts: readonly Restart[], guestCount:
     await Promise.all(guests.map((guest) => guest.stop()));
     const sent = guests.flatMap((guest) => guest.ids());
     const missing = (): string[] => sent.filter((id) => !farEnd.arrivals.has(id));
-    if (restarts.includes("kill")) await quiet(farEnd);
-    else await until(() => missing().length === 0, "every span arrives");
+    await until(() => missing().length === 0, "every span arrives").catch((error: unknown) => {
+      throw new Error(`${missing().length} of ${sent.length} spans have not arrived`, { cause: error });
+    });
     return {
       sent: sent.length,
       arrived: farEnd.spans,
-      lost: missing().length,
       duplicates: farEnd.duplicates,
     };
   } finally {
     await Promise.all(guests.map((guest) => guest.stop()));
     await forwarder[Symbol.asyncDispose]();
-  }
-}
-
-/** Resolves when nothing has arrived for a while. */
-async function quiet(farEnd: FarEnd): Promise<void> {
-  for (let before = -1; before < farEnd.spans;) {
-    before = farEnd.spans;
-    await sleep(QUIET_MS);
   }
 }
