@@ -1,5 +1,5 @@
 // Decodes payloads with the decoders in TypeScript and those in WebAssembly, and says whether they do the same.
-// Use: bun test/fuzz/differential.ts [--cases N] [--seed S]. The same seed gives the same cases.
+// Use: bun test/fuzz/differential.ts [--cases N] [--seed S] [--seconds T]. The same seed gives the same cases.
 import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ const { values } = parseArgs({
   options: {
     cases: { type: "string", default: "100000" },
     seed: { type: "string", default: String(Date.now() % 1_000_000_007) },
+    seconds: { type: "string", default: "3600" },
   },
 });
 const count = Number(values.cases);
@@ -25,7 +26,9 @@ const cases = new DifferentialCases(random);
 let whole: Uint8Array = new Uint8Array(0);
 const counts: { [what: string]: number } = {};
 const began = performance.now();
-for (let number = 0; number < count; number++) {
+const deadline = began + Number(values.seconds) * 1000;
+let number = 0;
+for (; number < count && performance.now() < deadline; number++) {
   const encoding = Math.floor(number / VARIANTS) % 2 === 0 ? "json" : "bincode";
   if (number % VARIANTS === 0) whole = cases.next(encoding);
   const payload = number % VARIANTS === 0 || whole.length === 0 ? whole : changedByte(whole, random);
@@ -42,4 +45,4 @@ for (let number = 0; number < count; number++) {
   counts[key] = (counts[key] ?? 0) + 1;
 }
 const seconds = ((performance.now() - began) / 1000).toFixed(0);
-process.stdout.write(`differential: ${count} cases in ${seconds} s, seed ${seed}: ${JSON.stringify(counts)}\n`);
+process.stdout.write(`differential: ${number} cases in ${seconds} s, seed ${seed}: ${JSON.stringify(counts)}\n`);
