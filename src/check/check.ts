@@ -36,7 +36,7 @@ export async function runCheck(
   write: (text: string) => void,
 ): Promise<number> {
   const findings = await check(settings);
-  write(json ? jsonOf(findings) : tableOf(findings));
+  write(json ? jsonOf(findings) : tableOf(findings, process.stdout.columns));
   return findings.some(({ state }) => state === "problem") ? EXIT_NOT_READY : 0;
 }
 

@@ -7,7 +7,7 @@ import { LOG_WAIT_MS, STDOUT, warn } from "./standard-error.ts";
 
 /** Does what the command line says. Resolves with the exit code. */
 export async function runCommand(): Promise<number> {
-  const command = parseCommandLine(process.argv.slice(2), process.env);
+  const command = parseCommandLine(process.argv.slice(2), process.env, process.stdout.columns);
   if (command.kind === "run" || isLiveView(command)) {
     const { run } = await import("./run.ts");
     return await run(command.settings);

@@ -27,24 +27,34 @@ export type Command =
 
 const VERSION: Command = { kind: "version", text: `${PROGRAM} ${versionText()}\n` };
 
-/** Columns of the help. Options and their sentences are written to fit. */
-const HELP_WIDTH = 100;
+/** Columns of the help: wide lines are hard to read, and beside the options' names there is no room in narrow ones. */
+const HELP_WIDTH = { least: 60, most: 100 };
+
+/** Beside long names text is broken into lines of at least so many columns. */
+const LEAST_TEXT_WIDTH = 10;
 
 /**
  * Reads the arguments (without the program's own name) and the environment; nothing is opened or printed.
  * Throws a {@link UsageError}.
+ *
+ * @param columns of the terminal, which the help fits into.
  */
-export function parseCommandLine(argv: readonly string[], environment: Environment): Command {
+export function parseCommandLine(
+  argv: readonly string[],
+  environment: Environment,
+  columns: number = HELP_WIDTH.most,
+): Command {
   let command: Command | undefined;
   let output = "";
-  const program = describeProgram((chosen) => command = chosen, environment);
+  const helpWidth = Math.min(Math.max(columns, HELP_WIDTH.least), HELP_WIDTH.most);
+  const program = describeProgram((chosen) => command = chosen, environment, helpWidth);
   for (const each of [program, ...program.commands]) {
     each.allowExcessArguments(each === program);
     each.exitOverride();
     each.configureOutput({
       writeOut: (text) => output += text,
       writeErr: () => {}, // The error that is thrown has the same message.
-      getOutHelpWidth: () => HELP_WIDTH,
+      getOutHelpWidth: () => helpWidth,
       getOutHasColors: () => false,
     });
   }
@@ -76,7 +86,11 @@ function unknownCommand(word: string): UsageError {
   return new UsageError(`unknown command ${quoted(word)}: the commands are ${known}`);
 }
 
-function describeProgram(choose: (command: Command) => void, environment: Environment): Program {
+function describeProgram(
+  choose: (command: Command) => void,
+  environment: Environment,
+  helpWidth: number,
+): Program {
   const program = new Program(PROGRAM)
     .description(
       "Receives the spans of Kata Containers guests over vsock and exports them over OTLP.",
@@ -84,7 +98,7 @@ function describeProgram(choose: (command: Command) => void, environment: Enviro
     .helpCommand("help [command]", "Show a command's help")
     .enablePositionalOptions()
     .configureHelp({ optionTerm, subcommandTerm: (command) => command.name() })
-    .addHelpText("after", () => `\n${environmentHelp()}\n\n${examplesHelp(EXAMPLES)}`);
+    .addHelpText("after", () => `\n${environmentHelp(helpWidth)}\n\n${examplesHelp(EXAMPLES)}`);
   for (const [group, table] of Object.entries(OPTION_GROUPS)) {
     program.optionsGroup(`${group}:`);
     addOptions(program, table);
@@ -245,8 +259,8 @@ function describe(option: Option): string {
   return shown === undefined ? option.help : `${option.help} (default: ${shown})`;
 }
 
-/** The environment's part of the help. */
-function environmentHelp(): string {
+/** The environment's part of the help. @param helpWidth columns. */
+function environmentHelp(helpWidth: number): string {
   const rows: [string, string][] = [];
   for (const option of Object.values(OPTIONS) as Option[]) {
     if (option.env === undefined) continue;
@@ -257,7 +271,8 @@ function environmentHelp(): string {
     "HEADERS, TIMEOUT, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE",
   ]);
   const help = new Help();
-  help.helpWidth = HELP_WIDTH;
+  help.helpWidth = helpWidth;
+  help.minWidthToWrap = LEAST_TEXT_WIDTH;
   const width = Math.max(...rows.map(([name]) => name.length));
   return [
     "Environment (a flag wins over it, an empty variable counts as unset):",

@@ -32,6 +32,20 @@ test("the table has a heading for each area, advice under its row, and a summary
   );
 });
 
+test("on a narrow terminal what was found is broken at blanks, and advice, which is to be copied, is not", () => {
+  const advice = `modprobe vhost_vsock ${"x".repeat(80)}`;
+  const found = `missing: the module vhost_vsock is not loaded, and ${"y".repeat(60)}`;
+  const table = tableOf([{ area: "vsock", item: "/dev/vhost-vsock", state: "problem", found, advice }], 80);
+  const indent = " ".repeat(37);
+  assert.deepEqual(table.split("\n").slice(1, 6), [
+    `  PROBLEM  ${"/dev/vhost-vsock".padEnd(24)}  missing: the module vhost_vsock is not`,
+    `${indent}loaded, and`,
+    `${indent}${"y".repeat(60)}`,
+    `           → ${advice}`,
+    "",
+  ]);
+});
+
 test("JSON says the same, and whether it is ready", () => {
   const text = jsonOf(FINDINGS);
   assert.equal(text.indexOf("\n"), text.length - 1);

@@ -179,6 +179,21 @@ test("a Jaeger's services can be chosen for view and compare, and make no sense 
   }
 });
 
+test("the help fits into the terminal, and is never wider than is easy to read", () => {
+  const longest = (columns?: number, ...argv: string[]): number => {
+    const command = parseCommandLine([...argv, "--help"], {}, columns);
+    assert.ok(command.kind === "help");
+    // Examples are to be copied.
+    const [help = ""] = command.text.split("\nExamples:");
+    return Math.max(...help.split("\n").map((line) => line.length));
+  };
+  for (const argv of [[], ["view"], ["compare"], ["check"]]) {
+    assert.ok(longest(80, ...argv) <= 80, argv.join(" "));
+    assert.ok(longest(undefined, ...argv) <= 100);
+    assert.equal(longest(300, ...argv), longest(undefined, ...argv));
+  }
+});
+
 test("completions need a known shell", () => {
   for (const shell of ["bash", "zsh", "fish"] as const) {
     const command = parseCommandLine(["completions", shell], {});
