@@ -48,6 +48,8 @@ export interface SandboxSummary {
   readonly namespace?: string;
   readonly container?: string;
   readonly cid?: number;
+  /** Of Kata, such as 4.1.0; absent where no resource says. */
+  readonly kataVersion?: string;
   /** Of the first span; Unix time. */
   readonly baseNs: string;
   /** How long it took to start; absent while it has not, and where the start was not traced. */
@@ -80,6 +82,8 @@ export interface SandboxList {
   readonly next?: string;
   readonly total: number;
   readonly labels: readonly string[];
+  /** The hypervisors of all sandboxes, of those that are known. */
+  readonly vmms: readonly string[];
   /** The median of `start` over those listed that have one. */
   readonly p50Start?: number;
   readonly store: StoreStatus;
@@ -111,7 +115,7 @@ export interface SpanColumns {
 
 /** Nobody traced this part of the start: drawn as a dashed row below `parent`. */
 export interface UntracedView {
-  /** The row that lasted meanwhile, −1 for none. */
+  /** The row that was waited for meanwhile, or else the root that lasts as long as the sandbox; −1 for none. */
   readonly parent: number;
   readonly name: string;
   /** On the aligned clock. */
@@ -144,6 +148,11 @@ export interface SandboxDetail extends SandboxSummary {
   readonly ranges: Readonly<Record<string, OperationRange>>;
   /** Median start of the label, and the share of its sandboxes that started faster. */
   readonly startRange?: OperationRange & { readonly shareBelow: number };
+  /**
+   * An estimate of how long the start waited for the runtime to send its spans, so many and so long each; absent where
+   * it did not wait, or where nothing tells.
+   */
+  readonly tracingCost?: { readonly spans: number; readonly each: number };
   /** What the resource says: pod, node, versions. */
   readonly resource: readonly AttributeView[];
 }

@@ -77,7 +77,10 @@ function ownCriticalTimes(
 ): Float64Array {
   const times = new Float64Array(count);
   for (const { row, from, to } of critical) if (row >= 0) times[row] = (times[row] as number) + to - from;
-  for (const { parent, from, to } of untraced) if (parent >= 0) times[parent] = (times[parent] as number) - (to - from);
+  for (const { parent, from, to } of untraced) {
+    // What no span explains is shown below one that lasts as long as the sandbox, for which no start waits.
+    if (parent >= 0 && times[parent] !== 0) times[parent] = (times[parent] as number) - (to - from);
+  }
   return times;
 }
 

@@ -119,6 +119,7 @@ export class SandboxIndex {
       ...(from + pageSize < found.length && { next: String(from + pageSize) }),
       total: found.length,
       labels: this.labels(stored),
+      vmms: [...new Set(all.flatMap(({ vmm }) => vmm === undefined ? [] : [vmm]))].sort(),
       ...(starts.length > 0 && { p50Start: percentile(starts, 0.5) }),
       store,
     };

@@ -1,4 +1,5 @@
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../otlp/span-record.ts";
+import { resourceFacts, sideOf } from "../store/span-source.ts";
 import { UNASSIGNED } from "../store/sandbox-join.ts";
 import type { StoredRecord, StoredSandbox, StoredSpan, StoreReader } from "../store/store-reader.ts";
 import type * as api from "./api.ts";
@@ -64,9 +65,19 @@ function summarize(
       namespace: text("k8s.namespace.name"),
       container: text("container.id"),
       cid: cid === undefined ? undefined : Number(cid),
+      kataVersion: text("kata.version") ?? versionOfKata(resources),
       firstError: table.name[error],
     }),
   };
+}
+
+/**
+ * The `service.version` of a runtime or an agent. Neither says it by itself, but operators can, with
+ * OTEL_RESOURCE_ATTRIBUTES. A containerd's or another program's version is its own.
+ */
+function versionOfKata(resources: readonly SpanRecord["resource"][]): string | undefined {
+  const ofKata = resources.filter((resource) => ["runtime", "agent"].includes(sideOf("file", resourceFacts(resource))));
+  return attributeOf(ofKata, "service.version")?.stringValue;
 }
 
 function attributeOf(resources: readonly SpanRecord["resource"][], key: string): AnyValueRecord | undefined {
@@ -134,8 +145,14 @@ export function pathOf({ table, start, starts }: ComputedSandbox): Pick<api.Sand
   if (start === undefined) return { critical: [], untraced: [] };
   const background = (row: number): boolean => isBackground(table.side[row] ?? "host", table.name[row] ?? "");
   const path = criticalPath(table, start, background, starts);
+  /** The root that lasts as long as the sandbox: what nothing explains is shown below it, -1 without one. */
+  const lifetimeOver = (from: number, to: number): number =>
+    table.parent.findIndex((parent, row) =>
+      parent < 0 && background(row) && (starts[row] as number) <= from &&
+      (starts[row] as number) + (table.duration[row] as number) >= to
+    );
   const untraced = findUntraced(table, start, path).map(({ row, from, to, isGuestBoot }) => ({
-    parent: row ?? -1,
+    parent: row ?? lifetimeOver(from, to),
     from,
     to,
     name: isGuestBoot

@@ -102,6 +102,11 @@ export function isRoot(side: Side, name: string): boolean {
   return (side === "agent" && name === "root-span") || (side === "runtime" && name === "rootSpan");
 }
 
+/** Whether only the Go runtime has a span of this name: its root, and those of its requests to the agent. */
+export function isOfGoRuntime(name: string): boolean {
+  return name === "rootSpan" || name.startsWith("ttrpc.");
+}
+
 /** Spans of the runtimes that only one hypervisor has. */
 const VMM_OPERATIONS: ReadonlyMap<string, string> = new Map([
   ["LaunchQemu", "qemu"],

@@ -65,8 +65,8 @@ function Verdict({ of }: { of: Comparison }): JSX.Element {
     <p>
       {of.b.sandboxes} sandboxes against {of.a.sandboxes}. {whole !== undefined && whole.change !== undefined && (
         <>
-          To start: p50 <b>{formatDuration(whole.b.p50)}</b>, was {formatDuration(whole.a.p50)} <Change of={whole} />
-          {". "}
+          To start: p50 <b>{formatDuration(whole.b.p50)}</b>, was {formatDuration(whole.a.p50)}{" "}
+          <span class={classOf(whole)}>{formatChange(whole.change)}</span>.{" "}
         </>
       )}
       {slower} slower, {faster} faster beyond chance (Mann–Whitney, p &lt; 0.01, Holm-corrected).
@@ -74,11 +74,23 @@ function Verdict({ of }: { of: Comparison }): JSX.Element {
   );
 }
 
-function Change({ of }: { of: CompareRow }): JSX.Element {
+function classOf({ verdict }: CompareRow): string {
+  return verdict === "slower" ? "bad" : verdict === "faster" ? "good" : "ok";
+}
+
+/** @param labels of both sides, for operations that only one of them has. */
+function Change({ of, labels: { a, b } }: { of: CompareRow; labels: { a: string; b: string } }): JSX.Element {
+  const only = of.verdict === "only in a" ? a : of.verdict === "only in b" ? b : undefined;
+  if (only !== undefined) {
+    return (
+      <span class="quiet">
+        only in <Text limit={40}>{only || "no label"}</Text>
+      </span>
+    );
+  }
   const text = of.change === undefined ? of.verdict : formatChange(of.change);
-  const className = of.verdict === "slower" ? "bad" : of.verdict === "faster" ? "good" : "ok";
   return (
-    <span class={`pill ${className}`} title={of.p === undefined ? of.verdict : `p = ${of.p.toPrecision(2)}`}>
+    <span class={`pill ${classOf(of)}`} title={of.p === undefined ? of.verdict : `p = ${of.p.toPrecision(2)}`}>
       {text}
     </span>
   );
@@ -120,7 +132,7 @@ function Rows({ of }: { of: Comparison }): JSX.Element {
               <td class="r">{row.b.count === 0 ? "–" : formatDuration(row.b.p99)}</td>
               <td class="r">
                 {row.verdict === "too few" && <span class="quiet">too few</span>}
-                <Change of={row} />
+                <Change of={row} labels={{ a: of.a.label, b: of.b.label }} />
               </td>
               <td class="chart">
                 <Histogram of={row.b} before={row.a} side={row.side} height={20} />

@@ -1,21 +1,30 @@
 const UNITS = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]] as const;
 
-/** A duration with three digits, such as `61.9 ms`. @param ns nanoseconds. */
-export function formatDuration(ns: number): string {
-  if (ns < 0) return `−${formatDuration(-ns)}`;
+/** A duration with three digits or fewer, such as `61.9 ms`. @param ns nanoseconds. */
+export function formatDuration(ns: number, digits: 1 | 2 | 3 = 3): string {
+  if (ns < 0) return `−${formatDuration(-ns, digits)}`;
   for (const [size, unit] of UNITS) {
     // What rounds up to 1000 of a unit is shown in the next one.
     if (ns < size * 0.9995) continue;
     const value = ns / size;
-    return `${value >= 999.5 ? Math.round(value) : value.toPrecision(3)} ${unit}`;
+    return `${value >= 10 ** digits - 0.5 ? Math.round(value) : value.toPrecision(digits)} ${unit}`;
   }
   return `${Math.round(ns)} ns`;
 }
 
-/** A share of one in percent with its sign, such as `+8 %`. */
+/** A share of one in percent with its sign, such as `+8.1 %`. */
 export function formatChange(share: number): string {
+  return `${share < 0 ? "−" : "+"}${formatPercent(share)}`;
+}
+
+/** A share of one in percent with an arrow for its sign, such as `▲ 8.1 %`. */
+export function formatArrow(share: number): string {
+  return `${share < 0 ? "▼" : "▲"} ${formatPercent(share)}`;
+}
+
+function formatPercent(share: number): string {
   const percent = Math.abs(share * 100);
-  return `${share < 0 ? "−" : "+"}${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
+  return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
 /** How long ago something was, such as `5 min ago`. @param ms milliseconds. */

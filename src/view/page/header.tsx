@@ -38,7 +38,7 @@ export function Header(): JSX.Element {
         <input
           id="filter"
           aria-label="Filter"
-          placeholder="name, error, src:agent, dur>5ms, self>1ms, key=value"
+          placeholder="name, error, src:agent, dur>5ms, key=value"
           title={filter.value.problems.length > 0 ? `not understood: ${filter.value.problems.join(" ")}` : ""}
           value={filterText.value}
           onInput={({ currentTarget }) => change({ f: currentTarget.value || undefined, cursor: undefined })}
@@ -107,7 +107,9 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["s S", "next, previous slow span"],
   ["c", "guest's own clock, or aligned"],
   ["/ Esc", "filter, leave it"],
-  ["g s, g o, g c", "sandboxes, operations, compare"],
+  ["g s", "sandboxes"],
+  ["g o", "operations"],
+  ["g c", "compare"],
   ["y", "copy link"],
   ["t", "light or dark"],
   ["?", "these keys"],

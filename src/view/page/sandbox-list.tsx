@@ -66,6 +66,7 @@ function Choices({ list }: { list: SandboxList }): JSX.Element {
     <div class="choices">
       {select("state", "any state", ["running", "ended", "no-root"])}
       {select("label", "any label", list.labels)}
+      {select("vmm", "any VMM", list.vmms)}
       {select("sort", "youngest first", ["start", "spans", "errors"])}
       <span>{list.total} {list.total === 1 ? "sandbox" : "sandboxes"}</span>
       {list.next !== undefined && (

@@ -2,7 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import type { SandboxDetail } from "../api.ts";
 import { Aside } from "./aside.tsx";
-import { formatChange, formatDuration } from "./format.ts";
+import { formatArrow, formatDuration } from "./format.ts";
 import { useKeys } from "./keys.ts";
 import { clockText, Empty, Text, useLoaded } from "./parts.tsx";
 import { State } from "./sandbox-list.tsx";
@@ -21,7 +21,16 @@ export function SandboxPage(): JSX.Element {
   const revision = changes.value.sandbox === id ? changes.value.count : 0;
   const loaded = useLoaded(() => data().sandbox(id), [id, revision]);
   if (loaded === undefined) return <Empty title="Loading…" />;
-  if ("error" in loaded) return <Empty title="This sandbox is not here">{loaded.error}</Empty>;
+  if ("error" in loaded) {
+    return (
+      <Empty title="This sandbox is not here">
+        <p>{loaded.error}</p>
+        <p>
+          <a href="#/sandboxes">All sandboxes</a>
+        </p>
+      </Empty>
+    );
+  }
   return <SandboxView key={id} detail={loaded.value} />;
 }
 
@@ -60,10 +69,12 @@ function SandboxView({ detail }: { detail: SandboxDetail }): JSX.Element {
   const waterfall = useRef<Waterfall | undefined>(undefined);
   useEffect(() => {
     if (place.current === null) return;
-    const latest = (name: "select" | "fold" | "look") => (value: never): void => current.current[name](value);
+    const latest = (name: "select" | "fold" | "foldAll" | "look") => (value: never): void =>
+      current.current[name](value);
     waterfall.current = new Waterfall(place.current, {
       select: latest("select") as (item: number) => void,
       fold: latest("fold") as (item: number) => void,
+      foldAll: latest("foldAll") as (isFolded: boolean) => void,
       look: latest("look") as (stretch: Stretch) => void,
     });
     return () => place.current?.replaceChildren();
@@ -114,6 +125,11 @@ function Head(
             </span>
           )}
           {detail.cid !== undefined && <span class="chip">CID {detail.cid}</span>}
+          {detail.kataVersion !== undefined && (
+            <span class="chip">
+              Kata <Text limit={40}>{detail.kataVersion}</Text>
+            </span>
+          )}
           {detail.label !== "" && (
             <span class="chip">
               <Text>{detail.label}</Text>
@@ -127,6 +143,7 @@ function Head(
           <button type="button" class="chip" title="The guest's own clock, or the host's (c)" onClick={toggleClock}>
             guest clock {isRaw ? "as it was" : clockText(detail.clock)}
           </button>
+          {detail.tracingCost !== undefined && <TracingCost of={detail.tracingCost} />}
         </div>
       </div>
       <span class="sp" />
@@ -141,13 +158,24 @@ function Head(
         {start !== undefined && startRange !== undefined && (
           <div class="s">
             p50 of {startRange.count}: {formatDuration(startRange.p50)}{" "}
-            <span class={start > startRange.p50 ? "up" : "dn"}>{formatChange(start / startRange.p50 - 1)}</span>
+            <span class={start > startRange.p50 ? "up" : "dn"}>{formatArrow(start / startRange.p50 - 1)}</span>
             {" · slower than "}
             {Math.round(startRange.shareBelow * 100)} %
           </div>
         )}
       </div>
     </div>
+  );
+}
+
+function TracingCost({ of }: { of: NonNullable<SandboxDetail["tracingCost"]> }): JSX.Element {
+  const { spans, each } = of;
+  const why = `The Go runtime sends each span before it goes on: ${spans} until the start was over, some ` +
+    `${formatDuration(each, 2)} each, by the pauses between its spans.`;
+  return (
+    <span class="chip" title={why}>
+      tracing cost ≈ {formatDuration(spans * each, 1)}
+    </span>
   );
 }
 
@@ -178,7 +206,7 @@ function Phases(
             >
               <b>
                 {formatDuration(to - from)}
-                {Math.abs(change) >= 0.05 && ` ${change > 0 ? "▲" : "▼"} ${formatChange(change)}`}
+                {Math.abs(change) >= 0.05 && ` ${formatArrow(change)}`}
               </b>
               <span>{name}</span>
             </button>

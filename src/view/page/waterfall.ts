@@ -33,6 +33,7 @@ export interface WaterfallView {
 export interface WaterfallActions {
   select(item: number): void;
   fold(item: number): void;
+  foldAll(isFolded: boolean): void;
   look(stretch: Stretch): void;
 }
 
@@ -66,7 +67,9 @@ export class Waterfall {
     this.#ruler = part("div", "ruler-times");
     const ruler = part("div", "ruler");
     const title = part("div", "ruler-title");
-    title.textContent = "Span";
+    const name = part("span", "sp");
+    name.textContent = "Span";
+    title.append(name, this.#foldButton("[", "Fold all", true), this.#foldButton("]", "Unfold all", false));
     ruler.append(title, this.#ruler);
     this.#scroller = part("div", "rows");
     this.#scroller.tabIndex = 0;
@@ -89,6 +92,20 @@ export class Waterfall {
     this.#canvas.addEventListener("pointermove", (event) => this.#moveDrag(event));
     this.#canvas.addEventListener("pointerup", (event) => this.#endDrag(event));
     new ResizeObserver(() => this.draw()).observe(root);
+  }
+
+  /** @param key what does the same on a keyboard. */
+  #foldButton(key: string, name: string, isFolded: boolean): HTMLElement {
+    const button = document.createElement("button");
+    button.className = "fold-all";
+    button.type = "button";
+    button.setAttribute("aria-label", name);
+    button.title = `${name} (${key})`;
+    const shown = document.createElement("kbd");
+    shown.textContent = key;
+    button.append(shown);
+    button.addEventListener("click", () => this.#actions.foldAll(isFolded));
+    return button;
   }
 
   show(view: WaterfallView): void {

@@ -14,6 +14,7 @@ import { columnsOf, pathOf, spanView, summaryView } from "../sandbox-view.ts";
 import { attributeViews } from "../sandbox-view.ts";
 import { spansWith } from "./attribute-search.ts";
 import { selfTimes } from "../model/self-time.ts";
+import { tracingCost } from "../model/tracing-cost.ts";
 import { percentile, shareBelow } from "../statistics/percentile.ts";
 import { LEAST_VALUES } from "../statistics/mann-whitney.ts";
 
@@ -113,7 +114,8 @@ export class ApiHandler {
   detail(sid: string): api.SandboxDetail | undefined {
     const computed = this.index.compute(sid);
     if (computed === undefined) return undefined;
-    const { stored, summary, start } = computed;
+    const { stored, summary, start, table } = computed;
+    const cost = start && tracingCost(table, start);
     const columns = columnsOf(computed);
     const path = pathOf(computed);
     const starts = startsOf(this.index.ofLabel(stored.label).map((one) => one.summary));
@@ -131,6 +133,7 @@ export class ApiHandler {
           shareBelow: shareBelow(starts, start.to - start.from),
         },
       }),
+      ...(cost !== undefined && { tracingCost: cost }),
       resource: this.reader.resources(stored).flatMap(({ attributes }) => attributeViews(attributes))
         .filter((one, at, all) => all.findIndex((other) => other.key === one.key) === at),
     };

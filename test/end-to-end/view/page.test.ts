@@ -128,7 +128,11 @@ function recordedFile(name: string): string {
   store.add(incoming("file", [...runtimeRecords("go-session"), ...agent]));
   for (const [label, factor] of [["kata-4.0", 1], ["kata-4.1", 1.2]] as const) {
     for (let i = 0; i < 30; i++) {
-      const resource = { "kata.sandbox.id": `${label}-${String(i).padStart(3, "0")}`, "k8s.pod.name": `web-${i}` };
+      const resource = {
+        "kata.sandbox.id": `${label}-${String(i).padStart(3, "0")}`,
+        "k8s.pod.name": `web-${i}`,
+        "kata.version": `${label.slice("kata-".length)}.0`,
+      };
       const ms = (value: number): number => Math.round(value * 1e6 * (1 + (i * 7919 % 30) / 90));
       store.add(
         incoming("runtime", [
@@ -166,6 +170,10 @@ for (const scheme of ["light", "dark"] as const) {
     await viewer.go("#/sandbox/kata-4.1-003?span=0000000000000003", ".row bdi");
     await viewer.page.waitForSelector("aside .dist");
     assert.ok((await viewer.rows()).includes("guest kernel boot, agent start"));
+    const chips = await viewer.page.locator(".chip").allInnerTexts();
+    assert.ok(chips.includes("Kata 4.1.0"), chips.join(", "));
+    // Of seven spans nobody can tell what sending them cost.
+    assert.ok(!chips.some((chip) => chip.startsWith("tracing cost")), chips.join(", "));
     await viewer.look(`sandbox-${scheme}`);
     await viewer.go("#/operations?label=kata-4.1", "tbody tr");
     await viewer.look(`operations-${scheme}`);
@@ -281,6 +289,8 @@ test("keys for errors, slow spans, folding all, the link and the pages", async (
   const selected = (): Promise<string> => page.locator('.row[aria-selected="true"] bdi').innerText();
   const id = "00000000000000000000000000000000000000000000000040507b35c8cfdf40";
   await viewer.go(`#/sandbox/${id}`, ".row bdi");
+  assert.equal(await page.locator(".chip:has-text('tracing cost')").innerText(), "tracing cost ≈ 2 ms");
+  assert.equal(await page.locator(".chip:has-text('Kata')").count(), 0);
   for (const key of ["e", "E"]) {
     await page.keyboard.press(key);
     await page.waitForSelector('.row[aria-selected="true"]');
@@ -290,6 +300,10 @@ test("keys for errors, slow spans, folding all, the link and the pages", async (
   await until(async () => (await viewer.rows()).length === 1, "all is folded");
   await page.keyboard.press("]");
   await until(async () => (await viewer.rows()).length > 20, "all is unfolded");
+  await page.getByRole("button", { name: "Fold all", exact: true }).click();
+  await until(async () => (await viewer.rows()).length === 1, "all is folded with a button");
+  await page.getByRole("button", { name: "Unfold all" }).click();
+  await until(async () => (await viewer.rows()).length > 20, "all is unfolded with a button");
   await page.keyboard.press("y");
   await page.waitForSelector(".banner:has-text('Link copied')");
   await viewer.go("#/sandboxes?label=kata-4.1&sort=start", "tbody tr");

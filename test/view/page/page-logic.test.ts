@@ -56,9 +56,15 @@ test("what a filter does not understand is named", () => {
 });
 
 test("durations have three digits and the unit that suits", () => {
-  const shown = [0, 999, 999.6, 1000, 61_900_000, 999_600_000, 1e9, 12.34e9, 5000e9].map(formatDuration);
+  const shown = [0, 999, 999.6, 1000, 61_900_000, 999_600_000, 1e9, 12.34e9, 5000e9].map((ns) => formatDuration(ns));
   assert.deepEqual(shown, ["0 ns", "999 ns", "1.00 µs", "1.00 µs", "61.9 ms", "1.00 s", "1.00 s", "12.3 s", "5000 s"]);
   assert.equal(formatDuration(-3_200_000), "−3.20 ms");
+  assert.deepEqual([94_000, 2_093_000, 9_600_000, 123e6].map((ns) => formatDuration(ns, 1)), [
+    "94 µs",
+    "2 ms",
+    "10 ms",
+    "123 ms",
+  ]);
   assert.deepEqual([0.081, -0.5, 2].map(formatChange), ["+8.1 %", "−50 %", "+200 %"]);
   assert.deepEqual([1e3, 120e3, 7.2e6, 3e8].map(formatAgo), ["1 s ago", "2 min ago", "2 h ago", "3 days ago"]);
 });

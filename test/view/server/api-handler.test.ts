@@ -41,6 +41,55 @@ test("a sandbox of an agent alone has its spans as one tree, with every parent t
   assert.equal(startStretch?.from, 0);
 });
 
+test("the list names the hypervisors that there are, and can be of one of them", () => {
+  const store = memoryStore();
+  for (const [id, name] of [["a", "LaunchQemu"], ["b", "bootVM"], ["c", "LaunchQemu"], ["d", "something"]] as const) {
+    store.add(incoming("runtime", [madeUp({ id: 1, name }, { "kata.sandbox.id": id })]));
+  }
+  const asked = handlerOf(store);
+  assert.deepEqual(ask<api.SandboxList>(asked, "/sandboxes").vmms, ["clh", "qemu"]);
+  const { sandboxes, vmms } = ask<api.SandboxList>(asked, "/sandboxes?vmm=qemu");
+  assert.deepEqual(sandboxes.map(({ id }) => id).sort(), ["a", "c"]);
+  assert.deepEqual(vmms, ["clh", "qemu"]);
+});
+
+test("what tracing cost is said of a start that waited for it", () => {
+  const { sandboxes } = ask<api.SandboxList>(handler, "/sandboxes");
+  const costs = sandboxes.map(({ id, spans }) => [
+    spans,
+    ask<api.SandboxDetail>(handler, `/sandboxes/${id}`).tracingCost,
+  ]);
+  assert.deepEqual(
+    new Map(costs as [number, unknown][]),
+    new Map<number, unknown>([[95, undefined], [42, {
+      spans: 23,
+      each: 91_000,
+    }]]),
+  );
+});
+
+test("Kata's version is what the host says, or else a runtime or an agent, and never another program's", () => {
+  const store = memoryStore();
+  const versions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    host: { "service.name": "kata-agent", "kata.version": "4.1.0", "service.version": "1" },
+    agent: { "service.name": "kata-agent", "service.version": "4.0.1" },
+    runtime: { "service.name": "kata", "service.version": "3.32.0" },
+    containerd: { "service.name": "containerd", "service.version": "2.1.0", "kata.component": "host" },
+    none: { "service.name": "kata" },
+  };
+  for (const [id, resource] of Object.entries(versions)) {
+    store.add(incoming("file", [madeUp({ id: 1 }, { ...resource, "kata.sandbox.id": id })]));
+  }
+  const { sandboxes } = ask<api.SandboxList>(handlerOf(store), "/sandboxes");
+  assert.deepEqual(Object.fromEntries(sandboxes.map(({ id, kataVersion }) => [id, kataVersion])), {
+    host: "4.1.0",
+    agent: "4.0.1",
+    runtime: "3.32.0",
+    containerd: undefined,
+    none: undefined,
+  });
+});
+
 test("do_signal_process has another trace than its parent", () => {
   const { columns } = ask<api.SandboxDetail>(handler, `/sandboxes/${SANDBOX}`);
   const row = columns.name.findIndex((name) => columns.names[name] === "do_signal_process");
