@@ -30,10 +30,10 @@ export class SegmentIndex {
     this.#keys.set(segment, key);
   }
 
-  /** Forgets a segment whose records have all been removed. */
-  delete(segment: Segment): void {
+  /** Forgets a segment whose records have all been removed. Returns false if that was done already. */
+  delete(segment: Segment): boolean {
     this.#segments.delete(this.#keys.get(segment) ?? -1);
-    this.#keys.delete(segment);
+    return this.#keys.delete(segment);
   }
 
   /** Says where a record is now. */

@@ -297,8 +297,9 @@ export class Spool implements SpoolStore {
     this.#removalLog.set(this.#unwritten.size > 0);
     if (segment.isOpen || segment.live > 0) return;
     this.#unwritten.delete(segment);
-    this.#index.delete(segment);
-    this.#pool.retire(segment);
+    // While a segment is being emptied into another one, the last of its records may be removed, which retires it
+    // before the emptying does. A file that was retired twice would become two segments.
+    if (this.#index.delete(segment)) this.#pool.retire(segment);
   }
 
   #flushRemovals(segment: Segment): void {

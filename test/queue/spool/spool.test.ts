@@ -175,6 +175,62 @@ test("a few records that are not removed for long do not keep the spool full", a
   assert.deepEqual(log.records, []);
 });
 
+test("a segment whose last records are removed while they are being moved is used again once", async () => {
+  const storage = new SimulatedStorage(new Random(1));
+  const log = new RecordingLogger();
+  const spool = open(storage, log);
+  const random = new Random(2);
+  const records = new Map<number, number>();
+  const remove = (number: number): void => {
+    spool.remove([records.get(number) as number]);
+    records.delete(number);
+  };
+  /** In which file each record is that stays for long. */
+  const files = new Map<number, string>();
+  let newest = "";
+  let movedFrom: string | undefined;
+  let removals = 0;
+  let isCommitting = false;
+  storage.fail = (operation, name) => {
+    if (operation === "read" && isCommitting) movedFrom = name;
+    if (operation !== "sync" || !name.includes("segment")) return undefined;
+    newest = name.replace(".new", "");
+    if (movedFrom === undefined) return undefined;
+    // What was read is in the newest file now, and does not count there before this sync is over.
+    const moved = [...files].filter(([, file]) => file === movedFrom).map(([number]) => number);
+    movedFrom = undefined;
+    const isRemoved = random.oneIn(3);
+    for (const number of moved) {
+      if (isRemoved) {
+        remove(number);
+        files.delete(number);
+        removals++;
+      } else files.set(number, newest);
+    }
+    return undefined;
+  };
+  for (const number of range(1, 1500)) {
+    records.set(number, spool.append(record(number, 30_000)));
+    isCommitting = true;
+    await spool.commit();
+    isCommitting = false;
+    if (number % 30 === 1) files.set(number, newest);
+    const recent = number - 10;
+    if (recent > 0 && recent % 30 !== 1) remove(recent);
+    for (const [each, id] of records) assert.ok(spool.read(id) !== undefined, `${each} is gone`);
+    if (spool.fill < 0.8) continue;
+    for (const each of [...files.keys()].slice(0, 10)) {
+      remove(each);
+      files.delete(each);
+    }
+  }
+  assert.ok(removals > 10, `${removals} were removed while they were moved`);
+  for (const [number, id] of records) assert.deepEqual(spool.read(id), record(number, 30_000).bytes);
+  await spool.close();
+  assert.deepEqual(recoveredNumbers(open(storage.restarted("killed"), log)), [...records.keys()]);
+  assert.deepEqual(log.records, []);
+});
+
 test("many small records fill the spool by their number", async () => {
   const spool = open(new SimulatedStorage(new Random(1)));
   let count = 0;
