@@ -14,7 +14,7 @@ import { freePort } from "../../test/support/ports.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { until } from "../../test/support/until.ts";
 import { median } from "./machine.ts";
-import type { Measured } from "./parts.ts";
+import type { Context, Measured } from "./parts.ts";
 import { EXECUTABLE } from "./processes.ts";
 import type { Row } from "./report.ts";
 
@@ -23,15 +23,14 @@ const ROUNDS = 9;
 const ROUND_MS = 300;
 /** Requests that are timed in a round, one after the other, and guests that flood meanwhile. */
 const REQUESTS = 5_000;
-const LATENCY_ROUNDS = 3;
 const FLOODING_GUESTS = 4;
 /** The promise for the slowest of a hundred, milliseconds. */
 const MOST_WAITING_MS = 1;
 const KEEP = { keepHttp2Noise: true };
 
 /** The benchmark's part about runtimes. */
-export async function measureRuntimes(): Promise<Measured> {
-  const latency = await measureLatency();
+export async function measureRuntimes({ rounds }: Context): Promise<Measured> {
+  const latency = await measureLatency(rounds);
   return {
     rows: [
       decodeRow("Jaeger Thrift of the Go shim", "go-session"),
@@ -130,7 +129,7 @@ interface LatencyRound {
 }
 
 /** How long a runtime waits for the answers to its spans, milliseconds. */
-async function measureLatency(): Promise<LatencyRound[]> {
+async function measureLatency(count: number): Promise<LatencyRound[]> {
   using directory = temporaryDirectory();
   const socketPath = join(directory.path, "clh.sock");
   const [collector, jaeger, floor] = [await freePort(), await freePort(), await freePort()];
@@ -152,7 +151,7 @@ async function measureLatency(): Promise<LatencyRound[]> {
   try {
     await until(() => log.split('"msg":"guest connected"').length > FLOODING_GUESTS, "the guests write");
     const rounds: LatencyRound[] = [];
-    for (let i = 0; i < LATENCY_ROUNDS; i++) {
+    for (let i = 0; i < count; i++) {
       rounds.push({ floor: await latencyAt(floor), forwarder: await latencyAt(jaeger) });
     }
     return rounds;
