@@ -30,8 +30,8 @@ function maySeeProcesses(): boolean {
 }
 
 /** Lets a shim's process, which is root, send a span that does not name its sandbox. */
-async function sendAsShim(forwarder: Forwarder, send: () => Promise<void>): Promise<void> {
-  const body = encodeThriftBatch({ serviceName: "kata", spans: [thriftSpan()] });
+async function sendAsShim(forwarder: Forwarder, serviceName: string, send: () => Promise<void>): Promise<void> {
+  const body = encodeThriftBatch({ serviceName, spans: [thriftSpan()] });
   const shim = startChild(
     new URL("./support/shim.child.ts", import.meta.url),
     String(await portOf(forwarder, "--jaeger-listen")),
@@ -51,13 +51,27 @@ function permitted(pid: number): bigint {
   return parseThreadStatus(pid, readFileSync(`/proc/${pid}/status`, "utf8")).permitted;
 }
 
+const WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+
 for (
-  const { what, through, sandbox } of [
-    { what: "its sandbox from the shim's command line, though it is another user", through: [], sandbox: SANDBOX },
+  const { what, through, service, sandbox } of [
+    {
+      what: "its sandbox from the shim's command line, though it is another user",
+      through: [],
+      service: "kata",
+      sandbox: SANDBOX,
+    },
     {
       what: "nothing of the shim without CAP_SYS_PTRACE, and forwards its spans",
-      through: ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],
+      through: WITHOUT_PTRACE,
+      service: "kata",
       sandbox: undefined,
+    },
+    {
+      what: "its sandbox without CAP_SYS_PTRACE too, if its service is that of a shim that runs",
+      through: WITHOUT_PTRACE,
+      service: `kata-sb-${SANDBOX.slice(0, 8)}`,
+      sandbox: SANDBOX,
     },
   ]
 ) {
@@ -69,9 +83,9 @@ for (
       ...["--socket-path", node.template, "--otlp-endpoint", stub.url, "--jaeger-listen", "0"],
     ], { through });
     const [helper] = forwarder.recordsOf(/^a helper process retains/);
-    assert.equal((permitted(Number(helper?.["helper"])) & CAP_SYS_PTRACE) !== 0n, sandbox !== undefined);
+    assert.equal((permitted(Number(helper?.["helper"])) & CAP_SYS_PTRACE) !== 0n, through !== WITHOUT_PTRACE);
     assert.equal(permitted(forwarder.pid), 0n);
-    await sendAsShim(forwarder, () => taken(stub, 1));
+    await sendAsShim(forwarder, service, () => taken(stub, 1));
     const [span] = spansOf(stub);
     assert.ok(span !== undefined);
     assert.equal(plain(decodeResource(span.resource))["kata.sandbox.id"], sandbox);

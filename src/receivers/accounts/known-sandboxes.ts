@@ -1,6 +1,7 @@
 import { forgetOldest } from "../../base/forget-oldest.ts";
 import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
+import { Subscribers } from "../../pipeline/subscribers.ts";
 
 /** How the Rust runtime calls its service: this and the first characters of the sandbox's ID. */
 const SERVICE_NAME = /^kata-sb-([a-zA-Z0-9][a-zA-Z0-9_.-]{7})$/;
@@ -8,18 +9,25 @@ const SANDBOX_ATTRIBUTE = "kata.sandbox.id";
 /** Sandboxes that are remembered after their last source has gone: a runtime's last spans come after its guest's. */
 const MAX_GONE = 1024;
 
-/** Which sandboxes there are, from the sources that receivers open. */
+/** Whether the Rust runtime could call its service so. */
+export function isRuntimeService(serviceName: string): boolean {
+  return SERVICE_NAME.test(serviceName);
+}
+
+/** Which sandboxes there are, from the sources that receivers open, and from runtimes that were seen to run. */
 export class KnownSandboxes {
   /** How many sources each sandbox has. */
   readonly #present = new Map<string, number>();
   readonly #gone = new Set<string>();
+  #running: ReadonlySet<string> = new Set();
+  readonly #subscribers = new Subscribers<[]>();
 
   /** The sandbox that a service of the Rust runtime is of; undefined if none or more than one could be meant. */
   ofService(serviceName: string): string | undefined {
     const [, prefix] = SERVICE_NAME.exec(serviceName) ?? [];
     if (prefix === undefined) return undefined;
     let found: string | undefined;
-    for (const ids of [this.#present.keys(), this.#gone]) {
+    for (const ids of [this.#present.keys(), this.#gone, this.#running]) {
       for (const id of ids) {
         if (!id.startsWith(prefix) || id === found) continue;
         if (found !== undefined) return undefined;
@@ -27,6 +35,17 @@ export class KnownSandboxes {
       }
     }
     return found;
+  }
+
+  /** Notes the sandboxes whose runtimes run, in the place of those that were noted before. */
+  noteRunning(ids: ReadonlySet<string>): void {
+    this.#running = ids;
+    this.#subscribers.notify();
+  }
+
+  /** Calls `onChange` whenever there may be a new one. Returns what ends the subscription. */
+  subscribe(onChange: () => void): () => void {
+    return this.#subscribers.add(onChange);
   }
 
   /** A sink that notes the sandboxes of the sources opened through it, and hands everything through. */
@@ -45,8 +64,10 @@ export class KnownSandboxes {
     const opened = sink.open(source);
     const id = source.attributes.get(SANDBOX_ATTRIBUTE);
     if (typeof id !== "string") return opened;
-    this.#present.set(id, (this.#present.get(id) ?? 0) + 1);
+    const sources = this.#present.get(id) ?? 0;
+    this.#present.set(id, sources + 1);
     this.#gone.delete(id);
+    if (sources === 0) this.#subscribers.notify();
     let isOpen = true;
     return {
       accept: (spans) => opened.accept(spans),

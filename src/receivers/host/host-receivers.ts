@@ -7,6 +7,7 @@ import type { JaegerSettings, Settings, TcpListenSettings } from "../../pipeline
 import type { SandboxLookup } from "../../pipeline/sandbox-lookup.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
+import type { PeerWaits } from "../jaeger/peer-sandboxes.ts";
 import { JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
 import { type JaegerServer, type JaegerServerSettings, LocalJaegerServer } from "../jaeger/jaeger-server.ts";
 import { ThreadJaegerServer } from "../jaeger/thread/thread-server.ts";
@@ -17,11 +18,13 @@ import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
 import { HostReceiverError } from "./host-receiver-error.ts";
 import { isOwnEndpoint } from "./own-endpoint.ts";
 
-/**
- * How long a Go shim's first spans wait for one that names their sandbox, milliseconds. In a sandbox's start that comes
- * within a few tens of them.
- */
-const NAME_WAIT_MS = 1_000;
+/** How long runtimes' first spans wait at most until it is known whose they are. */
+const WAITS: PeerWaits = {
+  // In a sandbox's start a Go shim names it within a few tens of milliseconds.
+  nameMs: 1_000,
+  // The Rust runtime sends every 5 s, and the guest connects as soon as its agent runs.
+  serviceMs: 10_000,
+};
 
 /** What the receivers work with. */
 export interface HostReceiverOptions {
@@ -130,7 +133,8 @@ class Opening {
       log,
       sandboxes,
       lookup,
-      nameWaitMs: NAME_WAIT_MS,
+      waits: WAITS,
+      runningSandboxes: () => finder.runningSandboxes(),
       findPeer: findPeer ?? ((connection) => finder.find(connection)),
     });
     const server = await this.#startJaeger(receiver, log, {

@@ -9,12 +9,16 @@ import type { SpanSink } from "../../pipeline/sink.ts";
 import type { KnownSandboxes } from "../accounts/known-sandboxes.ts";
 import type { FindPeer } from "../peers/peer-finder.ts";
 import type { DroppedBatches, JaegerBatches } from "./endpoint.ts";
-import { PeerSandboxes } from "./peer-sandboxes.ts";
+import { PeerSandboxes, type PeerWaits } from "./peer-sandboxes.ts";
 import { RuntimeSources } from "./runtime-sources.ts";
+import { ShimScans } from "./shim-scans.ts";
 import { TraceSandboxes } from "./trace-sandboxes.ts";
 
 /** The one encoding of its payloads. */
 export const JAEGER_ENCODING = "jaeger-thrift";
+
+const NO_WAITS: PeerWaits = { nameMs: 0, serviceMs: 0 };
+const NONE_RUNS = (): Promise<ReadonlySet<string>> => Promise.resolve(new Set());
 
 /** What the receiver works with. */
 export interface JaegerReceiverOptions {
@@ -24,8 +28,10 @@ export interface JaegerReceiverOptions {
   readonly findPeer: FindPeer;
   /** What the host knows of sandboxes besides their IDs. Default: nothing. */
   readonly lookup?: SandboxLookup | undefined;
-  /** How long a runtime's first spans wait at most for one that names their sandbox, milliseconds. Default: not. */
-  readonly nameWaitMs?: number;
+  /** How long runtimes' first spans wait at most until it is known whose they are. Default: not. */
+  readonly waits?: PeerWaits;
+  /** Finds the sandboxes whose shims run. Never rejects. Default: none is known to run. */
+  readonly runningSandboxes?: () => Promise<ReadonlySet<string>>;
 }
 
 /**
@@ -38,20 +44,28 @@ export class JaegerReceiver implements JaegerBatches {
   readonly #log: RateLimitedLogger;
   readonly #sandboxes: KnownSandboxes;
   readonly #lookup: SandboxLookup | undefined;
+  readonly #scans: ShimScans;
   readonly #peers: PeerSandboxes;
   readonly #traces = new TraceSandboxes();
   /** Of batches that had to wait, which may be released while a new one is being taken. */
   readonly #heldSpans = new EncodedSpans();
   #sources: RuntimeSources | undefined;
 
-  constructor({ metrics, log, sandboxes, findPeer, lookup, nameWaitMs = 0 }: JaegerReceiverOptions) {
+  constructor(options: JaegerReceiverOptions) {
+    const { metrics, log, sandboxes, findPeer, lookup, waits = NO_WAITS, runningSandboxes = NONE_RUNS } = options;
     this.#allMetrics = metrics;
     this.#metrics = metrics.receiver("jaeger", [JAEGER_ENCODING]);
     this.#log = rateLimited(log);
     this.#sandboxes = sandboxes;
     this.#lookup = lookup;
-    this.#peers = new PeerSandboxes(findPeer, lookup, nameWaitMs, ({ batch, spans }, connection) => {
-      this.#takeHeld(batch, spans, connection);
+    this.#scans = new ShimScans(sandboxes, runningSandboxes);
+    this.#peers = new PeerSandboxes({
+      find: findPeer,
+      lookup,
+      waits,
+      sandboxes,
+      scans: this.#scans,
+      onBatch: ({ batch, spans }, connection) => this.#takeHeld(batch, spans, connection),
     });
   }
 
@@ -62,6 +76,7 @@ export class JaegerReceiver implements JaegerBatches {
 
   /** No more batches come: hands on what waits, and closes its sources. */
   close(): void {
+    this.#scans.close();
     this.#peers.close();
     this.#sources?.closeAll();
     this.#log.flush();

@@ -50,6 +50,27 @@ test("a sandbox is known for a while after its last source has gone, and there i
   assert.equal(known.ofService("kata-sb-9f3c51aa"), "9f3c51aa0000");
 });
 
+test("those whose runtimes run are known too, and each new one is told of", () => {
+  const known = new KnownSandboxes();
+  const sink = known.watch(new RecordingSink());
+  let told = 0;
+  const unsubscribe = known.subscribe(() => told++);
+  known.noteRunning(new Set(["9f3c51aa0000", "0f3c51aa0000"]));
+  assert.equal(known.ofService("kata-sb-9f3c51aa"), "9f3c51aa0000");
+  assert.equal(told, 1);
+  sink.open(guest("9f3c51aa0000"));
+  sink.open(guest("9f3c51aa0000"));
+  assert.equal(told, 2);
+  // The same one twice is one.
+  assert.equal(known.ofService("kata-sb-9f3c51aa"), "9f3c51aa0000");
+  known.noteRunning(new Set(["9f3c51aa1111"]));
+  assert.equal(known.ofService("kata-sb-9f3c51aa"), undefined);
+  assert.equal(known.ofService("kata-sb-0f3c51aa"), undefined);
+  unsubscribe();
+  sink.open(guest("other"));
+  assert.equal(told, 3);
+});
+
 test("everything else is handed through", async () => {
   const behind = new RecordingSink();
   const sink = new KnownSandboxes().watch(behind);

@@ -10,10 +10,13 @@ import { thriftSpan } from "../../decode/support/jaeger-decode.ts";
 import { encodeThriftBatch, string, type ThriftTag } from "../../decode/support/thrift-encoder.ts";
 import { RawClient } from "../../http/support/serving.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
+import { until } from "../../support/until.ts";
 import { HttpClient } from "../support/http-post.ts";
 import { RecordingSink } from "../support/recording-sink.ts";
 
 const THRIFT = { "content-type": "application/x-thrift" };
+/** Longer than any test takes. */
+const LONG = { nameMs: 60_000, serviceMs: 60_000 };
 const SERVICE = "kata-sb-9f3c51aa";
 
 interface Running {
@@ -315,7 +318,7 @@ describe("the sandbox of a trace", () => {
       assert.deepEqual(sink.spans, []);
       for (const each of bodies.slice(2)) await client.post("/", each, THRIFT);
       assert.deepEqual(sandboxesOf(stage), bodies.map(() => id));
-    }, { nameWaitMs: 60_000 }));
+    }, { waits: LONG }));
 
   test("if none names it, they wait no longer than they may, or until their connection ends", () =>
     running(async (stage) => {
@@ -324,14 +327,14 @@ describe("the sandbox of a trace", () => {
       while (sink.spans.length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
       await client.post("/", body("kata", []), THRIFT);
       assert.deepEqual(sandboxesOf(stage), [undefined, undefined]);
-    }, { nameWaitMs: 5 }).then(() =>
+    }, { waits: { nameMs: 5, serviceMs: 60_000 } }).then(() =>
       running(async (stage) => {
         const { client, sink } = stage;
         await client.post("/", body("kata", []), THRIFT);
         client.close();
         while (sink.spans.length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
         assert.deepEqual(sandboxesOf(stage), [undefined]);
-      }, { nameWaitMs: 60_000 })
+      }, { waits: LONG })
     ));
 
   test("spans of two traces in one batch say nothing of each other", () =>
@@ -343,6 +346,63 @@ describe("the sandbox of a trace", () => {
       await client.post("/", encodeThriftBatch({ serviceName: "kata", spans: [of(1n)] }), THRIFT);
       assert.deepEqual(sandboxesOf(stage), [id, id, undefined]);
     }));
+});
+
+describe("the Rust runtime's batches before their sandbox is known", () => {
+  const connectGuest = ({ sandboxes }: Running, id: string): void => {
+    const attributes = new Map([["kata.sandbox.id", id]]);
+    sandboxes.watch(new RecordingSink()).open({ kind: "guest", name: id, account: id, attributes });
+  };
+
+  test("are answered, and wait for its guest", () =>
+    running(async (at) => {
+      for (let i = 0; i < 2; i++) assert.equal((await at.client.post("/", body(SERVICE, []), THRIFT)).status, 202);
+      connectGuest(at, "000000000000");
+      assert.equal(at.sink.spans.length, 0);
+      connectGuest(at, "9f3c51aa0000");
+      assert.deepEqual(at.sink.namesByAccount(), { "runtime:9f3c51aa0000": ["span 0", "span 0"] });
+      assert.equal(at.metrics.receiver("jaeger").received, 2);
+      await at.client.post("/", body(SERVICE, []), THRIFT);
+      assert.equal(at.sink.spans.length, 3);
+    }, { waits: LONG }));
+
+  test("are of the shim that runs with such an ID", () =>
+    running(async (at) => {
+      await at.client.post("/", body(SERVICE, []), THRIFT);
+      await until(() => at.sink.spans.length === 1);
+      assert.deepEqual(at.sink.namesByAccount(), { "runtime:9f3c51aa0000": ["span 0"] });
+    }, { waits: LONG, runningSandboxes: () => Promise.resolve(new Set(["9f3c51aa0000", "0f3c51aa0000"])) }));
+
+  test("are of a shim that is found only later", () => {
+    let scans = 0;
+    return running(async (at) => {
+      await at.client.post("/", body(SERVICE, []), THRIFT);
+      await until(() => scans === 1);
+      await at.client.post("/", body(SERVICE, []), THRIFT);
+      await until(() => at.sink.spans.length === 2);
+      assert.equal(scans, 2);
+      assert.deepEqual(at.sink.namesByAccount(), { "runtime:9f3c51aa0000": ["span 0", "span 0"] });
+    }, { waits: LONG, runningSandboxes: () => Promise.resolve(new Set(scans++ === 0 ? [] : ["9f3c51aa0000"])) });
+  });
+
+  test("are nobody's if two could be meant, or when they have waited long enough", () =>
+    running(async (at) => {
+      await at.client.post("/", body(SERVICE, []), THRIFT);
+      await until(() => at.sink.spans.length === 1);
+      assert.deepEqual(Object.keys(at.sink.namesByAccount()), ["runtime"]);
+    }, {
+      waits: { nameMs: 60_000, serviceMs: 50 },
+      runningSandboxes: () => Promise.resolve(new Set(["9f3c51aa0000", "9f3c51aa1111"])),
+    }));
+
+  test("take no more memory than others that wait", () =>
+    running(async (at) => {
+      const large = body(SERVICE, [string("x", "y".repeat(600_000))]);
+      await at.client.post("/", large, THRIFT);
+      assert.equal(at.sink.spans.length, 0);
+      await at.client.post("/", large, THRIFT);
+      assert.equal(at.sink.spans.length, 2);
+    }, { waits: LONG }));
 });
 
 test("a request that comes before the receiver begins waits for it", () =>
