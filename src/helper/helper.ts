@@ -23,7 +23,7 @@ import {
   MAX_NAMES,
   readRequest,
 } from "./protocol.ts";
-import { RootlessTemplates } from "./rootless-templates.ts";
+import { namedUser, RootlessTemplates } from "./rootless-templates.ts";
 
 /** System calls that this process makes and the forwarder does not: see `asUser`. */
 const AS_USER_CALLS = ["setfsuid", "setfsgid"];
@@ -98,8 +98,10 @@ class Helper {
         send({ type: "notice", message, fields }),
     };
     this.#templates = settings.templates.map((template) => {
-      if (template.perUser === true) {
-        return new RootlessTemplates(template, { ...host, serve: (sandbox) => this.#serveOnce(sandbox) });
+      const user = template.perUser === true ? undefined : namedUser(template.directory);
+      if (template.perUser === true || user !== undefined) {
+        const rootless = { ...host, serve: (sandbox: NewSandbox) => this.#serveOnce(sandbox) };
+        return new RootlessTemplates({ ...template, ...user && { directory: user.directory } }, rootless, user?.uid);
       }
       return new SandboxTemplate(template, {
         ...host,

@@ -21,6 +21,28 @@ const MAX_SANDBOXES = 8;
 /** The largest number of a user; 2^32 - 1 means none. */
 const MAX_UID = 2 ** 32 - 2;
 
+/** A user's directory in a path, as in `/run/user/1000`. */
+const USER_DIRECTORY = /^(.*\/user)\/([1-9][0-9]*)(\/.*)?$/;
+
+/** One user's directory that is named in a template without `{UID}`. */
+export interface NamedUser {
+  readonly uid: number;
+  /** The template's directory, with `{UID}` in it. */
+  readonly directory: string;
+}
+
+/**
+ * The user whose directory a template's is in, as in `/run/user/1000/run/vc/vm`, unless that directory is there and
+ * belongs to somebody else. Undefined for any other directory.
+ */
+export function namedUser(directory: string): NamedUser | undefined {
+  const [, parent = "", number = "", below = ""] = USER_DIRECTORY.exec(directory) ?? [];
+  const uid = Number(number);
+  if (number === "" || uid > MAX_UID) return undefined;
+  const owner = statSync(`${parent}/${number}`, { throwIfNoEntry: false })?.uid ?? uid;
+  return owner === uid ? { uid, directory: `${parent}/${UID}${below}` } : undefined;
+}
+
 /** What the templates of all users need. */
 export type RootlessHost = Pick<TemplateHost, "libc" | "watches" | "serve" | "onProblem" | "onNotice">;
 
@@ -29,12 +51,13 @@ export type RootlessHost = Pick<TemplateHost, "libc" | "watches" | "serve" | "on
  * each of these users there is a {@link SandboxTemplate}, which acts as that user, so that a VMM that somebody has got
  * hold of cannot make this process touch what its user may not.
  *
- * The directory of a login session, which systemd-logind mounts, is left alone: otherwise any user who may log in could
- * pass for a sandbox.
+ * The directory of a login session, which systemd-logind mounts, is left alone, unless it is the one that was asked
+ * for: otherwise any user who may log in could pass for a sandbox.
  */
 export class RootlessTemplates {
   readonly #settings: TemplateSettings;
   readonly #host: RootlessHost;
+  readonly #only: number | undefined;
   /** What the users' directories are in. */
   readonly #parent: string;
   readonly #below: string;
@@ -43,9 +66,11 @@ export class RootlessTemplates {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isRunning = false;
 
-  constructor(settings: TemplateSettings, host: RootlessHost) {
+  /** @param only the only user who is served. Default: all are. */
+  constructor(settings: TemplateSettings, host: RootlessHost, only?: number) {
     this.#settings = settings;
     this.#host = host;
+    this.#only = only;
     const [parent = "", below = ""] = settings.directory.split(`/${UID}`);
     this.#parent = parent;
     this.#below = below;
@@ -132,9 +157,10 @@ export class RootlessTemplates {
     const uid = Number(name);
     // Root has directories of its own, and `0` never belongs to a rootless VMM.
     if (!/^[1-9][0-9]*$/.test(name) || uid > MAX_UID) return;
+    if (this.#only !== undefined && uid !== this.#only) return;
     const found = statSync(`${this.#parent}/${name}`, { throwIfNoEntry: false });
     if (found === undefined) return this.#forget(uid);
-    const isVmm = found.isDirectory() && found.dev === device && found.uid === uid;
+    const isVmm = found.isDirectory() && found.uid === uid && (this.#only === uid || found.dev === device);
     if (!isVmm || this.#users.has(uid)) return;
     const template = this.#templateOf(uid, found.gid);
     this.#users.set(uid, template);

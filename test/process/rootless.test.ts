@@ -85,6 +85,39 @@ test("rootless VMMs: each one's socket belongs to its own user, and nobody else 
   assert.equal(node.listens(31_127, "first"), false);
 }, NEEDS_ROOT);
 
+test("a rootless VMM's path without {UID} is served like one with it, and no other user's", async () => {
+  await using stub = await startStub();
+  using node = new RootlessNode();
+  node.add(31_128, "other");
+  // It comes later than the forwarder.
+  const template = node.path(`user/31127/${BELOW}/{ID}/clh.sock`);
+  await using forwarder = await startForwarder(["--socket-path", template, "--otlp-endpoint", stub.url]);
+  node.add(31_127, "first");
+  await until(() => node.listens(31_127, "first"), "a socket for the user that is named");
+  const { uid, gid, mode } = lstatSync(node.socketOf(31_127, "first"));
+  assert.deepEqual([uid, gid, mode & 0o777], [31_127, 31_127, 0o660]);
+  await guestLife(node.socketOf(31_127, "first"), plainFrames(1, 2));
+  await taken(stub, 2);
+  assert.deepEqual(takenIds(stub), plainIds(1, 2));
+  assert.equal(node.listens(31_128, "other"), false);
+  assert.deepEqual(forwarder.recordsOf(/cannot/), []);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+  assert.equal(node.listens(31_127, "first"), false);
+}, NEEDS_ROOT);
+
+test("root's sandboxes below a directory that is a user's by its name alone are served as others are", async () => {
+  await using stub = await startStub();
+  using node = new RootlessNode();
+  node.add(31_127, "box");
+  for (const below of ["", "/run", "/run/vc", "/run/vc/vm", "/run/vc/vm/box"]) {
+    chownSync(node.path(`user/31127${below}`), 0, 0);
+  }
+  const template = node.path(`user/31127/${BELOW}/{ID}/clh.sock`);
+  await using forwarder = await startForwarder(["--socket-path", template, "--otlp-endpoint", stub.url]);
+  assert.equal(lstatSync(node.socketOf(31_127, "box")).uid, 0);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+}, NEEDS_ROOT);
+
 test("a rootless VMM that somebody got hold of can make the forwarder touch nothing but its own files", async () => {
   await using stub = await startStub();
   using node = new RootlessNode();
