@@ -112,6 +112,36 @@ test("over gRPC a rate limit without RetryInfo delays requests, without a burst"
   assert.ok(receiver.calls.length < 20, `${receiver.calls.length} requests`);
 });
 
+test("over gRPC --shutdown-timeout is used to its end: a collector that is back late gets everything", async () => {
+  const TIMEOUT_MS = 8000;
+  await using receiver = await startGrpcReceiver();
+  using sandbox = new Sandbox();
+  await using forwarder = await fromEnvironment(sandbox, {
+    ...over(receiver.url, "grpc"),
+    KATA_TRACE_FORWARDER_SHUTDOWN_TIMEOUT: `${TIMEOUT_MS}ms`,
+  });
+  receiver.calls.length = 0;
+  const unavailable = fail(14, "come back later");
+  receiver.answer = unavailable;
+  await guestLife(sandbox.address, plainFrames(1, 200));
+  await forwarder.record("collector unreachable: spans are held until it is back");
+  const stopped = forwarder.stop();
+  await forwarder.record("stopping");
+  const began = performance.now();
+  let taken = 0;
+  receiver.answer = (respond) => {
+    if (performance.now() - began < TIMEOUT_MS * 0.6) unavailable(respond);
+    else {
+      taken++;
+      respond(null, new Uint8Array());
+    }
+  };
+  assert.deepEqual(await stopped, CLEAN);
+  assert.ok(taken > 0);
+  const figures = await forwarder.record("figures");
+  assert.deepEqual([figures["spans_received"], figures["spans_forwarded"]], [200, 200]);
+});
+
 test("an error page from a proxy in front of a gRPC collector costs no span", async () => {
   let isBroken = true;
   let requests = 0;

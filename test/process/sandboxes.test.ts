@@ -62,6 +62,32 @@ test("{ID} serves sandboxes that exist and those that appear, each under its own
   assert.deepEqual(readdirSync(sandboxes.path("after")), []);
 });
 
+test("a sandbox whose socket's path would be too long is named once, and costs only itself", async () => {
+  await using stub = await startStub();
+  using sandboxes = new Sandboxes();
+  const tooLong = "x".repeat(107);
+  sandboxes.add(tooLong);
+  await using forwarder = await start(sandboxes, stub.url);
+  const { level, error } = await forwarder.record(`sandbox ${tooLong} cannot be listened for`);
+  assert.equal(level, "WARN");
+  const bytes = sandboxes.addressOf(tooLong).length;
+  assert.ok(bytes > 107);
+  assert.match(
+    String(error),
+    new RegExp(`/${tooLong}/clh.sock_10240 is ${bytes} bytes long, and a UNIX socket's path has at most 107`),
+  );
+  // As long as it may be.
+  const longest = tooLong.slice(0, 107 - sandboxes.addressOf("x").length + 1);
+  assert.equal(sandboxes.addressOf(longest).length, 107);
+  sandboxes.add(longest);
+  await until(() => existsSync(sandboxes.addressOf(longest)), "a socket for another sandbox");
+  await guestLife(sandboxes.addressOf(longest), plainFrames(1, 2));
+  await taken(stub, 2);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+  assert.deepEqual(readdirSync(sandboxes.path(tooLong)), []);
+  assert.equal(forwarder.recordsOf(/cannot be listened for/).length, 1);
+});
+
 test("with {ID} a stop delivers what guests wrote, even those that were not accepted yet", async () => {
   await using stub = await startStub();
   using sandboxes = new Sandboxes();

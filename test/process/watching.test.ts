@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { concatenate, frame } from "../decode/support/fixtures.ts";
@@ -9,7 +11,7 @@ import { CLEAN } from "./support/process.ts";
 import { spanId } from "../support/numbers.ts";
 import { until } from "../support/until.ts";
 import { Guest, guestLife, Sandbox } from "./support/sandbox.ts";
-import { plainFrames, taken } from "./support/spans.ts";
+import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
 /** The TCP ports that a process listens at (proc_pid_net(5)). */
@@ -51,6 +53,41 @@ test("SIGUSR1 logs the figures, and nothing else happens", async () => {
   await taken(stub, 6);
   assert.deepEqual(listeningPorts(forwarder.pid), []);
   assert.deepEqual(await forwarder.stop(), CLEAN);
+});
+
+test("signals that come while it asks the kernel about guests end nothing", async () => {
+  const PLACES = 4;
+  /** Over the rate, but not by more than a guest may owe. */
+  const SPANS = 10;
+  await using pipeline = await Pipeline.start(["--max-guests", String(PLACES), "--max-spans-per-second", "4"]);
+  const { sandbox, stub, forwarder } = pipeline;
+  await using guests = new AsyncDisposableStack();
+  // Each is paused for its rate. It is asked whether such a guest has left when another one wants its place.
+  const paused: Guest[] = [];
+  for (let i = 0; i < PLACES; i++) {
+    const guest = await Guest.connect(sandbox.address);
+    guests.defer(() => guest[Symbol.dispose]());
+    paused.push(guest);
+    await guest.write(plainFrames(1 + i * SPANS, SPANS));
+  }
+  await forwarder.record("guest is over its rate: it is read more slowly, its spans wait in it");
+  // SIGUSR1 is handled, which interrupts what is under way; the others' default is to be ignored.
+  const flood = `for i in $(seq 60000); do kill -USR1 ${forwarder.pid}; kill -WINCH ${forwarder.pid}; ` +
+    `kill -CHLD ${forwarder.pid}; done`;
+  const sender = spawn("/bin/sh", ["-c", flood], { stdio: "inherit" });
+  const sent = once(sender, "exit");
+  let isSending = true;
+  void sent.then(() => isSending = false);
+  while (isSending) {
+    // It is refused, perhaps before it knows that it is connected.
+    using newcomer = await Guest.connect(sandbox.address).catch(() => undefined);
+    await newcomer?.gone();
+  }
+  assert.deepEqual(await sent, [0, null]);
+  assert.equal(forwarder.exit, undefined);
+  assert.deepEqual(paused.map(({ closed }) => closed), paused.map(() => false));
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+  assert.deepEqual(new Set(takenIds(stub)), new Set(plainIds(1, PLACES * SPANS)));
 });
 
 test("metrics count spans by encoding, bytes and time", async () => {
