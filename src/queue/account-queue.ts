@@ -3,7 +3,7 @@ import type { SourceKind } from "../pipeline/source.ts";
 import { Fifo } from "../base/fifo.ts";
 import { Holding } from "./fair-budget.ts";
 import type { Replay, SplitRecord } from "./replay.ts";
-import { LEAST_RECORD_BYTES } from "./spool/segment.ts";
+import { LEAST_RECORD_BYTES } from "./spool/record-size.ts";
 
 /**
  * What a chunk takes in memory beside its bytes (some 300 measured on Bun): guests that come and go with one span each

@@ -1,6 +1,7 @@
 import type { Logger } from "../../base/log.ts";
 import { dataStart, encodeSegmentHeader, END_RECORD_BYTES, MARKER_BYTES, MAX_SLOTS } from "./segment-format.ts";
-import { LEAST_RECORD_BYTES, Segment } from "./segment.ts";
+import { LEAST_RECORD_BYTES } from "./record-size.ts";
+import { Segment } from "./segment.ts";
 import { storageError } from "./spool-error.ts";
 import type { SpoolStorage, StoredFile } from "./storage.ts";
 

@@ -1,6 +1,7 @@
 import { getRandomValues } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { type Entry, entryBytes, writeRecords } from "./record-writer.ts";
+import { countedBytes } from "./record-size.ts";
 import { Removals } from "./removals.ts";
 import {
   dataStart,
@@ -15,17 +16,6 @@ import {
 } from "./segment-format.ts";
 import { SpoolError } from "./spool-error.ts";
 import type { StoredFile } from "./storage.ts";
-
-/**
- * What a record counts for at least, bytes. A segment has a slot for every so many of its bytes, so that the number of
- * records is bounded too, and with it the memory that knows where they are.
- */
-export const LEAST_RECORD_BYTES = 4096;
-
-/** What a record counts for, bytes. */
-export function countedBytes(size: number): number {
-  return Math.max(size, LEAST_RECORD_BYTES);
-}
 
 /** Where the records of a segment that was found on disk are. */
 export interface FoundRecord {
