@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,7 @@ import { type Forwarder, type ForwarderOptions, whenItListens } from "./processe
 // What the forwarder is compared with, each started to send to the same stub.
 
 /** What is measured: the forwarder itself, or what it is compared with. */
-export type System = "forwarder" | "rust" | "collector" | "floor";
+export type System = "forwarder" | "rust" | "collector" | "floor" | "empty";
 
 /** A running system. `otlpPort` is where it takes requests; absent if it takes frames from a socket. */
 export interface Contender extends Forwarder {
@@ -44,6 +44,18 @@ export async function startFloor(
   const args = [script, path, String(port), fixture, encoding];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
   return await whenItListens(child, path, () => existsSync(path));
+}
+
+/** Starts empty.ts, compiled as the forwarder is. @param executable where that is, or is to be. */
+export async function startEmpty(path: string, executable: string): Promise<Contender> {
+  if (!existsSync(executable)) {
+    const script = fileURLToPath(new URL("empty.ts", import.meta.url));
+    const options = ["--compile", "--minify", "--bytecode", "--format=esm", "--outfile", executable];
+    execFileSync(process.execPath, ["build", script, ...options], { stdio: "ignore" });
+  }
+  const began = performance.now();
+  const child = spawn(executable, [path], { stdio: ["ignore", "inherit", "inherit"] });
+  return await whenItListens(child, path, () => existsSync(path), began);
 }
 
 /** Starts the OpenTelemetry Collector with a batch processor, as large as the forwarder's requests. */

@@ -7,6 +7,7 @@ import { median } from "./machine.ts";
 import { measureProcessors } from "./processors.ts";
 import { measureRuntimes } from "./runtimes.ts";
 import type { Comparison, Goal, Row } from "./report.ts";
+import { measureWakeUps } from "./wake-ups.ts";
 import type { LoadRun, Way, WholeProcess } from "./whole-process.ts";
 
 /** What is measured with. */
@@ -226,15 +227,30 @@ async function latency({ whole }: Context): Promise<Measured> {
 /** A process that has nothing to do, or cannot do it. */
 async function idle({ whole, guests, spans }: Context): Promise<Measured> {
   const found = [];
-  for (let i = 0; i < IDLE_ROUNDS; i++) found.push(await whole.idle());
+  const floor = [];
+  for (let i = 0; i < IDLE_ROUNDS; i++) {
+    found.push(await whole.idle());
+    floor.push(await whole.idle("empty"));
+  }
+  const beside = (value: number, empty: number): readonly Comparison[] => [
+    { with: "an empty program's", ratio: value / empty },
+  ];
+  const startMs = median(found.map((run) => run.startMs));
+  const idleMb = median(found.map((run) => run.residentMb));
   const full = await whole.collectorAway({ fixture: "load", spanBytes: 0, guests, spans });
   const rows = [
-    most("start → listening, median", median(found.map(({ startMs }) => startMs)), "ms", 100),
-    most("resident memory, idle", median(found.map((run) => run.residentMb)), "MB", 48),
+    {
+      ...most("start → listening, median", startMs, "ms", 100),
+      comparisons: beside(startMs, median(floor.map((run) => run.startMs))),
+    },
+    {
+      ...most("resident memory, idle", idleMb, "MB", 48),
+      comparisons: beside(idleMb, median(floor.map((run) => run.residentMb))),
+    },
     most("– with 1,000 silent guests", await whole.idleGuests(), "MB"),
     most("– with a full queue (64 MiB), the collector away", full, "MB"),
   ];
-  return { rows, notes: [], raw: { idle: found } };
+  return { rows, notes: [], raw: { idle: found, empty: floor } };
 }
 
 /** The parts of the benchmark, by the names that `--only` takes. */
@@ -242,4 +258,5 @@ export const PARTS: Readonly<Record<string, (context: Context) => Promise<Measur
   ...{ decode, compare, variants, guests, latency, idle },
   runtimes: measureRuntimes,
   processors: measureProcessors,
+  "wake-ups": measureWakeUps,
 };

@@ -6,7 +6,7 @@ import process from "node:process";
 import { spanSizes } from "./decode.ts";
 import { type LoadEncoding, shares } from "./frames.ts";
 import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
-import { type Contender, startCollector, startFloor, startRust, type System } from "./contenders.ts";
+import { type Contender, startCollector, startEmpty, startFloor, startRust, type System } from "./contenders.ts";
 import { startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
 
 /** How long an idle process is busy with its start, milliseconds. */
@@ -63,7 +63,8 @@ export class WholeProcess {
     this.#stub = stub;
   }
 
-  #start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode"): Promise<Contender> {
+  /** Starts a system, a new process each time. */
+  start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode"): Promise<Contender> {
     const { protocol, spooled = false, compression, system = "forwarder" } = way;
     const path = (kind: string): string => join(this.#directory, `${this.#runs}.${kind}`);
     this.#runs++;
@@ -81,13 +82,15 @@ export class WholeProcess {
         return startCollector(path("collector"), options);
       case "floor":
         return startFloor(path("sock"), fixture, encoding, options);
+      case "empty":
+        return startEmpty(path("sock"), join(this.#directory, "empty"));
     }
   }
 
   /** Sends spans as fast as they are read, each time to a new forwarder. */
   async load(encoding: LoadEncoding, options: LoadOptions, way: Way = {}): Promise<LoadRun> {
     const stub = this.#stub;
-    const forwarder = await this.#start(way, options.fixture, encoding);
+    const forwarder = await this.start(way, options.fixture, encoding);
     const { pid, socket, otlpPort } = forwarder;
     await sleep(SETTLE_MS);
     await stub.reset();
@@ -138,18 +141,18 @@ export class WholeProcess {
     };
   }
 
-  /** An idle forwarder: how soon it listened, milliseconds, and its memory, MB. */
-  async idle() {
-    const forwarder = await this.#start();
+  /** An idle process: how soon it listened, milliseconds, and its memory, MB. */
+  async idle(system: System = "forwarder") {
+    const forwarder = await this.start({ system });
     await sleep(SETTLE_MS);
     const { now } = residentMb(forwarder.pid);
-    await forwarder.stop();
+    await (system === "forwarder" ? forwarder.stop() : forwarder.kill());
     return { startMs: forwarder.startMs, residentMb: now };
   }
 
   /** A forwarder's memory with a thousand silent guests, MB. */
   async idleGuests(): Promise<number> {
-    const forwarder = await this.#start();
+    const forwarder = await this.start();
     const sockets: net.Socket[] = [];
     while (sockets.length < IDLE_GUESTS) {
       const more = Array.from({ length: IDLE_GUESTS_AT_ONCE }, () => net.connect(forwarder.socket));
@@ -186,7 +189,7 @@ export class WholeProcess {
 
   /** The time from a guest's write to the collector's receipt at this many spans a second, milliseconds. */
   async latency(fixture: string, encoding: LoadEncoding, rate: number) {
-    const forwarder = await this.#start();
+    const forwarder = await this.start();
     const send = async (seconds: number) => {
       const spans = rate * seconds;
       await this.#stub.reset(true);
