@@ -57,6 +57,8 @@ export interface ForwarderOptions {
   readonly onTakenOver?: OnTakenOver;
   /** Called if sandboxes that appear from now on cannot be served, although everything else goes on. */
   readonly onHelperEnded?: () => void;
+  /** Called with the viewer's URL, once it serves its page. */
+  readonly onViewer?: (url: string) => void;
 }
 
 /** A running forwarder. */
@@ -99,7 +101,7 @@ export async function startForwarder(
 /** @param undo gets a function for each step, which takes it back. */
 async function start(
   settings: Settings,
-  { log, dump, continuation, isConfined, onTakenOver = () => {}, onHelperEnded = () => {} }: ForwarderOptions,
+  { log, dump, continuation, isConfined, onTakenOver = () => {}, onHelperEnded = () => {}, onViewer }: ForwarderOptions,
   undo: (() => void | Promise<void>)[],
 ): Promise<Forwarder> {
   const metrics = new Metrics();
@@ -124,6 +126,7 @@ async function start(
     log,
     readFile,
     hasGuests: continuation?.hasGuests === true,
+    onViewer,
     undo,
   });
   const helper = await startingHelper;

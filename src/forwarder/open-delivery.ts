@@ -93,6 +93,8 @@ export interface DestinationParts {
   readonly readFile: ReadFile;
   /** Guests of an earlier process are going to be taken over. */
   readonly hasGuests: boolean;
+  /** Called with the viewer's URL. */
+  readonly onViewer?: ((url: string) => void) | undefined;
   readonly undo: (() => void | Promise<void>)[];
 }
 
@@ -160,7 +162,7 @@ async function openRecord(record: NonNullable<Settings["record"]>, parts: Destin
 
 /** Starts the viewer's process, which has to listen before anybody looks for its page. */
 async function startViewer(viewer: ViewerSettings, parts: DestinationParts): Promise<OpenDestination> {
-  const { owner, metrics, log, undo } = parts;
+  const { owner, metrics, log, undo, onViewer } = parts;
   // Loaded only here: most forwarders have no viewer.
   const { ViewDestination } = await import("../view/process/view-destination.ts");
   const destination = await ViewDestination.start({
@@ -171,6 +173,7 @@ async function startViewer(viewer: ViewerSettings, parts: DestinationParts): Pro
   });
   undo.push(async () => void await destination.abort());
   log.info("serving the viewer", { url: destination.url });
+  onViewer?.(destination.url);
   return () => destination;
 }
 

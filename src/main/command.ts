@@ -10,7 +10,7 @@ export async function runCommand(): Promise<number> {
   const command = parseCommandLine(process.argv.slice(2), process.env, process.stdout.columns);
   if (command.kind === "run" || isLiveView(command)) {
     const { run } = await import("./run.ts");
-    return await run(command.settings);
+    return await run(command.settings, command.kind === "view" && process.stdout.isTTY);
   }
   const output = new LineWriter(STDOUT, { maxWaitMs: LOG_WAIT_MS });
   const code = await print(command, output);

@@ -28,14 +28,19 @@ function loggerFor({ log, dumpOnly }: Settings): Logger {
   return createLogger({ ...log, colour, write });
 }
 
-/** Runs the forwarder until a signal or a failure ends it. Resolves with the exit code. */
-export async function run(settings: Settings): Promise<number> {
+/**
+ * Runs the forwarder until a signal or a failure ends it. Resolves with the exit code.
+ *
+ * @param tellsUrl whether the last line of the start is for a person, who wants to open the viewer's page.
+ */
+export async function run(settings: Settings, tellsUrl = false): Promise<number> {
   const log = loggerFor(settings);
   log.info("announce", { "commit-version": COMMIT });
   const manager = await connectServiceManager(process.env, log);
   const continuation = await openContinuation(manager, log);
   const ended = Promise.withResolvers<number>();
   let forwarder: Forwarder | undefined;
+  let url = "";
   let stopping = false;
   /** Another process continues with the guests, and this one only delivers what it has. */
   let takenOver = false;
@@ -98,6 +103,7 @@ export async function run(settings: Settings): Promise<number> {
       log,
       dump,
       isConfined: true,
+      onViewer: (served) => url = served,
       ...(continuation && { continuation }),
       onHelperEnded: () => {
         // With nothing to lose a restart is better than to go on without new sandboxes.
@@ -121,6 +127,7 @@ export async function run(settings: Settings): Promise<number> {
     throw error;
   }
   manager.ready(`listening at ${forwarder.address}`);
+  if (tellsUrl) tellUrl(url);
 
   const lost = await ended.promise;
   if (!await manager.flushed(LEAVE_WAIT_MS)) {
@@ -129,6 +136,11 @@ export async function run(settings: Settings): Promise<number> {
   manager.close();
   log.info("stopped", { lost });
   return lost > 0 || broken ? EXIT.lost : EXIT.clean;
+}
+
+function tellUrl(url: string): void {
+  const lines = [`Open ${url}`, "Sandboxes that start from now on appear there. Ctrl-C ends it."];
+  new LineWriter(STDOUT, { maxWaitMs: LOG_WAIT_MS }).write(`${lines.join("\n")}\n`);
 }
 
 /** What an earlier process has left, and what this one leaves; undefined if this runtime cannot use it. */

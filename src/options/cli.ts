@@ -37,17 +37,18 @@ const LEAST_TEXT_WIDTH = 10;
  * Reads the arguments (without the program's own name) and the environment; nothing is opened or printed.
  * Throws a {@link UsageError}.
  *
- * @param columns of the terminal, which the help fits into.
+ * @param columns of the terminal, which the help fits into; absent if nobody reads what is printed.
  */
 export function parseCommandLine(
   argv: readonly string[],
   environment: Environment,
-  columns: number = HELP_WIDTH.most,
+  columns?: number,
 ): Command {
   let command: Command | undefined;
   let output = "";
-  const helpWidth = Math.min(Math.max(columns, HELP_WIDTH.least), HELP_WIDTH.most);
-  const program = describeProgram((chosen) => command = chosen, environment, helpWidth);
+  const helpWidth = Math.min(Math.max(columns ?? HELP_WIDTH.most, HELP_WIDTH.least), HELP_WIDTH.most);
+  const isTerminal = columns !== undefined;
+  const program = describeProgram((chosen) => command = chosen, environment, { helpWidth, isTerminal });
   for (const each of [program, ...program.commands]) {
     each.allowExcessArguments(each === program);
     each.exitOverride();
@@ -89,7 +90,7 @@ function unknownCommand(word: string): UsageError {
 function describeProgram(
   choose: (command: Command) => void,
   environment: Environment,
-  helpWidth: number,
+  { helpWidth, isTerminal }: { readonly helpWidth: number; readonly isTerminal: boolean },
 ): Program {
   const program = new Program(PROGRAM)
     .description(
@@ -148,6 +149,7 @@ function describeProgram(
     resolve: (table, flags) => resolve(table, flags, environment),
     refuseFlags: (name) => refuseFlags(program, name),
     choose,
+    isTerminal,
   });
 
   describeCommand(program, "completions")

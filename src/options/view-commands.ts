@@ -71,6 +71,8 @@ export interface CommandLine {
   /** Refuses the forwarder's flags before a subcommand. */
   refuseFlags(name: string): void;
   choose(command: ViewCommand): void;
+  /** Whether a person reads what is printed. */
+  readonly isTerminal: boolean;
 }
 
 /** Adds the commands that show, compare, export and send recorded spans. */
@@ -89,7 +91,7 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
         labelBy: options.labelBy.value,
         terminal: options.terminal?.value === true,
         sandbox: options.sandbox?.value,
-        settings: liveSettings(options),
+        settings: liveSettings(options, line.isTerminal),
       });
     },
   );
@@ -153,8 +155,11 @@ export function addViewCommands(_program: Program, line: CommandLine): void {
   });
 }
 
-/** `view` listens to everything unless it is told where, and forwards only if it is told to. */
-function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings {
+/**
+ * `view` listens to everything unless it is told where, and forwards only if it is told to. On a terminal its log is
+ * for people, and has warnings alone, unless it is told otherwise.
+ */
+function liveSettings(options: Resolved<typeof COMMANDS.view.options>, isTerminal: boolean): Settings {
   const { socketPath, vsockCid, jaegerListen, otlpListen, otlpEndpoint, dumpOnly } = options;
   if (dumpOnly?.value === true) throw new UsageError("--dump-only has no meaning for view: leave it out");
   const isToldWhere = vsockCid.source !== "default" ||
@@ -164,7 +169,15 @@ function liveSettings(options: Resolved<typeof COMMANDS.view.options>): Settings
   return {
     ...settings,
     viewer: settings.viewer ?? viewerSettings(options),
+    ...(isTerminal && { log: terminalLog(options) }),
     ...(otlpEndpoint === undefined && { forwards: false }),
+  };
+}
+
+function terminalLog({ logLevel, logFormat }: Resolved<typeof COMMANDS.view.options>): Settings["log"] {
+  return {
+    level: logLevel.source === "default" ? "warn" : logLevel.value,
+    format: logFormat.source === "default" ? "text" : logFormat.value,
   };
 }
 

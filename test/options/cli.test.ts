@@ -194,6 +194,23 @@ test("the help fits into the terminal, and is never wider than is easy to read",
   }
 });
 
+test("view's log is for people on a terminal, unless it is told otherwise", () => {
+  const logOf = (argv: readonly string[], columns?: number, environment: Environment = {}): unknown => {
+    const command = parseCommandLine(argv, environment, columns);
+    assert.ok(command.kind === "view" || command.kind === "run");
+    return command.settings.log;
+  };
+  assert.deepEqual(logOf(["view"], 80), { level: "warn", format: "text" });
+  assert.deepEqual(logOf(["view"]), { level: "info", format: "json" });
+  assert.deepEqual(logOf(["view", "-l", "info"], 80), { level: "info", format: "text" });
+  assert.deepEqual(logOf(["view", "--log-format", "json"], 80), { level: "warn", format: "json" });
+  assert.deepEqual(logOf(["view"], 80, { KATA_TRACE_FORWARDER_LOG_LEVEL: "debug" }), {
+    level: "debug",
+    format: "text",
+  });
+  assert.deepEqual(logOf([], 80), { level: "info", format: "json" });
+});
+
 test("completions need a known shell", () => {
   for (const shell of ["bash", "zsh", "fish"] as const) {
     const command = parseCommandLine(["completions", shell], {});

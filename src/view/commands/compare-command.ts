@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import process from "node:process";
 import { printable } from "../../base/log.ts";
 import { StoreReader } from "../../store/store-reader.ts";
 import { TraceStore } from "../../store/trace-store.ts";
@@ -28,6 +29,12 @@ export interface CompareRequest {
 /** The exit code if something is slower beyond chance. */
 export const EXIT_SLOWER = 3;
 
+/** Between two columns of the table. */
+const GAP = "  ";
+/** The column of the operations' names, and what it takes at least. */
+const NAME_COLUMN = 1;
+const LEAST_NAME_WIDTH = 12;
+
 /** Rows that say nothing are left out beyond this many. */
 const SHOWN_ROWS = 40;
 
@@ -42,7 +49,7 @@ export async function runCompare(request: CompareRequest, write: (text: string) 
     const comparison = compareCohorts(cohortOf(request.a, labels, open), cohortOf(request.b, labels, open));
     const slower = comparison.rows.filter((row) => row.verdict === "slower" && isOver(row, request.failIf));
     if (request.json) write(`${JSON.stringify(comparison)}\n`);
-    else write(tableOf(comparison, request));
+    else write(tableOf(comparison, request, process.stdout.columns));
     return slower.length > 0 ? EXIT_SLOWER : 0;
   } finally {
     for (const store of open) store.close();
@@ -104,7 +111,8 @@ function isOver(row: api.CompareRow, condition: CompareRequest["failIf"]): boole
   return before > 0 && (row.b[condition.percentile] - before) / before > condition.change;
 }
 
-function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest): string {
+/** @param columns of the terminal: names of operations are cut to fit. */
+function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest, columns = Infinity): string {
   const head = ["", "operation", "side", "n", "p50 was", "p50", "change", "p99", "p"];
   const cells = rows.slice(0, SHOWN_ROWS).map((row) => [
     row.verdict === "slower" ? "▲" : row.verdict === "faster" ? "▼" : "",
@@ -118,9 +126,15 @@ function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest): strin
     row.p === undefined ? row.verdict : row.p < 0.001 ? "< 0.001" : row.p.toFixed(3),
   ]);
   const widths = head.map((title, column) => Math.max(title.length, ...cells.map((row) => (row[column] ?? "").length)));
+  const others = widths.reduce((sum, width, column) => column === NAME_COLUMN ? sum : sum + width, 0);
+  const room = Math.max(LEAST_NAME_WIDTH, columns - others - GAP.length * (widths.length - 1));
+  const nameWidth = widths[NAME_COLUMN] = Math.min(widths[NAME_COLUMN] ?? 0, room);
+  const fitting = (cell: string): string => cell.length > nameWidth ? `${cell.slice(0, nameWidth - 1)}…` : cell;
   const line = (row: readonly string[]): string =>
-    row.map((cell, column) => column < 3 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))
-      .join("  ").trimEnd();
+    row.map((cell, column) => column === NAME_COLUMN ? fitting(cell) : cell).map((cell, column) =>
+      column < 3 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)
+    )
+      .join(GAP).trimEnd();
   const slower = rows.filter(({ verdict }) => verdict === "slower").length;
   const faster = rows.filter(({ verdict }) => verdict === "faster").length;
   const more = rows.length > SHOWN_ROWS ? [`(${rows.length - SHOWN_ROWS} more operations: --json has them all)`] : [];
@@ -131,8 +145,8 @@ function tableOf({ a, b, rows }: api.Comparison, request: CompareRequest): strin
     ...cells.map(line),
     ...more,
     "",
-    `${slower} slower, ${faster} faster beyond chance (Mann–Whitney, Holm, p < 0.01; at least ${LEAST_VALUES} ` +
-    "sandboxes a side)",
+    `${slower} slower, ${faster} faster beyond chance`,
+    `(Mann–Whitney, Holm, p < 0.01; at least ${LEAST_VALUES} sandboxes a side)`,
     "",
   ].join("\n");
 }
