@@ -4,6 +4,7 @@ import { readTlsFiles } from "../exporters/environment.ts";
 import { HelperListener } from "../helper/helper-listener.ts";
 import { HelperProcess } from "../helper/helper-process.ts";
 import type { AllowedFile, AllowedFolder } from "../helper/protocol.ts";
+import { CAP_SYS_PTRACE, permittedCapabilities } from "../host/capabilities.ts";
 import type { Privileges } from "../host/privileges.ts";
 import type { Logger } from "../base/log.ts";
 import type { ListenSettings, Settings } from "../pipeline/settings.ts";
@@ -34,7 +35,7 @@ export async function startHelper(
   if (owner === undefined) return undefined;
   const templates = templatesOf(settings);
   const readable = readableFiles(settings);
-  const findsPeers = settings.jaeger !== undefined;
+  const findsPeers = settings.jaeger !== undefined && (permittedCapabilities() & CAP_SYS_PTRACE) !== 0n;
   const isNeeded = templates.length > 0 || needsPods(settings) || keyFiles(settings).some(isForRootOnly) ||
     (findsPeers && seesHost());
   if (!isNeeded) return undefined;
@@ -49,26 +50,20 @@ export async function startHelper(
 
 /**
  * Finds the sandbox of a runtime's connection through the helper, which may look at root's processes, as this one may
- * not once it is another user. Undefined if there is no helper.
+ * not once it is another user. Undefined if there is no helper that may.
  */
 export function helperPeers(helper: HelperProcess | undefined, log: Logger): FindPeer | undefined {
-  if (helper === undefined) return undefined;
-  let wasForbidden = false;
+  if (helper?.findsPeers !== true) return undefined;
   return async (connection) => {
     if (!isLoopback(connection.address)) return undefined;
     try {
-      const { sandbox, isForbidden } = await helper.findPeer(connection);
-      if (isForbidden && !wasForbidden) log.debug(FORBIDDEN);
-      wasForbidden ||= isForbidden;
-      return sandbox;
+      return await helper.findPeer(connection);
     } catch (error) {
       log.debug("a runtime's process was not looked for", { error: error as Error });
       return undefined;
     }
   };
 }
-
-const FORBIDDEN = "runtimes' processes cannot be looked into, so they do not tell their sandbox: grant CAP_SYS_PTRACE";
 
 /** What listens for all templates through the helper. Undefined if there are none. */
 export function helperListener(

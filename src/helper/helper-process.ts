@@ -32,14 +32,6 @@ export interface HelperObserver {
 
 type Answer = "begun" | "paused" | "closed";
 
-/** What the helper knows of the process at the other end of a connection. */
-export interface FoundPeer {
-  /** The sandbox whose shim it is; undefined if it is none, or was not found. */
-  readonly sandbox: string | undefined;
-  /** Whether the helper has met a process that it may not look into, for want of CAP_SYS_PTRACE. */
-  readonly isForbidden: boolean;
-}
-
 /**
  * The forwarder's end of its helper: a process of the same program that retains what is needed of root's privileges,
  * so that the one that reads guests' bytes has none.
@@ -48,10 +40,12 @@ export class HelperProcess {
   readonly #libc: Libc;
   readonly #socket: number;
   readonly #child: ChildProcess;
+  /** Whether it was started to say whose shim has connected. */
+  readonly findsPeers: boolean;
   readonly #answers = new Map<Answer, PromiseWithResolvers<void>>();
   readonly #files = new PendingAnswers<number>();
   readonly #lists = new PendingAnswers<readonly string[]>();
-  readonly #peers = new PendingAnswers<FoundPeer>();
+  readonly #peers = new PendingAnswers<string | undefined>();
   readonly #started = Promise.withResolvers<readonly (string | null)[]>();
   #unsent: Promise<void> = Promise.resolve();
   #isExpectedToEnd = false;
@@ -62,10 +56,11 @@ export class HelperProcess {
   readonly #early: ((observer: HelperObserver) => void)[] = [];
   #problems: readonly (string | null)[] = [];
 
-  private constructor(libc: Libc, socket: number, child: ChildProcess) {
+  private constructor(libc: Libc, socket: number, child: ChildProcess, { findsPeers }: HelperSettings) {
     this.#libc = libc;
     this.#socket = socket;
     this.#child = child;
+    this.findsPeers = findsPeers;
     child.stdout?.on("data", () => this.#read());
     // A pipe that breaks is reported by "exit" as well.
     child.stdin?.on("error", () => {});
@@ -100,7 +95,7 @@ export class HelperProcess {
     } finally {
       libc.close(other);
     }
-    const helper = new HelperProcess(libc, own, child);
+    const helper = new HelperProcess(libc, own, child, settings);
     await helper.#waitForStart();
     log.info("a helper process retains what is needed of root's rights", {
       helper: child.pid ?? 0,
@@ -156,10 +151,10 @@ export class HelperProcess {
   }
 
   /**
-   * Finds the sandbox whose shim is at the other end of a loopback connection, if the settings ask for that. Rejects
-   * with a {@link HelperError}.
+   * Finds the sandbox whose shim is at the other end of a loopback connection, if the settings ask for that. Undefined
+   * if it is no shim's, or was not found. Rejects with a {@link HelperError}.
    */
-  async findPeer(connection: LocalConnection): Promise<FoundPeer> {
+  async findPeer(connection: LocalConnection): Promise<string | undefined> {
     if (this.#ended !== undefined) throw this.#ended;
     return await this.#peers.ask((id) => this.tell({ type: "peer", id, connection }));
   }
@@ -228,7 +223,7 @@ export class HelperProcess {
         else this.#lists.fail(message.id, new HelperError(message.error, message));
         return;
       case "peer":
-        this.#peers.settle(message.id, { sandbox: message.sandbox, isForbidden: message.isForbidden });
+        this.#peers.settle(message.id, message.sandbox);
         return;
       default:
         this.#answers.get(message.type)?.resolve();

@@ -80,8 +80,6 @@ class Helper {
   /** Those that stay for the next process. */
   readonly #leaving = new Set<string>();
   readonly #peers: PeerFinder;
-  /** Whether there was a process that may not be looked into. */
-  #isForbidden = false;
 
   constructor(settings: HelperSettings, libc: Libc, send: (message: HelperMessage, descriptor?: number) => void) {
     this.#settings = settings;
@@ -110,7 +108,7 @@ class Helper {
         act: (operation) => operation(),
       });
     });
-    this.#peers = new PeerFinder(() => this.#isForbidden = true);
+    this.#peers = new PeerFinder(() => {});
     const problems = this.#templates.map((template) => {
       const problem = template.open();
       return problem === undefined ? null : describeError(problem);
@@ -170,7 +168,7 @@ class Helper {
 
   async #findPeer(id: number, connection: LocalConnection): Promise<void> {
     const sandbox = this.#settings.findsPeers ? await this.#peers.find(connection) : undefined;
-    this.#send({ type: "peer", id, ...(sandbox !== undefined && { sandbox }), isForbidden: this.#isForbidden });
+    this.#send({ type: "peer", id, ...(sandbox !== undefined && { sandbox }) });
   }
 
   /** A rootless VMM's user may choose its sandbox's ID, but none that another sandbox has. */

@@ -92,7 +92,7 @@ export type HelperMessage =
     readonly errno?: string;
   }
   /** The sandbox on a shim's command line, and nothing else of any process; absent if there is no such shim. */
-  | { readonly type: "peer"; readonly id: number; readonly sandbox?: string; readonly isForbidden: boolean }
+  | { readonly type: "peer"; readonly id: number; readonly sandbox?: string }
   | { readonly type: "problem"; readonly message: string; readonly error: string }
   | { readonly type: "notice"; readonly message: string; readonly fields: Readonly<Record<string, string>> };
 

@@ -1,5 +1,8 @@
+import { readFileSync } from "node:fs";
+import process from "node:process";
 import { errnoName } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
+import { parseThreadStatus } from "./thread-status.ts";
 
 /** Sets of capabilities, with a bit for each, numbered as in linux/capability.h; capabilities(7). */
 export const NO_CAPABILITY = 0n;
@@ -15,6 +18,16 @@ export const CAP_SYS_PTRACE = 1n << 19n;
 
 /** What the helper process always needs: for sockets, their groups and owners, and for files that only root may read. */
 export const HELPER_CAPABILITIES: bigint = CAP_CHOWN | CAP_DAC_OVERRIDE | CAP_SETGID | CAP_SETUID;
+
+/** What this process may have; none if the system does not say. */
+export function permittedCapabilities(): bigint {
+  try {
+    return parseThreadStatus(process.pid, readFileSync("/proc/self/status", "utf8")).permitted;
+  } catch {
+    // Without /proc there is nothing that any of them would be needed for there.
+    return NO_CAPABILITY;
+  }
+}
 
 /** prctl(2): takes a capability from what root gets by running a program. */
 const PR_CAPBSET_DROP = 24;
