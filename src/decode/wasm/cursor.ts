@@ -9,7 +9,7 @@ export let end: usize = 0;
 /** False once something is not as usual. What is written after that is of no use. */
 export let isUsual: bool = true;
 
-/** How many zero bytes follow the payload: more than is read after something unusual. */
+/** How many zero bytes follow the payload: enough for all vectors that are read at its end at once. */
 const ZEROS: usize = 64;
 
 /** Begins a payload of `length` bytes. */
@@ -17,7 +17,7 @@ export function begin(length: usize): void {
   at = INPUT;
   end = INPUT + length;
   isUsual = true;
-  // No JSON text has a zero byte, so each loop ends there, and none has to look for the end as well.
+  // No JSON text has a zero byte, so nothing that is usual reaches beyond them, and few loops have to look for the end.
   for (let zero = end; zero < end + ZEROS; zero += 16) v128.store(zero, i8x16.splat(0));
 }
 
@@ -25,7 +25,7 @@ export function moveTo(place: usize): void {
   at = place;
 }
 
-/** Something is not as usual. Whatever is read after that are zeros. */
+/** Something is not as usual. Loops end after that, and the cursor is at the zeros behind the payload. */
 export function giveUp(): void {
   isUsual = false;
   at = end;
