@@ -6,8 +6,7 @@ import { loadGzip } from "./compression.ts";
 import { Connector, type ServerCertificate } from "./connection/connector.ts";
 import { chooseProxy } from "./connection/proxy.ts";
 import { targetOf } from "./connection/target.ts";
-import { type ReadFile, TlsCredentials } from "./connection/tls-credentials.ts";
-import { hostTrustStore } from "./connection/trust-store.ts";
+import type { ReadFile, TlsCredentials } from "./connection/tls-credentials.ts";
 import { readEnvironment } from "./environment.ts";
 import { type ExportSlot, SlotExporter } from "./slot-exporter.ts";
 
@@ -45,15 +44,22 @@ export async function createExporter(
   const target = targetOf(url);
   const { proxy, warnings } = chooseProxy(protocol, target);
   for (const warning of [...environment.warnings, ...warnings]) log.warn(warning);
-  const options = { trustStore: hostTrustStore(), log, ...(readFile && { readFile }) };
+  const openTls = async (files: Parameters<typeof TlsCredentials.open>[0]): Promise<TlsCredentials> => {
+    // Loaded only here: most collectors are beside the forwarder, without TLS.
+    const [{ TlsCredentials }, { hostTrustStore }] = await Promise.all([
+      import("./connection/tls-credentials.ts"),
+      import("./connection/trust-store.ts"),
+    ]);
+    return await TlsCredentials.open(files, { trustStore: hostTrustStore(), log, ...(readFile && { readFile }) });
+  };
   const isGrpc = protocol === "grpc";
   const connector = new Connector({
     target,
     proxy,
     tunnel: isGrpc,
-    tls: target.secure ? await TlsCredentials.open(environment, options) : undefined,
+    tls: target.secure ? await openTls(environment) : undefined,
     // A proxy is the host's affair: its certificate comes from there, and it gets none of the client's.
-    proxyTls: proxy?.secure === true ? await TlsCredentials.open({}, options) : undefined,
+    proxyTls: proxy?.secure === true ? await openTls({}) : undefined,
     ...(isGrpc && { protocol: "h2" }),
     onServerCertificate,
   });
