@@ -153,6 +153,9 @@ const DOUBLES = [
   0xffff_ffff_ffff_ffffn,
 ];
 
+/** Messages that are refused if they have no field. */
+const NOT_EMPTY: ReadonlySet<MessageName> = new Set(["KeyValue", "Event"]);
+
 /**
  * Makes trace requests that are nearly well-formed: of OTLP's structure, with everything in them that protobuf allows
  * and that is hardly ever seen, and now and then a flaw for which some decoder refuses the whole.
@@ -204,6 +207,8 @@ export class OtlpGenerator {
         const times = this.#times(shape);
         for (let i = 0; i < times; i++) fields.push(this.#field(shape));
       }
+      const isFilled = NOT_EMPTY.has(name) && fields.length === 0 && !this.#flaw();
+      if (isFilled) fields.push(this.#field(random.pick(MESSAGES[name])));
     }
     if (this.#odd()) fields.push(this.#unknownField());
     if (random.oneIn(6)) fields.sort(() => random.below(3) - 1);
