@@ -1,5 +1,4 @@
-import { constants } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { closeSync, constants, fstatSync, openSync, readdirSync } from "node:fs";
 import { errnoName } from "../../ffi/errors.ts";
 import { type Libc, loadLibc } from "../../ffi/libc.ts";
 import { HelperError } from "./helper-error.ts";
@@ -12,6 +11,9 @@ const CHUNK_BYTES = 64 * 1024;
 /**
  * Reads files that root may read although this process is another user by now: with its own rights if they are enough,
  * else through the helper, which opens only what its settings name (`HelperSettings.readable`).
+ *
+ * Files are opened by the calling thread, because Landlock may be in force for that one alone: before version 8 it
+ * knows nothing of the runtime's threads for files that have been started earlier.
  */
 export class RootFiles {
   readonly #helper: HelperProcess | undefined;
@@ -28,12 +30,12 @@ export class RootFiles {
   async read(path: string, maxBytes: number): Promise<Uint8Array> {
     const libc = await loadLibc();
     try {
-      const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       try {
-        if (!(await file.stat()).isFile()) throw new Error(`${path} is not a regular file`);
-        return readAll(libc, file.fd, path, maxBytes);
+        if (!fstatSync(descriptor).isFile()) throw new Error(`${path} is not a regular file`);
+        return readAll(libc, descriptor, path, maxBytes);
       } finally {
-        await file.close();
+        closeSync(descriptor);
       }
     } catch (error) {
       if (this.#helper === undefined || errnoName(error) !== "EACCES") throw error;
@@ -52,7 +54,7 @@ export class RootFiles {
    */
   async list(path: string, prefix: string): Promise<readonly string[]> {
     try {
-      return (await readdir(path)).filter((name) => name.startsWith(prefix)).slice(0, MAX_NAMES);
+      return readdirSync(path).filter((name) => name.startsWith(prefix)).slice(0, MAX_NAMES);
     } catch (error) {
       if (this.#helper === undefined || errnoName(error) !== "EACCES") throw error;
     }

@@ -92,8 +92,9 @@ export function landlockVersion(libc: Libc): number {
   try {
     return Number(libc.syscall("landlock_create_ruleset", LANDLOCK_CREATE_RULESET, 0n, 0n, CREATE_RULESET_VERSION));
   } catch (error) {
-    // EPERM is what a container's own system call filter says.
-    if (["ENOSYS", "EOPNOTSUPP", "EPERM"].includes(errnoName(error) ?? "")) return 0;
+    // ENOTSUP, which is EOPNOTSUPP too, is for a Landlock that is turned off; EPERM for what a container's own system
+    // call filter does not allow.
+    if (["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EPERM"].includes(errnoName(error) ?? "")) return 0;
     throw error;
   }
 }
