@@ -19,6 +19,8 @@ import { startForwarder, startStub } from "./processes.ts";
  * once, milliseconds.
  */
 const WARM_UP_MS = 800;
+/** For so long the forwarder's text of metrics may be reused, milliseconds. */
+const METRICS_MS = 1_050;
 
 const { values } = parseArgs({
   options: {
@@ -27,7 +29,7 @@ const { values } = parseArgs({
     limit: { type: "string", default: "4" },
   },
 });
-const measureMs = Number(values.seconds) * 1000;
+const measureMs = Math.max(METRICS_MS, Number(values.seconds) * 1000);
 const limit = Number(values.limit);
 
 /** The process that writes. */
@@ -47,10 +49,9 @@ class Load {
     await this.#ask(name);
   }
 
-  /** How many bytes it has written, and how often it has connected, since it began with the stream. */
-  async written(): Promise<{ bytes: number; connections: number }> {
-    const [bytes = 0, connections = 0] = (await this.#ask("")).split(" ").map(Number);
-    return { bytes, connections };
+  /** How often it has connected since it began with the stream. */
+  async connections(): Promise<number> {
+    return Number(await this.#ask(""));
   }
 
   stop(): void {
@@ -74,26 +75,45 @@ interface Cost {
   readonly connections: number;
 }
 
+/** A port that nobody listens at. */
+function freePort(): number {
+  const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  server.stop();
+  return server.port;
+}
+
+/**
+ * How many bytes the forwarder has read of guests. What it has been sent is more, because nothing is read of a
+ * connection that it ends.
+ */
+async function receivedBytes(port: number): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const [, bytes] = /^kata_trace_forwarder_received_bytes_total\{[^}]*vsock[^}]*\} (\d+)/m.exec(text) ?? [];
+  if (bytes === undefined) throw new Error("the metrics have no received bytes");
+  return Number(bytes);
+}
+
 /** Runs a forwarder, and measures what streams cost it. */
 async function measureStreams(names: readonly string[], withoutWebAssembly: boolean): Promise<Cost[]> {
   const socketPath = join(directory, withoutWebAssembly ? "plain.sock" : "hostile.sock");
-  const forwarder = await startForwarder(socketPath, { ...stub, withoutWebAssembly });
+  const metricsPort = freePort();
+  const forwarder = await startForwarder(socketPath, { ...stub, withoutWebAssembly, metricsPort });
   const load = new Load(forwarder.socket);
   try {
     const costs: Cost[] = [];
     for (const name of names) {
       await load.begin(name);
       await sleep(WARM_UP_MS);
-      const before = await load.written();
+      const connected = await load.connections();
+      const before = await receivedBytes(metricsPort);
       const [began, cpu] = [performance.now(), processSeconds(forwarder.pid)];
       await sleep(measureMs);
-      const after = await load.written();
-      const bytes = after.bytes - before.bytes;
+      const bytes = await receivedBytes(metricsPort) - before;
       costs.push({
         name,
         nanosecondsPerByte: (processSeconds(forwarder.pid) - cpu) * 1e9 / bytes,
         megabytesPerSecond: bytes / 1e3 / (performance.now() - began),
-        connections: after.connections - before.connections,
+        connections: await load.connections() - connected,
       });
     }
     return costs;

@@ -71,17 +71,20 @@ export interface ForwarderOptions {
   /** Without WebAssembly everything is decoded in TypeScript. */
   readonly withoutWebAssembly?: boolean;
   readonly compression?: "gzip";
+  /** Where metrics are served; absent: nowhere. */
+  readonly metricsPort?: number;
 }
 
 /** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
-  { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false }: ForwarderOptions,
+  { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false, metricsPort }: ForwarderOptions,
 ): Promise<Forwarder> {
   const began = performance.now();
   const args = ["--socket-path", socketPath, "--log-level", "error"];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
   if (spool !== undefined) args.push("--spool-dir", spool);
+  if (metricsPort !== undefined) args.push("--metrics", `127.0.0.1:${metricsPort}`);
   const socket = `${socketPath}_${VSOCK_PORT}`;
   const env = {
     ...process.env,
