@@ -1,4 +1,5 @@
 import { isDigit, type JsonInput } from "./input.ts";
+import { scaled } from "./scaled-double.ts";
 
 /** Digits that 32 bits, and a step of {@link productHigh}, can take. */
 const CHUNK_DIGITS = 9;
@@ -172,6 +173,8 @@ export function readDouble(input: JsonInput): number {
   const first = input.peek();
   if (first !== MINUS && !isDigit(first)) throw input.error("invalid-value", "a number expected");
   const start = input.at;
+  const simple = plainDouble(input);
+  if (simple !== undefined) return simple;
   const digits = input.skipNumber();
   const value = digits <= EXACT_DIGITS ? shortDouble(input, start) : Number(input.textSince(start));
   if (value === Infinity || value === -Infinity) {
@@ -180,9 +183,43 @@ export function readDouble(input: JsonInput): number {
   return value;
 }
 
+/** A number without an exponent and with few digits; undefined for any other, of which nothing has been read. */
+function plainDouble(input: JsonInput): number | undefined {
+  const { bytes } = input;
+  const start = input.at;
+  const negative = bytes[start] === MINUS;
+  const first = negative ? start + 1 : start;
+  let at = first;
+  let mantissa = 0;
+  let byte = bytes[at] as number;
+  while (isDigit(byte)) {
+    mantissa = mantissa * 10 + byte - ZERO;
+    byte = bytes[++at] as number;
+  }
+  const whole = at - first;
+  let decimals = 0;
+  if (byte === POINT) {
+    const point = at;
+    byte = bytes[++at] as number;
+    while (isDigit(byte)) {
+      mantissa = mantissa * 10 + byte - ZERO;
+      byte = bytes[++at] as number;
+    }
+    decimals = at - point - 1;
+    if (decimals === 0) return undefined;
+  }
+  const isOther = whole === 0 || whole + decimals > EXACT_DIGITS || (byte | 0x20) === 0x65 ||
+    (whole > 1 && bytes[first] === ZERO);
+  if (isOther) return undefined;
+  input.at = at;
+  const value = decimals === 0 ? mantissa : mantissa / (POWERS_OF_TEN[decimals] as number);
+  return negative ? -value : value;
+}
+
 /**
  * The double of a well-formed number of few digits from `start` to `input.at`. Its digits and a power of ten up to
- * 10^22 are doubles, so that their product or quotient, rounded once, is the nearest there is (Clinger 1990).
+ * 10^22 are doubles, so that their product or quotient, rounded once, is the nearest there is (Clinger 1990). Other
+ * powers are left to {@link scaled}, and what that is not sure of to the runtime, which takes several times as long.
  */
 function shortDouble(input: JsonInput, start: number): number {
   const bytes = input.bytes;
@@ -206,8 +243,11 @@ function shortDouble(input: JsonInput, start: number): number {
     for (; at < end; at++) exponent = exponent * 10 + (bytes[at] as number) - ZERO;
     power += sign === MINUS ? -exponent : exponent;
   }
-  if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) return Number(input.textSince(start));
-  const value = power < 0 ? mantissa / (POWERS_OF_TEN[-power] as number) : mantissa * (POWERS_OF_TEN[power] as number);
+  const isExact = power >= -MAX_EXACT_POWER && power <= MAX_EXACT_POWER;
+  const value = isExact
+    ? power < 0 ? mantissa / (POWERS_OF_TEN[-power] as number) : mantissa * (POWERS_OF_TEN[power] as number)
+    : scaled(mantissa, power);
+  if (Number.isNaN(value)) return Number(input.textSince(start));
   return negative ? -value : value;
 }
 
