@@ -12,6 +12,9 @@ export function ComparePage(): JSX.Element {
   const a = query.get("a") ?? known[0] ?? "";
   const b = query.get("b") ?? known[1] ?? known[0] ?? "";
   const loaded = useLoaded(() => data().compare(a, b), [a, b, known.length]);
+  const isAlone = labels !== undefined && "value" in labels && known.length < 2 && a === b;
+  // An exported page has nothing to compare with, whatever its labels are, and says so.
+  if (isAlone && data().isLive) return <NothingToCompare />;
   return (
     <>
       <div class="intro">
@@ -33,13 +36,20 @@ export function ComparePage(): JSX.Element {
         : "error" in loaded
         ? <Empty title="Nothing to compare">{loaded.error}</Empty>
         : <Rows of={loaded.value} />}
-      {known.length < 2 && (
-        <p class="hint">
-          Label sandboxes with --label kata-4.1 (and restart with another label) to compare versions, or use
-          kata-trace-forwarder compare FILE FILE.
-        </p>
-      )}
     </>
+  );
+}
+
+/** There are not two cohorts yet: how to have them. */
+function NothingToCompare(): JSX.Element {
+  return (
+    <Empty title="Nothing to compare yet">
+      <p>Sandboxes are compared by their labels, such as Kata's version. Run with one, and later with another:</p>
+      <pre>{"kata-trace-forwarder view --store FILE --label kata-4.0\n" +
+        "kata-trace-forwarder view --store FILE --label kata-4.1"}</pre>
+      <p>Or compare two recordings:</p>
+      <pre>kata-trace-forwarder compare FILE FILE</pre>
+    </Empty>
   );
 }
 

@@ -17,9 +17,12 @@ import {
 import { Key } from "./parts.tsx";
 
 const MIB = 1024 * 1024;
+/** What a filter can have. */
+const FILTER_WORDS = "name, error, src:agent, dur>5ms, self>1ms, pod:NAME, sandbox:ID, cid:N, key=value";
 
 export function Header(): JSX.Element {
   const { page } = url.value;
+  const { problems } = filter.value;
   const sandbox = page === "sandbox" ? url.value.id : lastSandbox.value;
   const link = (name: string, title: string, path: string): JSX.Element => (
     <a href={`#/${path}`} aria-current={page === name ? "page" : undefined}>{title}</a>
@@ -33,13 +36,15 @@ export function Header(): JSX.Element {
         {link("operations", "Operations", "operations")}
         {link("compare", "Compare", "compare")}
       </nav>
-      <label class={`q${filter.value.problems.length > 0 ? " wrong" : ""}`}>
+      <label class={`q${problems.length > 0 ? " wrong" : ""}`}>
         <span aria-hidden="true">⌕</span>
         <input
           id="filter"
           aria-label="Filter"
-          placeholder="name, error, src:agent, dur>5ms, key=value"
-          title={filter.value.problems.length > 0 ? `not understood: ${filter.value.problems.join(" ")}` : ""}
+          placeholder="name, error, src:agent, dur>5ms"
+          title={problems.length > 0
+            ? `not understood: ${problems.join(" ")}`
+            : `words that must all hold: ${FILTER_WORDS}`}
           value={filterText.value}
           onInput={({ currentTarget }) => change({ f: currentTarget.value || undefined, cursor: undefined })}
         />
@@ -126,6 +131,8 @@ export function Help(): JSX.Element | null {
             <dd>{what}</dd>
           </>
         ))}
+        <dt>filter</dt>
+        <dd>{FILTER_WORDS}</dd>
       </dl>
     </div>
   );

@@ -44,9 +44,19 @@ export function OperationsPage(): JSX.Element {
         </p>
         <Choices list={list} isGraph={isGraph} />
       </div>
-      {rows.length === 0 ? <Empty title="No operations" /> : isGraph ? <Graph list={list} /> : <Table rows={rows} />}
+      {rows.length === 0
+        ? <NoOperations isFiltered={test !== undefined} />
+        : isGraph
+        ? <Graph list={list} />
+        : <Table rows={rows} />}
     </>
   );
+}
+
+function NoOperations({ isFiltered }: { isFiltered: boolean }): JSX.Element {
+  return isFiltered
+    ? <Empty title="No operation fits the filter">Press Esc in the filter to see all.</Empty>
+    : <Empty title="No operations yet">They appear with the spans of the first sandbox.</Empty>;
 }
 
 function Choices({ list, isGraph }: { list: OperationList; isGraph: boolean }): JSX.Element {

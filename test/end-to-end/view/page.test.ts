@@ -342,6 +342,10 @@ test("new spans appear while a sandbox runs, and its end is seen", async () => {
   await using viewer = await Viewer.of(["view", ...VIEW, "--socket-path", sandbox.socketPath]);
   await viewer.page.waitForSelector("text=No sandbox yet");
   await viewer.look("empty");
+  await viewer.go("#/operations", "h1:text('No operations yet')");
+  await viewer.go("#/compare", "h1:text('Nothing to compare yet')");
+  await viewer.look("empty-compare");
+  await viewer.go("#/sandboxes", "text=No sandbox yet");
   const bytes = streamBytes(session);
   const guest = await Guest.connect(sandbox.address);
   await guest.write(bytes.subarray(0, bytes.length / 2));
@@ -490,7 +494,8 @@ test("10,000 spans whose every string is hostile run nothing and ask for nothing
   }
   for (const name of await viewer.rows()) assert.ok(name.length <= 140 && !/[\u0000-\u001f\u202e\u2066]/.test(name));
   await viewer.go("#/operations", "tbody tr");
-  await viewer.go("#/compare", "tbody tr");
+  await viewer.go("#/compare?a=another", "tbody tr");
+  await viewer.go("#/compare", "h1:text('Nothing to compare yet')");
   const exported = join(directory, "hostile.html");
   const run = new Running(["export", file, "--html", exported, "--all-attributes"]);
   assert.deepEqual(await run.exited, { code: 0, signal: null });
