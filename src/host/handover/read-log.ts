@@ -1,3 +1,4 @@
+import { ConnectionReads, type ReadLogOfConnections } from "./connection-reads.ts";
 import { type Piece, ReadLogMemory, RECORD, RECORD_BYTES, type RecordType } from "./read-log-format.ts";
 
 /** The records take up to so much memory before what still counts is copied behind each other, bytes. */
@@ -10,18 +11,8 @@ const READ_BYTES = 256 * 1024;
 const NUMBER_BYTES = 4;
 
 const NO_BYTES = new Uint8Array(0);
-const UTF8 = new TextEncoder();
 
-/** What a connection's reader has read and is not done with; a `FrameReader` is one. */
-export interface Unprocessed {
-  /** How many bytes that is. */
-  readonly unreadBytes: number;
-  /** Whether {@link unread} begins with anything other than bytes of the connection. */
-  readonly isSearching: boolean;
-  /** What another reader is to be given to go on where this one is. */
-  readonly unread: Uint8Array;
-}
-
+/** What the log needs of the process around it. */
 export interface ReadLogOptions {
   /**
    * Makes sure that what was made of processed bytes outlives the process: only then do the bytes count no more.
@@ -44,15 +35,14 @@ export interface ReadLogOptions {
  * (in the kernel) ────▶ in the log ───────────────────────────────────────▶ (gone)
  * ```
  *
- * Everything that is read is put there by the kernel itself. Usually all of it is processed in the
- * same turn of the event loop, after which the log is empty and begins anew, so that the same few pages are written
- * again and again. What is left of unfinished frames, and what waits for its turn, makes the log grow until it has
+ * Everything that is read is put there by the kernel itself. Usually all of it is processed in the same turn of the
+ * event loop, after which the log is empty and begins anew, so that the same few pages are written again and again. What is left of unfinished frames, and what waits for its turn, makes the log grow until it has
  * {@link MOST_OVERHEAD} times as much as counts; then that is copied into the other half of the memory.
  *
  * It holds half of a half at most. If more than that waits, the accounts that have the most are not in it, and a kill
  * loses what was read of them.
  */
-export class ReadLog {
+export class ReadLog implements ReadLogOfConnections {
   /** The connections of which an earlier process has left something, by their names. */
   readonly inherited: ReadonlySet<string>;
   readonly #memory: ReadLogMemory;
@@ -126,27 +116,24 @@ export class ReadLog {
     for (const connection of changed) connection.settle();
   }
 
-  /** For connections: something of this one has been processed. */
+  /** See {@link ReadLogOfConnections}. */
   change(connection: ConnectionReads): void {
     this.#changed.push(connection);
     // After what the spans came to has been noted, and before anything else is read.
     if (this.#changed.length === 1) queueMicrotask(this.#settleNow);
   }
 
-  /** For connections: forgets one that has ended. */
+  /** See {@link ReadLogOfConnections}. */
   remove({ name }: ConnectionReads): void {
     this.#connections.delete(name);
   }
 
-  /** For connections: there are more bytes of this one. */
+  /** See {@link ReadLogOfConnections}. */
   add(connection: ConnectionReads, bytes: Uint8Array): void {
     if (!this.#isFrozen) this.#append(connection, RECORD.add, bytes);
   }
 
-  /**
-   * For connections: reads from a descriptor of this one's. Undefined if there is not room; nothing is read then.
-   * Throws the system call's error.
-   */
+  /** See {@link ReadLogOfConnections}. Throws the system call's error. */
   receive(connection: ConnectionReads, descriptor: number): Uint8Array | undefined {
     if (this.#isFrozen || !this.#makeRoom(connection, READ_BYTES)) return undefined;
     const memory = this.#memory;
@@ -169,7 +156,7 @@ export class ReadLog {
     }
   }
 
-  /** For connections: only the last bytes of this one count. */
+  /** See {@link ReadLogOfConnections}. */
   keepLast(connection: ConnectionReads, length: number): void {
     connection.dropAllBut(length);
     this.#note(connection);
@@ -183,7 +170,7 @@ export class ReadLog {
     }
   }
 
-  /** For connections: only these bytes of this one count. */
+  /** See {@link ReadLogOfConnections}. */
   set(connection: ConnectionReads, bytes: Uint8Array): void {
     connection.dropAllBut(0);
     this.#append(connection, RECORD.set, bytes);
@@ -283,106 +270,5 @@ export class ReadLog {
     for (const { account, bytes } of this.#live) accounts.set(account, (accounts.get(account) ?? 0) + bytes);
     const of = ({ account }: ConnectionReads): number => accounts.get(account) ?? 0;
     return [...this.#live].sort((a, b) => of(a) - of(b));
-  }
-}
-
-/** What was read of one connection and is not processed yet. Only {@link receive} throws. */
-export class ConnectionReads {
-  readonly name: string;
-  /** The name in bytes. */
-  readonly key: Uint8Array;
-  account = "";
-  /** Where its bytes are, in order, and how many there are. */
-  pieces: Piece[] = [];
-  bytes = 0;
-  /** There was not room for it. It is in the log again once everything that was read is processed. */
-  isLost = false;
-  readonly #log: ReadLog;
-  #state: Unprocessed | undefined;
-  #isChanged = false;
-  #isEnded = false;
-  /** Its bytes do not begin with the connection's. */
-  #isSynthetic = false;
-
-  constructor(log: ReadLog, name: string) {
-    this.#log = log;
-    this.name = name;
-    this.key = UTF8.encode(name);
-  }
-
-  /** Reads from a descriptor. Undefined if that is not possible here. Throws the system call's error. */
-  receive(descriptor: number): Uint8Array | undefined {
-    return this.isLost || this.#isEnded ? undefined : this.#log.receive(this, descriptor);
-  }
-
-  /** Bytes have come. To be called before anything else is done with them. */
-  read(bytes: Uint8Array): void {
-    if (!this.isLost && !this.#isEnded && bytes.length > 0) this.#log.add(this, bytes);
-  }
-
-  /** Some of it has been processed, and `state` says what is left. Takes effect at the end of the callback. */
-  processed(state: Unprocessed): void {
-    this.#state = state;
-    if (this.#isChanged) return;
-    this.#isChanged = true;
-    this.#log.change(this);
-  }
-
-  /** Nothing is left of it, and nothing more comes. */
-  end(): void {
-    this.#isEnded = true;
-    if (this.#isChanged) return;
-    this.#isChanged = true;
-    this.#log.change(this);
-  }
-
-  /** What is left of it now goes to the next process. */
-  leave(): void {
-    if (this.#isChanged) this.#log.settle();
-    this.#state = undefined;
-  }
-
-  /** For the log: brings it to what is left of the connection. */
-  settle(): void {
-    this.#isChanged = false;
-    const state = this.#isEnded ? undefined : this.#state;
-    const left = state?.unreadBytes ?? 0;
-    if (this.#isEnded) this.#log.remove(this);
-    if (this.isLost) {
-      this.isLost = left > 0;
-      return;
-    }
-    if (state !== undefined && left > 0 && (state.isSearching || this.#isSynthetic || left > this.bytes)) {
-      this.#isSynthetic = state.isSearching;
-      this.#log.set(this, state.unread);
-    } else if (left !== this.bytes) this.#log.keepLast(this, left);
-    if (left === 0) this.#isSynthetic = false;
-  }
-
-  /** For the log: these bytes are behind those that it has. */
-  hold(piece: Piece): void {
-    if (piece.length === 0) return;
-    this.pieces.push(piece);
-    this.bytes += piece.length;
-  }
-
-  dropAllBut(length: number): void {
-    while (this.bytes > length) {
-      const [first] = this.pieces;
-      if (first === undefined) return;
-      const excess = this.bytes - length;
-      if (first.length <= excess) this.pieces.shift();
-      else this.pieces[0] = { at: first.at + excess, length: first.length - excess };
-      this.bytes -= Math.min(excess, first.length);
-    }
-  }
-
-  moved(piece: Piece): void {
-    this.pieces = [piece];
-  }
-
-  lose(): void {
-    this.dropAllBut(0);
-    this.isLost = true;
   }
 }
