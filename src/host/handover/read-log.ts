@@ -36,8 +36,9 @@ export interface ReadLogOptions {
  * ```
  *
  * Everything that is read is put there by the kernel itself. Usually all of it is processed in the same turn of the
- * event loop, after which the log is empty and begins anew, so that the same few pages are written again and again. What is left of unfinished frames, and what waits for its turn, makes the log grow until it has
- * {@link MOST_OVERHEAD} times as much as counts; then that is copied into the other half of the memory.
+ * event loop, after which the log is empty and begins anew, so that the same few pages are written again and again.
+ * What is left of unfinished frames, and what waits for its turn, makes the log grow until it has {@link MOST_OVERHEAD}
+ * times as much as counts; then that is copied into the other half of the memory.
  *
  * It holds half of a half at most. If more than that waits, the accounts that have the most are not in it, and a kill
  * loses what was read of them.
