@@ -1,4 +1,5 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { PassThroughSink } from "../pipeline/pass-through-sink.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
 import type { Source } from "../pipeline/source.ts";
 
@@ -8,18 +9,17 @@ export type SpanTransform = (spans: EncodedSpans) => void;
 /**
  * A processor: a sink that changes spans on their way into another sink, and passes on everything else.
  */
-export class SpanProcessor implements SpanSink {
-  readonly #sink: SpanSink;
+export class SpanProcessor extends PassThroughSink {
   readonly #transformOf: (source: Source) => SpanTransform | undefined;
 
   /** @param transformOf what to do to the spans of a source; undefined: nothing. */
   constructor(sink: SpanSink, transformOf: (source: Source) => SpanTransform | undefined) {
-    this.#sink = sink;
+    super(sink);
     this.#transformOf = transformOf;
   }
 
-  open(source: Source): SourceSink {
-    const sink = this.#sink.open(source);
+  override open(source: Source): SourceSink {
+    const sink = this.next.open(source);
     const transform = this.#transformOf(source);
     if (transform === undefined) return sink;
     return {
@@ -30,25 +30,5 @@ export class SpanProcessor implements SpanSink {
       settled: () => sink.settled(),
       close: () => sink.close(),
     };
-  }
-
-  isPaused(account: string): boolean {
-    return this.#sink.isPaused(account);
-  }
-
-  readOn(account: string): void {
-    this.#sink.readOn(account);
-  }
-
-  subscribe(onChange: (account?: string) => void): () => void {
-    return this.#sink.subscribe(onChange);
-  }
-
-  drain(timeoutMs: number): Promise<number> {
-    return this.#sink.drain(timeoutMs);
-  }
-
-  abort(): Promise<number> {
-    return this.#sink.abort();
   }
 }

@@ -1,7 +1,8 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { SPAN_TRACE_ID } from "../../otlp/trace-fields.ts";
-import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
+import { PassThroughSink } from "../../pipeline/pass-through-sink.ts";
+import type { SourceSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { type FollowLink, followLinks, joinSpan } from "./join-span.ts";
 import type { JoinedSandbox } from "./joined-sandbox.ts";
@@ -18,19 +19,18 @@ import { SpanHead } from "./span-head.ts";
  * Which sandbox a span belongs to is what the host knows of its source. A guest whose sandbox is not known keeps its
  * traces, but cannot use the ID of a sandbox's.
  */
-export class JoinTraces implements SpanSink {
-  readonly #sink: SpanSink;
+export class JoinTraces extends PassThroughSink {
   readonly sandboxes: JoinedSandboxes;
   readonly #head = new SpanHead();
   #outlive = false;
 
   constructor(options: JoinedSandboxesOptions) {
-    this.#sink = options.sink;
+    super(options.sink);
     this.sandboxes = new JoinedSandboxes(options);
   }
 
-  open(source: Source): SourceSink {
-    const way = this.#sink.open(source);
+  override open(source: Source): SourceSink {
+    const way = this.next.open(source);
     const sandbox = this.sandboxes.opened(source);
     const join = this.#joining(source, sandbox);
     let isOpen = true;
@@ -48,18 +48,6 @@ export class JoinTraces implements SpanSink {
     };
   }
 
-  isPaused(account: string): boolean {
-    return this.#sink.isPaused(account);
-  }
-
-  readOn(account: string): void {
-    this.#sink.readOn(account);
-  }
-
-  subscribe(onChange: (account?: string) => void): () => void {
-    return this.#sink.subscribe(onChange);
-  }
-
   /**
    * The process is about to stop. To be called before connections are closed for that.
    *
@@ -72,15 +60,15 @@ export class JoinTraces implements SpanSink {
     if (outlive) this.sandboxes.save();
   }
 
-  drain(timeoutMs: number): Promise<number> {
+  override drain(timeoutMs: number): Promise<number> {
     this.sandboxes.stop(this.#outlive);
-    return this.#sink.drain(timeoutMs);
+    return this.next.drain(timeoutMs);
   }
 
-  abort(): Promise<number> {
+  override abort(): Promise<number> {
     this.sandboxes.stopping();
     this.sandboxes.save();
-    return this.#sink.abort();
+    return this.next.abort();
   }
 
   #joining(source: Source, sandbox: JoinedSandbox | undefined): (spans: EncodedSpans) => void {

@@ -1,4 +1,5 @@
 import { forgetOldest } from "../../base/forget-oldest.ts";
+import { PassThroughSink } from "../../pipeline/pass-through-sink.ts";
 import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { Subscribers } from "../../pipeline/subscribers.ts";
@@ -50,14 +51,7 @@ export class KnownSandboxes {
 
   /** A sink that notes the sandboxes of the sources opened through it, and hands everything through. */
   watch(sink: SpanSink): SpanSink {
-    return {
-      open: (source) => this.#open(source, sink),
-      isPaused: (account) => sink.isPaused(account),
-      readOn: (account) => sink.readOn(account),
-      subscribe: (onChange) => sink.subscribe(onChange),
-      drain: (timeoutMs) => sink.drain(timeoutMs),
-      abort: () => sink.abort(),
-    };
+    return new WatchedSink(sink, (source) => this.#open(source, sink));
   }
 
   #open(source: Source, sink: SpanSink): SourceSink {
@@ -89,5 +83,19 @@ export class KnownSandboxes {
     this.#present.delete(id);
     this.#gone.add(id);
     forgetOldest(this.#gone, MAX_GONE);
+  }
+}
+
+/** A sink whose sources are opened in another way. */
+class WatchedSink extends PassThroughSink {
+  readonly #open: (source: Source) => SourceSink;
+
+  constructor(sink: SpanSink, open: (source: Source) => SourceSink) {
+    super(sink);
+    this.#open = open;
+  }
+
+  override open(source: Source): SourceSink {
+    return this.#open(source);
   }
 }
