@@ -1,8 +1,8 @@
 import { Random } from "./random.ts";
 import type { ThriftBatch, ThriftLog, ThriftReference, ThriftSpan, ThriftTag } from "./thrift-encoder.ts";
 
-/** Keys that mean something to a translator, and some that do not. */
-const KEYS = [
+/** Keys of tags that mean something to a translator. */
+export const MEANINGFUL_KEYS = [
   "span.kind",
   "otel.status_code",
   "otel.status_description",
@@ -17,12 +17,8 @@ const KEYS = [
   "name",
   "otel.event.dropped_attributes_count",
   "service.name",
-  "code.namespace",
-  "sandbox_id",
-  "a",
-  "",
-  "clé",
-];
+] as const;
+const KEYS = [...MEANINGFUL_KEYS, "code.namespace", "sandbox_id", "a", "", "clé"];
 const TEXTS = [
   "",
   "x",

@@ -9,7 +9,7 @@ import type { JaegerRecord } from "../../decode/support/jaeger-record.ts";
 import { mutatedJson } from "../../decode/support/json-mutations.ts";
 import { scrambled } from "../../decode/support/mutations.ts";
 import { decodeJsonRequest, jsonRequest } from "../../decode/support/otlp-json.ts";
-import { RandomBatches } from "../../decode/support/random-batch.ts";
+import { MEANINGFUL_KEYS, RandomBatches } from "../../decode/support/random-batch.ts";
 import { RandomSpans } from "../../decode/support/random-span.ts";
 import { expressible, serializeRecords } from "../../decode/support/readable-span.ts";
 import {
@@ -56,21 +56,8 @@ interface TheirRequest {
 }
 
 /** Attributes that one of the translators takes for something else. */
-const MEANINGFUL = new Set([
-  "span.kind",
-  "otel.status_code",
-  "otel.status_description",
-  "error",
-  "otel.library.name",
-  "otel.library.version",
-  "otel.instrumentation_library.name",
-  "otel.instrumentation_library.version",
-  "status.code",
-  "status.message",
-  "event",
-  "name",
-  "otel.event.dropped_attributes_count",
-  "service.name",
+const MEANINGFUL = new Set<string>([
+  ...MEANINGFUL_KEYS,
   // The Collector gives them newer names.
   "http.status_code",
   "http.response.status_code",
