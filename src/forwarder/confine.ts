@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { dirname } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -91,8 +91,7 @@ export function reachableFiles(
       process.execPath,
       // The sources. Seen from a module in the executable, this would be everything there is.
       ...(isInExecutable(module) ? [] : [fileURLToPath(new URL("../..", module))]),
-      // Kubernetes replaces a mounted secret by another directory beside it.
-      ...credentials.map(dirname),
+      ...credentials.flatMap(directoriesOf),
       ...(kubernetesMetadata === "off" ? [] : ENGINES),
     ],
     writable: [
@@ -102,6 +101,14 @@ export function reachableFiles(
       ...[queue.deadLetterFile, record?.file, takeOver].filter((path) => path !== undefined).map(dirname),
     ].map(existing),
   };
+}
+
+/**
+ * Where a file is, and where it lies if that is a link. Kubernetes replaces a mounted secret by another directory
+ * beside it, certbot by another file beside the one that the link leads to.
+ */
+function directoriesOf(path: string): string[] {
+  return existsSync(path) ? [dirname(path), dirname(realpathSync(path))] : [dirname(path)];
 }
 
 function socketDirectory(listen: ListenSettings): string[] {

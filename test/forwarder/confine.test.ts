@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -50,4 +50,14 @@ test("keys and certificates that variables name can be read where they are repla
   });
   assert.deepEqual(readable.filter((path) => /^\/(secrets|not|home)/.test(path)), ["/secrets/ca", "/secrets/client"]);
   assert.ok(readable.includes(process.execPath));
+});
+
+test("a key that is a link can be read where it lies too", () => {
+  using directory = temporaryDirectory();
+  const path = (...names: string[]): string => join(realpathSync(directory.path), ...names);
+  for (const name of ["live", "archive"]) mkdirSync(path(name));
+  writeFileSync(path("archive", "key1.pem"), "");
+  symlinkSync("../archive/key1.pem", path("live", "key.pem"));
+  const { readable } = reachableFiles(settingsOf(), { OTEL_EXPORTER_OTLP_CLIENT_KEY: path("live", "key.pem") });
+  assert.deepEqual(readable.filter((each) => each.startsWith(path())), [path("live"), path("archive")]);
 });
