@@ -111,14 +111,18 @@ export class ConnectionReads {
   }
 
   dropAllBut(length: number): void {
-    while (this.bytes > length) {
-      const [first] = this.pieces;
-      if (first === undefined) return;
-      const excess = this.bytes - length;
-      if (first.length <= excess) this.pieces.shift();
-      else this.pieces[0] = { at: first.at + excess, length: first.length - excess };
-      this.bytes -= Math.min(excess, first.length);
+    const { pieces } = this;
+    let excess = this.bytes - length;
+    if (excess <= 0) return;
+    this.bytes = length;
+    let whole = 0;
+    for (; whole < pieces.length && excess >= (pieces[whole] as Piece).length; whole++) {
+      excess -= (pieces[whole] as Piece).length;
     }
+    // At once, because a guest that writes a byte at a time makes many pieces.
+    pieces.splice(0, whole);
+    const [first] = pieces;
+    if (first !== undefined) pieces[0] = { at: first.at + excess, length: first.length - excess };
   }
 
   moved(piece: Piece): void {
