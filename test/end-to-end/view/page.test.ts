@@ -240,6 +240,10 @@ test("filter, keys, zoom and folding; the address says all of it", async () => {
   const query = async (): Promise<URLSearchParams> => {
     return new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1] ?? "");
   };
+  /** Waits until the address has a parameter that is as it should be; a page is drawn some time after a key. */
+  const address = async (name: string, isRight: (value: string | null) => boolean): Promise<void> => {
+    await until(async () => isRight((await query()).get(name)), `${name} in the address`);
+  };
   await viewer.go(`#/sandbox/${id}`, ".row bdi");
   await page.keyboard.press("/");
   await page.keyboard.type("get_ipc");
@@ -248,12 +252,12 @@ test("filter, keys, zoom and folding; the address says all of it", async () => {
   await page.keyboard.press("/");
   await page.keyboard.type("src:agent dur>1s");
   await until(async () => await page.locator(".row.dim").count() > 0, "rows are dimmed");
-  assert.equal((await query()).get("f"), "src:agent dur>1s");
+  await address("f", (filter) => filter === "src:agent dur>1s");
   await page.locator(".rows").focus();
   await page.keyboard.press("j");
   await page.keyboard.press("j");
-  assert.ok((await query()).get("span"));
-  assert.equal(await page.locator('.row[aria-selected="true"]').count(), 1);
+  await address("span", (span) => span !== null && span !== "");
+  await until(async () => await page.locator('.row[aria-selected="true"]').count() === 1, "one row is selected");
   const before = (await viewer.rows()).length;
   await page.keyboard.press("h");
   await until(
@@ -261,17 +265,17 @@ test("filter, keys, zoom and folding; the address says all of it", async () => {
     "it is folded",
   );
   await page.keyboard.press("l");
-  assert.equal((await query()).get("fold"), null);
+  await address("fold", (folded) => folded === null);
   await page.keyboard.press("z");
-  assert.match((await query()).get("t") ?? "", /^-?\d+--?\d+$/);
+  await address("t", (times) => /^-?\d+--?\d+$/.test(times ?? ""));
   const link = page.url();
   await page.goto("about:blank");
   await page.goto(link);
   await page.waitForSelector('.row[aria-selected="true"]');
   await page.keyboard.press("0");
-  assert.equal((await query()).get("t"), null);
+  await address("t", (times) => times === null);
   await page.keyboard.press("c");
-  assert.equal((await query()).get("clock"), "raw");
+  await address("clock", (clock) => clock === "raw");
   await page.keyboard.press("g");
   await page.keyboard.press("o");
   await page.waitForSelector("h1:text('Operations')");
@@ -279,7 +283,7 @@ test("filter, keys, zoom and folding; the address says all of it", async () => {
   await page.waitForSelector("[role=dialog]");
   await page.keyboard.press("Escape");
   await page.keyboard.press("t");
-  assert.equal(await page.evaluate(() => document.documentElement.dataset["theme"]), "dark");
+  await page.waitForSelector('html[data-theme="dark"]');
   assert.deepEqual(viewer.problems.filter((problem) => !problem.includes("about:blank")), []);
 });
 
