@@ -3,7 +3,6 @@ import {
   dataStart,
   decodeRecordHeader,
   decodeSegmentHeader,
-  END_RECORD_BYTES,
   findMarker,
   HEADER_OFFSETS,
   MARKER_BYTES,
@@ -241,9 +240,4 @@ class Window {
       this.#unreadable++;
     }
   }
-}
-
-/** Bytes that a segment must have to hold a record of this size alone. */
-export function capacityFor(size: number, slots: number): number {
-  return dataStart(slots) + size + END_RECORD_BYTES;
 }

@@ -78,10 +78,3 @@ export function criticalPath(
   }
   return segments.reverse();
 }
-
-/** How long each span is on the path, nanoseconds, by row. */
-export function criticalTimes(table: SpanTable, path: readonly CriticalSegment[]): Float64Array {
-  const times = new Float64Array(table.count);
-  for (const { row, from, to } of path) if (row !== undefined) times[row] = (times[row] as number) + to - from;
-  return times;
-}

@@ -246,7 +246,7 @@ export class ViewDestination extends LossyDestination {
 /** How often a stop looks whether everything is in the pipe, milliseconds. */
 const DRAIN_POLL_MS = 5;
 
-/** What an entry takes in memory beside its bytes, as for batches of the queue. */
+/** What an entry takes in memory beside its bytes. */
 const OVERHEAD_BYTES = 256;
 
 function sizeOf(item: Chunk | Uint8Array): number {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { alignClock } from "../../../src/view/model/clock.ts";
-import { criticalPath, criticalTimes } from "../../../src/view/model/critical-path.ts";
+import { criticalPath } from "../../../src/view/model/critical-path.ts";
 import { selfTimes } from "../../../src/view/model/self-time.ts";
 import { type SpanInput, type SpanTable, spanTable } from "../../../src/view/model/span-table.ts";
 import { holm } from "../../../src/view/statistics/holm.ts";
@@ -10,7 +10,7 @@ import { mannWhitney } from "../../../src/view/statistics/mann-whitney.ts";
 import { percentile } from "../../../src/view/statistics/percentile.ts";
 import { Random } from "../../decode/support/random.ts";
 import { test } from "../../process/support/test.ts";
-import { collatedSandbox, recordedSpans, tableOf } from "../../view/model/support.ts";
+import { collatedSandbox, criticalTimes, recordedSpans, tableOf } from "../../view/model/support.ts";
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { criticalPath, criticalTimes, type Stretch } from "../../../src/view/model/critical-path.ts";
+import { criticalPath, type Stretch } from "../../../src/view/model/critical-path.ts";
 import { type SpanTable, spanTable } from "../../../src/view/model/span-table.ts";
-import { collatedSandbox, tableOf } from "./support.ts";
+import { collatedSandbox, criticalTimes, tableOf } from "./support.ts";
 
 function named(table: SpanTable, stretch: Stretch, background?: (row: number) => boolean): string[] {
   return criticalPath(table, stretch, background)

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import { type Side, type SpanInput, spanTable } from "../../../src/view/model/span-table.ts";
+import type { CriticalSegment } from "../../../src/view/model/critical-path.ts";
+import { type Side, type SpanInput, type SpanTable, spanTable } from "../../../src/view/model/span-table.ts";
 
 /** Spans of a recorded set, as one side's. */
 export function recordedSpans(name: string, side: Side): SpanInput[] {
@@ -56,4 +57,11 @@ export function shortSpans(spans: readonly ShortSpan[]): SpanInput[] {
 
 export function tableOf(...spans: ShortSpan[]): ReturnType<typeof spanTable> {
   return spanTable(shortSpans(spans));
+}
+
+/** How long each span is on the path, nanoseconds, by row. */
+export function criticalTimes(table: SpanTable, path: readonly CriticalSegment[]): Float64Array {
+  const times = new Float64Array(table.count);
+  for (const { row, from, to } of path) if (row !== undefined) times[row] = (times[row] as number) + to - from;
+  return times;
 }

@@ -18,7 +18,7 @@ export interface OutboxLimits {
 
 const LIMITS: OutboxLimits = { sentBytes: MEBIBYTE, waitingBytes: 32 * MEBIBYTE };
 
-/** What a message takes in memory beside its spans, as for batches of the queue, bytes. */
+/** What a message takes in memory beside its spans, bytes. */
 const OVERHEAD_BYTES = 256;
 
 /**
