@@ -1,25 +1,19 @@
 import { printable } from "../base/log.ts";
 import type { ExportResult } from "../pipeline/exporter.ts";
 import { ProtobufError, ProtobufReader } from "../otlp/protobuf-reader.ts";
-
-/** `ExportTraceServiceResponse.partial_success`. */
-const RESPONSE_PARTIAL_SUCCESS = 0x0a;
-/** `ExportTracePartialSuccess`. */
-const PARTIAL_REJECTED_SPANS = 0x08;
-const PARTIAL_ERROR_MESSAGE = 0x12;
-
-/** `google.rpc.Status` (google/rpc/status.proto), the body of an OTLP/HTTP failure and a gRPC trailer. */
-const STATUS_MESSAGE = 0x12;
-const STATUS_DETAILS = 0x1a;
-/** `google.protobuf.Any`. */
-const ANY_TYPE_URL = 0x0a;
-const ANY_VALUE = 0x12;
-/** `google.rpc.RetryInfo.retry_delay` (google/rpc/error_details.proto). */
-const RETRY_INFO_DELAY = 0x0a;
-/** `google.protobuf.Duration`. */
-const DURATION_SECONDS = 0x08;
-const DURATION_NANOS = 0x10;
-const RETRY_INFO_TYPE = "google.rpc.RetryInfo";
+import {
+  ANY_TYPE_URL,
+  ANY_VALUE,
+  DURATION_NANOS,
+  DURATION_SECONDS,
+  PARTIAL_ERROR_MESSAGE,
+  PARTIAL_REJECTED_SPANS,
+  RESPONSE_PARTIAL_SUCCESS,
+  RETRY_INFO_DELAY,
+  RETRY_INFO_TYPE,
+  STATUS_DETAILS,
+  STATUS_MESSAGE,
+} from "../otlp/response-fields.ts";
 
 /** How much of an answer in JSON is shown, characters. */
 const SHOWN_CHARACTERS = 200;
