@@ -25,8 +25,6 @@ const LINE_BYTES = 64 * 1024;
 const PAUSE_FACTOR = 3;
 /** Between two tries of a disk that is full, milliseconds. */
 const RETRY_MS = 1000;
-/** How often a stop looks whether everything is written, milliseconds. */
-const DRAIN_POLL_MS = 5;
 
 /** The file of `--record` cannot be opened: the message names it. */
 export class RecordFileError extends Error {
@@ -70,11 +68,10 @@ export class RecordDestination extends LossyDestination {
   readonly #problemLog: StateLog;
 
   private constructor(options: RecordOptions, handle: FileHandle, size: number) {
-    super();
+    super(options.metrics, MAX_WAITING_BYTES);
     this.#options = options;
     this.#handle = handle;
     this.#size = size;
-    options.metrics.queueCapacityBytes = MAX_WAITING_BYTES;
     const { log, file } = options;
     this.#problemLog = new StateLog({
       begun: () => log.error("cannot record spans: the oldest are dropped", { file, error: this.#problem }),
@@ -99,21 +96,18 @@ export class RecordDestination extends LossyDestination {
   }
 
   override push(chunk: Chunk): void {
-    const { metrics } = this.#options;
-    metrics.heldQueued += chunk.spans;
+    this.metrics.heldQueued += chunk.spans;
     this.#waiting.push(chunk);
     this.#waitingBytes += chunk.bytes.length;
-    if (this.#ended) this.#dropAll("shutdown");
-    while (this.#waitingBytes > MAX_WAITING_BYTES && this.#waiting.length > 1) this.#drop("queue-full");
+    if (this.#ended) this.#dropAll();
+    while (this.#waitingBytes > MAX_WAITING_BYTES && this.#waiting.length > 1) this.drop(this.#take(), "queue-full");
     this.#write();
   }
 
   override async drain(timeoutMs: number): Promise<number> {
     const deadline = performance.now() + timeoutMs;
     this.#drains = true;
-    while ((this.#waiting.length > 0 || this.#writing !== undefined) && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
-    }
+    await this.untilWritten(() => this.#waiting.length === 0 && this.#writing === undefined, deadline);
     return await this.abort();
   }
 
@@ -121,26 +115,22 @@ export class RecordDestination extends LossyDestination {
     if (this.#ended) return 0;
     this.#ended = true;
     clearTimeout(this.#retry);
-    const waited = this.#dropAll("shutdown");
+    const waited = this.#dropAll();
     this.#problemLog.close();
     const lost = waited + (await this.#writing ?? 0);
     await this.#handle.close();
     return lost;
   }
 
-  #dropAll(reason: "shutdown"): number {
+  /** Drops what waits when this ends; returns how many spans that are. */
+  #dropAll(): number {
     let lost = 0;
-    while (this.#waiting.length > 0) lost += this.#drop(reason);
+    while (this.#waiting.length > 0) {
+      const chunk = this.#take();
+      lost += chunk.spans;
+      this.drop(chunk, "shutdown");
+    }
     return lost;
-  }
-
-  /** Drops the oldest chunk; returns its spans. */
-  #drop(reason: "queue-full" | "shutdown"): number {
-    const chunk = this.#take();
-    this.#options.metrics.heldQueued -= chunk.spans;
-    this.#options.metrics.drop(reason, chunk.spans);
-    chunk.release();
-    return chunk.spans;
   }
 
   #take(): Chunk {
@@ -151,10 +141,7 @@ export class RecordDestination extends LossyDestination {
 
   /** Writes what waits, a chunk at a time; does nothing while that is under way. */
   #write(): void {
-    const { metrics } = this.#options;
-    metrics.queueBytes = this.#waitingBytes;
-    metrics.queueBatches = this.#waiting.length;
-    metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
+    this.showFill(this.#waitingBytes, this.#waiting.length);
     if (this.#writing !== undefined || this.#retry !== undefined || this.#waiting.length === 0 || this.#ended) return;
     const chunk = this.#take();
     this.#writing = this.#append(chunk).then((written) => this.#finish(chunk, written));
@@ -162,7 +149,7 @@ export class RecordDestination extends LossyDestination {
 
   /** Counts what became of a chunk, and goes on with the next; returns how many of its spans are lost. */
   #finish(chunk: Chunk, { spans, bytes }: Written): number {
-    const { metrics } = this.#options;
+    const { metrics } = this;
     const lost = chunk.spans - spans;
     this.#writing = undefined;
     metrics.heldQueued -= chunk.spans;

@@ -59,9 +59,8 @@ export class ViewDestination extends LossyDestination {
   readonly #open = new Map<Source, number>();
 
   private constructor(options: ViewDestinationOptions) {
-    super();
+    super(options.metrics, MAX_WAITING_BYTES);
     this.#options = options;
-    options.metrics.queueCapacityBytes = MAX_WAITING_BYTES;
   }
 
   /** Starts the viewer's process. Resolves when it serves its page; rejects with a {@link ViewerError}. */
@@ -89,21 +88,18 @@ export class ViewDestination extends LossyDestination {
   }
 
   override push(chunk: Chunk): void {
-    const { metrics } = this.#options;
-    metrics.heldQueued += chunk.spans;
-    if (this.#ended) return this.#drop(chunk, "shutdown");
-    if (this.#pipe === undefined) return this.#drop(chunk, "viewer-gone");
+    this.metrics.heldQueued += chunk.spans;
+    if (this.#ended) return this.drop(chunk, "shutdown");
+    if (this.#pipe === undefined) return this.drop(chunk, "viewer-gone");
     this.#enqueue(chunk);
     while (this.#waitingBytes > MAX_WAITING_BYTES) this.#dropOldest();
-    this.#showFill();
+    this.#showWaiting();
   }
 
   override async drain(timeoutMs: number): Promise<number> {
     const deadline = performance.now() + timeoutMs;
     const child = this.#child;
-    while (this.#pipe !== undefined && this.#waiting.length > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
-    }
+    await this.untilWritten(() => this.#pipe === undefined || this.#waiting.length === 0, deadline);
     const lost = this.#end();
     // The viewer stores what is in the pipe, and then ends because its input has.
     this.#pipe?.end();
@@ -130,9 +126,9 @@ export class ViewDestination extends LossyDestination {
       const first = this.#shift();
       if (first instanceof Uint8Array) continue;
       spans += first.spans;
-      this.#drop(first, reason);
+      this.drop(first, reason);
     }
-    this.#showFill();
+    this.#showWaiting();
     return spans;
   }
 
@@ -157,14 +153,7 @@ export class ViewDestination extends LossyDestination {
       return;
     }
     this.#waitingBytes -= sizeOf(oldest);
-    this.#drop(oldest, "queue-full");
-  }
-
-  #drop(chunk: Chunk, reason: DropReason): void {
-    const { metrics } = this.#options;
-    metrics.heldQueued -= chunk.spans;
-    metrics.drop(reason, chunk.spans);
-    chunk.release();
+    this.drop(oldest, "queue-full");
   }
 
   #write(): void {
@@ -175,11 +164,11 @@ export class ViewDestination extends LossyDestination {
       if (item instanceof Uint8Array) pipe.write(item);
       else this.#writeChunk(pipe, item);
     }
-    this.#showFill();
+    this.#showWaiting();
   }
 
   #writeChunk(pipe: Writable, chunk: Chunk): void {
-    const { metrics } = this.#options;
+    const { metrics } = this;
     const { length } = chunk.bytes;
     this.#inPipe += length;
     pipe.write(this.#messages.chunkHeader(chunk.kind, length));
@@ -193,11 +182,8 @@ export class ViewDestination extends LossyDestination {
     });
   }
 
-  #showFill(): void {
-    const { metrics } = this.#options;
-    metrics.queueBytes = this.#waitingBytes;
-    metrics.queueBatches = this.#waiting.length;
-    metrics.deliveryFill = this.#waitingBytes / MAX_WAITING_BYTES;
+  #showWaiting(): void {
+    this.showFill(this.#waitingBytes, this.#waiting.length);
   }
 
   async #start(): Promise<void> {
@@ -242,9 +228,6 @@ export class ViewDestination extends LossyDestination {
     });
   }
 }
-
-/** How often a stop looks whether everything is in the pipe, milliseconds. */
-const DRAIN_POLL_MS = 5;
 
 /** What an entry takes in memory beside its bytes. */
 const OVERHEAD_BYTES = 256;
