@@ -6,9 +6,8 @@ import { performance } from "node:perf_hooks";
 import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { spanToRecord } from "../otlp/json-record.ts";
+import { partToRecord } from "../otlp/json-record.ts";
 import { type SpanPart, splitRequest } from "../otlp/request.ts";
-import type { SpanRecord } from "../otlp/span-record.ts";
 import type { Chunk } from "../pipeline/destination.ts";
 import { LossyDestination } from "../pipeline/lossy-destination.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
@@ -173,7 +172,7 @@ export class RecordDestination extends LossyDestination {
     await new Promise((resolve) => setImmediate(resolve));
     for (const parts of linesOf(splitRequest(chunk.bytes))) {
       const began = performance.now();
-      const line = Buffer.from(`${spansToOtlpJson(parts.map(toRecord))}\n`);
+      const line = Buffer.from(`${spansToOtlpJson(parts.map(partToRecord))}\n`);
       const pause = (performance.now() - began) * PAUSE_FACTOR;
       if (this.#ended || !await this.#appendLine(line)) break;
       written.spans += parts.length;
@@ -218,10 +217,6 @@ export class RecordDestination extends LossyDestination {
 interface Written {
   readonly spans: number;
   readonly bytes: number;
-}
-
-function toRecord({ resource, scope, span }: SpanPart): SpanRecord {
-  return spanToRecord(resource, scope, span);
 }
 
 /** Cuts spans into lines of some {@link LINE_BYTES}, each with at least one span. */

@@ -41,9 +41,14 @@ export function spanToRecord(
   return readSpan(field.message(), readResource(resourceHeader), readScope(scopeHeader));
 }
 
+/** The same of a part of a request. */
+export function partToRecord({ resource, scope, span }: SpanPart): SpanRecord {
+  return spanToRecord(resource, scope, span);
+}
+
 /** All spans of an encoded `ExportTraceServiceRequest`. Throws `ProtobufError` as {@link spanToRecord} does. */
 export function requestToRecords(request: Uint8Array): SpanRecord[] {
-  return splitRequest(request).map(({ resource, scope, span }: SpanPart) => spanToRecord(resource, scope, span));
+  return splitRequest(request).map(partToRecord);
 }
 
 function readSpan(

@@ -2,42 +2,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { type SpanRecord, spanToRecord } from "../../src/otlp/json-record.ts";
+import type { SpanRecord } from "../../src/otlp/json-record.ts";
 import type { RedactSettings } from "../../src/pipeline/settings.ts";
-import type { SpanSink } from "../../src/pipeline/sink.ts";
 import type { SourceKind } from "../../src/pipeline/source.ts";
 import { redacting } from "../../src/processors/redact.ts";
 import { span } from "../decode/support/bincode-decode.ts";
 import { fixture, splitFrames } from "../decode/support/fixtures.ts";
 import { encodeJson } from "../decode/support/json-encoder.ts";
 import { REAL_STREAMS, type RecordedStream, streamBytes, TRACED_STREAMS } from "../decode/support/recorded-streams.ts";
+import { RecordingSink } from "../receivers/support/recording-sink.ts";
 
 const DEFAULT: RedactSettings = { debugText: true, names: new Set() };
 
 /** The spans of payloads after redaction. */
 function redacted(payloads: readonly Uint8Array[], settings: RedactSettings, kind: SourceKind = "guest"): SpanRecord[] {
-  const records: SpanRecord[] = [];
-  const sink: SpanSink = {
-    open: () => ({
-      accept: (spans) => {
-        const { buffer } = spans.writer;
-        for (let i = 0; i < spans.count; i++) {
-          records.push(spanToRecord(
-            buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
-            buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
-            buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
-          ));
-        }
-      },
-      settled: () => Promise.resolve(),
-      close: () => {},
-    }),
-    isPaused: () => false,
-    readOn: () => {},
-    subscribe: () => () => {},
-    drain: () => Promise.resolve(0),
-    abort: () => Promise.resolve(0),
-  };
+  const sink = new RecordingSink();
   const source = redacting(sink, settings).open({ kind, name: "box", account: "box", attributes: new Map() });
   const spans = new EncodedSpans();
   const decoder = new PayloadDecoder();
@@ -45,7 +24,7 @@ function redacted(payloads: readonly Uint8Array[], settings: RedactSettings, kin
     decoder.decode(payload, 0, payload.length, spans);
     source.accept(spans);
   }
-  return records;
+  return sink.spans;
 }
 
 /** Secrets of the recorded containers, from their environment, their arguments, and a copied token. */

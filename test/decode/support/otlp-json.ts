@@ -1,7 +1,8 @@
 import { decodeOtlpJson } from "../../../src/decode/otlp-json/decoder.ts";
 import { decodeOtlpLeniently } from "../../../src/decode/otlp/lenient.ts";
-import { type SpanRecord, spanToRecord } from "../../../src/otlp/json-record.ts";
+import type { SpanRecord } from "../../../src/otlp/json-record.ts";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
+import { recordsOf } from "../../otlp/support/encoded.ts";
 
 const spans = new EncodedSpans();
 
@@ -17,24 +18,14 @@ export function decodeJsonRequest(request: unknown): Decoded {
   const bytes = new TextEncoder().encode(text);
   spans.clear();
   const rejected = decodeOtlpJson(bytes, 0, bytes.length, spans);
-  return { records: records(), rejected: Object.fromEntries(rejected) };
+  return { records: recordsOf(spans), rejected: Object.fromEntries(rejected) };
 }
 
 /** Decodes a request in protobuf. */
 export function decodeLeniently(bytes: Uint8Array): Decoded {
   spans.clear();
   const rejected = decodeOtlpLeniently(bytes, 0, bytes.length, spans);
-  return { records: records(), rejected: Object.fromEntries(rejected) };
-}
-
-function records(): SpanRecord[] {
-  const { buffer } = spans.writer;
-  return Array.from({ length: spans.count }, (_, i) =>
-    spanToRecord(
-      buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
-      buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
-      buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
-    ));
+  return { records: recordsOf(spans), rejected: Object.fromEntries(rejected) };
 }
 
 /** Records as a request in OTLP/JSON, each with a resource and a scope of its own. */

@@ -1,4 +1,5 @@
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
+import { type SpanRecord, spanToRecord } from "../../../src/otlp/json-record.ts";
 import { encode, type PlainMessage } from "./otlp-proto.ts";
 
 /** A span with what it belongs to, as protobufjs takes it. */
@@ -37,4 +38,15 @@ export function encodedSpans(spans: readonly PlainSpan[], into = new EncodedSpan
 /** An attribute with a string. */
 export function attribute(key: string, stringValue: string): PlainMessage {
   return { key, value: { stringValue } };
+}
+
+/** The records of decoded spans. */
+export function recordsOf(spans: EncodedSpans): SpanRecord[] {
+  const { buffer } = spans.writer;
+  return Array.from({ length: spans.count }, (_, i) =>
+    spanToRecord(
+      buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
+      buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
+      buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
+    ));
 }

@@ -1,8 +1,8 @@
-import type { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import type { SourceSink, SpanSink } from "../../../src/pipeline/sink.ts";
 import type { Source } from "../../../src/pipeline/source.ts";
 import { Subscribers } from "../../../src/pipeline/subscribers.ts";
-import { type SpanRecord, spanToRecord } from "../../../src/otlp/json-record.ts";
+import type { SpanRecord } from "../../../src/otlp/json-record.ts";
+import { recordsOf } from "../../otlp/support/encoded.ts";
 
 /** What one source has given. */
 export interface RecordedSource {
@@ -66,14 +66,4 @@ export class RecordingSink implements SpanSink {
   abort(): Promise<number> {
     return Promise.resolve(0);
   }
-}
-
-function recordsOf(spans: EncodedSpans): SpanRecord[] {
-  const { buffer } = spans.writer;
-  return Array.from({ length: spans.count }, (_, i) =>
-    spanToRecord(
-      buffer.slice(spans.resourceStart(i), spans.resourceEnd(i)),
-      buffer.slice(spans.scopeStart(i), spans.scopeEnd(i)),
-      buffer.slice(spans.spanStart(i), spans.spanEnd(i)),
-    ));
 }
