@@ -44,6 +44,17 @@ export interface Logger {
   of(subsystem: string): Logger;
 }
 
+/** A logger's methods for each level, which write through `log`. */
+export function levelsOf(log: Logger["log"]): Omit<Logger, "of"> {
+  return {
+    log,
+    debug: (message, fields) => log("debug", message, fields),
+    info: (message, fields) => log("info", message, fields),
+    warn: (message, fields) => log("warn", message, fields),
+    error: (message, fields) => log("error", message, fields),
+  };
+}
+
 /** How a log is written. */
 export interface LogOptions {
   readonly level: LogLevel;
@@ -117,14 +128,7 @@ export function createLogger(options: LogOptions, subsystem = "root"): Logger {
       format({ level, message, subsystem, pid, time: now(), colour: options.colour }, fields),
     );
   }
-  return {
-    log,
-    debug: (message, fields) => log("debug", message, fields),
-    info: (message, fields) => log("info", message, fields),
-    warn: (message, fields) => log("warn", message, fields),
-    error: (message, fields) => log("error", message, fields),
-    of: (other) => createLogger(options, other),
-  };
+  return { ...levelsOf(log), of: (other) => createLogger(options, other) };
 }
 
 interface LogRecord {
@@ -249,11 +253,7 @@ export function rateLimited(logger: Logger, limit: RateLimit = {}): RateLimitedL
       state.last = () => inner.log(level, message, { ...fields, suppressed });
     }
     return {
-      log,
-      debug: (message, fields) => log("debug", message, fields),
-      info: (message, fields) => log("info", message, fields),
-      warn: (message, fields) => log("warn", message, fields),
-      error: (message, fields) => log("error", message, fields),
+      ...levelsOf(log),
       of: (other) => wrap(inner.of(other), other, ownKey),
       keyed: (key) => wrap(inner, subsystem, key),
       flush: () => [...states.keys()].forEach(end),

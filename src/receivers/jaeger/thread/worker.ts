@@ -3,7 +3,7 @@
  * of their spans makes a runtime wait. It only listens, decodes and hands on.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { describeError, type LogFields, type Logger, type LogLevel } from "../../../base/log.ts";
+import { describeError, levelsOf, type LogFields, type Logger } from "../../../base/log.ts";
 import { HttpListenError } from "../../../http/listen-error.ts";
 import { type JaegerServerSettings, LocalJaegerServer } from "../jaeger-server.ts";
 import type { FromThread, PlainFields, ToThread } from "./messages.ts";
@@ -51,17 +51,10 @@ function notListening(error: unknown): FromThread {
 
 /** A log whose records go into the forwarder's. */
 function postingLog(): Logger {
-  const log = (level: LogLevel, message: string, fields: LogFields = {}): void => {
+  const levels = levelsOf((level, message, fields = {}) => {
     post({ type: "log", level, message, fields: plainFields(fields) });
-  };
-  const logger: Logger = {
-    log,
-    debug: (message, fields) => log("debug", message, fields),
-    info: (message, fields) => log("info", message, fields),
-    warn: (message, fields) => log("warn", message, fields),
-    error: (message, fields) => log("error", message, fields),
-    of: () => logger,
-  };
+  });
+  const logger: Logger = { ...levels, of: () => logger };
   return logger;
 }
 
