@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import type { CompareRow, Comparison } from "../api.ts";
 import { formatChange, formatDuration } from "./format.ts";
-import { Empty, Histogram, Text, useLoaded } from "./parts.tsx";
+import { Empty, Histogram, SpanLink, Text, useLoaded } from "./parts.tsx";
 import { change, data, filter, url } from "./state.ts";
 
 /** `#/compare?a&b`: two cohorts of sandboxes, operation by operation. */
@@ -149,12 +149,9 @@ function Rows({ of }: { of: Comparison }): JSX.Element {
               </td>
               <td>
                 {row.slowest !== undefined && (
-                  <a
-                    class="mono"
-                    href={`#/sandbox/${encodeURIComponent(row.slowest.sandbox)}?span=${row.slowest.span}`}
-                  >
+                  <SpanLink of={row.slowest}>
                     <Text limit={10}>{row.slowest.sandbox}</Text>
-                  </a>
+                  </SpanLink>
                 )}
               </td>
             </tr>

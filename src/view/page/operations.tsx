@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import type { OperationEdge, OperationList, OperationRow } from "../api.ts";
 import { formatDuration, visible } from "./format.ts";
-import { Empty, Histogram, Text, useCalm, useLoaded } from "./parts.tsx";
+import { Empty, Histogram, SpanLink, Text, useCalm, useLoaded } from "./parts.tsx";
 import { change, changes, data, filter, url } from "./state.ts";
 
 const PHASES = ["prepare", "vmm", "guest", "sandbox", "create", "start"] as const;
@@ -148,12 +148,7 @@ function Table({ rows }: { rows: readonly OperationRow[] }): JSX.Element {
               <td class="bad">{row.errors > 0 && `✗ ${row.errors}`}</td>
               <td>
                 {row.slowest !== undefined && (
-                  <a
-                    class="mono"
-                    href={`#/sandbox/${encodeURIComponent(row.slowest.sandbox)}?span=${row.slowest.span}`}
-                  >
-                    {formatDuration(row.slowest.duration)}
-                  </a>
+                  <SpanLink of={row.slowest}>{formatDuration(row.slowest.duration)}</SpanLink>
                 )}
               </td>
             </tr>

@@ -8,6 +8,14 @@ export function Text({ children, limit = 400 }: { children: string; limit?: numb
   return <bdi>{visible(children, limit)}</bdi>;
 }
 
+/** Leads to a span on its sandbox's page. */
+export function SpanLink({ of, children }: {
+  of: { readonly sandbox: string; readonly span: string };
+  children: ComponentChildren;
+}): JSX.Element {
+  return <a class="mono" href={`#/sandbox/${encodeURIComponent(of.sandbox)}?span=${of.span}`}>{children}</a>;
+}
+
 export function Key({ children }: { children: string }): JSX.Element {
   return <kbd>{children}</kbd>;
 }

@@ -39,7 +39,18 @@ export interface WaterfallActions {
 
 type Colours = Readonly<
   Record<
-    "runtime" | "agent" | "containerd" | "host" | "gap" | "error" | "ink" | "quiet" | "panel" | "grid" | "bad",
+    | "runtime"
+    | "agent"
+    | "containerd"
+    | "host"
+    | "gap"
+    | "error"
+    | "ink"
+    | "quiet"
+    | "panel"
+    | "grid"
+    | "bad"
+    | "selected",
     string
   >
 >;
@@ -213,7 +224,7 @@ export class Waterfall {
       const top = at * ROW_HEIGHT - scrollTop;
       context.globalAlpha = view.matches !== undefined && view.matches[item] === 0 ? 0.25 : 1;
       if (item === view.selected) {
-        context.fillStyle = getComputedStyle(canvas).getPropertyValue("--sel");
+        context.fillStyle = colours.selected;
         context.fillRect(0, top, width, ROW_HEIGHT);
       }
       this.#paintBar(context, view, item, top, x, width, colours);
@@ -415,5 +426,6 @@ function coloursOf(element: HTMLElement): Colours {
     panel: of("panel"),
     grid: of("line2"),
     bad: of("bad"),
+    selected: of("sel"),
   };
 }
