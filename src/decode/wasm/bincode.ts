@@ -5,6 +5,7 @@ import {
   closeMessage,
   FEW_BYTES,
   FIELD_PREFIX,
+  flagsField,
   isNewKey,
   isTooLong,
   MOST_KEY_BYTES,
@@ -152,11 +153,7 @@ export function decodeBincode(length: usize): bool {
   to = status(from + 1 + LIMIT_BYTES, to);
   if (!isUsual) return false;
   from = at;
-  if (flags != 0) {
-    store<u16>(to, 0x0185);
-    store<u32>(to, <u32> flags, 2);
-    to += 6;
-  }
+  to = flagsField(<u32> flags, to);
   const start = closeField(0x12, content, to);
   let resource = to;
   let resourceEnd = to;

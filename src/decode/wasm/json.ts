@@ -4,7 +4,7 @@ import { nanoseconds, readU128, readU64, readUint, usualDigits } from "./json-nu
 import { MOST_PLAIN, plainLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
 import { OUTPUT } from "./memory";
-import { closeField, closeMessage, closeOptional, FIELD_PREFIX, varint } from "./output";
+import { closeField, closeMessage, closeOptional, FIELD_PREFIX, flagsField, varint } from "./output";
 import { tell } from "./result";
 
 // As in bincode.ts, functions take `from`, where something begins in the payload, and `to`, where it goes, and return
@@ -88,11 +88,7 @@ export function decodeJson(length: usize): bool {
   }
   if (!isUsual) return false;
   from = at;
-  if (flags != 0) {
-    store<u16>(to, 0x0185);
-    store<u32>(to, <u32> flags, 2);
-    to += 6;
-  }
+  to = flagsField(<u32> flags, to);
   const start = closeField(0x12, content, to);
   let resource = to;
   let resourceEnd = to;

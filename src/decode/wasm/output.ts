@@ -93,6 +93,14 @@ export function closeField(tag: u8, content: usize, to: usize): usize {
   return start;
 }
 
+/** A span's last field, which is left out if it is 0. */
+export function flagsField(flags: u32, to: usize): usize {
+  if (flags == 0) return to;
+  store<u16>(to, 0x0185);
+  store<u32>(to, flags, 2);
+  return to + 6;
+}
+
 /** What is between a key and a text whose lengths, and its attribute's, are expected to take two bytes each. */
 export const LONG_TEXT_PREFIX: usize = 7;
 
