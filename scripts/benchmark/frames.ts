@@ -30,7 +30,7 @@ export type LoadEncoding = "bincode" | "json";
 export interface Frame {
   readonly bytes: Uint8Array;
   readonly isJson: boolean;
-  /** Where end_time's seconds begin, so that a send time can be written; -1 if there is no room for one. */
+  /** Where end_time's seconds begin, so that a send time can be written; -1 if the frame has no room for it. */
   readonly endTime: number;
 }
 
@@ -69,7 +69,7 @@ const NULL_DOUBLE = Buffer.from('"F64":null');
 export function readFrames(name: string, encoding: LoadEncoding, spanBytes = 0): Frame[] {
   const plain: Fixture = { bincode: `${name}.bincode`, json: `${name}.json-frames` };
   const { [encoding]: path, sizes: [least, most] = [0, Infinity] } = FIXTURES[name] ?? plain;
-  if (path === undefined) throw new RangeError(`there are no frames "${name}" in ${encoding}`);
+  if (path === undefined) throw new RangeError(`no frames named "${name}" in ${encoding}`);
   const stored = readFileSync(fileURLToPath(new URL(`../../test/fixtures/${path}`, import.meta.url)));
   const file = new Uint8Array(path.endsWith(".gz") ? gunzipSync(stored) : stored);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);

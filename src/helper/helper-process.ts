@@ -152,7 +152,7 @@ export class HelperProcess {
 
   /**
    * Finds the sandbox whose shim is at the other end of a loopback connection, if the settings ask for that. Undefined
-   * if it is no shim's, or was not found. Rejects with a {@link HelperError}.
+   * if it is not a shim's, or was not found. Rejects with a {@link HelperError}.
    */
   async findPeer(connection: LocalConnection): Promise<string | undefined> {
     if (this.#ended !== undefined) throw this.#ended;

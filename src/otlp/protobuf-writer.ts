@@ -179,7 +179,7 @@ export class ProtobufWriter {
   }
 
   /**
-   * Begins a field of wire type 2 that stands by itself: what lies before it in the buffer is no part of the same
+   * Begins a field of wire type 2 that stands by itself: what lies before it in the buffer is not part of the same
    * message, so there may be a gap, and its length is put right before its content when that is known.
    * Returns where its content begins, for {@link closeField}.
    */

@@ -8,7 +8,7 @@
  * end_time_unix_nano, attributes, dropped_attributes_count, events, dropped_events_count, links, dropped_links_count,
  * status, flags. Inside an event, a link and a status it is the order of the field numbers. As proto3 has it, a field
  * with its default value is left out, but a member of `AnyValue`'s oneof is always written, and so is `ArrayValue`
- * without values. Ids are always written, all zeros or not, but for a parent that is all zeros: that is no parent.
+ * without values. Ids are always written, all zeros or not, but for a parent that is all zeros: that is not a parent.
  * A status without a code and a message is left out. Where an attribute map names a key twice the last entry stays, in
  * its own place.
  */

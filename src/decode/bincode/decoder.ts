@@ -188,7 +188,7 @@ function traceState(at: number, out: number): number {
   return writer.position;
 }
 
-/** Eight bytes; 0 is no parent. */
+/** Eight bytes; 0 is not a parent. */
 function parentSpanId(at: number, out: number): number {
   payload.need(at, 8, "parent span id");
   const { source, target, output } = payload;

@@ -80,7 +80,7 @@ const VALUE_LOW = 3;
 /** A string's or bytes' length, or the high half of a number. */
 const VALUE_HIGH = 4;
 const MEANING = 5;
-/** In place of a meaning: the tag has become something else in OTLP, so it is no attribute any more. */
+/** In place of a meaning: the tag has become something else in OTLP, so it is not an attribute any more. */
 const CONSUMED = -1;
 const FEW_TAGS = 64;
 /** Memory for more tags than this is given back after the list that needed it. */

@@ -156,7 +156,7 @@ export class AttributeReader {
     return variant;
   }
 
-  /** The content of an `AnyValue` that is no array. */
+  /** The content of an `AnyValue` that is not an array. */
   #scalar(variant: number): void {
     const input = this.#input;
     const output = this.#output;

@@ -137,7 +137,7 @@ function readCodeUnit(input: JsonInput): number {
   return unit;
 }
 
-/** Writes a code point that is no surrogate in UTF-8; returns where it ends. */
+/** Writes a code point that is not a surrogate in UTF-8; returns where it ends. */
 function putCodePoint(point: number, buffer: Uint8Array, to: number): number {
   if (point < 0x80) {
     buffer[to++] = point;

@@ -169,7 +169,7 @@ export class RequestChecker {
     return field;
   }
 
-  /** The bytes of a field that is no message, from its length on. */
+  /** The bytes of a field that is not a message, from its length on. */
   private content(message: Message, field: Field, end: number): void {
     const length = this.length(end);
     const start = this.at;

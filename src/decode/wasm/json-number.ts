@@ -102,7 +102,7 @@ export function readI64(from: usize): u64 {
     if (value >> 63 != 0) giveUp();
     return value;
   }
-  // -0 is no integer.
+  // -0 is not an integer.
   if (value == 0 || value > 0x8000000000000000) giveUp();
   return 0 - value;
 }

@@ -34,7 +34,7 @@ export function sandboxOnCommandLine(commandLine: string): string | undefined {
   return id !== undefined && more.length === 0 && SANDBOX_ID.test(id) ? id : undefined;
 }
 
-/** Reads a process of a proc file system. Undefined if it is no shim, is not root's or this user's, or cannot be read. */
+/** Reads a process of a proc file system. Undefined if it is not a shim, is not root's or this user's, or cannot be read. */
 export function readShim(proc: string, pid: number): ShimProcess | undefined {
   return readable(() => {
     const sandbox = sandboxOnCommandLine(readFileSync(`${proc}/${pid}/cmdline`, "utf8"));

@@ -84,7 +84,7 @@ export class Sandbox {
       // It went while it was looked at.
       if (errnoOf(error) === "ENOENT") return opened.length > 0;
       this.#report(error);
-      // What was trusted is no more.
+      // It was trusted before, and is not any more.
       if (error instanceof ListenError) this.#stop();
       return true;
     } finally {

@@ -73,7 +73,7 @@ class DenoStream implements Stream {
     try {
       await this.#read(receiver);
     } catch (error) {
-      // A read that `destroy` interrupted is no failure of the guest's.
+      // A read that `destroy` interrupted is not a failure of the guest's.
       if (!this.#destroyed) failure = error instanceof Error ? error : new Error(String(error));
     }
     this.destroy();
