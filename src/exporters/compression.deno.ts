@@ -1,4 +1,7 @@
 import { gzipSync } from "node:zlib";
-import { type Gzip, GZIP_LEVEL } from "./compression.ts";
+import { GZIP_LEVEL } from "./compression.ts";
 
-export const gzip: Gzip = (request) => gzipSync(request, { level: GZIP_LEVEL });
+/** By zlib. */
+export function gzipAtOnce(request: Uint8Array): Uint8Array {
+  return gzipSync(request, { level: GZIP_LEVEL });
+}

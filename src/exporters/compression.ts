@@ -1,5 +1,8 @@
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+
 /** Compresses a request with gzip, as fast as possible: what `OTEL_EXPORTER_OTLP_COMPRESSION=gzip` asks for. */
-export type Gzip = (request: Uint8Array) => Uint8Array;
+export type Gzip = (request: Uint8Array) => Uint8Array | Promise<Uint8Array>;
 
 /**
  * The level of compression, the lowest. The next ones take two to four times the processor's time for requests that are
@@ -7,8 +10,22 @@ export type Gzip = (request: Uint8Array) => Uint8Array;
  */
 export const GZIP_LEVEL = 1;
 
+/**
+ * A larger request is left to the runtime's threads, bytes. Batches are no larger, so it is one span, whose sender may
+ * have chosen text that takes 11 ms a MiB (hexadecimal digits at random): nobody else is to wait for that.
+ */
+export const MOST_AT_ONCE_BYTES = 1024 * 1024;
+
+const compressOnThread = promisify(gzip);
+
 /** The runtime's fastest gzip. */
 export async function loadGzip(): Promise<Gzip> {
-  const { gzip } = "Bun" in globalThis ? await import("./compression.bun.ts") : await import("./compression.deno.ts");
-  return gzip;
+  const { gzipAtOnce } = "Bun" in globalThis
+    ? await import("./compression.bun.ts")
+    : await import("./compression.deno.ts");
+  return (request) => {
+    if (request.length <= MOST_AT_ONCE_BYTES) return gzipAtOnce(request);
+    // A copy, because the thread goes on reading if the request is given up and its memory is given back.
+    return compressOnThread(request.slice(), { level: GZIP_LEVEL });
+  };
 }

@@ -99,7 +99,7 @@ export class GrpcSlot implements ExportSlot {
 
   async send(request: Uint8Array, timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
     const { gzip, onRetry } = this.#options;
-    const body = gzip === undefined ? request : gzip(request);
+    const body = gzip === undefined ? request : await gzip(request);
     let { result, isUntouched } = await this.#try(body, timeoutMs, trace);
     if (isUntouched && !this.#closing.signal.aborted) {
       onRetry?.();

@@ -80,7 +80,7 @@ export class HttpSlot implements ExportSlot {
 
   async send(request: Uint8Array, _timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
     const { gzip, onRetry } = this.#options;
-    const body = gzip === undefined ? request : gzip(request);
+    const body = gzip === undefined ? request : await gzip(request);
     let { result, isStale } = await this.#try(body, trace);
     // The server closed the connection just as it was used again. A span may then arrive twice, as always when an
     // answer is lost, but it does not have to wait for the collector as if that were away.

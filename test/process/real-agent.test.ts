@@ -26,29 +26,31 @@ for (const stream of TORN_STREAMS) {
   });
 }
 
-test("a file of 1 MiB that an agent copies arrives over gRPC, below the 4 MiB that servers accept", async () => {
-  const receiver = new GrpcReceiver();
-  await receiver.start();
-  using sandbox = new Sandbox();
-  const stream = REAL_STREAMS.find(({ file }) => file.includes("copyfile"));
-  assert.ok(stream !== undefined);
-  try {
-    await using forwarder = await startForwarder([
-      ...["--socket-path", sandbox.socketPath, "--otlp-endpoint", receiver.url, "--otlp-protocol", "grpc"],
-      ...["--metrics", "0"],
-    ]);
-    await guestLife(sandbox.address, streamBytes(stream));
-    const received = () => receiver.calls.flatMap(({ body }) => decodeRequest(body));
-    await until(() => received().length === stream.spans, "all its spans arrive");
-    const largest = Math.max(...receiver.calls.map(({ body }) => body.length));
-    assert.ok(largest > 3_500_000 && largest < 4 * 1024 * 1024, `${largest} bytes`);
-    assert.equal(await forwarder.metric("truncated_attributes_total"), 1);
-    assert.equal(await forwarder.metric("spans_invalid_total"), 0);
-    assert.deepEqual(await forwarder.stop(), CLEAN);
-  } finally {
-    await receiver.stop();
-  }
-});
+for (const compression of ["none", "gzip"]) {
+  test(`a copied file of 1 MiB arrives over gRPC, in less than 4 MiB (compression: ${compression})`, async () => {
+    const receiver = new GrpcReceiver();
+    await receiver.start();
+    using sandbox = new Sandbox();
+    const stream = REAL_STREAMS.find(({ file }) => file.includes("copyfile"));
+    assert.ok(stream !== undefined);
+    try {
+      await using forwarder = await startForwarder([
+        ...["--socket-path", sandbox.socketPath, "--otlp-endpoint", receiver.url, "--otlp-protocol", "grpc"],
+        ...["--metrics", "0"],
+      ], { env: { OTEL_EXPORTER_OTLP_COMPRESSION: compression } });
+      await guestLife(sandbox.address, streamBytes(stream));
+      const received = () => receiver.calls.flatMap(({ body }) => decodeRequest(body));
+      await until(() => received().length === stream.spans, "all its spans arrive");
+      const largest = Math.max(...receiver.calls.map(({ body }) => body.length));
+      assert.ok(largest > 3_500_000 && largest < 4 * 1024 * 1024, `${largest} bytes`);
+      assert.equal(await forwarder.metric("truncated_attributes_total"), 1);
+      assert.equal(await forwarder.metric("spans_invalid_total"), 0);
+      assert.deepEqual(await forwarder.stop(), CLEAN);
+    } finally {
+      await receiver.stop();
+    }
+  });
+}
 
 test("--max-attribute-bytes cuts every longer value", async () => {
   await using pipeline = await Pipeline.start([], { env: { OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: "100" } });
