@@ -177,6 +177,12 @@ describe("numbers in JSON", () => {
     ['{"F64":123456789.123456}', "by both"],
     ['{"F64":0.00000001}', "by both"],
     ['{"F64":1e300}', "slowly"],
+    ['{"F64":-1.5E+99}', "slowly"],
+    ['{"F64":25e-3}', "slowly"],
+    ['{"F64":1e}', "by none"],
+    ['{"F64":1e+}', "by none"],
+    ['{"F64":01e5}', "by none"],
+    ['{"F64":1e400}', "by none"],
     ['{"F64":1.}', "by none"],
     ['{"F64":.5}', "by none"],
     ['{"Array":{"I64":[1,-1,5]}}', "by both"],
@@ -185,7 +191,11 @@ describe("numbers in JSON", () => {
     ['{"Array":{"String":["","é"]}}', "by both"],
     ['{"Array":{"I64":[1,]}}', "by none"],
     ['{"Array":{"Array":[]}}', "by none"],
-    [`{"Array":{"I64":[${"-1,".repeat(3000)}-1]}}`, "slowly"],
+    // Each becomes fourteen bytes, for which there is room behind few of them.
+    [`{"Array":{"I64":[${"-1,".repeat(3000)}-1]}}`, "by both"],
+    [`{"Array":{"I64":[${"-1,".repeat(100_000)}-1]}}`, "slowly"],
+    [`{"Array":{"F64":[${"0.1,".repeat(3000)}-0.1]}}`, "by both"],
+    [`{"Array":{"F64":[${"0.1,".repeat(130_000)}-0.1]}}`, "slowly"],
     [`{"Array":{"Bool":[${"true,".repeat(3000)}true]}}`, "by both"],
   ];
   for (const [value, expected] of numbers) {

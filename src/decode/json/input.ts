@@ -264,8 +264,8 @@ export class JsonInput {
     this.at = at + 1;
   }
 
-  /** Skips a number, whatever its size. Returns how many of its bytes are digits before the exponent. */
-  skipNumber(): number {
+  /** Skips a number, whatever its size. */
+  skipNumber(): void {
     const bytes = this.bytes;
     const start = this.at;
     let at = start;
@@ -275,12 +275,7 @@ export class JsonInput {
     if (bytes[integer] === 0x30 && at - integer > 1) {
       throw this.error("invalid-value", "a number begins with 0", integer);
     }
-    let digits = at - integer;
-    if (bytes[at] === POINT) {
-      const fraction = at + 1;
-      at = this.#skipDigits(fraction);
-      digits += at - fraction;
-    }
+    if (bytes[at] === POINT) at = this.#skipDigits(at + 1);
     // 'e' or 'E'.
     if (((bytes[at] as number) | 0x20) === 0x65) {
       at++;
@@ -288,7 +283,6 @@ export class JsonInput {
       at = this.#skipDigits(at);
     }
     this.at = at;
-    return digits;
   }
 
   /** At least one digit. */

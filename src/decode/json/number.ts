@@ -24,6 +24,7 @@ const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, exponent) => Number(
 const MAX_EXACT_POWER = POWERS_OF_TEN.length - 1;
 
 const MINUS = 0x2d;
+const PLUS = 0x2b;
 const POINT = 0x2e;
 const ZERO = 0x30;
 
@@ -172,19 +173,25 @@ function productHigh(factor: number, carry: number): number {
 export function readDouble(input: JsonInput): number {
   const first = input.peek();
   if (first !== MINUS && !isDigit(first)) throw input.error("invalid-value", "a number expected");
+  const short = shortDouble(input);
+  if (!Number.isNaN(short)) return short;
   const start = input.at;
-  const simple = plainDouble(input);
-  if (simple !== undefined) return simple;
-  const digits = input.skipNumber();
-  const value = digits <= EXACT_DIGITS ? shortDouble(input, start) : Number(input.textSince(start));
+  input.skipNumber();
+  // The runtime takes several times as long.
+  const value = Number(input.textSince(start));
   if (value === Infinity || value === -Infinity) {
     throw input.error("invalid-value", "a number beyond the range of doubles", start);
   }
   return value;
 }
 
-/** A number without an exponent and with few digits; undefined for any other, of which nothing has been read. */
-function plainDouble(input: JsonInput): number | undefined {
+/**
+ * Reads a number of few digits. Its digits and a power of ten up to 10^22 are doubles, so that their product or
+ * quotient, rounded once, is the nearest there is (Clinger 1990). Other powers are left to {@link scaled}.
+ *
+ * NaN for any other number and for what is not well-formed, of which nothing has been read.
+ */
+function shortDouble(input: JsonInput): number {
   const { bytes } = input;
   const start = input.at;
   const negative = bytes[start] === MINUS;
@@ -206,48 +213,27 @@ function plainDouble(input: JsonInput): number | undefined {
       byte = bytes[++at] as number;
     }
     decimals = at - point - 1;
-    if (decimals === 0) return undefined;
+    if (decimals === 0) return NaN;
   }
-  const isOther = whole === 0 || whole + decimals > EXACT_DIGITS || (byte | 0x20) === 0x65 ||
-    (whole > 1 && bytes[first] === ZERO);
-  if (isOther) return undefined;
-  input.at = at;
-  const value = decimals === 0 ? mantissa : mantissa / (POWERS_OF_TEN[decimals] as number);
-  return negative ? -value : value;
-}
-
-/**
- * The double of a well-formed number of few digits from `start` to `input.at`. Its digits and a power of ten up to
- * 10^22 are doubles, so that their product or quotient, rounded once, is the nearest there is (Clinger 1990). Other
- * powers are left to {@link scaled}, and what that is not sure of to the runtime, which takes several times as long.
- */
-function shortDouble(input: JsonInput, start: number): number {
-  const bytes = input.bytes;
-  const end = input.at;
-  const negative = bytes[start] === MINUS;
-  let at = negative ? start + 1 : start;
-  let mantissa = 0;
-  let power = 0;
-  for (; isDigit(bytes[at] as number); at++) {
-    mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
-  }
-  if (bytes[at] === POINT) {
-    for (at++; isDigit(bytes[at] as number); at++, power--) {
-      mantissa = mantissa * 10 + (bytes[at] as number) - ZERO;
-    }
-  }
-  if (at < end) {
+  if (whole === 0 || whole + decimals > EXACT_DIGITS || (whole > 1 && bytes[first] === ZERO)) return NaN;
+  let power = -decimals;
+  // 'e' or 'E'.
+  if ((byte | 0x20) === 0x65) {
     const sign = bytes[++at];
-    if (!isDigit(sign as number)) at++;
+    if (sign === MINUS || sign === PLUS) at++;
+    const digits = at;
     let exponent = 0;
-    for (; at < end; at++) exponent = exponent * 10 + (bytes[at] as number) - ZERO;
+    for (byte = bytes[at] as number; isDigit(byte); byte = bytes[++at] as number) {
+      exponent = exponent * 10 + byte - ZERO;
+    }
+    if (at === digits) return NaN;
     power += sign === MINUS ? -exponent : exponent;
   }
-  const isExact = power >= -MAX_EXACT_POWER && power <= MAX_EXACT_POWER;
-  const value = isExact
-    ? power < 0 ? mantissa / (POWERS_OF_TEN[-power] as number) : mantissa * (POWERS_OF_TEN[power] as number)
-    : scaled(mantissa, power);
-  if (Number.isNaN(value)) return Number(input.textSince(start));
+  let value = mantissa;
+  if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) value = scaled(mantissa, power);
+  else if (power < 0) value = mantissa / (POWERS_OF_TEN[-power] as number);
+  else if (power > 0) value = mantissa * (POWERS_OF_TEN[power] as number);
+  if (!Number.isNaN(value)) input.at = at;
   return negative ? -value : value;
 }
 

@@ -1,11 +1,13 @@
 // What both decoders share: where the reader is, and whether the payload is still as usual.
 
-import { INPUT } from "./memory";
+import { INPUT, MOST_AHEAD, MOST_INPUT } from "./memory";
 
 /** The next byte to read. */
 export let at: usize = 0;
 /** Behind the payload's last byte. */
 export let end: usize = 0;
+/** By how much the output may be ahead of twice the input that has been read: what a larger payload would need. */
+export let mostAhead: usize = 0;
 /** False once something is not as usual. What is written after that is of no use. */
 export let isUsual: bool = true;
 
@@ -16,6 +18,7 @@ const ZEROS: usize = 64;
 export function begin(length: usize): void {
   at = INPUT;
   end = INPUT + length;
+  mostAhead = MOST_AHEAD + 2 * (MOST_INPUT - length);
   isUsual = true;
   // No JSON text has a zero byte, so nothing that is usual reaches beyond them, and few loops have to look for the end.
   for (let zero = end; zero < end + ZEROS; zero += 16) v128.store(zero, i8x16.splat(0));

@@ -16,7 +16,7 @@ export const ESCAPES: usize = 3072;
 export const OUTPUT: usize = 4096;
 /** The largest payload, bytes. */
 export const MOST_INPUT: usize = 512 * 1024;
-/** By how much the output is ahead of twice the input that has been read, at most; see `isTooLong`. */
+/** By how much the output of the largest payload may be ahead of twice the input that has been read; see `isTooLong`. */
 export const MOST_AHEAD: usize = 2048;
 /** Bytes behind the output and the input that writes and reads of whole vectors may touch. */
 const SLACK: usize = 2048;

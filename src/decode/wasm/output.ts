@@ -1,4 +1,5 @@
-import { INPUT, MOST_AHEAD, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
+import { mostAhead } from "./cursor";
+import { INPUT, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
 
 // Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
 
@@ -133,7 +134,7 @@ export function closeStringAttribute(content: usize, keyEnd: usize, text: usize,
  * arrays grow more than twofold, so these ask.
  */
 export function isTooLong(to: usize, from: usize): bool {
-  return to - OUTPUT > 2 * (from - INPUT) + MOST_AHEAD;
+  return to - OUTPUT > 2 * (from - INPUT) + mostAhead;
 }
 
 /** Equal keys have equal fingerprints, and different ones nearly always different ones. */
