@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { partToRecord } from "../otlp/json-record.ts";
+import { partsToRecords } from "../otlp/json-record.ts";
 import { type SpanPart, splitRequest } from "../otlp/request.ts";
 import type { Chunk } from "../pipeline/destination.ts";
 import { LossyDestination } from "../pipeline/lossy-destination.ts";
@@ -172,7 +172,7 @@ export class RecordDestination extends LossyDestination {
     await new Promise((resolve) => setImmediate(resolve));
     for (const parts of linesOf(splitRequest(chunk.bytes))) {
       const began = performance.now();
-      const line = Buffer.from(`${spansToOtlpJson(parts.map(partToRecord))}\n`);
+      const line = Buffer.from(`${spansToOtlpJson(partsToRecords(parts))}\n`);
       const pause = (performance.now() - began) * PAUSE_FACTOR;
       if (this.#ended || !await this.#appendLine(line)) break;
       written.spans += parts.length;

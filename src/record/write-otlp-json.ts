@@ -22,26 +22,36 @@ interface ResourceSpans {
  */
 export function spansToOtlpJson(records: Iterable<SpanRecord>): string {
   const resourceSpans: ResourceSpans[] = [];
-  let lastResource: string | undefined;
-  let lastScope: string | undefined;
+  const isLastResource = sameAsLast<SpanRecord["resource"]>();
+  const isLastScope = sameAsLast<SpanRecord["scope"]>();
   for (const { resource, scope, ...span } of records) {
-    const resourceKey = JSON.stringify(resource);
-    if (resourceKey !== lastResource) {
+    const isNewResource = !isLastResource(resource);
+    if (isNewResource) {
       const { schemaUrl, ...rest } = resource;
       resourceSpans.push({ resource: rest, schemaUrl, scopeSpans: [] });
-      lastScope = undefined;
     }
     const { scopeSpans } = resourceSpans.at(-1) as ResourceSpans;
-    const scopeKey = JSON.stringify(scope);
-    if (scopeKey !== lastScope) {
+    if (!isLastScope(scope) || isNewResource) {
       const { schemaUrl, ...rest } = scope;
       scopeSpans.push({ scope: rest, schemaUrl, spans: [] });
     }
     (scopeSpans.at(-1) as ScopeSpans).spans.push(span);
-    lastResource = resourceKey;
-    lastScope = scopeKey;
   }
   return jsonText(hasNegativeZero(resourceSpans) ? keepNegativeZeros({ resourceSpans }) : { resourceSpans });
+}
+
+/** Tells of each value whether it equals the one before. What is the same object needs no look. */
+function sameAsLast<T>(): (value: T) => boolean {
+  let last: T | undefined;
+  let lastKey: string | undefined;
+  return (value) => {
+    if (value === last) return true;
+    last = value;
+    const key = JSON.stringify(value);
+    const isSame = key === lastKey;
+    lastKey = key;
+    return isSame;
+  };
 }
 
 /** Looks for what is rare, so that mostly nothing has to be copied. */

@@ -257,3 +257,21 @@ test("all spans of a request are shown with what they belong to", () => {
     [["x", "s", 1], ["y", "s", 1], ["z", "", 1], ["w", "", 0]],
   );
 });
+
+test("spans that follow each other in one scope share its record and their resource's", () => {
+  const resource = (key: string) => ({ attributes: [attribute(key, "1")] });
+  const [x, y, z, w] = requestToRecords(encode("ExportTraceServiceRequest", {
+    resourceSpans: [
+      {
+        resource: resource("a"),
+        scopeSpans: [{ scope: { name: "s" }, spans: [{ name: "x" }, { name: "y" }] }, { spans: [{ name: "z" }] }],
+      },
+      { resource: resource("b"), scopeSpans: [{ scope: { name: "s" }, spans: [{ name: "w" }] }] },
+    ],
+  }));
+  assert.equal(x?.resource, y?.resource);
+  assert.equal(x?.scope, y?.scope);
+  assert.equal(z?.resource, x?.resource);
+  assert.deepEqual([x, z, w].map((span) => span?.resource.attributes[0]?.key), ["a", "a", "b"]);
+  assert.deepEqual([x, z, w].map((span) => span?.scope.name), ["s", "", "s"]);
+});
