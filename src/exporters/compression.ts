@@ -1,8 +1,13 @@
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
+import { freeBytes } from "../base/free-bytes.ts";
+import { joinBytes } from "../base/joined-bytes.ts";
 
-/** Compresses a request with gzip, as fast as possible: what `OTEL_EXPORTER_OTLP_COMPRESSION=gzip` asks for. */
-export type Gzip = (request: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+/**
+ * Compresses a request, given in parts, with gzip as fast as possible: what `OTEL_EXPORTER_OTLP_COMPRESSION=gzip` asks
+ * for.
+ */
+export type Gzip = (request: readonly Uint8Array[]) => Uint8Array | Promise<Uint8Array>;
 
 /**
  * The level of compression, the lowest. The next ones take two to four times the processor's time for requests that are
@@ -23,9 +28,12 @@ export async function loadGzip(): Promise<Gzip> {
   const { gzipAtOnce } = "Bun" in globalThis
     ? await import("./compression.bun.ts")
     : await import("./compression.deno.ts");
-  return (request) => {
-    if (request.length <= MOST_AT_ONCE_BYTES) return gzipAtOnce(request);
-    // A copy, because the thread goes on reading if the request is given up and its memory is given back.
-    return compressOnThread(request.slice(), { level: GZIP_LEVEL });
+  return (parts) => {
+    const request = joinBytes(parts);
+    // The thread gets a copy, because it goes on reading if the request is given up and its memory is given back.
+    if (request.length > MOST_AT_ONCE_BYTES) return compressOnThread(request.slice(), { level: GZIP_LEVEL });
+    const compressed = gzipAtOnce(request);
+    if (parts.length > 1) freeBytes(request);
+    return compressed;
   };
 }

@@ -10,6 +10,7 @@ import {
 } from "node:http2";
 import { TLSSocket } from "node:tls";
 import { freeBytes } from "../base/free-bytes.ts";
+import { byteLengthOf } from "../base/joined-bytes.ts";
 import type { ExportError, ExportResult, RequestTrace } from "../pipeline/exporter.ts";
 import type { Gzip } from "./compression.ts";
 import type { Connector } from "./connection/connector.ts";
@@ -97,16 +98,16 @@ export class GrpcSlot implements ExportSlot {
     };
   }
 
-  async send(request: Uint8Array, timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
+  async send(request: readonly Uint8Array[], timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
     const { gzip, onRetry } = this.#options;
-    const body = gzip === undefined ? request : await gzip(request);
+    const body = gzip === undefined ? request : [await gzip(request)];
     let { result, isUntouched } = await this.#try(body, timeoutMs, trace);
     if (isUntouched && !this.#closing.signal.aborted) {
       onRetry?.();
       ({ result } = await this.#try(body, timeoutMs, trace));
     }
     if (gzip === undefined || result.kind !== "success") return result;
-    if (result.released === true) freeBytes(body);
+    if (result.released === true) body.forEach(freeBytes);
     return { ...result, released: true };
   }
 
@@ -120,7 +121,7 @@ export class GrpcSlot implements ExportSlot {
     this.#connection = undefined;
   }
 
-  async #try(body: Uint8Array, timeoutMs: number, trace: RequestTrace | undefined): Promise<Try> {
+  async #try(body: readonly Uint8Array[], timeoutMs: number, trace: RequestTrace | undefined): Promise<Try> {
     let connection: Connection;
     try {
       connection = this.#connection ??= await this.#connect();
@@ -146,7 +147,7 @@ export class GrpcSlot implements ExportSlot {
     }
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix[0] = this.#options.gzip === undefined ? 0 : 1;
-    prefix.writeUInt32BE(body.length, 1);
+    prefix.writeUInt32BE(byteLengthOf(body), 1);
     stream.write(prefix);
     writeInPieces(stream, body);
     const answer = await readAnswer(stream);
@@ -235,19 +236,26 @@ function sentToItsEnd(stream: ClientHttp2Stream): Promise<void> {
 }
 
 /** Writes a body, each piece once the one before has gone, and ends the stream's half. */
-function writeInPieces(stream: ClientHttp2Stream, body: Uint8Array): void {
-  let at = 0;
+function writeInPieces(stream: ClientHttp2Stream, body: readonly Uint8Array[]): void {
+  const pieces = body.flatMap(cutIntoPieces);
+  const last = pieces.pop();
+  let next = 0;
   const write = (): void => {
-    while (at + PIECE_BYTES < body.length) {
-      const piece = body.subarray(at, at += PIECE_BYTES);
-      if (!stream.write(piece)) {
+    while (next < pieces.length) {
+      if (!stream.write(pieces[next++])) {
         stream.once("drain", write);
         return;
       }
     }
-    stream.end(body.subarray(at));
+    stream.end(last);
   };
   write();
+}
+
+function cutIntoPieces(part: Uint8Array): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < part.length; at += PIECE_BYTES) pieces.push(part.subarray(at, at + PIECE_BYTES));
+  return pieces;
 }
 
 /** A call that ended without a status. */

@@ -3,6 +3,7 @@ import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { freeBytes } from "../base/free-bytes.ts";
+import { byteLengthOf } from "../base/joined-bytes.ts";
 import { ExportError, type ExportResult, type RequestTrace } from "../pipeline/exporter.ts";
 import type { Gzip } from "./compression.ts";
 import type { Connector, ConnectorOptions } from "./connection/connector.ts";
@@ -78,9 +79,9 @@ export class HttpSlot implements ExportSlot {
     this.#agent = new SlotAgent(options.connector);
   }
 
-  async send(request: Uint8Array, _timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
+  async send(request: readonly Uint8Array[], _timeoutMs: number, trace?: RequestTrace): Promise<ExportResult> {
     const { gzip, onRetry } = this.#options;
-    const body = gzip === undefined ? request : await gzip(request);
+    const body = gzip === undefined ? request : [await gzip(request)];
     let { result, isStale } = await this.#try(body, trace);
     // The server closed the connection just as it was used again. A span may then arrive twice, as always when an
     // answer is lost, but it does not have to wait for the collector as if that were away.
@@ -89,7 +90,7 @@ export class HttpSlot implements ExportSlot {
       ({ result } = await this.#try(body, trace));
     }
     if (gzip === undefined || result.kind !== "success") return result;
-    if (result.released === true) freeBytes(body);
+    if (result.released === true) body.forEach(freeBytes);
     return { ...result, released: true };
   }
 
@@ -102,7 +103,7 @@ export class HttpSlot implements ExportSlot {
     this.#request?.destroy();
   }
 
-  #try(body: Uint8Array, trace: RequestTrace | undefined): Promise<Try> {
+  #try(body: readonly Uint8Array[], trace: RequestTrace | undefined): Promise<Try> {
     const { requestTarget, headers, gzip } = this.#options;
     return new Promise((resolve) => {
       trace?.tried();
@@ -115,7 +116,7 @@ export class HttpSlot implements ExportSlot {
           ...(gzip !== undefined && { "content-encoding": "gzip" }),
           ...(trace !== undefined && { traceparent: trace.traceparent }),
           // Without its length a request goes out as a chunk, put together with its framing in memory of its own.
-          "content-length": body.length,
+          "content-length": byteLengthOf(body),
         },
       });
       const fail = (error: Error): void => {
@@ -150,7 +151,8 @@ export class HttpSlot implements ExportSlot {
           });
         });
       });
-      request.end(body);
+      for (const part of body.slice(0, -1)) request.write(part);
+      request.end(body.at(-1));
     });
   }
 }

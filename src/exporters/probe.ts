@@ -38,7 +38,7 @@ const GRPC_REFUSALS: ReadonlyMap<number, string> = new Map([
  * @param timeoutMs for connection and answer together, milliseconds.
  */
 export async function probe(settings: OtlpSettings, exporter: Exporter, timeoutMs: number, log: Logger): Promise<void> {
-  const result = await exporter.send(new Uint8Array(), timeoutMs);
+  const result = await exporter.send([], timeoutMs);
   if (result.kind === "success" || result.kind === "partial") return;
   const { error } = result;
   const problem = diagnose(settings, error);

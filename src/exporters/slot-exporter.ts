@@ -6,9 +6,10 @@ export interface ExportSlot {
   /**
    * Sends one request, and again where its first connection turns out to have been closed before. Never rejects.
    *
+   * @param request its bytes, in parts that follow each other.
    * @param timeoutMs how long the request may take, milliseconds: for the collector to know. The slot is closed then.
    */
-  send(request: Uint8Array, timeoutMs: number, trace?: RequestTrace): Promise<ExportResult>;
+  send(request: readonly Uint8Array[], timeoutMs: number, trace?: RequestTrace): Promise<ExportResult>;
   /** Whether the request under way has a connection. */
   readonly isConnected: boolean;
   /** Ends the connection and the request under way, whose result is of no interest any more. */
@@ -34,7 +35,7 @@ export class SlotExporter implements Exporter {
     this.#timeoutMs = timeoutMs;
   }
 
-  send(request: Uint8Array, timeoutMs = Infinity, trace?: RequestTrace): Promise<ExportResult> {
+  send(request: readonly Uint8Array[], timeoutMs = Infinity, trace?: RequestTrace): Promise<ExportResult> {
     if (this.#closed) return Promise.resolve(closedResult());
     if (this.#busy.size >= this.concurrency) {
       throw new RangeError(`more than ${this.concurrency} requests at once`);

@@ -35,8 +35,10 @@ export interface Exporter {
   /**
    * Sends one encoded `ExportTraceServiceRequest`, once: no retry of its own beyond the transport's. Never rejects.
    * After `timeoutMs` (default: the configured timeout and a margin) it is given up as retryable.
+   *
+   * @param request its bytes, in parts that follow each other.
    */
-  send(request: Uint8Array, timeoutMs?: number, trace?: RequestTrace): Promise<ExportResult>;
+  send(request: readonly Uint8Array[], timeoutMs?: number, trace?: RequestTrace): Promise<ExportResult>;
   /** Closes connections; requests under way are abandoned. */
   close(): void;
 }

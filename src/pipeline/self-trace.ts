@@ -49,8 +49,8 @@ export interface SelfTrace {
   started(): void;
   /** A guest was taken in. */
   connection(): ConnectionSpan | undefined;
-  /** A batch is about to be sent for the first time. */
-  exporting(request: Uint8Array, spans: number): ExportSpan | undefined;
+  /** A batch is about to be sent for the first time: its bytes, in parts that follow each other. */
+  exporting(request: readonly Uint8Array[], spans: number): ExportSpan | undefined;
   /** Sends what there is within `timeoutMs` (0: not at all), and ends. A start that is not done by now has failed. */
   stop(timeoutMs: number): Promise<void>;
 }

@@ -1,7 +1,14 @@
 import type { ExportOutcome, ExportSpan } from "../pipeline/self-trace.ts";
 import { freeBytes } from "../base/free-bytes.ts";
+import { joinBytes } from "../base/joined-bytes.ts";
 import { countSpans, halve } from "../otlp/request.ts";
 import type { AccountQueue, QueuedChunk } from "./account-queue.ts";
+
+/**
+ * Smaller pieces that follow each other are copied together, bytes. Over HTTP/2, writing a piece by itself was measured
+ * to take as long as allocating and copying so much.
+ */
+const LEAST_PART_BYTES = 32 * 1024;
 
 /** A chunk, or a part of one, that a request carries. */
 export interface Piece {
@@ -63,14 +70,18 @@ export class OutgoingRequest {
   readonly pieces: readonly Piece[];
   readonly spans: number;
   readonly job: ExportJob;
+  /** How many bytes its encoding has. */
+  readonly byteLength: number;
   #state: RequestState = "ready";
-  /** Its encoding, where that is not the bytes of its only piece. */
-  #joined: Uint8Array | undefined;
+  #parts: readonly Uint8Array[] | undefined;
+  /** Those of its parts that are copies. */
+  readonly #copies: Uint8Array[] = [];
 
   constructor(pieces: readonly Piece[], job: ExportJob) {
     this.pieces = pieces;
     this.job = job;
     this.spans = pieces.reduce((sum, { spans }) => sum + spans, 0);
+    this.byteLength = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
 
   /** A request made of chunks that have just been taken. */
@@ -90,20 +101,12 @@ export class OutgoingRequest {
     return this.pieces.every(({ chunk }) => chunk.account === account) ? account : undefined;
   }
 
-  /** The encoded `ExportTraceServiceRequest`: its pieces one after another, copied only if there are several. */
-  get bytes(): Uint8Array {
-    const [first, second] = this.pieces;
-    if (first !== undefined && second === undefined) return first.bytes;
-    if (this.#joined === undefined) {
-      const joined = new Uint8Array(this.pieces.reduce((sum, { bytes }) => sum + bytes.length, 0));
-      let at = 0;
-      for (const { bytes } of this.pieces) {
-        joined.set(bytes, at);
-        at += bytes.length;
-      }
-      this.#joined = joined;
-    }
-    return this.#joined;
+  /**
+   * The encoded `ExportTraceServiceRequest`, in parts that follow each other: its pieces, of which only small ones are
+   * copied.
+   */
+  get parts(): readonly Uint8Array[] {
+    return this.#parts ??= this.#makeParts();
   }
 
   send(): void {
@@ -118,10 +121,12 @@ export class OutgoingRequest {
   /** All of it has been answered for. @param isReleased nothing reads the bytes any more that it was sent from. */
   finish(isReleased = false): void {
     this.#enter("done", "sending");
-    if (this.#joined !== undefined && isReleased) freeBytes(this.#joined);
-    this.#joined = undefined;
-    const [piece] = this.pieces;
-    if (!isReleased && piece !== undefined && this.pieces.length === 1) piece.chunk.markRead();
+    if (isReleased) {
+      for (const copy of this.#copies) freeBytes(copy);
+    } else {
+      for (const { chunk } of this.pieces) chunk.markRead();
+    }
+    this.#parts = undefined;
   }
 
   /** Two requests with one part each of its accounts. To be called if there are several. */
@@ -162,6 +167,27 @@ export class OutgoingRequest {
     }
     const [first, second] = halve(piece.bytes).map((bytes) => [{ ...piece, bytes, spans: countSpans(bytes) }]);
     return this.#splitInto(first as Piece[], second as Piece[]);
+  }
+
+  #makeParts(): readonly Uint8Array[] {
+    const parts: Uint8Array[] = [];
+    let small: Uint8Array[] = [];
+    const joinSmall = (): void => {
+      if (small.length === 0) return;
+      const part = joinBytes(small);
+      if (small.length > 1) this.#copies.push(part);
+      parts.push(part);
+      small = [];
+    };
+    for (const { bytes } of this.pieces) {
+      if (bytes.length < LEAST_PART_BYTES) small.push(bytes);
+      else {
+        joinSmall();
+        parts.push(bytes);
+      }
+    }
+    joinSmall();
+    return parts;
   }
 
   #splitInto(first: readonly Piece[], second: readonly Piece[]): [OutgoingRequest, OutgoingRequest] {

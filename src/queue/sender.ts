@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { joinBytes } from "../base/joined-bytes.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
@@ -164,7 +165,7 @@ export class Sender {
     request.send();
     this.#underWay.add(request);
     const { job, spans } = request;
-    job.begin(() => this.#options.trace?.exporting(request.bytes, spans));
+    job.begin(() => this.#options.trace?.exporting(request.parts, spans));
     const result = await this.#export(request);
     if (this.#closed) return;
     this.#underWay.delete(request);
@@ -189,7 +190,7 @@ export class Sender {
     try {
       // A last try whose failure costs nothing, since the spool has all spans, does not hold up the stop.
       const isLastTry = this.#finishing !== undefined && this.#outage.isActive && this.#queue.spansAtRisk === 0;
-      result = await exporter.send(request.bytes, isLastTry ? LAST_TRY_MS : undefined, request.job.trace);
+      result = await exporter.send(request.parts, isLastTry ? LAST_TRY_MS : undefined, request.job.trace);
     } catch (error) {
       // It should not, but if it does, no span shall be lost for it.
       const cause = error instanceof Error ? error : new Error(String(error));
@@ -219,7 +220,7 @@ export class Sender {
 
   #accepted(request: OutgoingRequest, result: Accepted): void {
     const { metrics } = this.#options;
-    const { account, bytes, spans, job } = request;
+    const { account, byteLength, spans, job } = request;
     let rejected = 0;
     if (result.kind === "partial") {
       rejected = Math.min(spans, Math.max(0, result.rejectedSpans));
@@ -229,7 +230,7 @@ export class Sender {
     } else if (result.warning !== undefined) {
       this.#log.warning(result.warning);
     }
-    metrics.deliver(spans - rejected, bytes.length);
+    metrics.deliver(spans - rejected, byteLength);
     if (account !== undefined) this.#quarantine.accepted(account, request);
     this.#log.taken();
     this.#settle(request, result.kind === "success" && result.released === true);
@@ -237,7 +238,7 @@ export class Sender {
 
   #rejected(request: OutgoingRequest, { error, splitHelps, tooLarge }: Rejected): void {
     const { account } = request;
-    const isSize = tooLarge === true && request.bytes.length > LEAST_TOO_LARGE_BYTES;
+    const isSize = tooLarge === true && request.byteLength > LEAST_TOO_LARGE_BYTES;
     if (isSize && request.spans > 1 && account?.isQuarantined !== true) {
       this.#halveTooLarge(request, error);
     } else if (splitHelps !== true) {
@@ -286,10 +287,10 @@ export class Sender {
   }
 
   #giveUp(request: OutgoingRequest, error: Error): void {
-    const { spans, job, bytes } = request;
+    const { spans, job, parts } = request;
     this.#options.metrics.drop("rejected", spans);
     job.trace?.refused(spans, describeError(error));
-    this.#options.deadLetter?.write(bytes);
+    this.#options.deadLetter?.write(joinBytes(parts));
     this.#settle(request, false);
   }
 

@@ -50,7 +50,7 @@ export class SelfSpanExporter implements SpanExporter {
   async #send(spans: ReadableSpan[]): Promise<SdkResult> {
     const request = ProtobufTraceSerializer.serializeRequest(spans);
     if (request === undefined) throw new Error("the SDK's spans have no encoding");
-    const result = await this.#exporter.send(request);
+    const result = await this.#exporter.send([request]);
     if (result.kind === "success") {
       this.#log.set(false);
       return { code: ExportResultCode.SUCCESS };

@@ -13,17 +13,21 @@ export interface SpanIds {
 /**
  * The traces in an encoded `ExportTraceServiceRequest`, at most `most`, each with its first span. If the bytes are not
  * a valid request, the traces before the fault.
+ *
+ * @param request in parts that follow each other, each of whole `resource_spans` fields.
  */
-export function traceContexts(request: Uint8Array, most: number): SpanIds[] {
+export function traceContexts(request: readonly Uint8Array[], most: number): SpanIds[] {
   const found = new Map<string, SpanIds>();
-  const ids = new IdReader(request);
   try {
-    for (const { start, end } of spansOf(request)) {
-      if (found.size >= most) break;
-      // Most spans of a batch come after one of the same trace.
-      if (!ids.read(start, end)) continue;
-      const { traceId, spanId } = ids;
-      if (!found.has(traceId)) found.set(traceId, { traceId, spanId });
+    for (const part of request) {
+      const ids = new IdReader(part);
+      for (const { start, end } of spansOf(part)) {
+        if (found.size >= most) return [...found.values()];
+        // Most spans of a batch come after one of the same trace.
+        if (!ids.read(start, end)) continue;
+        const { traceId, spanId } = ids;
+        if (!found.has(traceId)) found.set(traceId, { traceId, spanId });
+      }
     }
   } catch (error) {
     // The request is sent nevertheless, and the collector will say what is wrong with it.

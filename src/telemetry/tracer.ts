@@ -12,6 +12,7 @@ import {
 } from "@opentelemetry/api";
 import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
 import { BasicTracerProvider, BatchSpanProcessor } from "@opentelemetry/sdk-trace-base";
+import { byteLengthOf } from "../base/joined-bytes.ts";
 import { describeError, type Logger, printable } from "../base/log.ts";
 import { formatTraceparent, type TraceContext } from "../pipeline/trace-context.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
@@ -132,10 +133,10 @@ class SdkSelfTrace implements SelfTrace {
     return new SdkConnectionSpan(this.#tracer.startSpan("guest connection", {}, this.#root));
   }
 
-  exporting(request: Uint8Array, spans: number): ExportSpan {
+  exporting(request: readonly Uint8Array[], spans: number): ExportSpan {
     const span = this.#tracer.startSpan("export", { kind: SpanKind.CLIENT }, this.#root);
     if (span.isRecording()) {
-      span.setAttributes({ "kata.spans": spans, "kata.bytes": request.length });
+      span.setAttributes({ "kata.spans": spans, "kata.bytes": byteLengthOf(request) });
       span.addLinks(
         traceContexts(request, MOST_LINKS)
           // Only sampled spans are sent.

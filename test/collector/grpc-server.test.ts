@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { createExporter } from "../../src/exporters/create-exporter.ts";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import { withEnvironment } from "../exporters/support/environment.ts";
-import { errorOf, pattern, TAKEN } from "../exporters/support/exporting.ts";
+import { errorOf, inParts, pattern, TAKEN } from "../exporters/support/exporting.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";
 import { type Certificates, makeCertificates } from "./certificates.ts";
 import { GrpcServer, type Receipt, receiptOf, sha256 } from "./grpc-server.ts";
@@ -71,7 +71,7 @@ async function assertTaken(result: ExportResult, message: Uint8Array): Promise<R
 /** Sends one request; it must arrive as it was sent. */
 async function taken(scenario: string, client: Client = {}, length = MANY_WINDOWS): Promise<Receipt> {
   const message = pattern(length);
-  return assertTaken(await (await open(scenario, client)).send(message), message);
+  return assertTaken(await (await open(scenario, client)).send(inParts(message)), message);
 }
 
 async function refused(
@@ -80,7 +80,7 @@ async function refused(
   client: Client = {},
   length = 1000,
 ): Promise<ExportResult & { message: string }> {
-  const result = await (await open(scenario, client)).send(pattern(length));
+  const result = await (await open(scenario, client)).send(inParts(pattern(length)));
   return { ...result, message: errorOf(result, kind).message };
 }
 
@@ -135,7 +135,7 @@ test("TLS with an authority of one's own and a client certificate", async () => 
 });
 
 test("partial success, and statuses with their details", async () => {
-  const partial = await (await open("partial", { to: "grpc" })).send(pattern(10));
+  const partial = await (await open("partial", { to: "grpc" })).send(inParts(pattern(10)));
   assert.deepEqual(partial, { kind: "partial", rejectedSpans: 3, message: "three were bad" });
   for (const [scenario, name] of [["exhausted", "RESOURCE_EXHAUSTED"], ["unavailable", "UNAVAILABLE"]] as const) {
     const result = await refused(`${scenario}-with-retry-info`, "retryable", { to: "grpc" });
@@ -177,14 +177,14 @@ test("a server that ages its connections costs no request", async () => {
   const message = pattern(1000);
   let last: Receipt | undefined;
   const begun = Date.now();
-  while (Date.now() - begun < 2500) last = await assertTaken(await exporter.send(message), message);
+  while (Date.now() - begun < 2500) last = await assertTaken(await exporter.send(inParts(message)), message);
   assert.ok(last !== undefined && last.connections > 2, JSON.stringify(last));
 });
 
 test("requests under way when a server ages its connections are answered", async () => {
   const exporter = await open("slow", { to: "aging" });
   for (let i = 0; i < 3; i++) {
-    const receipt = await assertTaken(await exporter.send(pattern(100 + i)), pattern(100 + i));
+    const receipt = await assertTaken(await exporter.send(inParts(pattern(100 + i))), pattern(100 + i));
     assert.equal(receipt.requests, i + 1);
   }
 });
@@ -209,7 +209,7 @@ for (
     for (const length of [0, 1, MANY_WINDOWS, 70_000]) {
       // By the byte, a large one would take its time.
       const message = pattern(scenario === "slow-read" ? Math.min(length, 200_000) : length);
-      await assertTaken(await exporter.send(message), message);
+      await assertTaken(await exporter.send(inParts(message)), message);
     }
   });
 }
@@ -218,8 +218,8 @@ for (const scenario of ["refused-stream", "goaway-untouched", "goaway-untouched-
   test(`${scenario}: what the server has not looked at is sent again at once`, async () => {
     const exporter = await open(scenario);
     const [first, second] = [pattern(2000), pattern(MANY_WINDOWS)];
-    if (scenario === "disconnect-on-reuse") await assertTaken(await exporter.send(first), first);
-    const receipt = await assertTaken(await exporter.send(second), second);
+    if (scenario === "disconnect-on-reuse") await assertTaken(await exporter.send(inParts(first)), first);
+    const receipt = await assertTaken(await exporter.send(inParts(second)), second);
     assert.equal(receipt.requests, scenario === "disconnect-on-reuse" ? 3 : 2);
   });
 }
@@ -227,7 +227,7 @@ for (const scenario of ["refused-stream", "goaway-untouched", "goaway-untouched-
 test("a connection that the server has left is not used again", async () => {
   const exporter = await open("goaway-after-answer");
   for (let i = 1; i <= 3; i++) {
-    const receipt = await assertTaken(await exporter.send(pattern(i)), pattern(i));
+    const receipt = await assertTaken(await exporter.send(inParts(pattern(i))), pattern(i));
     assert.deepEqual([receipt.requests, receipt.connections], [i, i]);
   }
 });
@@ -273,7 +273,7 @@ for (const [scenario, message, splitHelps] of REFUSED) {
   test(`${scenario} is a refusal`, async () => {
     const exporter = await open(scenario);
     for (let i = 0; i < 3; i++) {
-      const result = await exporter.send(pattern(MANY_WINDOWS));
+      const result = await exporter.send(inParts(pattern(MANY_WINDOWS)));
       assert.match(errorOf(result, "rejected").message, message);
       assert.equal((result as { splitHelps?: boolean }).splitHelps, splitHelps);
     }
@@ -281,14 +281,14 @@ for (const [scenario, message, splitHelps] of REFUSED) {
 }
 
 test("an answer without a word is success", async () => {
-  assert.deepEqual(await (await open("trailers-only-ok")).send(pattern(MANY_WINDOWS)), TAKEN);
+  assert.deepEqual(await (await open("trailers-only-ok")).send(inParts(pattern(MANY_WINDOWS))), TAKEN);
 });
 
 test("requests at once go over connections of their own, and are used again", async () => {
   const exporter = await open("", { to: "grpc" });
   for (let round = 1; round <= 3; round++) {
     const messages = [1, 2, 3, 4].map((size) => pattern(size * 50_000));
-    const results = await Promise.all(messages.map((message) => exporter.send(message)));
+    const results = await Promise.all(messages.map((message) => exporter.send(inParts(message))));
     for (const [i, result] of results.entries()) await assertTaken(result, messages[i] as Uint8Array);
     assert.equal(Math.max(...results.map((result) => receiptOf(result).connections)), 4);
   }

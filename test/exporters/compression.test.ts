@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
 import { loadGzip, MOST_AT_ONCE_BYTES } from "../../src/exporters/compression.ts";
 import { test } from "node:test";
+import { inParts } from "./support/exporting.ts";
 
 /** Text that takes long: nothing in it repeats. */
 function hexDigits(length: number): Uint8Array {
@@ -17,9 +18,12 @@ for (const length of [0, 1, MOST_AT_ONCE_BYTES, MOST_AT_ONCE_BYTES + 1, 4 * MOST
   test(`${length} bytes, compressed and back`, async () => {
     const gzip = await loadGzip();
     const request = hexDigits(length);
-    const compressed = await gzip(request);
-    assert.ok(compressed.length < Math.max(100, length));
-    assert.deepEqual(new Uint8Array(gunzipSync(compressed)), request);
+    for (const parts of [[request], inParts(request)]) {
+      const compressed = await gzip(parts);
+      assert.ok(compressed.length < Math.max(100, length));
+      assert.deepEqual(new Uint8Array(gunzipSync(compressed)), request);
+      assert.equal(parts.reduce((sum, part) => sum + part.length, 0), length);
+    }
   });
 }
 
@@ -27,7 +31,7 @@ test("while one large span is compressed, others have their turns", async () => 
   const gzip = await loadGzip();
   let turns = 0;
   const timer = setInterval(() => turns++);
-  const compressed = await gzip(hexDigits(4 * MOST_AT_ONCE_BYTES));
+  const compressed = await gzip([hexDigits(4 * MOST_AT_ONCE_BYTES)]);
   clearInterval(timer);
   assert.ok(turns > 0);
   assert.equal(gunzipSync(compressed).length, 4 * MOST_AT_ONCE_BYTES);

@@ -4,7 +4,7 @@ import { createServer as createHttp2Server, type Http2ServerResponse } from "nod
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
-import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
+import { errorOf, inParts, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, fail, type GrpcAnswer, GrpcReceiver } from "./support/grpc-receiver.ts";
 import { OpenedExporters } from "./support/opened-exporters.ts";
 import { listen } from "../support/ports.ts";
@@ -29,13 +29,13 @@ function open(variables: Record<string, string> = {}, url = receiver.url): Promi
 
 async function answered(answer: GrpcAnswer): Promise<ExportResult> {
   receiver.answer = answer;
-  return (await open({ TIMEOUT: "500" })).send(pattern(10));
+  return (await open({ TIMEOUT: "500" })).send([pattern(10)]);
 }
 
 test("a request arrives as it was given, with what the environment says", async () => {
   const exporter = await open({ HEADERS: "authorization=Bearer%20x,a=1", TRACES_HEADERS: "a=2" });
   for (const length of [0, 1, 65_536, 3_000_000]) {
-    assert.deepEqual(await exporter.send(pattern(length)), TAKEN);
+    assert.deepEqual(await exporter.send(inParts(pattern(length))), TAKEN);
     assert.deepEqual(receiver.calls.at(-1)?.body, pattern(length));
   }
   const { metadata } = receiver.calls[0] ?? {};
@@ -47,16 +47,16 @@ test("a request arrives as it was given, with what the environment says", async 
 test("gzip", async () => {
   const exporter = await open({ COMPRESSION: "gzip" });
   const body = new Uint8Array(1_000_000);
-  assert.deepEqual(await exporter.send(body), TAKEN);
+  assert.deepEqual(await exporter.send(inParts(body)), TAKEN);
   assert.deepEqual(receiver.calls[0]?.body, body);
 });
 
 test("connections are kept: one for one request at a time, one more for each at once", async () => {
   const exporter = await open();
-  for (let i = 0; i < 5; i++) await exporter.send(pattern(i));
+  for (let i = 0; i < 5; i++) await exporter.send([pattern(i)]);
   assert.equal(receiver.connections, 1);
   for (let round = 0; round < 3; round++) {
-    const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send(pattern(size))));
+    const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send([pattern(size)])));
     assert.deepEqual(results.map(({ kind }) => kind), Array(4).fill("success"));
   }
   assert.equal(receiver.connections, 4);
@@ -131,7 +131,7 @@ test("RetryInfo is handed on, and makes an exhausted collector retryable", async
 
 test("a message that is too large for the collector is refused, and splitting helps", async () => {
   const exporter = await open();
-  const result = await exporter.send(new Uint8Array(5_000_000));
+  const result = await exporter.send([new Uint8Array(5_000_000)]);
   assert.match(errorOf(result, "rejected").message, /RESOURCE_EXHAUSTED: .*larger than max/);
   assert.equal((result as { splitHelps?: boolean }).splitHelps, true);
 });
@@ -144,53 +144,53 @@ test("silence ends at the timeout", async () => {
 test("a deadline ends a request, and the next has a connection of its own", async () => {
   const exporter = await open({ TIMEOUT: "2000" });
   receiver.answer = () => {};
-  const result = await exporter.send(pattern(9), 100);
+  const result = await exporter.send([pattern(9)], 100);
   assert.equal(errorOf(result, "retryable").message, "timed out: no answer within 100 ms");
   receiver.answer = accept;
-  assert.equal((await exporter.send(pattern(8))).kind, "success");
+  assert.equal((await exporter.send([pattern(8)])).kind, "success");
   assert.equal(receiver.connections, 2);
 });
 
 test("a connection that is cut mid-request is retryable, and the next request makes a new one", async () => {
   const exporter = await open();
   receiver.answer = () => receiver.cut();
-  assert.match(errorOf(await exporter.send(pattern(1)), "retryable").message, /UNAVAILABLE/);
+  assert.match(errorOf(await exporter.send([pattern(1)]), "retryable").message, /UNAVAILABLE/);
   receiver.answer = accept;
-  assert.equal((await exporter.send(pattern(2))).kind, "success");
+  assert.equal((await exporter.send([pattern(2)])).kind, "success");
   assert.deepEqual([receiver.connections, receiver.calls.length], [2, 2]);
 });
 
 test("a collector that is away is tried anew each time, and found when it is back", async () => {
   const exporter = await open();
-  await exporter.send(pattern(1));
+  await exporter.send([pattern(1)]);
   await receiver.shut();
   // Until the client knows: a request on the connection that has just ended fails in another way, and is retryable too.
   await new Promise((resolve) => setTimeout(resolve, 100));
   for (let i = 0; i < 5; i++) {
-    const error = errorOf(await exporter.send(pattern(2)), "retryable");
+    const error = errorOf(await exporter.send([pattern(2)]), "retryable");
     assert.match(error.message, /^gRPC UNAVAILABLE: /);
   }
   await receiver.open();
   // grpc-js would now wait before it connects again, and fail requests until then.
-  assert.equal((await exporter.send(pattern(3))).kind, "success");
+  assert.equal((await exporter.send([pattern(3)])).kind, "success");
   assert.deepEqual(receiver.calls.at(-1)?.body, pattern(3));
 });
 
 test("closing ends requests under way, and refuses new ones as retryable", async () => {
   const exporter = await open({ TIMEOUT: "1000" });
   receiver.answer = () => {};
-  const pending = exporter.send(pattern(9));
+  const pending = exporter.send([pattern(9)]);
   while (receiver.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   exporter.close();
   assert.match(errorOf(await pending, "retryable").message, /closed/);
-  assert.match(errorOf(await exporter.send(pattern(1)), "retryable").message, /closed/);
+  assert.match(errorOf(await exporter.send([pattern(1)]), "retryable").message, /closed/);
 });
 
 /** Sends one request to another server. */
 async function sentTo(server: Server): Promise<ExportResult> {
   const port = await listen(server);
   const exporter = await open({ TIMEOUT: "500" }, `http://127.0.0.1:${port}`);
-  const result = await exporter.send(pattern(10));
+  const result = await exporter.send([pattern(10)]);
   exporter.close();
   server.close();
   return result;
@@ -257,16 +257,16 @@ for (const [status, code, kind, splitHelps] of PROXY_ANSWERS) {
 
 test("names that do not resolve and ports of a scheme", async () => {
   const unresolved = await open({ TIMEOUT: "500" }, "http://collector.invalid:4317");
-  errorOf(await unresolved.send(pattern(1)), "retryable");
+  errorOf(await unresolved.send([pattern(1)]), "retryable");
   // Port 80 is left out of a URL by the URL class, and grpc-js takes 443 where there is none.
   const refused = await open({ TIMEOUT: "500" }, "http://127.0.0.1:80");
-  assert.match(errorOf(await refused.send(pattern(1)), "retryable").message, /127\.0\.0\.1:80\b/);
+  assert.match(errorOf(await refused.send([pattern(1)]), "retryable").message, /127\.0\.0\.1:80\b/);
 });
 
 test("an IPv6 address", async () => {
   const exporter = await open({ TIMEOUT: "500" }, "http://[::1]:9");
   assert.match(
-    errorOf(await exporter.send(pattern(1)), "retryable").message,
+    errorOf(await exporter.send([pattern(1)]), "retryable").message,
     /::1:9|EADDRNOTAVAIL/,
   );
 });

@@ -4,7 +4,7 @@ import { createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import type { Exporter, ExportResult } from "../../src/pipeline/exporter.ts";
 import { parseRetryAfter } from "../../src/exporters/retry-after.ts";
-import { errorOf, pattern, TAKEN } from "./support/exporting.ts";
+import { errorOf, inParts, pattern, TAKEN } from "./support/exporting.ts";
 import { accept, type HttpAnswer, HttpReceiver } from "./support/http-receiver.ts";
 import { OpenedExporters } from "./support/opened-exporters.ts";
 import { listen } from "../support/ports.ts";
@@ -36,7 +36,7 @@ function open(
 /** Sends one request that is answered so. */
 async function answered(answer: HttpAnswer): Promise<ExportResult> {
   receiver.answer = answer;
-  return (await open(BRIEF)).send(pattern(10));
+  return (await open(BRIEF)).send([pattern(10)]);
 }
 
 /** Writes what is no answer, or not a whole one, and ends the connection. */
@@ -49,7 +49,7 @@ function breakOff(text: string): HttpAnswer {
 test("a request arrives as it was given, in protobuf, with what the environment says", async () => {
   const exporter = await open({ HEADERS: "authorization=Bearer%20x,a=1", TRACES_HEADERS: "a=2" });
   const body = pattern(100_000);
-  assert.deepEqual(await exporter.send(body), TAKEN);
+  assert.deepEqual(await exporter.send(inParts(body)), TAKEN);
   const [request] = receiver.requests;
   assert.ok(request !== undefined);
   assert.deepEqual(request.body, body);
@@ -64,7 +64,7 @@ test("a request arrives as it was given, in protobuf, with what the environment 
 test("a request may be empty, or have megabytes", async () => {
   const exporter = await open();
   for (const length of [0, 1, 65_536, 4_000_000]) {
-    assert.deepEqual(await exporter.send(pattern(length)), TAKEN);
+    assert.deepEqual(await exporter.send(inParts(pattern(length))), TAKEN);
     assert.deepEqual(receiver.requests.at(-1)?.body, pattern(length));
   }
 });
@@ -72,14 +72,14 @@ test("a request may be empty, or have megabytes", async () => {
 test("gzip", async () => {
   const exporter = await open({ COMPRESSION: "gzip" });
   const body = pattern(300_000);
-  assert.deepEqual(await exporter.send(body), TAKEN);
+  assert.deepEqual(await exporter.send(inParts(body)), TAKEN);
   assert.equal(receiver.requests[0]?.headers["content-encoding"], "gzip");
   assert.deepEqual(receiver.requests[0]?.body, body);
 });
 
 test("a request goes out with its length, in one piece", async () => {
   const exporter = await open();
-  await exporter.send(pattern(100_000));
+  await exporter.send([pattern(100_000)]);
   assert.equal(receiver.requests[0]?.headers["content-length"], "100000");
   assert.equal(receiver.requests[0]?.headers["transfer-encoding"], undefined);
 });
@@ -96,17 +96,17 @@ test("a request that is answered before all of it was read is not released", asy
   const exporter = await open({}, { url: `http://127.0.0.1:${port}/v1/traces` });
   // More than the kernel holds of a connection that nobody reads.
   const body = new Uint8Array(64 * 1024 * 1024).fill(7);
-  assert.deepEqual(await exporter.send(body), { kind: "success" });
+  assert.deepEqual(await exporter.send([body]), { kind: "success" });
   assert.equal(body.length, 64 * 1024 * 1024);
   server.close();
 });
 
 test("connections are kept: one for one request at a time, one more for each at once", async () => {
   const exporter = await open();
-  for (let i = 0; i < 5; i++) await exporter.send(pattern(i));
+  for (let i = 0; i < 5; i++) await exporter.send([pattern(i)]);
   assert.equal(receiver.connections, 1);
   for (let round = 0; round < 3; round++) {
-    const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send(pattern(size))));
+    const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send([pattern(size)])));
     assert.deepEqual(results.map(({ kind }) => kind), Array(4).fill("success"));
   }
   assert.equal(receiver.connections, 4);
@@ -121,7 +121,7 @@ test("each answer belongs to its request", async () => {
       response.end(encode("ExportTraceServiceResponse", { partialSuccess: { rejectedSpans } }));
     }, 50 - 10 * body.length);
   };
-  const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send(pattern(size))));
+  const results = await Promise.all([1, 2, 3, 4].map((size) => exporter.send([pattern(size)])));
   assert.deepEqual(
     results,
     [1, 2, 3, 4].map((size) => ({ kind: "partial", rejectedSpans: size, message: "" })),
@@ -228,26 +228,26 @@ test("an answer without end is cut off, and taken at its status if it may be an 
 
 test("a collector that is not there is retryable, and one that comes back is found", async () => {
   const exporter = await open(BRIEF);
-  assert.equal((await exporter.send(pattern(1))).kind, "success");
+  assert.equal((await exporter.send([pattern(1)])).kind, "success");
   await receiver.close();
-  const refused = errorOf(await exporter.send(pattern(2)), "retryable");
+  const refused = errorOf(await exporter.send([pattern(2)]), "retryable");
   assert.equal(refused.status, undefined);
   assert.match(refused.message, /ECONNREFUSED|ECONNRESET|EPIPE|hang up/);
   const { url } = receiver;
   receiver = new HttpReceiver();
   await receiver.listen(Number(new URL(url).port));
-  assert.equal((await exporter.send(pattern(3))).kind, "success");
+  assert.equal((await exporter.send([pattern(3)])).kind, "success");
   assert.deepEqual(receiver.requests.at(-1)?.body, pattern(3));
 });
 
 test("a connection that the collector closed while it was idle costs no request", async () => {
   const exporter = await open();
-  await exporter.send(pattern(1));
+  await exporter.send([pattern(1)]);
   const [socket] = receiver.sockets;
   const closed = once(socket as Socket, "close");
   socket?.end();
   await closed;
-  assert.deepEqual(await exporter.send(pattern(2)), TAKEN);
+  assert.deepEqual(await exporter.send([pattern(2)]), TAKEN);
   assert.equal(receiver.connections, 2);
   assert.equal(receiver.requests.length, 2);
 });
@@ -257,17 +257,17 @@ test("a connection that the collector closes as it is used again costs one more 
     let retries = 0;
     receiver.requests.length = 0;
     const exporter = await open({}, { onRetry: () => retries++ });
-    assert.deepEqual(await exporter.send(pattern(1)), TAKEN);
+    assert.deepEqual(await exporter.send([pattern(1)]), TAKEN);
     receiver.answer = (response, { socket }) => {
       if (receiver.requests.length === 2) socket[end]();
       else response.end();
     };
-    assert.deepEqual(await exporter.send(pattern(9)), TAKEN);
+    assert.deepEqual(await exporter.send([pattern(9)]), TAKEN);
     assert.equal(retries, 1);
     assert.deepEqual(receiver.requests.slice(1).map(({ body }) => body), [pattern(9), pattern(9)]);
     // On a connection of its own there is no doubt, and the sender decides.
     receiver.answer = (_, { socket }) => void socket[end]();
-    errorOf(await exporter.send(pattern(9)), "retryable");
+    errorOf(await exporter.send([pattern(9)]), "retryable");
     receiver.answer = accept;
   }
 });
@@ -275,26 +275,26 @@ test("a connection that the collector closes as it is used again costs one more 
 test("a deadline ends a request that the collector does not answer", async () => {
   const exporter = await open({}, { concurrency: 1 });
   receiver.answer = () => {};
-  const result = await exporter.send(pattern(9), 100);
+  const result = await exporter.send([pattern(9)], 100);
   assert.equal(errorOf(result, "retryable").message, "timed out: no answer within 100 ms");
   receiver.answer = (response) => response.end();
-  assert.equal((await exporter.send(pattern(8))).kind, "success");
+  assert.equal((await exporter.send([pattern(8)])).kind, "success");
 });
 
 test("closing ends requests under way, and refuses new ones as retryable", async () => {
   const exporter = await open();
   receiver.answer = () => {};
-  const pending = exporter.send(pattern(9));
+  const pending = exporter.send([pattern(9)]);
   while (receiver.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   exporter.close();
   assert.match(errorOf(await pending, "retryable").message, /closed/);
-  assert.match(errorOf(await exporter.send(pattern(1)), "retryable").message, /closed/);
+  assert.match(errorOf(await exporter.send([pattern(1)]), "retryable").message, /closed/);
   while (receiver.sockets.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
 });
 
 test("a name that does not resolve is retryable", async () => {
   const exporter = await open(BRIEF, { url: "http://collector.invalid:4318/v1/traces" });
-  errorOf(await exporter.send(pattern(1)), "retryable");
+  errorOf(await exporter.send([pattern(1)]), "retryable");
 });
 
 test("a port that speaks no HTTP at all is retryable", async () => {
@@ -304,7 +304,7 @@ test("a port that speaks no HTTP at all is retryable", async () => {
   });
   const port = await listen(server);
   const exporter = await open(BRIEF, { url: `http://127.0.0.1:${port}/v1/traces` });
-  errorOf(await exporter.send(pattern(1)), "retryable");
+  errorOf(await exporter.send([pattern(1)]), "retryable");
   server.close();
 });
 

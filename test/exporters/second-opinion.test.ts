@@ -66,7 +66,7 @@ async function sendBoth(
     });
     await delegate.shutdown();
     const ours = await createExporter({ protocol, url }, new RecordingLogger());
-    assert.deepEqual(await ours.send(request), TAKEN);
+    assert.deepEqual(await ours.send([request]), TAKEN);
     ours.close();
   });
 }

@@ -11,7 +11,7 @@ class ManualSlot implements ExportSlot {
   requests = 0;
   answer: (result: ExportResult) => void = () => {};
 
-  send(_: Uint8Array, timeoutMs: number): Promise<ExportResult> {
+  send(_: readonly Uint8Array[], timeoutMs: number): Promise<ExportResult> {
     this.timeoutMs = timeoutMs;
     this.requests++;
     return new Promise((resolve) => this.answer = resolve);
@@ -22,7 +22,7 @@ class ManualSlot implements ExportSlot {
   }
 }
 
-const REQUEST = new Uint8Array();
+const REQUEST = [new Uint8Array()];
 const SUCCESS: ExportResult = { kind: "success" };
 
 function setUp(concurrency: number, timeoutMs = 60_000) {

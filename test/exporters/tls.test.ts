@@ -60,7 +60,7 @@ function sent(
     );
     // As when privileges have been dropped: what is needed of them has been read.
     for (const path of Object.values(paths)) rmSync(path);
-    const result = await exporter.send(BODY);
+    const result = await exporter.send([BODY]);
     exporter.close();
     return result;
   });

@@ -14,12 +14,12 @@ type Arrived = [number | undefined, unknown];
 /** Sends requests with and without a trace, one after the other through one slot, then several at once. */
 async function exchange(exporter: Exporter): Promise<void> {
   const [first, second] = [new CountingTrace(1), new CountingTrace(2)];
-  await exporter.send(Uint8Array.of(1), undefined, first);
-  await exporter.send(Uint8Array.of(2), undefined, second);
-  await exporter.send(Uint8Array.of(3));
+  await exporter.send([Uint8Array.of(1)], undefined, first);
+  await exporter.send([Uint8Array.of(2)], undefined, second);
+  await exporter.send([Uint8Array.of(3)]);
   const traces = [4, 5, 6, 7].map((number) => new CountingTrace(number));
   await Promise.all(
-    traces.map((trace, i) => exporter.send(Uint8Array.of(4 + i), undefined, trace)),
+    traces.map((trace, i) => exporter.send([Uint8Array.of(4 + i)], undefined, trace)),
   );
   exporter.close();
   assert.deepEqual([first, second, ...traces].map(({ tries }) => tries), [1, 1, 1, 1, 1, 1]);
@@ -58,13 +58,13 @@ test("http/protobuf: a request that is sent again at once carries the same trace
   await receiver.listen();
   try {
     const exporter = await createExporter({ protocol: "http/protobuf", url: receiver.url }, new RecordingLogger());
-    await exporter.send(Uint8Array.of(1));
+    await exporter.send([Uint8Array.of(1)]);
     receiver.answer = (response, { socket }) => {
       if (receiver.requests.length === 2) socket.destroy();
       else response.end();
     };
     const trace = new CountingTrace(9);
-    assert.equal((await exporter.send(Uint8Array.of(2), undefined, trace)).kind, "success");
+    assert.equal((await exporter.send([Uint8Array.of(2)], undefined, trace)).kind, "success");
     exporter.close();
     assert.deepEqual(
       receiver.requests.map(({ headers }) => headers["traceparent"]),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import { joinBytes } from "../../src/base/joined-bytes.ts";
 import type { ExportResult } from "../../src/pipeline/exporter.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import {
@@ -65,7 +66,7 @@ test("the host's word is on each resource", async () => {
   const exporter = new FakeExporter();
   const sendOn = exporter.send.bind(exporter);
   exporter.send = (request) => {
-    requests.push(request);
+    requests.push(joinBytes(request));
     return sendOn(request);
   };
   const { delivery, metrics } = setUp({
@@ -375,7 +376,7 @@ test("a request's memory is given back when nothing reads it any more, and not b
   const exporter = new FakeExporter((_, index) => results[index] as ExportResult, 1);
   const sendOn = exporter.send.bind(exporter);
   exporter.send = (request) => {
-    requests.push(request);
+    requests.push(joinBytes(request));
     return sendOn(request);
   };
   const { delivery, metrics } = setUp({}, exporter);

@@ -8,6 +8,7 @@ import { Spool } from "../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../src/pipeline/settings.ts";
 import type { ExportResult, RequestTrace } from "../../src/pipeline/exporter.ts";
 import { type ExportOutcome, type ExportSpan, NO_SELF_TRACE, type SelfTrace } from "../../src/pipeline/self-trace.ts";
+import { joinBytes } from "../../src/base/joined-bytes.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import { AWAY, BAD_SPAN, FakeExporter, guestSource, payload, REFUSED, send, setUp } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
@@ -47,7 +48,7 @@ class TracedExporter extends FakeExporter {
   readonly traces: (string | undefined)[] = [];
 
   override send(
-    request: Uint8Array,
+    request: readonly Uint8Array[],
     _timeoutMs?: number,
     trace?: RequestTrace,
   ): Promise<ExportResult> {
@@ -58,8 +59,8 @@ class TracedExporter extends FakeExporter {
 
 function traced(): { spans: RecordingSpan[]; trace: SelfTrace } {
   const spans: RecordingSpan[] = [];
-  const exporting = (request: Uint8Array, count: number): ExportSpan => {
-    const ids = decodeRequest(request).map((span) => span.spanId);
+  const exporting = (request: readonly Uint8Array[], count: number): ExportSpan => {
+    const ids = decodeRequest(joinBytes(request)).map((span) => span.spanId);
     assert.equal(ids.length, count);
     const span = new RecordingSpan(spans.length, ids);
     spans.push(span);

@@ -44,8 +44,8 @@ export class FakeExporter implements Exporter {
     this.concurrency = concurrency;
   }
 
-  async send(request: Uint8Array): Promise<ExportResult> {
-    const ids = decodeRequest(request).map((span) => span.spanId);
+  async send(request: readonly Uint8Array[]): Promise<ExportResult> {
+    const ids = decodeRequest(joined(...request)).map((span) => span.spanId);
     const index = this.requests.push(ids) - 1;
     this.underWay++;
     this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay);

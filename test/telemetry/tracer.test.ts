@@ -26,7 +26,7 @@ class RecordingExporter implements Exporter {
   underWay = 0;
   closed = false;
 
-  async send(request: Uint8Array): Promise<ExportResult> {
+  async send([request = new Uint8Array()]: readonly Uint8Array[]): Promise<ExportResult> {
     assert.equal(++this.underWay, 1, "one at a time");
     this.requests.push(request);
     const result = await this.answer();
@@ -169,7 +169,7 @@ test("an export has links to the traces in its batch, and its requests carry its
   const { trace, finish } = setUp();
   trace.started();
   const request = requestOf(1, 2, 0, 1);
-  const exporting = trace.exporting(request, 4);
+  const exporting = trace.exporting([request], 4);
   assert.ok(exporting !== undefined);
   exporting.tried();
   exporting.failed(new Error("refused"));
@@ -200,7 +200,7 @@ test("an export has links to the traces in its batch, and its requests carry its
 test("the number of an export's links is bounded", async () => {
   const { trace, finish } = setUp();
   const traces = Array.from({ length: 100 }, (_, i) => i + 1);
-  trace.exporting(requestOf(...traces), 100)?.end();
+  trace.exporting([requestOf(...traces)], 100)?.end();
   const { links } = named(await finish(), "export");
   assert.deepEqual(
     links.map(({ traceId }) => Number.parseInt(traceId, 16)),
@@ -210,7 +210,7 @@ test("the number of an export's links is bounded", async () => {
 
 test("an export has each outcome", async () => {
   const { trace, finish } = setUp();
-  const begin = () => trace.exporting(requestOf(1), 10);
+  const begin = () => trace.exporting([requestOf(1)], 10);
   const partial = begin();
   partial?.refused(4, "bad");
   partial?.refused(5, "worse\n");
@@ -243,7 +243,7 @@ test("with a caller's trace everything belongs to it", async () => {
   const { trace, finish, log } = setUp({ parent: PARENT });
   trace.step("step", () => {});
   trace.started();
-  const exporting = trace.exporting(requestOf(1), 1);
+  const exporting = trace.exporting([requestOf(1)], 1);
   exporting?.end();
   trace.connection()?.end({
     source: { kind: "guest", name: "p", account: "p", attributes: new Map() },
@@ -263,7 +263,7 @@ test("with a caller's trace everything belongs to it", async () => {
 
 test("nothing is recorded if the caller does not sample, and a broken context begins a new trace", async () => {
   const unsampled = setUp({ parent: { ...PARENT, flags: 0 } });
-  const traceparent = unsampled.trace.exporting(requestOf(1), 1)?.traceparent;
+  const traceparent = unsampled.trace.exporting([requestOf(1)], 1)?.traceparent;
   assert.match(traceparent ?? "", new RegExp(`^00-${PARENT.traceId}-[0-9a-f]{16}-00$`));
   assert.deepEqual(await unsampled.finish(), []);
 
@@ -282,7 +282,7 @@ test("the environment chooses the SDK's sampler", async () => {
     const { trace, finish } = setUp();
     trace.step("step", () => {});
     trace.started();
-    assert.match(trace.exporting(requestOf(1), 1)?.traceparent ?? "", /-00$/);
+    assert.match(trace.exporting([requestOf(1)], 1)?.traceparent ?? "", /-00$/);
     assert.deepEqual(await finish(), []);
   });
 });
@@ -290,7 +290,7 @@ test("the environment chooses the SDK's sampler", async () => {
 test("the variables for guests' batches do not affect own spans", async () => {
   const all = await withVariables({ OTEL_BSP_MAX_QUEUE_SIZE: "1" }, async () => {
     const { trace, finish } = setUp();
-    for (let i = 0; i < 100; i++) trace.exporting(requestOf(1), 1)?.end();
+    for (let i = 0; i < 100; i++) trace.exporting([requestOf(1)], 1)?.end();
     return await finish();
   });
   assert.equal(all.filter(({ name }) => name === "export").length, 100);
@@ -304,7 +304,7 @@ test("the queue is bounded, and its rest is sent one request at a time", async (
     await held;
     return { kind: "success" };
   };
-  for (let i = 0; i < 5000; i++) trace.exporting(requestOf(1), 1)?.end();
+  for (let i = 0; i < 5000; i++) trace.exporting([requestOf(1)], 1)?.end();
   const finished = finish();
   release();
   // The first 512 are under way, and 2048 more wait.
@@ -314,7 +314,7 @@ test("the queue is bounded, and its rest is sent one request at a time", async (
 test("spans that the collector does not accept are lost, and logged once", async () => {
   const { trace, exporter, log } = setUp();
   exporter.answer = () => ({ kind: "retryable", error: new Error("away") });
-  for (let i = 0; i < 512 + 10; i++) trace.exporting(requestOf(1), 1)?.end();
+  for (let i = 0; i < 512 + 10; i++) trace.exporting([requestOf(1)], 1)?.end();
   await trace.stop(10_000);
   assert.deepEqual(exporter.requests.map((request) => ownSpans(request).length), [512, 11]);
   assert.deepEqual(

@@ -68,7 +68,7 @@ async function sendToCollector(store: TraceStore, otlp: OtlpSettings): Promise<n
     if (builder.spans === 0) return;
     const request = builder.finish();
     for (let tries = 1;; tries++) {
-      const result = await exporter.send(request.slice());
+      const result = await exporter.send([request.slice()]);
       if (result.kind === "success") break;
       if (result.kind === "partial") {
         throw new FileError(`${otlp.url}: takes all but ${result.rejectedSpans} spans: ${result.message}`);

@@ -53,8 +53,8 @@ async function sent(
     return await withFiles(files, (paths) =>
       withEnvironment({ ...paths, TIMEOUT: "5000" }, async () => {
         const exporter = await createExporter({ protocol, url }, new RecordingLogger());
-        let result = await exporter.send(BODY);
-        for (let i = 1; i < requests; i++) result = await exporter.send(BODY);
+        let result = await exporter.send([BODY]);
+        for (let i = 1; i < requests; i++) result = await exporter.send([BODY]);
         exporter.close();
         return result;
       }));
@@ -249,7 +249,7 @@ test("closing while a connection is set up leaves nothing open", async () => {
       withEnvironment(paths, async () => {
         const url = `https://127.0.0.1:${port}`;
         const exporter = await createExporter({ protocol, url }, new RecordingLogger());
-        const pending = exporter.send(BODY);
+        const pending = exporter.send([BODY]);
         while (connections === 0) await new Promise((resolve) => setTimeout(resolve, 5));
         exporter.close();
         assert.match(errorOf(await pending, "retryable").message, /closed/);

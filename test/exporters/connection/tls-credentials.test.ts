@@ -51,7 +51,7 @@ function open(path: (name: string) => string = (name) => join(directory, name)):
 }
 
 async function kindOf(exporter: Exporter): Promise<string> {
-  return (await exporter.send(Uint8Array.of(1))).kind;
+  return (await exporter.send([Uint8Array.of(1)])).kind;
 }
 
 const said = (): string[] => log.records.map(({ level, message }) => `${level} ${message}`);
