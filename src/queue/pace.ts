@@ -1,8 +1,9 @@
 /**
- * How far guests may be ahead of a collector that takes requests, bytes of requests: enough to keep it busy and to take
- * up bursts (some 40,000 spans), a quarter of what the queue may hold by default.
+ * How far guests may be ahead of a collector that takes requests, bytes of requests: twice as much as can be under way
+ * (four requests of 1 MiB), so that a request is ready whenever one is answered, and an eighth of what the queue may
+ * hold by default.
  */
-export const AHEAD_BYTES = 16 * 1024 * 1024;
+export const AHEAD_BYTES = 8 * 1024 * 1024;
 
 /** Guests that were stopped are read again when they are ahead by less than this part: not at every request. */
 export const AHEAD_LOW_WATER = 1 / 2;

@@ -317,10 +317,10 @@ test("a collector that takes requests sets the pace; the rest of the queue is fo
   };
 
   while (!delivery.isPaused("box")) sendOne();
-  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 16);
+  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 8);
   assert.equal(metrics.collector.backpressurePauses, 0);
   while (delivery.isPaused("box")) await answer(SUCCESS);
-  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 7);
+  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 3);
   assert.deepEqual(changes, [true, false]);
   assert.deepEqual([metrics.collector.pacePauses, metrics.collector.backpressurePauses], [1, 0]);
 
@@ -332,7 +332,7 @@ test("a collector that takes requests sets the pace; the rest of the queue is fo
   assert.deepEqual([metrics.collector.pacePauses, metrics.collector.backpressurePauses], [2, 1]);
 
   while (delivery.isPaused("box")) await answer(SUCCESS);
-  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 7);
+  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 3);
   assert.deepEqual(changes, [true, false, true, false, true, false]);
   assert.deepEqual([metrics.collector.pacePauses, metrics.collector.backpressurePauses], [2, 1]);
   assert.deepEqual(balance(metrics, delivery), BALANCED);
