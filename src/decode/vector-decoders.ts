@@ -1,13 +1,16 @@
 import { Buffer } from "node:buffer";
-import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { type EncodedSpans, RANGES_PER_SPAN } from "../otlp/encoded-spans.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import { writeFieldTable } from "./otlp/field-table.ts";
 import moduleText from "./wasm/dist/decoders.txt" with { type: "text" };
 
 // Where things lie in the module's memory: see wasm/memory.ts.
-const OUTPUT = 4096;
+const OUTPUT = 16_384;
 const MOST_INPUT = 512 * 1024;
 const INPUT = OUTPUT + 2 * MOST_INPUT + 4096;
+const RANGES = INPUT + MOST_INPUT + 2048;
+const MOST_SPANS = 8192;
 
 /** What wasm/index.ts exports. */
 interface Exports {
@@ -15,6 +18,7 @@ interface Exports {
   decodeJson(length: number): number;
   decodeBincode(length: number): number;
   decodeJsonText(length: number): number;
+  decodeOtlp(length: number): number;
 }
 
 /**
@@ -29,6 +33,8 @@ class VectorDecoders {
   readonly #view: DataView<ArrayBuffer>;
   /** Where the span and the resource begin and end. */
   readonly #result: Int32Array<ArrayBuffer>;
+  /** The spans of a request. */
+  readonly #ranges: Int32Array<ArrayBuffer>;
   /** Who may still use what is in the memory. */
   #borrower: ProtobufWriter | undefined;
 
@@ -38,6 +44,8 @@ class VectorDecoders {
     this.#bytes = new Uint8Array(buffer);
     this.#view = new DataView(buffer);
     this.#result = new Int32Array(buffer, 0, 4);
+    this.#ranges = new Int32Array(buffer, RANGES, MOST_SPANS * RANGES_PER_SPAN);
+    writeFieldTable(this.#view);
   }
 
   /** How large the module's memory is. */
@@ -58,6 +66,18 @@ class VectorDecoders {
   bincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
     if (!this.#load(buffer, start, end) || this.#exports.decodeBincode((end - start) | 0) === 0) return false;
     this.#take(spans);
+    return true;
+  }
+
+  /** The same for a request in OTLP and `decodeOtlp`, if nothing is in `spans`. */
+  otlp(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
+    const { writer } = spans;
+    if (writer.position > 0 || !this.#load(buffer, start, end)) return false;
+    const count = this.#exports.decodeOtlp((end - start) | 0);
+    if (count === 0) return false;
+    this.#borrower = writer;
+    writer.borrow(this.#bytes, this.#view, this.#result[1] as number);
+    spans.setRanges(this.#ranges, count);
     return true;
   }
 

@@ -1,7 +1,7 @@
 import { ProtobufWriter } from "./protobuf-writer.ts";
 
-/** How many numbers of {@link EncodedSpans} describe one span. */
-const STRIDE = 6;
+/** How many numbers of {@link EncodedSpans} describe one span: where it, its scope and its resource begin and end. */
+export const RANGES_PER_SPAN = 6;
 /** Room for this many spans at first; an agent's payload holds one. */
 const FEW_SPANS = 16;
 /** Room for more spans than this is given back after the payload that needed it. */
@@ -15,7 +15,7 @@ export interface PackedSpans {
 
 /** How many spans were packed. */
 export function countPacked({ ranges }: PackedSpans): number {
-  return ranges.length / STRIDE;
+  return ranges.length / RANGES_PER_SPAN;
 }
 
 /**
@@ -33,7 +33,7 @@ export class EncodedSpans {
   readonly writer = new ProtobufWriter(64 * 1024);
   /** How many spans the payload held. */
   count = 0;
-  #ranges = new Int32Array(STRIDE * FEW_SPANS);
+  #ranges = new Int32Array(RANGES_PER_SPAN * FEW_SPANS);
   #currentScopeStart = 0;
   #currentScopeEnd = 0;
   #currentResourceStart = 0;
@@ -41,8 +41,8 @@ export class EncodedSpans {
 
   /** Forgets the payload, keeps the memory unless it is much. */
   clear(): void {
-    if (this.#ranges.length > STRIDE * RETAINED_SPANS) {
-      this.#ranges = new Int32Array(STRIDE * FEW_SPANS);
+    if (this.#ranges.length > RANGES_PER_SPAN * RETAINED_SPANS) {
+      this.#ranges = new Int32Array(RANGES_PER_SPAN * FEW_SPANS);
     }
     this.count = 0;
     this.setResource(0, 0);
@@ -53,7 +53,7 @@ export class EncodedSpans {
   /** Copies everything. */
   pack(): PackedSpans {
     const { buffer, position } = this.writer;
-    return { bytes: buffer.slice(0, position), ranges: this.#ranges.slice(0, STRIDE * this.count) };
+    return { bytes: buffer.slice(0, position), ranges: this.#ranges.slice(0, RANGES_PER_SPAN * this.count) };
   }
 
   /** Holds what was packed, in its buffers, until the next `clear()`. */
@@ -80,8 +80,8 @@ export class EncodedSpans {
 
   /** Adds a span of the resource and scope that were set last, which are empty at first. Offsets as there. */
   add(start: number, end: number): void {
-    const at = this.count * STRIDE;
-    if (at + STRIDE > this.#ranges.length) {
+    const at = this.count * RANGES_PER_SPAN;
+    if (at + RANGES_PER_SPAN > this.#ranges.length) {
       const grown = new Int32Array(this.#ranges.length * 2);
       grown.set(this.#ranges);
       this.#ranges = grown;
@@ -96,34 +96,44 @@ export class EncodedSpans {
     this.count++;
   }
 
+  /** Has all spans at once: the first `count` that are described in `ranges`, which is copied. */
+  setRanges(ranges: Int32Array, count: number): void {
+    const length = count * RANGES_PER_SPAN;
+    if (length > this.#ranges.length) this.#ranges = new Int32Array(length);
+    // For a few numbers a view costs more than they do.
+    if (count > FEW_SPANS) this.#ranges.set(ranges.subarray(0, length));
+    else for (let i = 0; i < length; i++) this.#ranges[i] = ranges[i] as number;
+    this.count = count;
+  }
+
   /** The span's bytes are elsewhere in `writer.buffer` now. */
   moveSpan(span: number, start: number, end: number): void {
-    this.#ranges[span * STRIDE] = start;
-    this.#ranges[span * STRIDE + 1] = end;
+    this.#ranges[span * RANGES_PER_SPAN] = start;
+    this.#ranges[span * RANGES_PER_SPAN + 1] = end;
   }
 
   /** The span's resource is elsewhere in `writer.buffer` now. */
   moveResource(span: number, start: number, end: number): void {
-    this.#ranges[span * STRIDE + 4] = start;
-    this.#ranges[span * STRIDE + 5] = end;
+    this.#ranges[span * RANGES_PER_SPAN + 4] = start;
+    this.#ranges[span * RANGES_PER_SPAN + 5] = end;
   }
 
   spanStart(span: number): number {
-    return this.#ranges[span * STRIDE] as number;
+    return this.#ranges[span * RANGES_PER_SPAN] as number;
   }
   spanEnd(span: number): number {
-    return this.#ranges[span * STRIDE + 1] as number;
+    return this.#ranges[span * RANGES_PER_SPAN + 1] as number;
   }
   scopeStart(span: number): number {
-    return this.#ranges[span * STRIDE + 2] as number;
+    return this.#ranges[span * RANGES_PER_SPAN + 2] as number;
   }
   scopeEnd(span: number): number {
-    return this.#ranges[span * STRIDE + 3] as number;
+    return this.#ranges[span * RANGES_PER_SPAN + 3] as number;
   }
   resourceStart(span: number): number {
-    return this.#ranges[span * STRIDE + 4] as number;
+    return this.#ranges[span * RANGES_PER_SPAN + 4] as number;
   }
   resourceEnd(span: number): number {
-    return this.#ranges[span * STRIDE + 5] as number;
+    return this.#ranges[span * RANGES_PER_SPAN + 5] as number;
   }
 }

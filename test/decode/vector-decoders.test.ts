@@ -7,11 +7,13 @@ import { vectorDecoders } from "../../src/decode/vector-decoders.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { Differential, DifferentialCases, type Taken, type VectorEncoding } from "./support/differential.ts";
+import { hostileStreams } from "../hostile/payloads.ts";
 import { splitFrames } from "./support/fixtures.ts";
+import { bytesField, fixed32Field, join, keyValue, textField, varintField } from "./support/otlp-message.ts";
 import { Random } from "./support/random.ts";
 import { REAL_STREAMS, streamBytes } from "./support/recorded-streams.ts";
 
-const ENCODINGS: readonly VectorEncoding[] = ["bincode", "json"];
+const ENCODINGS: readonly VectorEncoding[] = ["bincode", "json", "otlp"];
 /** What a megabyte of a copied file takes is decoded in steps, not at once. */
 const MOST_BYTES = 512 * 1024;
 const CASES = 8_000;
@@ -215,6 +217,61 @@ describe("numbers in JSON", () => {
     for (const id of [String(1n << 128n), "9".repeat(39), "1".repeat(40), "0", "01", ""]) {
       assert.equal(differential.check("json", of(id)), "by none");
     }
+  });
+});
+
+describe("requests in OTLP", () => {
+  const ids = join(bytesField(1, new Uint8Array(16).fill(1)), bytesField(2, new Uint8Array(8).fill(2)));
+  const span = bytesField(2, ids);
+  const of = (...spans: Uint8Array[]) => bytesField(1, bytesField(2, ...spans));
+
+  test("every hostile stream is taken by both or by none", () => {
+    const taken = hostileStreams().filter(({ name }) => name.startsWith("OTLP")).map(({ bytes }) =>
+      differential.check("otlp", splitFrames(bytes)[0] as Uint8Array)
+    );
+    assert.ok(taken.length > 30);
+    assert.ok(!taken.includes("slowly"));
+    assert.ok(taken.filter((what) => what === "by both").length > 25);
+  });
+
+  test("what spans share, before, behind, and on both sides of them", () => {
+    const resource = bytesField(1, keyValue(1, "k", varintField(3, 5)));
+    const scope = bytesField(1, textField(1, "s"));
+    const url = textField(3, "https://opentelemetry.io/schemas/1.30.0");
+    for (
+      const scopeSpans of [[scope, span], [span, scope], [scope, span, url], [url, span, scope, span], [span, url]]
+    ) {
+      const inner = bytesField(2, ...scopeSpans);
+      for (
+        const fields of [[resource, inner], [inner, resource], [resource, inner, url], [url, inner, inner, resource]]
+      ) {
+        assert.equal(differential.check("otlp", join(bytesField(1, ...fields), of(span))), "by both");
+      }
+    }
+  });
+
+  test("a link's flags have a tag of one byte, a span's one of two", () => {
+    const link = bytesField(13, ids, fixed32Field(6, 0x301));
+    assert.equal(differential.check("otlp", of(bytesField(2, ids, link, fixed32Field(16, 0x101)))), "by both");
+  });
+
+  test("a request of as many spans as there is room for, of one more, and one that is too long", () => {
+    const many = (count: number) => of(...Array<Uint8Array>(count).fill(span));
+    assert.equal(differential.check("otlp", many(8192)), "by both");
+    assert.equal(differential.check("otlp", many(8193)), "slowly");
+    assert.equal(differential.check("otlp", of(bytesField(2, ids, textField(5, "x".repeat(380_000))))), "by both");
+    assert.equal(differential.check("otlp", of(bytesField(2, ids, textField(5, "x".repeat(400_000))))), "slowly");
+  });
+
+  test("messages as deep as they may be, and deeper", () => {
+    const taken = Array.from({ length: 30 }, (_, depth) => {
+      let value = varintField(2, 1);
+      for (let i = 0; i < depth; i++) value = bytesField(5, bytesField(1, value));
+      return differential.check("otlp", of(bytesField(2, ids, keyValue(9, "k", value))));
+    });
+    // The request, its resource, scope and span, the attribute and its value are six; each array has two more.
+    assert.deepEqual(taken.map((what) => what === "by both"), taken.map((_, depth) => 6 + 2 * depth <= 60));
+    assert.ok(!taken.includes("slowly"));
   });
 });
 

@@ -6,7 +6,13 @@ import { join } from "node:path";
 import process from "node:process";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
-import { changedByte, Differential, DifferentialCases, type Taken } from "../decode/support/differential.ts";
+import {
+  changedByte,
+  Differential,
+  DifferentialCases,
+  type Taken,
+  type VectorEncoding,
+} from "../decode/support/differential.ts";
 import { Random } from "../decode/support/random.ts";
 
 const { values } = parseArgs({
@@ -20,6 +26,7 @@ const count = Number(values.cases);
 const seed = Number(values.seed);
 /** So many cases are one payload, whole and with a byte changed, because making one takes longer than decoding it. */
 const VARIANTS = 10;
+const ENCODINGS: readonly VectorEncoding[] = ["json", "bincode", "otlp"];
 const differential = new Differential();
 const random = new Random(seed);
 const cases = new DifferentialCases(random);
@@ -29,7 +36,7 @@ const began = performance.now();
 const deadline = began + Number(values.seconds) * 1000;
 let number = 0;
 for (; number < count && performance.now() < deadline; number++) {
-  const encoding = Math.floor(number / VARIANTS) % 2 === 0 ? "json" : "bincode";
+  const encoding = ENCODINGS[Math.floor(number / VARIANTS) % ENCODINGS.length] as VectorEncoding;
   if (number % VARIANTS === 0) whole = cases.next(encoding);
   const payload = number % VARIANTS === 0 || whole.length === 0 ? whole : changedByte(whole, random);
   let taken: Taken;

@@ -3,7 +3,6 @@ import { OUTPUT } from "./memory";
 import {
   closeField,
   closeMessage,
-  FEW_BYTES,
   FIELD_PREFIX,
   flagsField,
   isNewKey,
@@ -16,7 +15,7 @@ import {
 } from "./output";
 import { nanoseconds } from "./json-number";
 import { tell } from "./result";
-import { isUtf8 } from "./utf8";
+import { copyText, skipText } from "./text";
 
 // As in the decoder in TypeScript, functions take `from`, where something begins in the payload, and `to`, where it
 // goes, and return the place after what they wrote; the cursor is then behind what they read. So both places stay in
@@ -59,47 +58,6 @@ function flagAt(from: usize): u32 {
   const flag: u32 = load<u8>(from);
   if (flag > 1) giveUp();
   return flag;
-}
-
-/** Copies a string of `length` bytes that must be UTF-8. Up to 15 bytes behind it are written to, too. */
-function copyText(from: usize, length: usize, to: usize): void {
-  if (length <= 16) {
-    const block = v128.load(from);
-    v128.store(to, block);
-    if ((i8x16.bitmask(block) & ((1 << <i32> length) - 1)) != 0) checkText(from, length);
-  } else copyLongText(from, length, to);
-}
-
-/** The same of more than 16 bytes: the last 16 may overlap those before them. */
-function copyLongText(from: usize, length: usize, to: usize): void {
-  if (length > FEW_BYTES) {
-    // The runtime has larger vectors.
-    memory.copy(to, from, length);
-    checkText(from, length);
-    return;
-  }
-  const last = length - 16;
-  const end = v128.load(from + last);
-  let seen = end;
-  for (let done: usize = 0; done < last; done += 16) {
-    const block = v128.load(from + done);
-    v128.store(to + done, block);
-    seen = v128.or(seen, block);
-  }
-  v128.store(to + last, end);
-  if (i8x16.bitmask(seen) != 0) checkText(from, length);
-}
-
-/** Checks a string that goes nowhere. */
-function skipText(from: usize, length: usize): void {
-  const high = i8x16.bitmask(v128.load(from));
-  if (length <= 16) {
-    if ((high & ((1 << <i32> length) - 1)) != 0) checkText(from, length);
-  } else checkText(from, length);
-}
-
-function checkText(from: usize, length: usize): void {
-  if (!isUtf8(from, from + length)) giveUp();
 }
 
 /**

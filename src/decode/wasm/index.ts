@@ -2,5 +2,6 @@ import { initialize } from "./memory";
 
 export { decodeBincode } from "./bincode";
 export { decodeJson, decodeJsonText } from "./json";
+export { decodeOtlp } from "./otlp";
 
 initialize();

@@ -12,8 +12,13 @@ export const PRINTS: usize = 256;
 export const SHUFFLES: usize = 1024;
 /** What the letter behind a backslash stands for; 0 for one that needs more than a table. */
 export const ESCAPES: usize = 3072;
+/** For each of OTLP's messages, the fields that have a tag of one byte, by that byte, u32 each: see `otlp.ts`. */
+export const FIELDS: usize = 4096;
+/** For each of these messages, the numbers of its fields, and of those that have to be there, as bits of an u32. */
+export const KNOWN: usize = 12_288;
+export const REQUIRED: usize = 12_352;
 /** What becomes of the payload. */
-export const OUTPUT: usize = 4096;
+export const OUTPUT: usize = 16_384;
 /** The largest payload, bytes. */
 export const MOST_INPUT: usize = 512 * 1024;
 /** By how much the output of the largest payload may be ahead of twice the input that has been read; see `isTooLong`. */
@@ -22,6 +27,9 @@ export const MOST_AHEAD: usize = 2048;
 const SLACK: usize = 2048;
 /** The payload. */
 export const INPUT: usize = OUTPUT + 2 * MOST_INPUT + MOST_AHEAD + SLACK;
+/** So many spans of one payload are described, and where: six u32 each. */
+export const MOST_SPANS: usize = 8192;
+export const RANGES: usize = INPUT + MOST_INPUT + SLACK;
 
 export function initialize(): void {
   let power: u64 = 1;

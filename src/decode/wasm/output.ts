@@ -60,7 +60,7 @@ export function moveUp(from: usize, length: usize, by: usize): void {
 }
 
 /** Moves `length` bytes down, by at most 15; what is behind them may be overwritten. */
-function moveDown(from: usize, length: usize, by: usize): void {
+export function moveDown(from: usize, length: usize, by: usize): void {
   for (let done: usize = 0; done < length; done += 16) v128.store(from - by + done, v128.load(from + done));
 }
 

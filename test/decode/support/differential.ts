@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { decodeBincode } from "../../../src/decode/bincode/decoder.ts";
 import type { Decode } from "../../../src/decode/decode.ts";
 import { decodeJson } from "../../../src/decode/json/decoder.ts";
+import { decodeOtlp } from "../../../src/decode/otlp/decoder.ts";
 import { vectorDecoders } from "../../../src/decode/vector-decoders.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
@@ -11,21 +12,30 @@ import { encodeJson } from "./json-encoder.ts";
 import { mutatedJson, replacedValue } from "./json-mutations.ts";
 import { scrambled } from "./mutations.ts";
 import type { Random } from "./random.ts";
+import { hostileStreams } from "../../hostile/payloads.ts";
+import { RandomOtlp } from "./random-otlp.ts";
 import { RandomSpans } from "./random-span.ts";
 import { REAL_STREAMS, streamBytes, TRACED_STREAMS } from "./recorded-streams.ts";
 
-export type VectorEncoding = "bincode" | "json";
+export type VectorEncoding = "bincode" | "json" | "otlp";
 /** What became of a payload: only the decoders in TypeScript took it, both did, or none. */
 export type Taken = "slowly" | "by both" | "by none";
 
-const DEFINITIONS: Readonly<Record<VectorEncoding, Decode>> = { bincode: decodeBincode, json: decodeJson };
+const DEFINITIONS: Readonly<Record<VectorEncoding, Decode>> = {
+  bincode: decodeBincode,
+  json: decodeJson,
+  otlp: decodeOtlp,
+};
 const MARGIN = 7;
 
-/** The bytes of the one span and of its resource. */
-function partsOf(spans: EncodedSpans): [span: string, resource: string] {
-  assert.equal(spans.count, 1);
+/** The bytes of each span, of its scope and of its resource. */
+function partsOf(spans: EncodedSpans): string[][] {
   const text = (start: number, end: number) => Buffer.from(spans.writer.buffer.subarray(start, end)).toString("latin1");
-  return [text(spans.spanStart(0), spans.spanEnd(0)), text(spans.resourceStart(0), spans.resourceEnd(0))];
+  return Array.from({ length: spans.count }, (_, span) => [
+    text(spans.spanStart(span), spans.spanEnd(span)),
+    text(spans.scopeStart(span), spans.scopeEnd(span)),
+    text(spans.resourceStart(span), spans.resourceEnd(span)),
+  ]);
 }
 
 /** Decodes payloads with both sets of decoders. */
@@ -76,11 +86,19 @@ export class DifferentialCases {
   readonly #seeds: Readonly<Record<VectorEncoding, readonly Uint8Array[]>>;
   readonly #random: Random;
   readonly #made: RandomSpans;
+  readonly #requests: RandomOtlp;
 
   constructor(random: Random) {
     this.#random = random;
     this.#made = new RandomSpans(random.uint32(), { nonFinite: false });
-    const seeds: Record<VectorEncoding, Uint8Array[]> = { bincode: [], json: [] };
+    this.#requests = new RandomOtlp(random);
+    const otlp = hostileStreams().filter(({ name }) => name.startsWith("OTLP"));
+    const seeds: Record<VectorEncoding, Uint8Array[]> = {
+      bincode: [],
+      json: [],
+      // Of large payloads with the same thing again and again there are some that fit.
+      otlp: otlp.map(({ bytes }) => splitFrames(bytes)[0] as Uint8Array).filter(({ length }) => length <= MOST_BYTES),
+    };
     for (const stream of [...REAL_STREAMS, ...TRACED_STREAMS]) {
       seeds[stream.encoding].push(...splitFrames(streamBytes(stream)).filter(({ length }) => length <= MOST_BYTES));
     }
@@ -107,8 +125,9 @@ export class DifferentialCases {
     }
   }
 
-  /** A span as agents send them, but for its texts and numbers. */
+  /** A span as agents send them, but for its texts and numbers; in OTLP a request of several. */
   #span(encoding: VectorEncoding): Uint8Array {
+    if (encoding === "otlp") return this.#requests.request();
     const random = this.#random;
     const span = this.#made.span();
     const text = () => random.many(random.below(random.pick([2, 6, 40])), () => random.pick(PIECES)).join("");
