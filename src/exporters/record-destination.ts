@@ -3,23 +3,26 @@ import * as fs from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
+import { setImmediate as nextTurn, setTimeout as after } from "node:timers/promises";
 import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { partsToRecords } from "../otlp/json-record.ts";
 import { type SpanPart, splitRequest } from "../otlp/request.ts";
 import type { Chunk } from "../pipeline/destination.ts";
 import { LossyDestination } from "../pipeline/lossy-destination.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
-import { spansToOtlpJson } from "../record/write-otlp-json.ts";
+import { otlpJsonPieces } from "../record/otlp-json-pieces.ts";
+import { endsInHalfLine } from "./half-line.ts";
 
 /** What may wait for the disk, bytes; then the oldest chunks are dropped. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
-/** A line's size before it is encoded, bytes: it takes half a millisecond to encode. A larger span has one alone. */
+/** A line's size before it is encoded, bytes. A larger span has one alone. */
 const LINE_BYTES = 64 * 1024;
+/** A line is written at once if it has no more bytes than this, which even a file that is copied in a span has not. */
+const MOST_HELD_BYTES = 16 * 1024 * 1024;
 /**
- * Encoding happens on the thread that forwards, so after each line it waits for so many times as long as the line took:
- * it gets a quarter of the thread at most, however much comes in.
+ * Encoding happens on the thread that forwards, so after each piece it waits for so many times as long as the piece
+ * took: it gets a quarter of the thread at most, however much comes in.
  */
 const PAUSE_FACTOR = 3;
 /** Between two tries of a disk that is full, milliseconds. */
@@ -86,7 +89,7 @@ export class RecordDestination extends LossyDestination {
       fs.accessSync(dirname(file), fs.constants.W_OK);
       const handle = await openForAppending(file);
       if (options.owner !== undefined) await handle.chown(options.owner.uid, options.owner.gid);
-      return new RecordDestination(options, handle, (await handle.stat()).size);
+      return new RecordDestination(options, handle, await endHalfLine(handle));
     } catch (cause) {
       throw new RecordFileError(`--record ${file}: ${describeError(cause)}: give a file in a directory of --user's`, {
         cause,
@@ -169,37 +172,64 @@ export class RecordDestination extends LossyDestination {
   async #append(chunk: Chunk): Promise<Written> {
     const written = { spans: 0, bytes: 0 };
     // Not within the turn in which the spans are read.
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
     for (const parts of linesOf(splitRequest(chunk.bytes))) {
-      const began = performance.now();
-      const line = Buffer.from(`${spansToOtlpJson(partsToRecords(parts))}\n`);
-      const pause = (performance.now() - began) * PAUSE_FACTOR;
-      if (this.#ended || !await this.#appendLine(line)) break;
+      if (this.#ended || !await this.#tryLine(parts)) break;
       written.spans += parts.length;
       written.bytes += parts.reduce((sum, { span }) => sum + span.length, 0);
-      if (!this.#drains) await new Promise((resolve) => setTimeout(resolve, pause));
     }
     // What is beside spans, such as resources, belongs to them all.
     return written.spans === chunk.spans ? { spans: chunk.spans, bytes: chunk.bytes.length } : written;
   }
 
-  /** Whether it was written; a line that was written in part is taken back. */
-  async #appendLine(line: Uint8Array): Promise<boolean> {
+  /** Whether a line with these spans was written; nothing of it was if not. */
+  async #tryLine(parts: readonly SpanPart[]): Promise<boolean> {
     try {
-      if (this.#size > 0 && this.#size + line.length > this.#options.maxBytes / 2) await this.#rotate();
-      try {
-        await this.#handle.appendFile(line);
-      } catch (error) {
-        await this.#handle.truncate(this.#size);
-        throw error;
-      }
-      this.#size += line.length;
+      await this.#writeLine(parts);
       this.#problemLog.set(false);
       return true;
     } catch (error) {
+      if (this.#ended) return false;
       this.#problem = describeError(error);
       this.#problemLog.set(true);
       return false;
+    }
+  }
+
+  async #writeLine(parts: readonly SpanPart[]): Promise<void> {
+    let pieces: Uint8Array[] = [];
+    let held = 0;
+    let start: number | undefined;
+    try {
+      let began = performance.now();
+      for (const text of otlpJsonPieces(parts)) {
+        const piece = Buffer.from(text);
+        const pause = (performance.now() - began) * PAUSE_FACTOR;
+        pieces.push(piece);
+        held += piece.length;
+        const isWhole = text.endsWith("\n");
+        if (isWhole || held >= MOST_HELD_BYTES) {
+          // How long the rest is, nobody knows: such a line begins a file.
+          const needed = isWhole ? held : Infinity;
+          if (start === undefined && this.#size > 0 && this.#size + needed > this.#options.maxBytes / 2) {
+            await this.#rotate();
+          }
+          start ??= this.#size;
+          await this.#handle.appendFile(Buffer.concat(pieces));
+          this.#size += held;
+          pieces = [];
+          held = 0;
+        }
+        await (this.#drains ? nextTurn() : after(pause));
+        if (this.#ended && !isWhole) throw new Error("the forwarder stopped");
+        began = performance.now();
+      }
+    } catch (error) {
+      if (start !== undefined) {
+        await this.#handle.truncate(start);
+        this.#size = start;
+      }
+      throw error;
     }
   }
 
@@ -209,7 +239,7 @@ export class RecordDestination extends LossyDestination {
     const handle = await openForAppending(file);
     await this.#handle.close();
     this.#handle = handle;
-    this.#size = (await handle.stat()).size;
+    this.#size = await endHalfLine(handle);
   }
 }
 
@@ -236,9 +266,17 @@ function* linesOf(parts: readonly SpanPart[]): Generator<readonly SpanPart[]> {
 
 /** Whatever stands at the path may be a link or a FIFO that somebody has put there: neither is followed nor waited for. */
 async function openForAppending(file: string): Promise<FileHandle> {
-  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = fs.constants;
-  const handle = await open(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
+  const handle = await open(file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
   throw new Error("it is not a regular file");
+}
+
+/** Ends a line that a process which was killed has left half. Resolves with the file's size. */
+async function endHalfLine(handle: FileHandle): Promise<number> {
+  const { size } = await handle.stat();
+  if (!endsInHalfLine(handle.fd, size)) return size;
+  await handle.appendFile("\n");
+  return size + 1;
 }

@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import type { Logger } from "../base/log.ts";
+import type { DeadLetters } from "../pipeline/dead-letters.ts";
 import type { Chunk, ChunkJournal, Destination } from "../pipeline/destination.ts";
 import type { Exporter } from "../pipeline/exporter.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
@@ -21,7 +22,7 @@ export interface CollectorOptions {
   /** Closed here. Absent: what is not delivered when the process ends is lost. */
   readonly spool?: SpoolStore | undefined;
   /** Takes requests that are given up: see `DeadLetterFile.writer`. */
-  readonly deadLetter?: { write(request: Uint8Array): void } | undefined;
+  readonly deadLetter?: DeadLetters | undefined;
   readonly metrics: DestinationMetrics;
   readonly log: Logger;
   /** Default: `DEFAULT_RETRY`. */
@@ -107,8 +108,9 @@ export class CollectorDestination implements Destination {
 
   async #end(): Promise<number> {
     const { log } = this.#options;
-    this.#sender.close();
+    const closed = this.#sender.close();
     const lost = await this.#queue.close();
+    await closed;
     this.#sender.closeTraces();
     const spooled = this.#queue.countSpans();
     if (lost > 0) log.error("spans are lost: the collector has not taken them in time", { spans: lost });

@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { joinBytes } from "../base/joined-bytes.ts";
 import { describeError, type Logger } from "../base/log.ts";
+import type { DeadLetters } from "../pipeline/dead-letters.ts";
 import type { Exporter, ExportResult } from "../pipeline/exporter.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
@@ -28,7 +29,7 @@ export interface SenderOptions {
   readonly metrics: DestinationMetrics;
   readonly log: Logger;
   /** Takes requests whose spans are given up, where anybody wants them. */
-  readonly deadLetter?: { write(request: Uint8Array): void } | undefined;
+  readonly deadLetter?: DeadLetters | undefined;
   readonly retry?: RetrySettings | undefined;
   /** Absent: exports have no spans of their own. */
   readonly trace?: SelfTrace | undefined;
@@ -58,6 +59,10 @@ export class Sender {
   /** Requests to be sent before any other, the oldest first: again, or parts of one that was refused. */
   readonly #ready: OutgoingRequest[] = [];
   readonly #underWay = new Set<OutgoingRequest>();
+  /** Requests that are given up, and are being written to the dead letters. */
+  readonly #givenUp = new Map<OutgoingRequest, Promise<void>>();
+  /** Aborted when this is closed. */
+  readonly #closing = new AbortController();
   #nextSequence = 1;
   #isPumpScheduled = false;
   #tick: ReturnType<typeof setTimeout> | undefined;
@@ -95,7 +100,8 @@ export class Sender {
   pump(): void {
     if (this.#closed) return;
     const slots = this.#outage.isActive ? 1 : this.#options.exporter.concurrency;
-    while (!this.#outage.isWaiting && this.#underWay.size < slots) {
+    // Requests that are given up faster than they can be written would otherwise take any amount of memory.
+    while (!this.#outage.isWaiting && this.#underWay.size < slots && this.#givenUp.size < slots) {
       const request = this.#next();
       if (request === undefined) break;
       void this.#send(request);
@@ -126,19 +132,22 @@ export class Sender {
     });
   }
 
-  /** Ends at once: answers that still come are not heard. */
-  close(): void {
+  /** Ends at once: answers that still come are not heard. Resolves when nothing is written any more. */
+  async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     clearTimeout(this.#tick);
     this.#finishing?.resolve();
     this.#options.exporter.close();
     this.#outage.close();
     this.#log.close();
+    await Promise.all(this.#givenUp.values());
   }
 
   /** What is left has come to its end with the process. To be called when the queue has been closed. */
   closeTraces(): void {
-    for (const { job, pieces } of [...this.#underWay, ...this.#ready, ...this.#quarantine.requests()]) {
+    const left = [this.#underWay, this.#givenUp.keys(), this.#ready, this.#quarantine.requests()];
+    for (const { job, pieces } of left.flatMap((requests) => [...requests])) {
       job.end(pieces.every(({ chunk }) => chunk.isSpooled) ? "spooled" : "lost");
     }
   }
@@ -148,7 +157,8 @@ export class Sender {
     if (first !== undefined) return first;
     // While others wait, one of the requests under way may be of an account in quarantine; otherwise all but one.
     const most = this.#queue.isWaiting ? 1 : Math.max(1, this.#options.exporter.concurrency - 1);
-    if (!this.#quarantine.isEmpty && this.#quarantine.busy < most) {
+    // What the accounts in quarantine lose by refusals is written before they are tried again.
+    if (!this.#quarantine.isEmpty && this.#quarantine.busy < most && this.#givenUp.size === 0) {
       const suspect = this.#quarantine.next();
       if (suspect !== undefined) return suspect;
     }
@@ -286,11 +296,23 @@ export class Sender {
     }
   }
 
+  /** Gives a request up. It is settled, and so leaves the spool, when it is in the dead letters. */
   #giveUp(request: OutgoingRequest, error: Error): void {
-    const { spans, job, parts } = request;
+    const { deadLetter } = this.#options;
+    if (deadLetter === undefined) return this.#settleRefused(request, error);
+    const writing = deadLetter.write(joinBytes(request.parts), this.#closing.signal).then(() => {
+      if (this.#closed) return;
+      this.#givenUp.delete(request);
+      this.#settleRefused(request, error);
+      this.pump();
+    });
+    this.#givenUp.set(request, writing);
+  }
+
+  #settleRefused(request: OutgoingRequest, error: Error): void {
+    const { spans, job } = request;
     this.#options.metrics.drop("rejected", spans);
     job.trace?.refused(spans, describeError(error));
-    this.#options.deadLetter?.write(joinBytes(parts));
     this.#settle(request, false);
   }
 
@@ -311,7 +333,7 @@ export class Sender {
   }
 
   #checkFinished(): void {
-    if (this.#finishing === undefined || this.#underWay.size > 0) return;
+    if (this.#finishing === undefined || this.#underWay.size > 0 || this.#givenUp.size > 0) return;
     const isFutile = this.#outage.isFutile || (this.#outage.isWaiting && this.#queue.spansAtRisk === 0);
     if (this.#queue.length === 0 || isFutile) this.#finishing.resolve();
   }

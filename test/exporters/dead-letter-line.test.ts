@@ -16,7 +16,7 @@ interface Line {
 }
 
 function lineOf(resourceSpans: readonly object[]): Line {
-  return JSON.parse(deadLetterLine(encode("ExportTraceServiceRequest", { resourceSpans }))) as Line;
+  return JSON.parse([...deadLetterLine(encode("ExportTraceServiceRequest", { resourceSpans }))].join("")) as Line;
 }
 
 function spans(...names: string[]): object[] {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RecordDestination } from "../../src/exporters/record-destination.ts";
@@ -118,4 +118,33 @@ test("a directory, a link or nowhere is refused in one line that names the file"
     });
   }
   assert.ok(!existsSync(join(directory.path, "none")));
+});
+
+test("half a line that a killed process has left is ended before the next", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  writeFileSync(file, '{"half');
+  const { record } = await opened(file);
+  record.push(chunkOf([1]));
+  assert.equal(await record.drain(5000), 0);
+  const [half, line, end] = readFileSync(file, "utf8").split("\n");
+  assert.deepEqual([half, end], ['{"half', ""]);
+  assert.equal(parseRecord(JSON.parse(line!))[0]?.spanId, "0000000000000001");
+});
+
+test("a span whose line is longer than what is written at once begins a file, and is whole", async () => {
+  using directory = temporaryDirectory();
+  const file = join(directory.path, "spans.jsonl");
+  const { record } = await opened(file, 2 ** 30);
+  record.push(chunkOf([1]));
+  // Each of its characters takes six in JSON.
+  const text = "\u0001".repeat(4_000_000);
+  record.push(chunkOf([2], text));
+  record.push(chunkOf([3]));
+  assert.equal(await record.drain(60_000), 0);
+  assert.deepEqual(idsIn(`${file}.1`), [1]);
+  assert.deepEqual(idsIn(file), [2, 3]);
+  const [line] = readFileSync(file, "utf8").split("\n");
+  assert.ok(line!.length > 24_000_000);
+  assert.ok(JSON.stringify(parseRecord(JSON.parse(line!))).includes(JSON.stringify(text).slice(1, -1)));
 });

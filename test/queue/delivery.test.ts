@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { joinBytes } from "../../src/base/joined-bytes.ts";
+import type { DeadLetters } from "../../src/pipeline/dead-letters.ts";
 import type { ExportResult } from "../../src/pipeline/exporter.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
 import {
@@ -10,6 +11,7 @@ import {
   balance,
   BALANCED,
   type Behaviour,
+  deadLetters,
   FakeExporter,
   guestSource,
   payload,
@@ -172,7 +174,7 @@ test("one bad span costs only itself", async () => {
   const letters: string[][] = [];
   const { delivery, exporter, metrics, log } = setUp({
     batch: { maxSpans: 100, maxBytes: 1024 * 1024, maxDelayMs: 5 },
-    deadLetter: { write: (request) => letters.push(decodeRequest(request).map((s) => s.spanId)) },
+    deadLetter: deadLetters((request) => letters.push(decodeRequest(request).map((s) => s.spanId))),
   }, new FakeExporter(refusing(17, 64)));
   send(metrics, delivery.open(GUEST), payload(range(1, 100)));
   assert.equal(await delivery.drain(10_000), 0);
@@ -184,6 +186,68 @@ test("one bad span costs only itself", async () => {
   assert.equal(log.find("refuses spans")[0]?.fields["error"], "400 bad span");
   // Seven levels of halves for each of two.
   assert.ok(exporter.requests.length <= 1 + 2 * 2 * 7, `${exporter.requests.length} requests`);
+});
+
+/** Dead letters that are written when the test says so. */
+class HeldLetters implements DeadLetters {
+  readonly signals: AbortSignal[] = [];
+  readonly #written: (() => void)[] = [];
+
+  write(_request: Uint8Array, signal: AbortSignal): Promise<void> {
+    this.signals.push(signal);
+    return new Promise((resolve) => {
+      this.#written.push(resolve);
+      signal.addEventListener("abort", () => resolve());
+    });
+  }
+
+  /** The oldest line that is held is written. */
+  release(): void {
+    this.#written.shift()?.();
+  }
+}
+
+test("a refused request is held until it is in the dead letters, and a stop waits for that", async () => {
+  const letters = new HeldLetters();
+  const { delivery, exporter, metrics } = setUp({ deadLetter: letters }, new FakeExporter(refusing(3)));
+  send(metrics, delivery.open(GUEST), payload([3]));
+  await until(() => letters.signals.length === 1);
+  // Others are sent meanwhile.
+  send(metrics, delivery.open(guestSource("other")), payload(range(11, 20)));
+  await until(() => exporter.taken.size === 10);
+  assert.deepEqual([metrics.heldNow, metrics.collector.droppedTotal], [1, 0]);
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+  const drained = delivery.drain(60_000);
+  setTimeout(() => letters.release(), 20);
+  assert.equal(await drained, 0);
+  assert.deepEqual(metrics.collector.dropped, { rejected: 1 });
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+});
+
+test("a stop that has no time for a line ends it, and counts its spans as lost", async () => {
+  const letters = new HeldLetters();
+  const { delivery, metrics } = setUp({ deadLetter: letters }, new FakeExporter(() => BAD_SPAN));
+  send(metrics, delivery.open(GUEST), payload([3]));
+  await until(() => letters.signals.length === 1);
+  assert.equal(await delivery.drain(10), 1);
+  assert.deepEqual(letters.signals.map(({ aborted }) => aborted), [true]);
+  assert.deepEqual(metrics.collector.dropped, { shutdown: 1 });
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+});
+
+test("nothing is sent while as many lines as there may be requests are being written", async () => {
+  const letters = new HeldLetters();
+  const { delivery, exporter, metrics } = setUp({ deadLetter: letters }, new FakeExporter(() => REFUSED));
+  send(metrics, delivery.open(GUEST), payload(range(1, 100)));
+  await until(() => letters.signals.length >= exporter.concurrency && exporter.underWay === 0);
+  // The last of the lines may have been that of a request beside others.
+  assert.ok(exporter.requests.length < 2 * exporter.concurrency, `${exporter.requests.length} requests`);
+  for (let written = 1; written <= 10; written++) {
+    letters.release();
+    await until(() => metrics.collector.droppedTotal === written * 10);
+  }
+  assert.equal(metrics.heldNow, 0);
+  assert.equal(await delivery.drain(10_000), 0);
 });
 
 test("a collector that takes no span is not asked about each of them", async () => {
@@ -221,7 +285,7 @@ test("an outage while a batch is taken apart loses and repeats nothing", async (
 test("a refusal that is no span's fault is not split, given up, and logged once", async () => {
   const letters: number[] = [];
   const { delivery, exporter, metrics, log } = setUp({
-    deadLetter: { write: (request) => letters.push(decodeRequest(request).length) },
+    deadLetter: deadLetters((request) => letters.push(decodeRequest(request).length)),
   }, new FakeExporter(() => REFUSED));
   const guest = delivery.open(GUEST);
   send(metrics, guest, payload(range(1, 30)));

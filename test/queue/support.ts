@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { CollectorDestination, type CollectorOptions } from "../../src/queue/collector-destination.ts";
 import { Delivery, type DeliveryOptions } from "../../src/queue/delivery.ts";
+import type { DeadLetters } from "../../src/pipeline/dead-letters.ts";
 import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import type { HostResource } from "../../src/pipeline/source-overlay.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
@@ -131,6 +132,16 @@ export class TestMetrics extends Metrics {
   get heldNow(): number {
     return this.held(this.collector);
   }
+}
+
+/** Dead letters that are read at once. */
+export function deadLetters(read: (request: Uint8Array) => void): DeadLetters {
+  return {
+    write: (request) => {
+      read(request);
+      return Promise.resolve();
+    },
+  };
 }
 
 /** A guest with an account of its own. */
