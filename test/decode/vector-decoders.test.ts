@@ -9,7 +9,16 @@ import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { Differential, DifferentialCases, type Taken, type VectorEncoding } from "./support/differential.ts";
 import { hostileStreams } from "../hostile/payloads.ts";
 import { splitFrames } from "./support/fixtures.ts";
-import { bytesField, fixed32Field, join, keyValue, textField, varintField } from "./support/otlp-message.ts";
+import {
+  bytesField,
+  fixed32Field,
+  fixed64Field,
+  join,
+  keyValue,
+  textField,
+  varintField,
+} from "./support/otlp-message.ts";
+import { cutMessages } from "./support/otlp-mutations.ts";
 import { Random } from "./support/random.ts";
 import { REAL_STREAMS, streamBytes } from "./support/recorded-streams.ts";
 
@@ -272,6 +281,27 @@ describe("requests in OTLP", () => {
     // The request, its resource, scope and span, the attribute and its value are six; each array has two more.
     assert.deepEqual(taken.map((what) => what === "by both"), taken.map((_, depth) => 6 + 2 * depth <= 60));
     assert.ok(!taken.includes("slowly"));
+  });
+
+  test("a message that ends in the middle of a field is refused, whatever follows it", () => {
+    // What follows a span is the tag of the next one, which as a number would be a kind and a code that there is not.
+    const kind = bytesField(2, ids, varintField(6, 1));
+    const status = bytesField(2, ids, bytesField(15, varintField(3, 1)));
+    const flags = bytesField(2, ids, fixed32Field(16, 1));
+    const values = [
+      varintField(2, 1),
+      varintField(3, -1n),
+      fixed64Field(4, 0x7ff8n << 48n),
+      bytesField(5, bytesField(1, textField(1, "é"))),
+      bytesField(6, keyValue(1, "k", varintField(3, 300))),
+      bytesField(7, Uint8Array.of(0xff)),
+    ];
+    const attributes = bytesField(2, ids, ...values.map((value) => keyValue(9, "key", value)));
+    const wholes = [kind, status, flags, attributes].map((span) => of(span, span));
+    for (const whole of wholes) {
+      assert.equal(differential.check("otlp", whole), "by both");
+      for (const cut of cutMessages(whole)) differential.check("otlp", cut);
+    }
   });
 });
 

@@ -277,7 +277,7 @@ function message(type: u32, from: usize, stop: usize, to: usize, depth: u32): us
         if (number > 1) giveUp();
       } else if (kind == ENUM) {
         // What OTLP does not have is left out, which is how decoders with closed enums read it.
-        if (number >= ((field >> SIZE_SHIFT) & 0xff)) continue;
+        if (number >= ((field >> SIZE_SHIFT) & 0xff) && from <= stop) continue;
       } else if (kind == UINT32 && number > 0xffffffff) giveUp();
       store<u8>(to, <u8> tag);
       // A varint as short as it can be is written as it is.

@@ -11,6 +11,7 @@ import { splitFrames } from "./fixtures.ts";
 import { encodeJson } from "./json-encoder.ts";
 import { mutatedJson, replacedValue } from "./json-mutations.ts";
 import { scrambled } from "./mutations.ts";
+import { wrongMessage } from "./otlp-mutations.ts";
 import type { Random } from "./random.ts";
 import { hostileStreams } from "../../hostile/payloads.ts";
 import { RandomOtlp } from "./random-otlp.ts";
@@ -115,9 +116,11 @@ export class DifferentialCases {
       case 1:
         return scrambled(payload, other(), random);
       case 2:
-        return encoding === "json" ? mutatedJson(payload, random) : scrambled(payload, payload, random);
+        if (encoding === "json") return mutatedJson(payload, random);
+        return encoding === "otlp" ? wrongMessage(payload, random) : scrambled(payload, payload, random);
       case 3:
-        return encoding === "json" ? replacedValue(payload, random) : changedByte(payload, random);
+        if (encoding === "json") return replacedValue(payload, random);
+        return encoding === "otlp" ? wrongMessage(payload, random) : changedByte(payload, random);
       case 4:
         return changedByte(payload, random);
       default:

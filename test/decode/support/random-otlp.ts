@@ -43,6 +43,9 @@ export class RandomOtlp {
       const count = field.once === 0 ? 1 + random.below(3) : this.#isOdd ? 2 : 1;
       for (let i = 0; i < count; i++) fields.push(this.#field(field, depth));
     }
+    if (fields.length === 0 && !message.mayBeEmpty && !this.#isOdd) {
+      fields.push(this.#field(random.pick(known), depth));
+    }
     // Members of a oneof exclude each other.
     const isOneof = message.fields[1]?.bit === 1;
     if (isOneof && fields.length > 1 && !this.#isOdd) fields.splice(0, Infinity, random.pick(fields));
