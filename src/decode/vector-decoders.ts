@@ -10,7 +10,7 @@ const OUTPUT = 16_384;
 const MOST_INPUT = 512 * 1024;
 const INPUT = OUTPUT + 2 * MOST_INPUT + 4096;
 const RANGES = INPUT + MOST_INPUT + 2048;
-const MOST_SPANS = 8192;
+const MOST_SPANS = Math.floor(MOST_INPUT / 30);
 
 /** What wasm/index.ts exports. */
 interface Exports {

@@ -7,7 +7,7 @@ import { vectorDecoders } from "../../src/decode/vector-decoders.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { Differential, DifferentialCases, type Taken, type VectorEncoding } from "./support/differential.ts";
-import { hostileStreams } from "../hostile/payloads.ts";
+import { hostileStreams, repeated } from "../hostile/payloads.ts";
 import { splitFrames } from "./support/fixtures.ts";
 import {
   bytesField,
@@ -15,7 +15,9 @@ import {
   fixed64Field,
   join,
   keyValue,
+  tag,
   textField,
+  varint,
   varintField,
 } from "./support/otlp-message.ts";
 import { cutMessages } from "./support/otlp-mutations.ts";
@@ -264,14 +266,6 @@ describe("requests in OTLP", () => {
     assert.equal(differential.check("otlp", of(bytesField(2, ids, link, fixed32Field(16, 0x101)))), "by both");
   });
 
-  test("a request of as many spans as there is room for, of one more, and one that is too long", () => {
-    const many = (count: number) => of(...Array<Uint8Array>(count).fill(span));
-    assert.equal(differential.check("otlp", many(8192)), "by both");
-    assert.equal(differential.check("otlp", many(8193)), "slowly");
-    assert.equal(differential.check("otlp", of(bytesField(2, ids, textField(5, "x".repeat(380_000))))), "by both");
-    assert.equal(differential.check("otlp", of(bytesField(2, ids, textField(5, "x".repeat(400_000))))), "slowly");
-  });
-
   test("messages as deep as they may be, and deeper", () => {
     const taken = Array.from({ length: 30 }, (_, depth) => {
       let value = varintField(2, 1);
@@ -301,6 +295,56 @@ describe("requests in OTLP", () => {
     for (const whole of wholes) {
       assert.equal(differential.check("otlp", whole), "by both");
       for (const cut of cutMessages(whole)) differential.check("otlp", cut);
+    }
+  });
+
+  test("everything up to the largest payload is taken, also the smallest spans and what is rewritten", () => {
+    const attribute = keyValue(9, "k", fixed64Field(4, 0xfff0n << 48n));
+    const room = MOST_BYTES - 100;
+    const payloads = [
+      of(repeated(span, room)),
+      of(repeated(join(tag(2, 2), varint(ids.length, 1), ids), room)),
+      of(repeated(bytesField(2, ids, varintField(17, 1)), room)),
+      of(bytesField(2, ids, repeated(attribute, room))),
+      of(bytesField(2, ids, textField(5, "é".repeat(room / 2)))),
+    ];
+    for (const payload of payloads) {
+      assert.ok(payload.length > MOST_BYTES - 200 && payload.length <= MOST_BYTES, String(payload.length));
+      assert.equal(differential.check("otlp", payload), "by both");
+    }
+    assert.equal(differential.check("otlp", of(repeated(span, MOST_BYTES + 100))), "slowly");
+  });
+
+  test("what spans share may lie before and behind them, in payloads of any size", () => {
+    const infinity = keyValue(1, "k", fixed64Field(4, 0xfff0n << 48n));
+    for (
+      const [value, expected] of [[keyValue(1, "k", textField(1, "text")), "by both"], [infinity, "slowly"]] as const
+    ) {
+      const resource = bytesField(1, repeated(value, 45_000));
+      const group = bytesField(1, resource, bytesField(2, bytesField(2, ids)), textField(3, "schema"));
+      const largest = repeated(group, MOST_BYTES);
+      assert.equal(differential.check("otlp", group), "by both");
+      assert.equal(differential.check("otlp", repeated(group, 2 * group.length)), "by both");
+      assert.equal(differential.check("otlp", largest), expected);
+    }
+  });
+
+  test("the limits of resources, of scopes and of what is skipped are those of the definition", () => {
+    const counted = (count: number, make: () => Uint8Array) => join(...Array.from({ length: count }, make));
+    const resources = (count: number) => counted(count, () => of(span));
+    const scopes = (count: number) => bytesField(1, counted(count, () => bytesField(2, span)));
+    const unknown = (count: number) => of(bytesField(2, ids, counted(count, () => varintField(17, 1))));
+    const padded = (count: number) =>
+      of(bytesField(2, ids, counted(count, () => join(tag(9, 2), varint(3, 1), textField(1, "k")))));
+    assert.equal(differential.check("otlp", resources(1024)), "by both");
+    assert.equal(differential.check("otlp", resources(1025)), "by none");
+    assert.equal(differential.check("otlp", scopes(4096)), "by both");
+    assert.equal(differential.check("otlp", scopes(4097)), "by none");
+    for (const make of [unknown, padded]) {
+      const outcomes = Array.from({ length: 200 }, (_, count) => differential.check("otlp", make(count)));
+      const most = outcomes.lastIndexOf("by both");
+      assert.ok(most >= 32, String(most));
+      assert.deepEqual(outcomes, outcomes.map((_, count) => count <= most ? "by both" : "by none"));
     }
   });
 });

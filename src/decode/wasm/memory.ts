@@ -27,8 +27,8 @@ export const MOST_AHEAD: usize = 2048;
 const SLACK: usize = 2048;
 /** The payload. */
 export const INPUT: usize = OUTPUT + 2 * MOST_INPUT + MOST_AHEAD + SLACK;
-/** So many spans of one payload are described, and where: six u32 each. */
-export const MOST_SPANS: usize = 8192;
+/** So many spans of one payload are described, and where: six u32 each. The smallest has tag, length, and two IDs. */
+export const MOST_SPANS: usize = MOST_INPUT / 30;
 export const RANGES: usize = INPUT + MOST_INPUT + SLACK;
 
 export function initialize(): void {

@@ -1,6 +1,6 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
-import { FIELDS, INPUT, KNOWN, MOST_INPUT, MOST_SPANS, OUTPUT, RANGES, REQUIRED } from "./memory";
-import { moveDown, moveUp, varint, varintSize } from "./output";
+import { FIELDS, INPUT, KNOWN, MOST_SPANS, OUTPUT, RANGES, REQUIRED } from "./memory";
+import { isTooLong, moveDown, moveUp, varint, varintSize } from "./output";
 import { tell } from "./result";
 import { copyText } from "./text";
 
@@ -67,12 +67,6 @@ const MOST_VARINT_BYTES: usize = 10;
 const MOST_SHARED_BYTES: usize = 64 * 1024;
 const MOST_REPEATED_BYTES: usize = 16 * 1024 * 1024;
 
-/**
- * The largest request, bytes: there is room for two and a half times as much. Numbers that become strings add a quarter
- * at most, and what spans share may be written twice.
- */
-const MOST_BYTES: usize = MOST_INPUT / 4 * 3;
-
 /** The exponent of a double: all bits are set in NaN and the infinities. */
 const EXPONENT: u64 = 0x7ff0000000000000;
 const FRACTION: u64 = 0x000fffffffffffff;
@@ -95,7 +89,6 @@ let repeatedBytes: usize = 0;
  * RANGES; 0 if it is not valid or not usual.
  */
 export function decodeOtlp(length: usize): usize {
-  if (length > MOST_BYTES) return 0;
   begin(length);
   bytes = <u32> length;
   unknownFields =
@@ -166,6 +159,11 @@ function group(type: u32, from: usize, stop: usize, to: usize): usize {
     return to;
   }
   if (restEnd > rest) {
+    // Nothing else is written twice, and what is written once is at most a quarter longer than what was read.
+    if (isTooLong(to + shared, stop)) {
+      giveUp();
+      return to;
+    }
     memory.copy(to, start, startEnd - start);
     memory.copy(to + (startEnd - start), rest, restEnd - rest);
     start = to;
