@@ -1,5 +1,6 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
-import { type SpanRecord, spanToRecord } from "../otlp/json-record.ts";
+import { partsToRecords, type SpanRecord } from "../otlp/json-record.ts";
+import type { SpanPart } from "../otlp/request.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import type { DestinationMetrics, Metrics } from "../pipeline/metrics.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";
@@ -107,17 +108,8 @@ export class DumpSink implements SpanSink {
 
   #show(spans: EncodedSpans, overlay: ResourceOverlay): void {
     const { format, output } = this.#options;
-    const { buffer } = spans.writer;
     let text = "";
-    for (let i = 0; i < spans.count; i++) {
-      const resource = buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i));
-      const record = spanToRecord(
-        overlay.apply(resource),
-        buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i)),
-        buffer.subarray(spans.spanStart(i), spans.spanEnd(i)),
-      );
-      text += format(record);
-    }
+    for (const record of partsToRecords(partsOf(spans, overlay))) text += format(record);
     this.#heldCharacters += text.length;
     this.#held += spans.count;
     this.#metrics.heldQueued += spans.count;
@@ -143,5 +135,23 @@ export class DumpSink implements SpanSink {
     if (!full) this.#readOn.clear();
     if (full) this.#metrics.backpressurePauses++;
     this.#subscribers.notify();
+  }
+}
+
+/** A payload's spans with the host's attributes. Those next to each other that have one resource share its bytes. */
+function* partsOf(spans: EncodedSpans, overlay: ResourceOverlay): Generator<SpanPart> {
+  const { buffer } = spans.writer;
+  let resource: Uint8Array | undefined;
+  let scope: Uint8Array | undefined;
+  for (let i = 0; i < spans.count; i++) {
+    const isSameResource = i > 0 && spans.resourceStart(i) === spans.resourceStart(i - 1) &&
+      spans.resourceEnd(i) === spans.resourceEnd(i - 1);
+    const isSameScope = i > 0 && spans.scopeStart(i) === spans.scopeStart(i - 1) &&
+      spans.scopeEnd(i) === spans.scopeEnd(i - 1);
+    if (resource === undefined || !isSameResource) {
+      resource = overlay.apply(buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i)));
+    }
+    if (scope === undefined || !isSameScope) scope = buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i));
+    yield { resource, scope, span: buffer.subarray(spans.spanStart(i), spans.spanEnd(i)) };
   }
 }

@@ -41,23 +41,21 @@ export function spanToRecord(
  * The spans of parts of requests. Parts next to each other that have one resource or scope share its record, so that a
  * large one that a thousand spans have is decoded once. Throws as {@link spanToRecord} does.
  */
-export function partsToRecords(parts: Iterable<SpanPart>): SpanRecord[] {
-  const records: SpanRecord[] = [];
+export function* partsToRecords(parts: Iterable<SpanPart>): Generator<SpanRecord> {
   let last: SpanPart | undefined;
   let resource: ResourceRecord | undefined;
   let scope: ScopeRecord | undefined;
   for (const part of parts) {
     if (resource === undefined || part.resource !== last?.resource) resource = readResource(part.resource);
     if (scope === undefined || part.scope !== last?.scope) scope = readScope(part.scope);
-    records.push(readSpanField(part.span, resource, scope));
+    yield readSpanField(part.span, resource, scope);
     last = part;
   }
-  return records;
 }
 
 /** All spans of an encoded `ExportTraceServiceRequest`. Throws `ProtobufError` as {@link spanToRecord} does. */
 export function requestToRecords(request: Uint8Array): SpanRecord[] {
-  return partsToRecords(splitRequest(request));
+  return [...partsToRecords(splitRequest(request))];
 }
 
 function readSpanField(span: Uint8Array, resource: ResourceRecord, scope: ScopeRecord): SpanRecord {

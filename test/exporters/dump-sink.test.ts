@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { DumpSink, MOST_HELD_CHARACTERS } from "../../src/exporters/dump-sink.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
 import type { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import type { SpanRecord } from "../../src/otlp/span-record.ts";
+import { frame } from "../decode/support/fixtures.ts";
+import { bytesField, keyValue, textField } from "../decode/support/otlp-message.ts";
+import { IDS } from "../hostile/payloads.ts";
+import { sendStream } from "../hostile/requests.ts";
 import { guestSource, payload, resourceOf } from "../queue/support.ts";
 import { range, spanId } from "../support/numbers.ts";
 
@@ -108,4 +114,34 @@ test("a runtime is never paused, and a guest may be read on: what there is no ro
   assert.deepEqual(counts(metrics), [7, 4, 3, 0]);
   send(metrics, guest, payload([8]));
   assert.deepEqual(counts(metrics), [8, 4, 3, 1]);
+});
+
+test("spans of one payload are shown with the resource and the scope that each belongs to", async () => {
+  const metrics = new Metrics();
+  const shown: (string | undefined)[][] = [];
+  const format = ({ name, resource, scope }: SpanRecord): string => {
+    const attribute = resource.attributes.find(({ key }) => key === "k");
+    shown.push([name, attribute?.value.stringValue, scope.name]);
+    return "";
+  };
+  const output = { write: () => output.onTaken(), onTaken: () => {} };
+  const sink = new DumpSink({ format, output, metrics, traceName: "t", resourceAttributes: new Map() });
+  const scopeSpans = (scope: string, ...names: string[]): Uint8Array =>
+    bytesField(2, bytesField(1, textField(1, scope)), ...names.map((name) => bytesField(2, IDS, textField(5, name))));
+  const resourceSpans = (value: string, ...scopes: Uint8Array[]): Uint8Array =>
+    bytesField(1, bytesField(1, keyValue(1, "k", textField(1, value))), ...scopes);
+  const request = Buffer.concat([
+    resourceSpans("a", scopeSpans("s", "1", "2"), scopeSpans("t", "3")),
+    resourceSpans("b", scopeSpans("t", "4")),
+    resourceSpans("a", scopeSpans("t", "5", "6")),
+  ]);
+  await sendStream(new Uint8Array(frame(request)), sink, metrics);
+  assert.deepEqual(shown, [
+    ["1", "a", "s"],
+    ["2", "a", "s"],
+    ["3", "a", "t"],
+    ["4", "b", "t"],
+    ["5", "a", "t"],
+    ["6", "a", "t"],
+  ]);
 });
