@@ -1,7 +1,7 @@
 import { FRAME_HEADER_BYTES } from "../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import type { Frame } from "./frames.ts";
 
 /** A request with the spans of `count` frames. */

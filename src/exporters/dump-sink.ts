@@ -1,6 +1,6 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { partsToRecords, type SpanRecord } from "../otlp/json-record.ts";
-import type { SpanPart } from "../otlp/request.ts";
+import type { SpanPart } from "../otlp/request-builder.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import type { DestinationMetrics, Metrics } from "../pipeline/metrics.ts";
 import type { SourceSink, SpanSink } from "../pipeline/sink.ts";

@@ -7,7 +7,8 @@ import { setImmediate as nextTurn, setTimeout as after } from "node:timers/promi
 import { Fifo } from "../base/fifo.ts";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
-import { type SpanPart, splitRequest } from "../otlp/request.ts";
+import type { SpanPart } from "../otlp/request-builder.ts";
+import { splitRequest } from "../otlp/request.ts";
 import type { Chunk } from "../pipeline/destination.ts";
 import { LossyDestination } from "../pipeline/lossy-destination.ts";
 import type { DestinationMetrics } from "../pipeline/metrics.ts";

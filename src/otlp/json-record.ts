@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { ProtobufError, ProtobufReader } from "./protobuf-reader.ts";
-import { type SpanPart, splitRequest } from "./request.ts";
+import type { SpanPart } from "./request-builder.ts";
+import { splitRequest } from "./request.ts";
 import type {
   AnyValueRecord,
   EventRecord,

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { ProtobufWriter } from "./protobuf-writer.ts";
-import type { SpanPart } from "./request.ts";
+import type { SpanPart } from "./request-builder.ts";
 import type {
   AnyValueRecord,
   EventRecord,

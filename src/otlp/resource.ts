@@ -1,6 +1,6 @@
-import { copyBytes, putField } from "./put-bytes.ts";
+import { copyBytes } from "./put-bytes.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
-import { ProtobufWriter, varintSize } from "./protobuf-writer.ts";
+import { ProtobufWriter } from "./protobuf-writer.ts";
 import {
   ANY_VALUE_INT,
   ANY_VALUE_STRING,
@@ -39,7 +39,7 @@ const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 // Used by one call at a time, and each begun anew by the next: a guest may send a resource with each span.
 
-/** What becomes the `Resource`. */
+/** What becomes the `Resource`, and then the outcome. */
 const written = new ProtobufWriter();
 const otherOfResource = new ProtobufWriter();
 const otherOfHeader = new ProtobufWriter();
@@ -48,6 +48,16 @@ const resource = new ProtobufReader(NO_BYTES);
 const keyValue = new ProtobufReader(NO_BYTES);
 /** Where the source's attributes lie, in the order of their keys. */
 const sorted = new Int32Array(STRIDE * SORTED_ATTRIBUTES);
+
+/** The fields of `ResourceSpans` but for `scope_spans`: `buffer[start … end)`. */
+export interface ResourceHeader {
+  readonly buffer: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What {@link ResourceOverlay.layOver} returns. */
+const outcome = { buffer: NO_BYTES, start: 0, end: 0 };
 
 /** A key that the host has something to say under. */
 interface HostKey {
@@ -66,7 +76,10 @@ interface HostKey {
  * `ResourceSpans`.
  */
 export class ResourceOverlay {
+  /** The completing ones first. */
   private readonly hostKeys: readonly HostKey[];
+  /** How many of them are completing. */
+  private readonly completing: number;
   /** The `attributes` fields that each resource gets. */
   private readonly forcedFields: Uint8Array;
   private readonly reservedPrefix: Uint8Array;
@@ -82,6 +95,7 @@ export class ResourceOverlay {
       ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
       ...[...forced.keys()].map((key) => hostKey(key)),
     ];
+    this.completing = completing.size;
     this.lengths = this.hostKeys.reduce((bits, { key }) => bits | (1 << (key.length & 31)), 0);
     this.forcedFields = encodeAttributes(forced);
     this.reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
@@ -90,14 +104,15 @@ export class ResourceOverlay {
   /**
    * @param buffer its bytes from `start` to `end` are the fields of `ResourceSpans` but for `scope_spans`, as the
    * source wrote them; empty for none.
-   * @returns the same with the host's attributes, in an array of its own. Fields that are no attributes are kept.
-   * Throws `ProtobufError` on bytes that are no such fields.
+   * @returns the same with the host's attributes, valid until the next call for any source. Fields that are no
+   * attributes are kept. Throws `ProtobufError` on bytes that are no such fields.
    */
-  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array<ArrayBuffer> {
+  layOver(buffer: Uint8Array, start: number, end: number): ResourceHeader {
     written.clear();
-    otherOfResource.clear();
-    otherOfHeader.clear();
-    for (const hostKey of this.hostKeys) hostKey.isThere = false;
+    const content = written.openField();
+    if (otherOfResource.position > 0) otherOfResource.clear();
+    if (otherOfHeader.position > 0) otherOfHeader.clear();
+    for (let i = 0; i < this.completing; i++) (this.hostKeys[i] as HostKey).isThere = false;
     // They are sorted as they come while they are few enough; all of them are in `written` in the order they came in.
     let attributes = 0;
     fields.load(buffer, start, end);
@@ -127,23 +142,29 @@ export class ResourceOverlay {
       append(written, buffer, keptFrom, fields.end);
     }
     if (attributes > 1 && attributes <= SORTED_ATTRIBUTES) {
-      written.clear();
+      written.position = content;
       for (let at = 0; at < attributes * STRIDE; at += STRIDE) {
         append(written, buffer, sorted[at] as number, sorted[at + 1] as number);
       }
     }
-    for (const { completing, isThere } of this.hostKeys) {
+    for (let i = 0; i < this.completing; i++) {
+      const { completing, isThere } = this.hostKeys[i] as HostKey;
       if (completing !== undefined && !isThere) written.bytes(completing);
     }
     append(written, this.forcedFields, 0, this.forcedFields.length);
     append(written, otherOfResource.buffer, 0, otherOfResource.position);
 
-    const length = written.position;
-    const outcome = new Uint8Array(1 + varintSize(length) + length + otherOfHeader.position);
-    const at = putField(outcome, 0, RESOURCE_SPANS_RESOURCE, length);
-    copyBytes(written.buffer, 0, length, outcome, at);
-    copyBytes(otherOfHeader.buffer, 0, otherOfHeader.position, outcome, at + length);
+    outcome.start = written.closeField(RESOURCE_SPANS_RESOURCE, content);
+    append(written, otherOfHeader.buffer, 0, otherOfHeader.position);
+    outcome.buffer = written.buffer;
+    outcome.end = written.position;
     return outcome;
+  }
+
+  /** As {@link layOver}, in an array of its own. */
+  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array {
+    const header = this.layOver(buffer, start, end);
+    return header.buffer.slice(header.start, header.end);
   }
 
   /**
@@ -235,6 +256,7 @@ function isAt(bytes: Uint8Array, buffer: Uint8Array, start: number): boolean {
 
 /** Appends `buffer[start … end)`, without a view of it: there may be a million of them. */
 function append(writer: ProtobufWriter, buffer: Uint8Array, start: number, end: number): void {
+  if (start === end) return;
   writer.reserve(end - start);
   copyBytes(buffer, start, end, writer.buffer, writer.position);
   writer.position += end - start;

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
-import { RequestBuilder } from "../otlp/request.ts";
+import { RequestBuilder } from "../otlp/request-builder.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import { freeBytes } from "../base/free-bytes.ts";
@@ -26,10 +26,16 @@ const RESOURCE_FRAME_BYTES = 6;
 /** All open chunks together are closed when they hold so much, bytes: thousands of accounts may fill theirs at once. */
 const MOST_OPEN_BYTES = 8 * 1024 * 1024;
 
-/** Builders that no chunk needs at the moment keep buffers of so many bytes together; the rest is given back. */
-const MOST_SPARE_BYTES = 4 * 1024 * 1024;
+/**
+ * Builders that no chunk needs at the moment keep buffers of so many bytes together; the rest is given back. All that
+ * is open may be closed at once, and a buffer is up to twice as large as what it holds.
+ */
+const MOST_SPARE_BYTES = 2 * MOST_OPEN_BYTES;
 
 const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+/** Lays the host's attributes over a source's resources. */
+export type SourceOverlay = Pick<ResourceOverlay, "layOver">;
 
 /** Takes a closed chunk over: bytes in an array of their own, which are spans of this source's account. */
 export type ChunkTaker = (source: Source, bytes: Uint8Array, spans: number, entry?: JournalEntry) => void;
@@ -94,7 +100,7 @@ export class Batcher {
   }
 
   /** A way in for a source. */
-  open(source: Source, overlay: Pick<ResourceOverlay, "apply">): SourceBatcher {
+  open(source: Source, overlay: SourceOverlay): SourceBatcher {
     return new SourceBatcher(this, source, overlay);
   }
 
@@ -135,38 +141,39 @@ export class Batcher {
     });
   }
 
+  /** Whether a chunk that has a span's resource is open, and has room for it. */
+  hasRoom(chunk: OpenChunk, spans: EncodedSpans, index: number): boolean {
+    return chunk.isOpen && chunk.builder.bytesWith(spans, index) <= this.#settings.maxBytes;
+  }
+
   /**
-   * The open chunk of a source's account with room for a span.
+   * The open chunk of a source's account with room for a span and its resource.
    *
-   * @param known the one that had its last span. @param extraBytes what its resource takes in another one.
+   * @param known the one that had the source's last span, if any. @param resourceBytes what the resource takes there.
    */
   chunkFor(
     source: Source,
     known: OpenChunk | undefined,
     spans: EncodedSpans,
     index: number,
-    extraBytes: number,
+    resourceBytes: number,
   ): OpenChunk {
     let chunk = known?.isOpen === true ? known : this.#open.get(source.account);
-    if (chunk !== undefined && chunk.builder.spans > 0) {
-      // The chunk may have the resource already, but looking for it would cost more than closing the chunk early.
-      const bytes = chunk.builder.bytesWith(spans, index) + (chunk === known ? 0 : extraBytes);
-      if (bytes > this.#settings.maxBytes) {
-        this.#close(chunk);
-        chunk = undefined;
-      }
+    // The chunk may have the resource already, but looking for it would cost more than closing the chunk early.
+    if (
+      chunk !== undefined && chunk.builder.spans > 0 &&
+      chunk.builder.bytesWith(spans, index) + resourceBytes > this.#settings.maxBytes
+    ) {
+      this.#close(chunk);
+      chunk = undefined;
     }
-    if (chunk === undefined) {
-      chunk = new OpenChunk(source, this.#takeBuilder(), this.#journal?.begin(source));
-      this.#open.set(source.account, chunk);
-    }
-    return chunk;
+    return chunk ?? this.#openChunk(source);
   }
 
   /** See `RequestBuilder.resource`. */
-  resource({ builder }: OpenChunk, header: Uint8Array): number {
+  resource({ builder }: OpenChunk, header: Uint8Array, start: number, end: number): number {
     const before = builder.bytes;
-    const handle = builder.resource(header);
+    const handle = builder.resource(header, start, end);
     this.#openBytes += builder.bytes - before;
     return handle;
   }
@@ -180,12 +187,16 @@ export class Batcher {
     this.#metrics.heldOpen++;
     if (builder.spans >= this.#settings.maxSpans || builder.bytes >= this.#settings.maxBytes) this.#close(chunk);
     if (this.#openBytes >= MOST_OPEN_BYTES) this.flush();
-    else if (this.#timer === undefined && this.#open.size > 0) {
-      this.#timer = setTimeout(() => {
-        this.#timer = undefined;
-        this.flush();
-      }, this.#settings.maxDelayMs);
-    }
+  }
+
+  #openChunk(source: Source): OpenChunk {
+    const chunk = new OpenChunk(source, this.#takeBuilder(), this.#journal?.begin(source));
+    this.#open.set(source.account, chunk);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.flush();
+    }, this.#settings.maxDelayMs);
+    return chunk;
   }
 
   #close(chunk: OpenChunk): void {
@@ -241,17 +252,19 @@ export class Batcher {
 export class SourceBatcher {
   readonly #batcher: Batcher;
   readonly #source: Source;
-  readonly #overlay: Pick<ResourceOverlay, "apply">;
-  /** The resource as the source wrote it last, `#raw[0 … #rawBytes)`, and with the host's attributes. */
+  readonly #overlay: SourceOverlay;
+  /** The resource as the source wrote it last, `#raw[0 … #rawBytes)`. */
   #raw = NO_BYTES;
   /** Negative if it is not remembered. */
   #rawBytes = -1;
+  /** The same with the host's attributes, `#header[0 … #headerBytes)`. */
   #header = NO_BYTES;
-  /** The handle of `#header`, good in this chunk alone. */
-  #handle = 0;
+  #headerBytes = 0;
+  /** Where the last span went, and the handle of `#header` there; negative if it has none yet. */
   #chunk: OpenChunk | undefined;
+  #handle = -1;
 
-  constructor(batcher: Batcher, source: Source, overlay: Pick<ResourceOverlay, "apply">) {
+  constructor(batcher: Batcher, source: Source, overlay: SourceOverlay) {
     this.#batcher = batcher;
     this.#source = source;
     this.#overlay = overlay;
@@ -270,12 +283,9 @@ export class SourceBatcher {
         lastStart = start;
         lastEnd = end;
       }
-      const known = this.#chunk;
-      const extraBytes = this.#header.length + RESOURCE_FRAME_BYTES;
-      const chunk = batcher.chunkFor(this.#source, known, spans, index, extraBytes);
-      if (chunk !== known) {
-        this.#chunk = chunk;
-        this.#handle = batcher.resource(chunk, this.#header);
+      let chunk = this.#chunk;
+      if (chunk === undefined || this.#handle < 0 || !batcher.hasRoom(chunk, spans, index)) {
+        chunk = this.#chunkFor(spans, index);
       }
       batcher.append(chunk, this.#handle, spans, index);
     }
@@ -293,18 +303,27 @@ export class SourceBatcher {
     else closed();
   }
 
+  #chunkFor(spans: EncodedSpans, index: number): OpenChunk {
+    const bytes = this.#headerBytes + RESOURCE_FRAME_BYTES;
+    const chunk = this.#batcher.chunkFor(this.#source, this.#chunk, spans, index, bytes);
+    this.#chunk = chunk;
+    this.#handle = this.#batcher.resource(chunk, this.#header, 0, this.#headerBytes);
+    return chunk;
+  }
+
   #remember(buffer: Uint8Array, start: number, end: number): void {
     const length = end - start;
     // Agents' spans mostly carry none, which needs no call into the runtime.
     if (length === this.#rawBytes && (length === 0 || this.#isRemembered(buffer, start, end))) return;
-    this.#header = this.#overlay.apply(buffer, start, end);
-    this.#chunk = undefined;
+    const header = this.#overlay.layOver(buffer, start, end);
+    this.#headerBytes = header.end - header.start;
+    this.#header = copyInto(this.#header, header.buffer, header.start, header.end);
+    this.#handle = -1;
     if (length > REMEMBERED_RESOURCE_BYTES) {
       this.#rawBytes = -1;
       return;
     }
-    if (length > this.#raw.length) this.#raw = new Uint8Array(Math.max(length, SMALL_RESOURCE_BYTES));
-    copyBytes(buffer, start, end, this.#raw, 0);
+    this.#raw = copyInto(this.#raw, buffer, start, end);
     this.#rawBytes = length;
   }
 
@@ -314,4 +333,12 @@ export class SourceBatcher {
     // Deno holds the end in the argument to the length of `this`, so `this` is the longer one.
     return Buffer.prototype.compare.call(buffer as Buffer, this.#raw, 0, this.#rawBytes, start, end) === 0;
   }
+}
+
+/** Copies `source[start … end)` to the beginning of `target`, or of a new array if it is too small; returns which. */
+function copyInto(target: Uint8Array, source: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start;
+  const into = length <= target.length ? target : new Uint8Array(Math.max(length, SMALL_RESOURCE_BYTES));
+  copyBytes(source, start, end, into, 0);
+  return into;
 }

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { jsonText } from "../base/log.ts";
 import { ProtobufError, ProtobufReader } from "../otlp/protobuf-reader.ts";
-import type { SpanPart } from "../otlp/request.ts";
+import type { SpanPart } from "../otlp/request-builder.ts";
 import { type Field, type Message, RESOURCE_SPANS, SCOPE_SPANS, SPAN, type Strings } from "./otlp-json-fields.ts";
 
 /** A piece of this length or more is handed out, UTF-16 units: it takes about a millisecond to write. */

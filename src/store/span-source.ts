@@ -1,5 +1,5 @@
 import type { SpanRecord } from "../otlp/span-record.ts";
-import type { SpanPart } from "../otlp/request.ts";
+import type { SpanPart } from "../otlp/request-builder.ts";
 
 /** Who sent a span: `file` is one that was read from a file, where everything is trusted alike. */
 export type StoredKind = "guest" | "runtime" | "host" | "file";

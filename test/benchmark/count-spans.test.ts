@@ -4,7 +4,7 @@ import { quantile, SpanCount } from "../../scripts/benchmark/count-spans.ts";
 import { spanSizes } from "../../scripts/benchmark/decode.ts";
 import { readFrames, stampEndTime } from "../../scripts/benchmark/frames.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
 import { FRAME_HEADER_BYTES } from "../../src/decode/frame-reader.ts";
 import { decodeRequest } from "../support/collector-stub.ts";

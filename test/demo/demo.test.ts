@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runDemo, type StartForwarder } from "../../src/demo/demo.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { overlayFor } from "../../src/pipeline/source-overlay.ts";
 import { socketSource } from "../../src/receivers/vsock/identity.ts";
 import { FrameReader } from "../../src/decode/frame-reader.ts";

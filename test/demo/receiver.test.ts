@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { DemoReceiver } from "../../src/demo/receiver.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 
 /** A request with one span, which has only a span_id (field 2, 8 bytes). */
 function request(id: number): Uint8Array {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { DeadLetterFile } from "../../src/exporters/dead-letter.ts";
 import { deadLetterLine } from "../../src/exporters/dead-letter-line.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { payload, resourceOf } from "../queue/support.ts";
 import { spanId } from "../support/numbers.ts";
 import { RecordingLogger } from "../support/recording-logger.ts";

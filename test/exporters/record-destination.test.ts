@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSy
 import { join } from "node:path";
 import { test } from "node:test";
 import { RecordDestination } from "../../src/exporters/record-destination.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { recordToPart } from "../../src/otlp/record-encoder.ts";
 import { Chunk } from "../../src/pipeline/destination.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";

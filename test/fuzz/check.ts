@@ -1,7 +1,8 @@
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { jsonLine } from "../../src/otlp/record-text.ts";
-import { countSpans, halve, RequestBuilder } from "../../src/otlp/request.ts";
+import { countSpans, halve } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { ResourceOverlay } from "../../src/otlp/resource.ts";
 import { FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";

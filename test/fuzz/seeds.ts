@@ -1,5 +1,5 @@
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { decodeBincode } from "../../src/decode/bincode/decoder.ts";
 import { readBincode } from "../decode/support/bincode-reference.ts";
 import { fixture, FIXTURE_FOLDERS, FIXTURES_IN, splitFrames } from "../decode/support/fixtures.ts";

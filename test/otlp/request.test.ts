@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { ProtobufError } from "../../src/otlp/protobuf-reader.ts";
-import { countSpans, halve, RequestBuilder, splitRequest, splitSpans } from "../../src/otlp/request.ts";
+import { countSpans, halve, splitRequest, splitSpans } from "../../src/otlp/request.ts";
+import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { attribute, encodedSpans, type PlainSpan } from "./support/encoded.ts";
 import { decode, encode, type PlainMessage } from "./support/otlp-proto.ts";
 
@@ -245,6 +246,32 @@ test("resources that differ in one byte are two", () => {
     "\u0080",
     "\u0000",
   ]);
+});
+
+test("resources that differ only at their end, or only in their length, are two", () => {
+  const builder = new RequestBuilder();
+  const spans = encodedSpans([named("a")]);
+  const names = ["x".repeat(100), `${"x".repeat(99)}y`, "x".repeat(99), "x".repeat(100)];
+  const handles = names.map((name) => builder.resource(header(name)));
+  assert.equal(handles[3], handles[0]);
+  assert.equal(new Set(handles).size, 3);
+  for (const handle of handles) builder.append(handle, spans, 0);
+  assert.deepEqual(outline(builder.finish()), [
+    `${names[0]}/undefined: a a`,
+    `${names[1]}/undefined: a`,
+    `${names[2]}/undefined: a`,
+  ]);
+});
+
+test("a header is copied, from the part of an array that it is in", () => {
+  const builder = new RequestBuilder();
+  const one = header("one");
+  const array = Uint8Array.of(1, 2, ...one, 3);
+  const handle = builder.resource(array, 2, 2 + one.length);
+  array.fill(0);
+  assert.equal(builder.resource(one), handle);
+  builder.append(handle, encodedSpans([named("a")]), 0);
+  assert.deepEqual(outline(builder.finish()), ["one/undefined: a"]);
 });
 
 /** Three spans of two resources and two scopes. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { Batcher, type SourceBatcher } from "../../src/queue/batcher.ts";
+import type { ResourceHeader } from "../../src/otlp/resource.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
@@ -28,9 +29,10 @@ class NamedOverlay {
     this.name = name;
   }
 
-  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array<ArrayBuffer> {
+  layOver(buffer: Uint8Array, start: number, end: number): ResourceHeader {
     this.applied++;
-    return Uint8Array.from([...resourceOf("guest", this.name), ...buffer.subarray(start, end)]);
+    const header = Uint8Array.from([...resourceOf("guest", this.name), ...buffer.subarray(start, end)]);
+    return { buffer: header, start: 0, end: header.length };
   }
 }
 

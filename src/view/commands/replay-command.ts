@@ -4,7 +4,7 @@ import { createConnection } from "node:net";
 import { createLogger, describeError } from "../../base/log.ts";
 import { createExporter } from "../../exporters/create-exporter.ts";
 import { recordToPart } from "../../otlp/record-encoder.ts";
-import { RequestBuilder } from "../../otlp/request.ts";
+import { RequestBuilder } from "../../otlp/request-builder.ts";
 import type { SpanRecord } from "../../otlp/span-record.ts";
 import type { OtlpSettings } from "../../pipeline/settings.ts";
 import { agentJson } from "../../record/agent-json.ts";

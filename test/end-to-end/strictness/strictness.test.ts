@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { PayloadDecoder } from "../../../src/decode/payload-decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
-import { RequestBuilder } from "../../../src/otlp/request.ts";
+import { RequestBuilder } from "../../../src/otlp/request-builder.ts";
 import { ResourceOverlay } from "../../../src/otlp/resource.ts";
 import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
 import { encodeJson } from "../../decode/support/json-encoder.ts";
