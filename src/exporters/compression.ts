@@ -16,8 +16,9 @@ export type Gzip = (request: readonly Uint8Array[]) => Uint8Array | Promise<Uint
 export const GZIP_LEVEL = 1;
 
 /**
- * A larger request is left to the runtime's threads, bytes. Batches are no larger, so it is one span, whose sender may
- * have chosen text that takes 11 ms a MiB (hexadecimal digits at random): nobody else is to wait for that.
+ * The size in bytes above which a request is compressed on one of the runtime's threads. Batches are not that large, so
+ * it is a single span, and its sender may have chosen text that takes 11 ms a MiB (random hexadecimal digits). Nobody
+ * else should have to wait for that.
  */
 export const MOST_AT_ONCE_BYTES = 1024 * 1024;
 

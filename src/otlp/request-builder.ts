@@ -1,5 +1,5 @@
-import { Buffer } from "node:buffer";
 import { freeBytes } from "../base/free-bytes.ts";
+import { equalBytes } from "./equal-bytes.ts";
 import { copyBytes, putField } from "./put-bytes.ts";
 import type { EncodedSpans } from "./encoded-spans.ts";
 import { varintSize } from "./protobuf-writer.ts";
@@ -18,8 +18,6 @@ const RETAINED_BYTES = 2 * 1024 * 1024;
  * would find them all, but a guest that knows the hash function can choose its resources so that they all collide.
  */
 const COMPARED = 8;
-/** So many bytes of them are compared without a call into the runtime. */
-const FIRST_BYTES = 16;
 /** The eight bytes of a header from here on go into its {@link DIGEST}: mostly the first attribute's key. */
 const DIGESTED_FROM = 6;
 
@@ -299,7 +297,7 @@ export class RequestBuilder {
     const knownStart = records[record + HEADER_START] as number;
     const knownEnd = records[record + HEADER_END] as number;
     if (knownEnd - knownStart !== end - start) return false;
-    return start === end || isEqual(this.buffer, knownStart, knownEnd, header, start, end);
+    return start === end || equalBytes(this.buffer, knownStart, knownEnd, header, start, end);
   }
 
   /** @param from the position of the first span that counts. */
@@ -401,21 +399,4 @@ function digestOf(header: Uint8Array, start: number, end: number): number {
 function int32(bytes: Uint8Array, at: number): number {
   return (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16) |
     ((bytes[at + 3] as number) << 24);
-}
-
-/** Whether `known[knownStart … knownEnd)` are as many bytes of `buffer` from `start` on, with a view of neither. */
-function isEqual(
-  known: Uint8Array,
-  knownStart: number,
-  knownEnd: number,
-  buffer: Uint8Array,
-  start: number,
-  end: number,
-): boolean {
-  // Most that differ do so soon, which takes less time to see than a call into the runtime.
-  for (let i = 0; i < FIRST_BYTES; i++) {
-    if (start + i === end) return true;
-    if (known[knownStart + i] !== buffer[start + i]) return false;
-  }
-  return Buffer.prototype.compare.call(known as Buffer, buffer, start, end, knownStart, knownEnd) === 0;
 }

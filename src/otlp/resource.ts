@@ -104,8 +104,8 @@ export class ResourceOverlay {
   /**
    * @param buffer its bytes from `start` to `end` are the fields of `ResourceSpans` but for `scope_spans`, as the
    * source wrote them; empty for none.
-   * @returns the same with the host's attributes, valid until the next call for any source. Fields that are no
-   * attributes are kept. Throws `ProtobufError` on bytes that are no such fields.
+   * @returns the same with the host's attributes, valid until the next call for any source. Fields other
+   * than attributes are kept. Throws `ProtobufError` if the bytes are not such fields.
    */
   layOver(buffer: Uint8Array, start: number, end: number): ResourceHeader {
     written.clear();

@@ -1,5 +1,5 @@
-import { Buffer } from "node:buffer";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
+import { equalBytes } from "../otlp/equal-bytes.ts";
 import { RequestBuilder } from "../otlp/request-builder.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
@@ -16,9 +16,6 @@ import type { Source } from "../pipeline/source.ts";
 const REMEMBERED_RESOURCE_BYTES = 4096;
 /** Room for the resource that is remembered, at least: most sources have one of less, or none. */
 const SMALL_RESOURCE_BYTES = 64;
-
-/** So many bytes of it are compared without a call into the runtime. */
-const FIRST_BYTES = 16;
 
 /** A tag and a length: what `RequestBuilder` counts for a resource beside its header. */
 const RESOURCE_FRAME_BYTES = 6;
@@ -314,7 +311,7 @@ export class SourceBatcher {
   #remember(buffer: Uint8Array, start: number, end: number): void {
     const length = end - start;
     // Agents' spans mostly carry none, which needs no call into the runtime.
-    if (length === this.#rawBytes && (length === 0 || this.#isRemembered(buffer, start, end))) return;
+    if (length === this.#rawBytes && equalBytes(this.#raw, 0, length, buffer, start, end)) return;
     const header = this.#overlay.layOver(buffer, start, end);
     this.#headerBytes = header.end - header.start;
     this.#header = copyInto(this.#header, header.buffer, header.start, header.end);
@@ -325,13 +322,6 @@ export class SourceBatcher {
     }
     this.#raw = copyInto(this.#raw, buffer, start, end);
     this.#rawBytes = length;
-  }
-
-  #isRemembered(buffer: Uint8Array, start: number, end: number): boolean {
-    // Most that differ do so soon, which takes less time to see than a call into the runtime.
-    for (let i = 0; i < FIRST_BYTES && start + i < end; i++) if (buffer[start + i] !== this.#raw[i]) return false;
-    // Deno holds the end in the argument to the length of `this`, so `this` is the longer one.
-    return Buffer.prototype.compare.call(buffer as Buffer, this.#raw, 0, this.#rawBytes, start, end) === 0;
   }
 }
 

@@ -309,7 +309,7 @@ function message(type: u32, from: usize, stop: usize, to: usize, depth: u32): us
 
 /**
  * Whether a `KeyValue` is as nearly all are, which is how it may leave: a key, and a value that is a short text or a
- * number, or none. False is no verdict.
+ * number, or none. If false, it may still be valid.
  */
 function isPlainAttribute(from: usize, stop: usize): bool {
   const keyBytes: usize = load<u8>(from, 1);
