@@ -6,6 +6,8 @@ import type { Source } from "../../src/pipeline/source.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { linkingRoots } from "../../src/processors/root-links.ts";
 import { PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { varintSize } from "../../src/otlp/protobuf-writer.ts";
+import { largeStreams } from "../hostile/large-payloads.ts";
 import { encodedSpans } from "../otlp/support/encoded.ts";
 import { otlpRequest } from "../process/support/spans.ts";
 import { decodeSpan } from "../decode/support/decode-span.ts";
@@ -193,8 +195,9 @@ test("what the host's own programs send is not linked", () => {
   }
 });
 
+const id = (length: number): number[] => Array.from({ length }, (_, i) => i + 1);
+
 test("many spans of a payload are linked one by one, whatever their sizes", () => {
-  const id = (length: number) => Array.from({ length }, (_, i) => i + 1);
   const plain = [0, 50, 90, 127, 16_300, 300_000].flatMap((size) =>
     [undefined, id(8), new Array<number>(8).fill(0), []].map((parentSpanId) => ({
       resource: { resource: { attributes: [] } },
@@ -204,6 +207,48 @@ test("many spans of a payload are linked one by one, whatever their sizes", () =
   const [before, after] = through(encodedSpans(plain));
   // Eight zeros are not a parent, because no span has such an ID.
   assertLinked(before, after, plain.map((_, i) => i % 4 !== 1));
+});
+
+test("the last span of a payload is linked where it is, and only its length may move it, whatever its size", () => {
+  // The link has 35 bytes, so some of these lengths take a byte more with it.
+  for (const size of [0, 60, 80, 100, 127, 16_200, 16_300, 16_384, 2_097_000, 2_097_050, 2_097_100, 8_000_000]) {
+    const spans = encodedSpans([{
+      resource: { resource: { attributes: [] } },
+      span: { traceId: id(16), spanId: id(8), name: "n".repeat(size) },
+    }]);
+    const { writer } = spans;
+    const [start, end] = [spans.spanStart(0), spans.spanEnd(0)];
+    assert.equal(end, writer.position);
+    const [before, after] = through(spans);
+    assertLinked(before, after, [true]);
+    assert.equal(spans.spanStart(0), start);
+    const contentBytes = message(after[0]?.span as Uint8Array).length;
+    assert.equal(writer.position, start + 1 + varintSize(contentBytes) + contentBytes);
+  }
+});
+
+test("a root span of megabytes is not copied, in whichever encoding it comes", () => {
+  const large = largeStreams().filter(({ name }) => /: one long text$/.test(name));
+  assert.deepEqual(large.map(({ name }) => name), [
+    "large: JSON: one long text",
+    "large: bincode: one long text",
+    "large: OTLP: one long text",
+  ]);
+  for (const { name, bytes } of large) {
+    const [payload] = splitFrames(bytes);
+    assert.ok(payload !== undefined);
+    let taken = 0;
+    const steps = new PayloadDecoder().readLarge({ buffer: payload, start: 0, end: payload.length }, (spans) => {
+      taken += spans.count;
+      const { writer } = spans;
+      const length = writer.position;
+      const [before, after] = through(spans);
+      assertLinked(before, after, [true]);
+      assert.equal(writer.position, length + LINK.length, name);
+    });
+    while (steps.next().done !== true);
+    assert.equal(taken, 1, name);
+  }
 });
 
 test("a parent is found anywhere in the span", () => {
