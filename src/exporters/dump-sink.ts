@@ -1,5 +1,6 @@
-import type { EncodedSpans } from "../otlp/encoded-spans.ts";
-import { partsToRecords, type SpanRecord } from "../otlp/json-record.ts";
+import { performance } from "node:perf_hooks";
+import { Fifo } from "../base/fifo.ts";
+import { type EncodedSpans, RANGES_PER_SPAN } from "../otlp/encoded-spans.ts";
 import type { SpanPart } from "../otlp/request-builder.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import type { DestinationMetrics, Metrics } from "../pipeline/metrics.ts";
@@ -17,31 +18,58 @@ export interface DumpWriter {
 }
 
 /**
- * The longest text that waits for a reader, UTF-16 units. Sources that can be paused stop long before; what others send
- * beyond this is dropped, since the memory is not theirs to fill.
+ * How many bytes of spans wait to be written. Sources that can be paused stop long before; what others send beyond this
+ * is dropped, since the memory is not theirs to fill.
  */
-export const MOST_HELD_CHARACTERS = 16 * 1024 * 1024;
+export const MOST_WAITING_BYTES: number = 16 * 1024 * 1024;
+
+/** What a payload that waits takes beside its spans' bytes and their ranges: the objects around it, about. */
+const PAYLOAD_BYTES = 1024;
+
+/** A payload is written at once if its spans have no more bytes, with a resource for each; it takes a few milliseconds. */
+const SMALL_BYTES = 16 * 1024;
+
+/** Of others so much is written at a stretch, UTF-16 units, unless that takes longer than a few milliseconds. */
+const STRETCH_CHARACTERS = 32 * 1024;
+const STRETCH_MS = 2;
 
 /** What the dump needs of the process around it. */
 export interface DumpOptions extends HostResource {
-  /** Makes the record of one span, its newline included. */
-  readonly format: (record: SpanRecord) => string;
+  /** Makes the record of one span, its newline included, in pieces that take a millisecond or two each. */
+  readonly format: (part: SpanPart) => Iterable<string>;
   readonly output: DumpWriter;
   readonly metrics: Metrics;
+  /** Monotonic milliseconds; for tests. */
+  readonly now?: () => number;
+}
+
+/** A payload that is written in pieces. */
+interface Waiting {
+  readonly pieces: Iterator<string>;
+  readonly spans: number;
+  readonly bytes: number;
 }
 
 /**
- * `--dump-only`: shows each span as soon as it is read, and needs no collector. While the dump's reader is behind,
- * guests are not read.
+ * `--dump-only`: shows each span as soon as it is read, and needs no collector. While the dump is behind, because its
+ * reader is or because a payload is a large one, guests are not read.
+ *
+ * The next piece of a large payload is made when the output has taken the one before, and in another turn of the event
+ * loop, so that neither a span of megabytes nor a slow reader holds up anything else or takes memory for its text.
  */
 export class DumpSink implements SpanSink {
   readonly #options: DumpOptions;
   readonly #metrics: DestinationMetrics;
   readonly #subscribers = new Subscribers<[account?: string]>();
-  /** Spans whose text the reader may not have yet. */
+  /** Spans whose text the reader may not have yet, and those of them whose text is whole in the output. */
   #held = 0;
-  /** How long that text is, UTF-16 units. */
-  #heldCharacters = 0;
+  #written = 0;
+  /** Payloads that are not written, or not to their end. */
+  readonly #waiting = new Fifo<Waiting>();
+  #waitingBytes = 0;
+  /** Whether the output has something that the reader has not. */
+  #isWriting = false;
+  #isScheduled = false;
   #full = false;
   readonly #runtimes = new Set<string>();
   /** Accounts that are read although the reader is behind. */
@@ -77,7 +105,7 @@ export class DumpSink implements SpanSink {
     if (kind === "runtime") this.#runtimes.add(account);
     return {
       accept: (spans) => {
-        if (this.#heldCharacters < MOST_HELD_CHARACTERS) this.#show(spans, overlay);
+        if (this.#waitingBytes < MOST_WAITING_BYTES) this.#show(spans, overlay);
         else this.#metrics.drop(this.#readOn.has(account) ? "paused-too-long" : "queue-full", spans.count);
       },
       settled: () => Promise.resolve(),
@@ -100,33 +128,85 @@ export class DumpSink implements SpanSink {
 
   abort(): Promise<number> {
     const lost = this.#held;
-    this.#release();
+    while (this.#waiting.shift() !== undefined);
+    this.#waitingBytes = 0;
+    this.#release(lost);
     if (lost > 0) this.#metrics.drop("shutdown", lost);
     this.#finished();
     return Promise.resolve(lost);
   }
 
   #show(spans: EncodedSpans, overlay: ResourceOverlay): void {
-    const { format, output } = this.#options;
-    let text = "";
-    for (const record of partsToRecords(partsOf(spans, overlay))) text += format(record);
-    this.#heldCharacters += text.length;
-    this.#held += spans.count;
-    this.#metrics.heldQueued += spans.count;
-    output.write(text);
+    const { count } = spans;
+    this.#held += count;
+    this.#metrics.heldQueued += count;
+    if (!this.#isWriting && this.#waiting.length === 0 && isSmall(spans)) {
+      let text = "";
+      for (const piece of this.#pieces(spans, overlay)) text += piece;
+      this.#written = count;
+      this.#write(text);
+    } else {
+      const copy = spans.copy();
+      const bytes = copy.writer.position + count * RANGES_PER_SPAN * Int32Array.BYTES_PER_ELEMENT + PAYLOAD_BYTES;
+      this.#waitingBytes += bytes;
+      this.#waiting.push({ pieces: this.#pieces(copy, overlay), spans: count, bytes });
+      this.#proceedSoon();
+    }
     this.#setFull(this.#held > 0);
   }
 
-  #taken(): void {
-    this.#metrics.forwarded += this.#held;
-    this.#release();
-    this.#setFull(false);
-    this.#finished();
+  *#pieces(spans: EncodedSpans, overlay: ResourceOverlay): Generator<string> {
+    for (const part of partsOf(spans, overlay)) yield* this.#options.format(part);
   }
 
-  #release(): void {
-    this.#metrics.heldQueued -= this.#held;
-    this.#held = this.#heldCharacters = 0;
+  #proceedSoon(): void {
+    if (this.#isScheduled || this.#isWriting) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#proceed();
+    });
+  }
+
+  /** Writes the next piece or pieces of the payload that is the first to wait. */
+  #proceed(): void {
+    const payload = this.#waiting.first();
+    if (payload === undefined) return;
+    const { now = () => performance.now() } = this.#options;
+    const end = now() + STRETCH_MS;
+    let text = "";
+    do {
+      const piece = payload.pieces.next();
+      if (piece.done === true) {
+        this.#waiting.shift();
+        this.#waitingBytes -= payload.bytes;
+        this.#written = payload.spans;
+        break;
+      }
+      text += piece.value;
+    } while (text.length < STRETCH_CHARACTERS && now() < end);
+    this.#write(text);
+  }
+
+  #write(text: string): void {
+    this.#isWriting = true;
+    if (text === "") this.#taken();
+    else this.#options.output.write(text);
+  }
+
+  #taken(): void {
+    this.#isWriting = false;
+    this.#metrics.forwarded += this.#written;
+    this.#release(this.#written);
+    this.#setFull(this.#held > 0);
+    if (this.#waiting.length > 0) this.#proceedSoon();
+    if (this.#held === 0) this.#finished();
+  }
+
+  #release(spans: number): void {
+    this.#metrics.heldQueued -= spans;
+    this.#held -= spans;
+    this.#written = 0;
   }
 
   #setFull(full: boolean): void {
@@ -138,20 +218,25 @@ export class DumpSink implements SpanSink {
   }
 }
 
+/** Whether all spans of a payload can be written at once. */
+function isSmall(spans: EncodedSpans): boolean {
+  let bytes = 0;
+  for (let i = 0; i < spans.count && bytes <= SMALL_BYTES; i++) {
+    bytes += spans.spanEnd(i) - spans.spanStart(i) + spans.scopeEnd(i) - spans.scopeStart(i) +
+      spans.resourceEnd(i) - spans.resourceStart(i);
+  }
+  return bytes <= SMALL_BYTES;
+}
+
 /** A payload's spans with the host's attributes. Those next to each other that have one resource share its bytes. */
 function* partsOf(spans: EncodedSpans, overlay: ResourceOverlay): Generator<SpanPart> {
   const { buffer } = spans.writer;
   let resource: Uint8Array | undefined;
-  let scope: Uint8Array | undefined;
   for (let i = 0; i < spans.count; i++) {
-    const isSameResource = i > 0 && spans.resourceStart(i) === spans.resourceStart(i - 1) &&
-      spans.resourceEnd(i) === spans.resourceEnd(i - 1);
-    const isSameScope = i > 0 && spans.scopeStart(i) === spans.scopeStart(i - 1) &&
-      spans.scopeEnd(i) === spans.scopeEnd(i - 1);
-    if (resource === undefined || !isSameResource) {
+    if (resource === undefined || !spans.sharesResource(i)) {
       resource = overlay.apply(buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i)));
     }
-    if (scope === undefined || !isSameScope) scope = buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i));
+    const scope = buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i));
     yield { resource, scope, span: buffer.subarray(spans.spanStart(i), spans.spanEnd(i)) };
   }
 }

@@ -9,7 +9,6 @@ import { DumpSink, type DumpWriter } from "../exporters/dump-sink.ts";
 import { RecordDestination } from "../exporters/record-destination.ts";
 import { probe, PROBE_TIMEOUT_MS } from "../exporters/probe.ts";
 import type { Privileges } from "../host/privileges.ts";
-import { jsonLine, textRecord } from "../otlp/record-text.ts";
 import type { Destination } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { SelfTrace } from "../pipeline/self-trace.ts";
@@ -22,6 +21,8 @@ import { linkingRoots } from "../processors/root-links.ts";
 import { truncatingAttributes } from "../processors/truncate-attributes.ts";
 import { CollectorDestination } from "../queue/collector-destination.ts";
 import { Delivery } from "../queue/delivery.ts";
+import { dumpJsonPieces } from "../record/dump-json-pieces.ts";
+import { dumpTextPieces } from "../record/dump-text-pieces.ts";
 
 /** The file beside the spool in which sandboxes survive a restart. */
 const SANDBOX_FILE = "sandboxes.json";
@@ -75,7 +76,7 @@ export function openDump(
 ): DumpSink {
   if (output === undefined) throw new Error("there is nothing to dump to");
   const { traceName, resourceAttributes, dumpFormat } = settings;
-  const format = dumpFormat === "text" ? textRecord : jsonLine;
+  const format = dumpFormat === "text" ? dumpTextPieces : dumpJsonPieces;
   return new DumpSink({ format, output, traceName, resourceAttributes, metrics });
 }
 

@@ -30,7 +30,7 @@ export function countPacked({ ranges }: PackedSpans): number {
  * Valid until the next `clear()`. Messages: opentelemetry/proto/trace/v1/trace.proto.
  */
 export class EncodedSpans {
-  readonly writer = new ProtobufWriter(64 * 1024);
+  readonly writer: ProtobufWriter;
   /** How many spans the payload held. */
   count = 0;
   #ranges = new Int32Array(RANGES_PER_SPAN * FEW_SPANS);
@@ -38,6 +38,11 @@ export class EncodedSpans {
   #currentScopeEnd = 0;
   #currentResourceStart = 0;
   #currentResourceEnd = 0;
+
+  /** @param initialBytes for how many bytes there is room at first. */
+  constructor(initialBytes: number = 64 * 1024) {
+    this.writer = new ProtobufWriter(initialBytes);
+  }
 
   /** Forgets the payload, keeps the memory unless it is much. */
   clear(): void {
@@ -54,6 +59,36 @@ export class EncodedSpans {
   pack(): PackedSpans {
     const { buffer, position } = this.writer;
     return { bytes: buffer.slice(0, position), ranges: this.#ranges.slice(0, RANGES_PER_SPAN * this.count) };
+  }
+
+  /** Copies the spans, and nothing of the buffer that is not theirs any more; takes just the memory that they need. */
+  copy(): EncodedSpans {
+    let bytes = 0;
+    for (let i = 0; i < this.count; i++) {
+      bytes += this.spanEnd(i) - this.spanStart(i);
+      if (!this.sharesScope(i)) bytes += this.scopeEnd(i) - this.scopeStart(i);
+      if (!this.sharesResource(i)) bytes += this.resourceEnd(i) - this.resourceStart(i);
+    }
+    const copy = new EncodedSpans(bytes);
+    copy.#ranges = new Int32Array(RANGES_PER_SPAN * this.count);
+    const { buffer } = this.writer;
+    const { writer } = copy;
+    for (let i = 0; i < this.count; i++) {
+      if (!this.sharesScope(i)) {
+        const start = writer.position;
+        writer.bytes(buffer.subarray(this.scopeStart(i), this.scopeEnd(i)));
+        copy.setScope(start, writer.position);
+      }
+      if (!this.sharesResource(i)) {
+        const start = writer.position;
+        writer.bytes(buffer.subarray(this.resourceStart(i), this.resourceEnd(i)));
+        copy.setResource(start, writer.position);
+      }
+      const start = writer.position;
+      writer.bytes(buffer.subarray(this.spanStart(i), this.spanEnd(i)));
+      copy.add(start, writer.position);
+    }
+    return copy;
   }
 
   /** Holds what was packed, in its buffers, until the next `clear()`. */
@@ -116,6 +151,18 @@ export class EncodedSpans {
   moveResource(span: number, start: number, end: number): void {
     this.#ranges[span * RANGES_PER_SPAN + 4] = start;
     this.#ranges[span * RANGES_PER_SPAN + 5] = end;
+  }
+
+  /** Whether a span's resource is the very bytes of the span's before it. */
+  sharesResource(span: number): boolean {
+    return span > 0 && this.resourceStart(span) === this.resourceStart(span - 1) &&
+      this.resourceEnd(span) === this.resourceEnd(span - 1);
+  }
+
+  /** The same of its scope. */
+  sharesScope(span: number): boolean {
+    return span > 0 && this.scopeStart(span) === this.scopeStart(span - 1) &&
+      this.scopeEnd(span) === this.scopeEnd(span - 1);
   }
 
   spanStart(span: number): number {

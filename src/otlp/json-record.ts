@@ -119,7 +119,7 @@ function readSpan(
         span.endTimeUnixNano = String(message.uint64());
         break;
       case fields.SPAN_ATTRIBUTES:
-        span.attributes.push(readKeyValue(message.message(), 0));
+        span.attributes.push(readAttribute(message.message()));
         break;
       case fields.SPAN_DROPPED_ATTRIBUTES:
         span.droppedAttributesCount = message.low;
@@ -163,7 +163,7 @@ function readEvent(message: ProtobufReader): EventRecord {
         event.name = message.text();
         break;
       case fields.EVENT_ATTRIBUTES:
-        event.attributes.push(readKeyValue(message.message(), 0));
+        event.attributes.push(readAttribute(message.message()));
         break;
       case fields.EVENT_DROPPED_ATTRIBUTES:
         event.droppedAttributesCount = message.low;
@@ -194,7 +194,7 @@ function readLink(message: ProtobufReader): LinkRecord {
         link.traceState = message.text();
         break;
       case fields.LINK_ATTRIBUTES:
-        link.attributes.push(readKeyValue(message.message(), 0));
+        link.attributes.push(readAttribute(message.message()));
         break;
       case fields.LINK_DROPPED_ATTRIBUTES:
         link.droppedAttributesCount = message.low;
@@ -230,7 +230,7 @@ export function readResource(header: Uint8Array): ResourceRecord {
     const resource = message.message();
     while (resource.next()) {
       if (resource.tag === fields.RESOURCE_ATTRIBUTES) {
-        record.attributes.push(readKeyValue(resource.message(), 0));
+        record.attributes.push(readAttribute(resource.message()));
       } else if (resource.tag === fields.RESOURCE_DROPPED_ATTRIBUTES) {
         record.droppedAttributesCount = resource.low;
       }
@@ -262,7 +262,7 @@ export function readScope(header: Uint8Array): ScopeRecord {
           record.version = scope.text();
           break;
         case fields.SCOPE_ATTRIBUTES:
-          record.attributes.push(readKeyValue(scope.message(), 0));
+          record.attributes.push(readAttribute(scope.message()));
           break;
         case fields.SCOPE_DROPPED_ATTRIBUTES:
           record.droppedAttributesCount = scope.low;
@@ -271,6 +271,11 @@ export function readScope(header: Uint8Array): ScopeRecord {
     }
   }
   return record;
+}
+
+/** A `KeyValue`. Throws a {@link ProtobufError} on bytes that are none. */
+export function readAttribute(message: ProtobufReader): KeyValueRecord {
+  return readKeyValue(message, 0);
 }
 
 function readKeyValue(message: ProtobufReader, depth: number): KeyValueRecord {

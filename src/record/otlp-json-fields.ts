@@ -4,8 +4,8 @@ import * as tags from "../otlp/trace-fields.ts";
 /** How a string or bytes are written: as they are, or encoded. */
 export type Strings = "text" | "hex" | "base64";
 
-/** Writes the number that a reader is at. */
-type NumberText = (reader: ProtobufReader) => string;
+/** Writes the number that a reader is at. @param negativeZero what a double that is -0 becomes. */
+type NumberText = (reader: ProtobufReader, negativeZero: string) => string;
 
 /** A field of a message, as OTLP/JSON has it. */
 export interface Field {
@@ -58,11 +58,11 @@ const bool: NumberText = ({ low, high }) => low !== 0 || high !== 0 ? "true" : "
 const BITS = new DataView(new ArrayBuffer(8));
 
 /** As a string where JSON has no such number: protobuf's mapping allows that. */
-const double: NumberText = ({ low, high }) => {
+const double: NumberText = ({ low, high }, negativeZero) => {
   BITS.setUint32(0, low, true);
   BITS.setUint32(4, high, true);
   const value = BITS.getFloat64(0, true);
-  if (Object.is(value, -0)) return '"-0"';
+  if (Object.is(value, -0)) return negativeZero;
   return Number.isFinite(value) ? String(value) : `"${value}"`;
 };
 
@@ -84,7 +84,8 @@ ANY_VALUE_FIELDS.push(
 );
 Object.assign(ANY_VALUE, message(ANY_VALUE_FIELDS, true));
 
-const RESOURCE = message([
+/** `Resource`. */
+export const RESOURCE = message([
   repeated("attributes", tags.RESOURCE_ATTRIBUTES, KEY_VALUE),
   field("droppedAttributesCount", tags.RESOURCE_DROPPED_ATTRIBUTES, uint32),
 ]);
@@ -95,7 +96,8 @@ export const RESOURCE_SPANS = message([
   field("schemaUrl", tags.RESOURCE_SPANS_SCHEMA_URL, "text"),
 ]);
 
-const SCOPE = message([
+/** `InstrumentationScope`. */
+export const SCOPE = message([
   field("name", tags.SCOPE_NAME, "text"),
   field("version", tags.SCOPE_VERSION, "text"),
   repeated("attributes", tags.SCOPE_ATTRIBUTES, KEY_VALUE),

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
-import { DumpSink, MOST_HELD_CHARACTERS } from "../../src/exporters/dump-sink.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { DumpSink, MOST_WAITING_BYTES } from "../../src/exporters/dump-sink.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { SourceSink } from "../../src/pipeline/sink.ts";
 import type { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import type { SpanRecord } from "../../src/otlp/span-record.ts";
+import type { SpanPart } from "../../src/otlp/request-builder.ts";
+import { spanToRecord } from "../../src/otlp/json-record.ts";
 import { frame } from "../decode/support/fixtures.ts";
 import { bytesField, keyValue, textField } from "../decode/support/otlp-message.ts";
 import { IDS } from "../hostile/payloads.ts";
@@ -14,9 +16,13 @@ import { guestSource, payload, resourceOf } from "../queue/support.ts";
 import { range, spanId } from "../support/numbers.ts";
 
 /** A sink whose reader takes what there is when it is told to. */
-function setUp(takes = true, suffix = "") {
+function setUp(
+  takes = true,
+  textOf: (id: string, keys: string) => Iterable<string> = (id, keys) => [`${id} ${keys}\n`],
+) {
   const metrics = new Metrics();
   const texts: string[] = [];
+  const clock = { ms: 0, step: 0 };
   const output = {
     takes,
     onTaken: () => {},
@@ -26,16 +32,20 @@ function setUp(takes = true, suffix = "") {
     },
   };
   const sink = new DumpSink({
-    format: ({ spanId, resource }) => `${spanId} ${resource.attributes.map(({ key }) => key).join(",")}${suffix}\n`,
+    format: ({ resource, scope, span }) => {
+      const record = spanToRecord(resource, scope, span);
+      return textOf(record.spanId, record.resource.attributes.map(({ key }) => key).join(","));
+    },
     output,
     traceName: "name",
     resourceAttributes: new Map([["host", "h"]]),
     metrics,
+    now: () => clock.ms += clock.step,
   });
   const changes: boolean[] = [];
   sink.subscribe(() => changes.push(sink.isPaused("s")));
   const guest = sink.open(guestSource("s", new Map([["kata.sandbox.id", "s"]])));
-  return { sink, metrics, output, texts, changes, guest };
+  return { sink, metrics, output, texts, changes, guest, clock };
 }
 
 /** received, forwarded, dropped, held. */
@@ -63,13 +73,16 @@ test("each span is shown with its resource, overlaid by the host's, and counts a
   assert.equal(await sink.drain(0), 0);
 });
 
-test("while the reader is behind, guests are paused, and what it has not is held", () => {
+test("while the reader is behind, guests are paused, and what it has not is held", async () => {
   const { sink, metrics, output, changes, guest } = setUp(false);
   send(metrics, guest, payload(range(1, 5)));
   send(metrics, guest, payload(range(6, 7)));
   assert.deepEqual(counts(metrics), [7, 0, 0, 7]);
   assert.deepEqual([changes, sink.isPaused("s")], [[true], true]);
+  output.takes = true;
   output.onTaken();
+  assert.deepEqual(counts(metrics), [7, 5, 0, 2]);
+  while (metrics.destination("dump").forwarded < 7) await nextTurn();
   assert.deepEqual(counts(metrics), [7, 7, 0, 0]);
   assert.deepEqual([changes, sink.isPaused("s")], [[true, false], false]);
   assert.equal(metrics.destination("dump").backpressurePauses, 1);
@@ -98,31 +111,90 @@ test("abort gives up what the reader has not, and ends a drain that waits for it
   assert.deepEqual(counts(metrics), [4, 0, 4, 0]);
 });
 
-test("a runtime is never paused, and a guest may be read on: what there is no room for is dropped and counted", () => {
-  const { sink, metrics, output, guest } = setUp(false, "x".repeat(MOST_HELD_CHARACTERS / 4));
+test("runtimes are never paused, guests may be read on, and what there is no room for is dropped", async () => {
+  const { sink, metrics, output, guest } = setUp(false);
   const runtime = sink.open({ ...guestSource("r"), kind: "runtime" });
+  const large = { nameBytes: MOST_WAITING_BYTES / 2 };
   send(metrics, guest, payload([1, 2]));
   assert.deepEqual([sink.isPaused("s"), sink.isPaused("r")], [true, false]);
-  send(metrics, runtime, payload([3]));
+  send(metrics, runtime, payload([3], large));
   sink.readOn("s");
-  send(metrics, guest, payload([4]));
+  send(metrics, guest, payload([4], large));
   assert.deepEqual(counts(metrics), [4, 0, 0, 4]);
   send(metrics, guest, payload([5, 6]));
   send(metrics, runtime, payload([7]));
   assert.deepEqual(metrics.destination("dump").dropped, { "paused-too-long": 2, "queue-full": 1 });
-  output.onTaken();
+  while (metrics.destination("dump").forwarded < 4) {
+    output.onTaken();
+    await nextTurn();
+  }
   assert.deepEqual(counts(metrics), [7, 4, 3, 0]);
   send(metrics, guest, payload([8]));
   assert.deepEqual(counts(metrics), [8, 4, 3, 1]);
 });
 
+/** As many characters as are written at a stretch. */
+const STRETCH = 32 * 1024;
+/** A span that is not written at once. */
+const LARGE = { nameBytes: 20_000 };
+
+test("a large payload is written in pieces, each in its own turn, and what comes meanwhile follows it", async () => {
+  const { sink, metrics, texts, guest } = setUp(
+    true,
+    (id) => [`${id} `, "a".repeat(STRETCH), "b".repeat(STRETCH), "\n"],
+  );
+  send(metrics, guest, payload([1, 2], LARGE));
+  send(metrics, guest, payload([3]));
+  assert.deepEqual([texts, sink.isPaused("s"), counts(metrics)], [[], true, [3, 0, 0, 3]]);
+  const [a, b] = ["a".repeat(STRETCH), "b".repeat(STRETCH)];
+  const expected = [`${spanId(1)} ${a}`, b, `\n${spanId(2)} ${a}`, b, "\n", `${spanId(3)} ${a}`, b, "\n"];
+  for (let turn = 0; metrics.destination("dump").forwarded < 3; turn++) {
+    assert.ok(texts.length <= turn, `${texts.length} pieces in ${turn} turns`);
+    // Both spans of the first payload count when its last piece is taken.
+    assert.equal(metrics.destination("dump").forwarded, texts.length < 5 ? 0 : 2);
+    await nextTurn();
+  }
+  assert.deepEqual(texts, expected);
+  assert.deepEqual([sink.isPaused("s"), counts(metrics)], [false, [3, 3, 0, 0]]);
+  assert.equal(await sink.drain(0), 0);
+});
+
+test("what takes long is written in more pieces", async () => {
+  const { metrics, texts, guest, clock } = setUp(true, (id) => [...id]);
+  send(metrics, guest, payload([1], LARGE));
+  clock.step = 3;
+  while (metrics.destination("dump").forwarded < 1) await nextTurn();
+  assert.deepEqual(texts, [...spanId(1)]);
+});
+
+test("the next piece is made when the reader has the one before, and not at all once this ends", async () => {
+  let made = 0;
+  const { sink, metrics, texts, output, guest } = setUp(false, function* () {
+    for (;;) {
+      made++;
+      yield "a".repeat(STRETCH);
+    }
+  });
+  send(metrics, guest, payload([1], LARGE));
+  for (let pieces = 1; pieces <= 3; pieces++) {
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
+    assert.deepEqual([texts.length, made], [pieces, pieces]);
+    if (pieces < 3) output.onTaken();
+  }
+  assert.equal(await sink.abort(), 1);
+  output.onTaken();
+  for (let turn = 0; turn < 10; turn++) await nextTurn();
+  assert.deepEqual([texts.length, made, counts(metrics)], [3, 3, [1, 0, 1, 0]]);
+});
+
 test("spans of one payload are shown with the resource and the scope that each belongs to", async () => {
   const metrics = new Metrics();
   const shown: (string | undefined)[][] = [];
-  const format = ({ name, resource, scope }: SpanRecord): string => {
+  const format = (part: SpanPart): string[] => {
+    const { name, resource, scope } = spanToRecord(part.resource, part.scope, part.span);
     const attribute = resource.attributes.find(({ key }) => key === "k");
     shown.push([name, attribute?.value.stringValue, scope.name]);
-    return "";
+    return [];
   };
   const output = { write: () => output.onTaken(), onTaken: () => {} };
   const sink = new DumpSink({ format, output, metrics, traceName: "t", resourceAttributes: new Map() });

@@ -1,12 +1,11 @@
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { spanToRecord } from "../../src/otlp/json-record.ts";
-import { jsonLine } from "../../src/otlp/record-text.ts";
 import { countSpans, halve } from "../../src/otlp/request.ts";
 import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { ResourceOverlay } from "../../src/otlp/resource.ts";
 import { FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
+import { dumpJsonPieces } from "../../src/record/dump-json-pieces.ts";
 import { decodeEncodedSpans } from "../decode/support/decode-span.ts";
 import { frame } from "../decode/support/fixtures.ts";
 import type { Random } from "../decode/support/random.ts";
@@ -127,12 +126,12 @@ export class Checker {
         writer.buffer.subarray(spans.resourceStart(i), spans.resourceEnd(i)),
       );
       this.#builder.append(this.#builder.resource(resource), spans, i);
-      const record = spanToRecord(
+      const part = {
         resource,
-        writer.buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i)),
-        writer.buffer.subarray(spans.spanStart(i), spans.spanEnd(i)),
-      );
-      const line = jsonLine(record);
+        scope: writer.buffer.subarray(spans.scopeStart(i), spans.scopeEnd(i)),
+        span: writer.buffer.subarray(spans.spanStart(i), spans.spanEnd(i)),
+      };
+      const line = [...dumpJsonPieces(part)].join("");
       // deno-lint-ignore no-control-regex
       if (/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/.test(line)) {
         throw new Error("a control character reached a record");

@@ -53,6 +53,38 @@ test("a payload's first span has neither a resource nor a scope until they are s
   assert.deepEqual(ranges(spans, 0), [1, 2, 0, 0, 0, 0]);
 });
 
+test("a copy has the bytes of the spans and nothing else, and they share what they shared", () => {
+  const spans = new EncodedSpans();
+  spans.writer.bytes(Uint8Array.from({ length: 100 }, (_, index) => index));
+  spans.setResource(10, 14);
+  spans.setScope(20, 23);
+  spans.add(30, 35);
+  spans.add(40, 45);
+  spans.setScope(50, 51);
+  spans.add(90, 100);
+  spans.setResource(60, 60);
+  spans.add(0, 1);
+  const copy = spans.copy();
+  const { buffer, position } = copy.writer;
+  spans.clear();
+  spans.writer.bytes(new Uint8Array(100));
+  assert.deepEqual([copy.count, position, buffer.length], [4, 29, 29]);
+  const slices = Array.from({ length: copy.count }, (_, i) => {
+    const [start, end, scopeStart, scopeEnd, resourceStart, resourceEnd] = ranges(copy, i);
+    return [[start, end], [scopeStart, scopeEnd], [resourceStart, resourceEnd]].map((at) => [...buffer.slice(...at)]);
+  });
+  const [resource, scope] = [[10, 11, 12, 13], [20, 21, 22]];
+  assert.deepEqual(slices, [
+    [[30, 31, 32, 33, 34], scope, resource],
+    [[40, 41, 42, 43, 44], scope, resource],
+    [[90, 91, 92, 93, 94, 95, 96, 97, 98, 99], [50], resource],
+    [[0], [50], []],
+  ]);
+  assert.deepEqual([0, 1, 2, 3].map((i) => copy.sharesResource(i)), [false, true, true, false]);
+  assert.deepEqual([0, 1, 2, 3].map((i) => copy.sharesScope(i)), [false, true, false, true]);
+  assert.equal(new EncodedSpans().copy().count, 0);
+});
+
 test("what is packed is a copy, and what is unpacked can be added to", () => {
   for (const count of [0, 3, 40]) {
     const spans = new EncodedSpans();

@@ -1,5 +1,6 @@
-import { jsonText, printable } from "../base/log.ts";
-import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "./span-record.ts";
+// What a span's dump is to be, written of its record in one go.
+import { jsonText, printable } from "../../../src/base/log.ts";
+import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../../../src/otlp/span-record.ts";
 
 /** `Span.SpanKind` and `Status.StatusCode` (opentelemetry/proto/trace/v1/trace.proto) by their numbers. */
 const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
