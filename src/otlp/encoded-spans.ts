@@ -1,4 +1,6 @@
-import { ProtobufWriter } from "./protobuf-writer.ts";
+import { ProtobufReader } from "./protobuf-reader.ts";
+import { ProtobufWriter, varintSize } from "./protobuf-writer.ts";
+import { SCOPE_SPANS_SPANS } from "./trace-fields.ts";
 
 /** How many numbers of {@link EncodedSpans} describe one span: where it, its scope and its resource begin and end. */
 export const RANGES_PER_SPAN = 6;
@@ -6,6 +8,9 @@ export const RANGES_PER_SPAN = 6;
 const FEW_SPANS = 16;
 /** Room for more spans than this is given back after the payload that needed it. */
 const RETAINED_SPANS = 4096;
+
+/** Used by one call at a time. */
+const FIELD = new ProtobufReader(new Uint8Array(0));
 
 /** A copy of what {@link EncodedSpans} hold, in buffers of its own, which can be transferred to another thread. */
 export interface PackedSpans {
@@ -139,6 +144,54 @@ export class EncodedSpans {
     if (count > FEW_SPANS) this.#ranges.set(ranges.subarray(0, length));
     else for (let i = 0; i < length; i++) this.#ranges[i] = ranges[i] as number;
     this.count = count;
+  }
+
+  /**
+   * Adds fields at the end of a span's message, so that they are its last ones. A span that has nothing behind it but
+   * what is its own stays where it is, because to copy one of megabytes would take as long as to decode it; others are
+   * copied behind everything else.
+   */
+  appendToSpan(span: number, fields: Uint8Array): void {
+    const { writer } = this;
+    const { fieldStart: start, start: content, end } = this.#read(span);
+    const behind = writer.position - end;
+    if (behind > 0 && (this.count > 1 || behind > end - start)) {
+      const copy = writer.openField();
+      writer.bytes(writer.buffer.subarray(content, end));
+      writer.bytes(fields);
+      this.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, copy), writer.position);
+      return;
+    }
+    const lengthBytes = content - start - 1;
+    const growth = fields.length + varintSize(end - content + fields.length) - lengthBytes;
+    writer.reserve(growth);
+    writer.buffer.copyWithin(end + growth, end, end + behind);
+    writer.position = end;
+    writer.bytes(fields);
+    writer.closeMessage(content, lengthBytes);
+    writer.position += behind;
+    this.moveSpan(span, start, end + growth);
+    if (behind === 0) return;
+    const ranges = this.#ranges;
+    // The span's scope and its resource, as far as they are behind it.
+    for (let at = 2; at < RANGES_PER_SPAN; at++) if ((ranges[at] as number) >= end) (ranges[at] as number) += growth;
+  }
+
+  /** Cuts a span's message, which is changed in place otherwise, to its first bytes. */
+  shortenSpan(span: number, bytes: number): void {
+    const { writer } = this;
+    const { start: content } = this.#read(span);
+    const { position } = writer;
+    writer.position = content + bytes;
+    this.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
+    writer.position = position;
+  }
+
+  /** Reads a span's field. */
+  #read(span: number): ProtobufReader {
+    FIELD.load(this.writer.buffer, this.spanStart(span), this.spanEnd(span));
+    FIELD.next();
+    return FIELD;
   }
 
   /** The span's bytes are elsewhere in `writer.buffer` now. */

@@ -10,7 +10,6 @@ import {
   LINK_FLAGS,
   LINK_SPAN_ID,
   LINK_TRACE_ID,
-  SCOPE_SPANS_SPANS,
   SPAN_LINKS,
   SPAN_PARENT_SPAN_ID,
 } from "../otlp/trace-fields.ts";
@@ -43,29 +42,16 @@ function encodeLink({ traceId, spanId, flags }: TraceContext): Uint8Array {
   return writer.buffer.slice(0, writer.position);
 }
 
-/** Adds the link to each root span: in place to the one that was written last, and to others in a copy behind it. */
+/** Adds the link to each root span. */
 function linkRoots(spans: EncodedSpans, link: Uint8Array): void {
   const { writer } = spans;
   let reader = new ProtobufReader(writer.buffer);
   for (let span = 0; span < spans.count; span++) {
-    const fieldStart = spans.spanStart(span);
-    reader.reset(fieldStart, spans.spanEnd(span));
+    reader.reset(spans.spanStart(span), spans.spanEnd(span));
     reader.next();
-    const { start, end } = reader;
-    reader.reset(start, end);
+    reader.reset(reader.start, reader.end);
     if (hasParent(reader)) continue;
-    if (end === writer.position) {
-      // A span of megabytes is always the last one, and to copy it would take as long as to decode it.
-      const lengthBytes = start - fieldStart - 1;
-      writer.bytes(link);
-      writer.closeMessage(start, lengthBytes);
-      spans.moveSpan(span, fieldStart, writer.position);
-    } else {
-      const content = writer.openField();
-      writer.bytes(writer.buffer.subarray(start, end));
-      writer.bytes(link);
-      spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
-    }
+    spans.appendToSpan(span, link);
     // Writing may have moved everything to a larger buffer.
     if (reader.buffer !== writer.buffer) reader = new ProtobufReader(writer.buffer);
   }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { countPacked, EncodedSpans } from "../../src/otlp/encoded-spans.ts";
+import { bytesField, join } from "../decode/support/otlp-message.ts";
 
 function ranges(spans: EncodedSpans, span: number): number[] {
   return [
@@ -83,6 +85,78 @@ test("a copy has the bytes of the spans and nothing else, and they share what th
   assert.deepEqual([0, 1, 2, 3].map((i) => copy.sharesResource(i)), [false, true, true, false]);
   assert.deepEqual([0, 1, 2, 3].map((i) => copy.sharesScope(i)), [false, true, false, true]);
   assert.equal(new EncodedSpans().copy().count, 0);
+});
+
+/** A `spans` field with so many bytes of content, all the same. */
+function spanField(bytes: number, byte: number): Uint8Array {
+  return bytesField(2, new Uint8Array(bytes).fill(byte));
+}
+
+const FIELDS = new Uint8Array(35).fill(99);
+
+for (const bytes of [0, 90, 100, 127, 16_340, 16_383, 2_097_140, 3_000_000]) {
+  test(`a span of ${bytes} bytes gets fields at its end where it is, with its scope and its resource behind it`, () => {
+    for (const [before, behind] of [["", ""], ["ab", ""], ["a", "b"], ["", "ab"]] as const) {
+      const spans = new EncodedSpans();
+      const { writer } = spans;
+      const put = (
+        content: Uint8Array,
+      ): [number, number] => [writer.position, (writer.bytes(content), writer.position)];
+      const other = (name: string): void => {
+        const at = put(new Uint8Array(3).fill(name.charCodeAt(0)));
+        if (name === "a") spans.setScope(...at);
+        else spans.setResource(...at);
+      };
+      for (const name of before) other(name);
+      const at = put(spanField(bytes, 1));
+      for (const name of behind) other(name);
+      spans.add(...at);
+      const { position } = writer;
+      const copied = behind !== "" && bytes < 6;
+      spans.appendToSpan(0, FIELDS);
+      const [start = 0, end = 0, ...others] = ranges(spans, 0);
+      const expected = join(bytesField(2, new Uint8Array(bytes).fill(1), FIELDS));
+      assert.deepEqual(Buffer.from(writer.buffer.subarray(start, end)), Buffer.from(expected));
+      if (!copied) assert.equal(writer.position, position + expected.length - spanField(bytes, 1).length);
+      const slices = [others.slice(0, 2), others.slice(2)].map((range) => [...writer.buffer.slice(...range)]);
+      const isThere = (name: string): number[] =>
+        (before + behind).includes(name) ? Array(3).fill(name.charCodeAt(0)) : [];
+      assert.deepEqual(slices, [isThere("a"), isThere("b")]);
+    }
+  });
+}
+
+test("a span that others are behind is copied when it gets fields, and the last one is not", () => {
+  const spans = new EncodedSpans();
+  const { writer } = spans;
+  for (let i = 0; i < 3; i++) {
+    const start = writer.position;
+    writer.bytes(spanField(100, i));
+    spans.add(start, writer.position);
+  }
+  const lastStart = spans.spanStart(2);
+  for (const span of [2, 0]) spans.appendToSpan(span, FIELDS);
+  assert.equal(spans.spanStart(2), lastStart);
+  const slices = [0, 1, 2].map((i) => Buffer.from(writer.buffer.slice(spans.spanStart(i), spans.spanEnd(i))));
+  const longer = (byte: number): Uint8Array => bytesField(2, new Uint8Array(100).fill(byte), FIELDS);
+  assert.deepEqual(slices, [longer(0), spanField(100, 1), longer(2)].map((bytes) => Buffer.from(bytes)));
+});
+
+test("a span that is shortened has a length of as few bytes as it needs, and can get fields again", () => {
+  for (const [bytes, left] of [[300, 200], [300, 100], [300, 0], [20_000, 16_383], [3_000_000, 5]] as const) {
+    const spans = new EncodedSpans();
+    const { writer } = spans;
+    writer.byte(7);
+    writer.bytes(spanField(bytes, 1));
+    spans.add(1, writer.position);
+    const { position } = writer;
+    spans.shortenSpan(0, left);
+    const slice = (): Buffer => Buffer.from(writer.buffer.slice(spans.spanStart(0), spans.spanEnd(0)));
+    assert.deepEqual([writer.position, slice()], [position, Buffer.from(spanField(left, 1))]);
+    spans.appendToSpan(0, FIELDS);
+    assert.deepEqual(slice(), Buffer.from(bytesField(2, new Uint8Array(left).fill(1), FIELDS)));
+    assert.equal(writer.buffer[0], 7);
+  }
 });
 
 test("what is packed is a copy, and what is unpacked can be added to", () => {

@@ -1,13 +1,12 @@
 import { Buffer } from "node:buffer";
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
-import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
+import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import {
   ANY_VALUE_STRING,
   KEY_VALUE_KEY,
   KEY_VALUE_VALUE,
   LINK_TRACE_ID,
-  SCOPE_SPANS_SPANS,
   SPAN_ATTRIBUTES,
   SPAN_LINKS,
   SPAN_PARENT_SPAN_ID,
@@ -21,16 +20,15 @@ import { hexOf, idOf } from "./span-id.ts";
 export const ORIGINAL_TRACE_ID = "kata.original_trace_id";
 
 const KEY = new TextEncoder().encode(ORIGINAL_TRACE_ID);
-/** Field numbers of `Span`, in whose order fields are written. */
-const PARENT_NUMBER = SPAN_PARENT_SPAN_ID >>> 3;
-const ATTRIBUTES_NUMBER = SPAN_ATTRIBUTES >>> 3;
+/** What a span gets at its end. */
+const ADDED = new ProtobufWriter(256);
 
 /** The trace that a link's trace ID has to be replaced by; undefined if it stays. The ID has a character a byte. */
 export type FollowLink = (traceId: string) => Uint8Array | undefined;
 
 /**
- * Writes a span again with its sandbox's trace ID, behind the payload's other spans. It keeps its own trace ID as an
- * attribute, and gets the sandbox's root as its parent if it has none.
+ * Gives a span its sandbox's trace ID. It keeps its own as its last attribute, and gets the sandbox's root as parent
+ * if it has none. What can be is changed in place.
  *
  * @param head what has been read of this span.
  */
@@ -41,35 +39,38 @@ export function joinSpan(
   trace: SandboxTrace,
   follow: FollowLink,
 ): void {
-  const { writer } = spans;
-  const outer = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
+  const { buffer } = spans.writer;
+  const outer = new ProtobufReader(buffer, spans.spanStart(span), spans.spanEnd(span));
   outer.next();
-  // If the writer grows, the reader still has the old bytes, which nobody changes.
   const fields = outer.message();
-  const content = writer.openField();
-  writeId(writer, SPAN_TRACE_ID, trace.traceId);
-  const copy = new FieldCopy(writer, fields);
+  const cut = new FieldCut(fields);
+  ADDED.clear();
+  let needsTraceId = true;
   let needsParent = head.parentSpanId === "";
-  let needsAttribute = true;
   while (fields.next()) {
-    const number = fields.tag >>> 3;
-    if (needsParent && number > PARENT_NUMBER) {
-      copy.upToField();
-      writeId(writer, SPAN_PARENT_SPAN_ID, trace.rootSpanId);
-      needsParent = false;
+    switch (fields.tag) {
+      case SPAN_TRACE_ID:
+        if (needsTraceId && replace(fields, trace.traceId)) needsTraceId = false;
+        else cut.field();
+        break;
+      case SPAN_PARENT_SPAN_ID:
+        if (head.parentSpanId !== "") break;
+        if (needsParent && replace(fields, trace.rootSpanId)) needsParent = false;
+        else cut.field();
+        break;
+      case SPAN_ATTRIBUTES:
+        if (hasOurKey(fields)) cut.field();
+        break;
+      case SPAN_LINKS:
+        followLink(buffer, fields.message(), follow);
+        break;
     }
-    if (needsAttribute && number > ATTRIBUTES_NUMBER) {
-      copy.upToField();
-      writeOriginalTraceId(writer, head.traceId);
-      needsAttribute = false;
-    }
-    if (fields.tag === SPAN_LINKS) copyLink(writer, fields, copy, follow);
-    else if (isReplaced(fields, head)) copy.skipField();
   }
-  copy.toEnd();
-  if (needsParent) writeId(writer, SPAN_PARENT_SPAN_ID, trace.rootSpanId);
-  if (needsAttribute) writeOriginalTraceId(writer, head.traceId);
-  spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
+  if (cut.isNeeded) spans.shortenSpan(span, cut.end() - outer.start);
+  if (needsTraceId) writeId(ADDED, SPAN_TRACE_ID, trace.traceId);
+  if (needsParent) writeId(ADDED, SPAN_PARENT_SPAN_ID, trace.rootSpanId);
+  writeOriginalTraceId(ADDED, head.traceId);
+  spans.appendToSpan(span, ADDED.buffer.subarray(0, ADDED.position));
 }
 
 /** Makes the links of a span follow, in place, and leaves everything else as it is. */
@@ -81,53 +82,45 @@ export function followLinks(spans: EncodedSpans, span: number, follow: FollowLin
   while (fields.next()) if (fields.tag === SPAN_LINKS) followLink(buffer, fields.message(), follow);
 }
 
-/** Copies the fields of a message, all but those that are skipped, in as few pieces as possible. */
-class FieldCopy {
-  readonly #writer: ProtobufWriter;
+/** Cuts fields out of a message in place. What follows each of them is moved once. */
+class FieldCut {
   readonly #fields: ProtobufReader;
-  /** Everything before this has been copied or skipped. */
-  #done: number;
+  /** What stays ends here so far; what follows the field that was cut last begins there. */
+  #end = -1;
+  #next = -1;
 
-  constructor(writer: ProtobufWriter, fields: ProtobufReader) {
-    this.#writer = writer;
+  /** @param fields reads the message. */
+  constructor(fields: ProtobufReader) {
     this.#fields = fields;
-    this.#done = fields.position;
   }
 
-  /** Copies what comes before the field at hand. */
-  upToField(): void {
-    this.#copy(this.#fields.fieldStart);
+  get isNeeded(): boolean {
+    return this.#end >= 0;
   }
 
-  /** Copies everything that has been read. */
-  toEnd(): void {
-    this.#copy(this.#fields.position);
+  /** Cuts the field at hand. */
+  field(): void {
+    const { fieldStart, position } = this.#fields;
+    this.#end = this.isNeeded ? this.#move(fieldStart) : fieldStart;
+    this.#next = position;
   }
 
-  skipField(): void {
-    this.upToField();
-    this.#done = this.#fields.position;
+  /** Where the message ends, once all of it has been read. */
+  end(): number {
+    return this.#move(this.#fields.position);
   }
 
-  #copy(end: number): void {
-    if (end <= this.#done) return;
-    this.#writer.bytes(this.#fields.buffer.subarray(this.#done, end));
-    this.#done = end;
+  #move(end: number): number {
+    this.#fields.buffer.copyWithin(this.#end, this.#next, end);
+    return this.#end + end - this.#next;
   }
 }
 
-/** Whether a field gives way to one that is written here. */
-function isReplaced(field: ProtobufReader, { parentSpanId }: SpanHead): boolean {
-  switch (field.tag) {
-    case SPAN_TRACE_ID:
-      return true;
-    case SPAN_PARENT_SPAN_ID:
-      return parentSpanId === "";
-    case SPAN_ATTRIBUTES:
-      return hasOurKey(field);
-    default:
-      return false;
-  }
+/** Replaces a field's content by one that is as long; false if it is not. */
+function replace({ buffer, start, end }: ProtobufReader, content: Uint8Array): boolean {
+  if (end - start !== content.length) return false;
+  buffer.set(content, start);
+  return true;
 }
 
 /** Whether a source says itself what only the forwarder says.  */
@@ -141,13 +134,6 @@ function hasOurKey({ buffer, start, end }: ProtobufReader): boolean {
       KEY.every((byte, at) => buffer[keyValue.start + at] === byte);
   }
   return isOurs;
-}
-
-function copyLink(writer: ProtobufWriter, fields: ProtobufReader, copy: FieldCopy, follow: FollowLink): void {
-  copy.toEnd();
-  // The copy of the link's content is the last that was written.
-  const start = writer.position - (fields.end - fields.start);
-  followLink(writer.buffer, new ProtobufReader(writer.buffer, start, writer.position), follow);
 }
 
 /** @param buffer what `link` reads. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import type { SpanRecord } from "../../../src/otlp/span-record.ts";
@@ -6,7 +7,7 @@ import { JoinTraces } from "../../../src/processors/join-traces/join-traces.ts";
 import { jaegerBodies, jaegerFile } from "../../decode/support/jaeger-fixtures.ts";
 import { fixture, splitFrames } from "../../decode/support/fixtures.ts";
 import { readPayload, REAL_STREAMS, streamBytes } from "../../decode/support/recorded-streams.ts";
-import { encodedSpans } from "../../otlp/support/encoded.ts";
+import { attribute, encodedSpans } from "../../otlp/support/encoded.ts";
 import { otlpRequest } from "../../process/support/spans.ts";
 import { RecordingSink } from "../../receivers/support/recording-sink.ts";
 import {
@@ -244,6 +245,48 @@ test("spans of all sizes are joined, whatever grows meanwhile", () => {
   assert.ok(
     joining.sink.spans.every(({ traceId, parentSpanId }) => traceId === IDS.traceId && parentSpanId === IDS.rootId),
   );
+});
+
+test("a large span is joined where it is, however often it has what only the forwarder says", () => {
+  const joining = new Joining();
+  const own = attribute(ORIGINAL, "forged".repeat(20));
+  const names = ["a", "b", "c", "d"];
+  const attributes = names.flatMap((name, at) => [attribute(name, "x".repeat(100_000)), ...Array(at).fill(own)]);
+  const spans = encodedSpans([{
+    span: { traceId: id(1, 16), spanId: id(2, 8), parentSpanId: new Array(8).fill(0), name: "n", attributes },
+  }]);
+  const { position } = spans.writer;
+  joining.join.open(guest()).accept(spans);
+  assert.ok(spans.writer.position < position + 100);
+  const [span] = joining.sink.spans;
+  assert.deepEqual([span?.traceId, span?.spanId, span?.parentSpanId, span?.name], [
+    IDS.traceId,
+    Buffer.from(id(2, 8)).toString("hex"),
+    IDS.rootId,
+    "n",
+  ]);
+  assert.deepEqual(span?.attributes, [
+    ...names.map((name) => ({ key: name, value: { stringValue: "x".repeat(100_000) } })),
+    { key: ORIGINAL, value: { stringValue: Buffer.from(id(1, 16)).toString("hex") } },
+  ]);
+});
+
+test("IDs of a wrong length give way to right ones", () => {
+  for (
+    const [traceId, parentSpanId] of [[id(1, 4), []], [id(1, 32), [0]], [[], new Array<number>(20).fill(0)]] as const
+  ) {
+    const joining = new Joining();
+    const span = { traceId, spanId: id(2, 8), parentSpanId, name: "n", kind: 1 };
+    joining.join.open(guest()).accept(encodedSpans([{ span }]));
+    const [joined] = joining.sink.spans;
+    assert.deepEqual([joined?.traceId, joined?.parentSpanId, joined?.name, joined?.kind], [
+      IDS.traceId,
+      IDS.rootId,
+      "n",
+      1,
+    ]);
+    assert.equal(attributeOf(joined as SpanRecord, ORIGINAL), Buffer.from(traceId).toString("hex"));
+  }
 });
 
 test("everything else is passed on to the next sink", async () => {
