@@ -3,8 +3,23 @@
 // which one that is a copied file has megabytes. A long text is copied and checked by calls that take a millisecond for
 // a megabyte, or piece by piece. What else there is in a payload takes up to ten times as long, and is limited.
 
-/** Payloads that are larger are decoded in steps, bytes. */
+/** Payloads that are larger are decoded in steps, bytes, whatever they are written in. */
 export const LARGE_PAYLOAD_BYTES: number = 512 * 1024;
+
+/**
+ * A request in OTLP is decoded in steps if it has more than so many bytes, since it may have a span for every 30 of
+ * them, each of which takes microseconds after it is decoded.
+ */
+const LARGE_REQUEST_BYTES = 128 * 1024;
+
+/** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
+export const OTLP_FIRST_BYTE = 0x0a;
+
+/** Whether the payload `buffer[start … end)` is decoded in steps. */
+export function isLargePayload(buffer: Uint8Array, start: number, end: number): boolean {
+  const bytes = end - start;
+  return bytes > LARGE_PAYLOAD_BYTES || (bytes > LARGE_REQUEST_BYTES && buffer[start] === OTLP_FIRST_BYTE);
+}
 
 /** A text of at least so many bytes is a long one. */
 export const LONG_TEXT_BYTES = 4096;

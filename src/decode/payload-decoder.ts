@@ -4,7 +4,7 @@ import { decodeBincode, decodeLargeBincode } from "./bincode/decoder.ts";
 import { decodeJson, decodeShortJson } from "./json/decoder.ts";
 import { decodeOtlp } from "./otlp/decoder.ts";
 import { LongTexts } from "./json/long-texts.ts";
-import { LARGE_PAYLOAD_BYTES, type LargePayload } from "./large-payloads.ts";
+import { LARGE_PAYLOAD_BYTES, type LargePayload, OTLP_FIRST_BYTE } from "./large-payloads.ts";
 import { RequestSplitter } from "./otlp/split-request.ts";
 import { resemblesBincode, resemblesJson, resemblesOtlp, SMALLEST_BINCODE } from "./resemblance.ts";
 import { vectorDecoders } from "./vector-decoders.ts";
@@ -13,9 +13,6 @@ import { WireError } from "./wire-error.ts";
 /** What a payload may be written in. */
 export const ENCODINGS = ["bincode", "json", "otlp"] as const;
 export type Encoding = (typeof ENCODINGS)[number];
-
-/** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
-const OTLP_FIRST_BYTE = 0x0a;
 
 /**
  * Where the bincode of a span has its first two bytes that cannot be anything, `is_remote` and the tag of
@@ -100,7 +97,7 @@ export class PayloadDecoder {
   }
 
   /**
-   * Decodes a payload of more than `LARGE_PAYLOAD_BYTES` step by step, between which other payloads may be decoded and
+   * Decodes a payload that `isLargePayload` step by step, between which other payloads may be decoded and
    * this one may be moved. Returns its encoding, or the error as {@link read} does.
    *
    * @param take takes the spans of each part, and copies what it keeps of them.

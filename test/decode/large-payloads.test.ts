@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { LONG_TEXT_BYTES, MOST_SHORT_BYTES, STEP_BYTES } from "../../src/decode/large-payloads.ts";
+import { isLargePayload, LONG_TEXT_BYTES, MOST_SHORT_BYTES, STEP_BYTES } from "../../src/decode/large-payloads.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { span } from "./support/bincode-decode.ts";
@@ -131,6 +131,17 @@ describe("in steps a payload becomes what it becomes in one go", () => {
     assert.equal(records.length, 2 * 3 * 400);
     assert.ok(steps >= request.length / STEP_BYTES, `${steps} steps`);
   });
+});
+
+test("what is decoded in steps: payloads of more than 512 KiB, and requests in OTLP of more than 128 KiB", () => {
+  const large = (size: number, first: number): boolean => {
+    const buffer = new Uint8Array(size + 3);
+    buffer[3] = first;
+    return isLargePayload(buffer, 3, buffer.length);
+  };
+  const [json, request] = [0x7b, 0x0a];
+  assert.deepEqual([large(512 * 1024, json), large(512 * 1024 + 1, json)], [false, true]);
+  assert.deepEqual([large(128 * 1024, request), large(128 * 1024 + 1, request)], [false, true]);
 });
 
 /** A request of so many resources of so many scopes of so many spans with a text of so many bytes. */

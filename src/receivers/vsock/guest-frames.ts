@@ -8,7 +8,7 @@ import {
   UNFINISHED,
   type UnfinishedFrame,
 } from "../../decode/frame-reader.ts";
-import { LARGE_PAYLOAD_BYTES, type LargePayload } from "../../decode/large-payloads.ts";
+import { isLargePayload, type LargePayload } from "../../decode/large-payloads.ts";
 import { type Encoding, PayloadDecoder } from "../../decode/payload-decoder.ts";
 import { WireError } from "../../decode/wire-error.ts";
 import type { ReceiverMetrics } from "../../pipeline/metrics.ts";
@@ -73,7 +73,8 @@ export class GuestFrames implements FrameSink {
 
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {
     const seen = this.#decoder.seen.size;
-    const encoding = end - start > LARGE_PAYLOAD_BYTES
+    const isLarge = isLargePayload(buffer, start, end);
+    const encoding = isLarge
       ? this.#readLarge(buffer, start, end)
       : this.#decoder.read(buffer, start, end, this.#owner.spans);
     if (encoding === undefined) return UNFINISHED;
@@ -85,7 +86,7 @@ export class GuestFrames implements FrameSink {
     payloads[encoding] = (payloads[encoding] ?? 0) + 1;
     if (this.#decoder.seen.size !== seen) this.#log.info("guest's encoding", { guest: this.#guest, encoding });
     this.isStalled = false;
-    if (end - start <= LARGE_PAYLOAD_BYTES) this.#take(this.#owner.spans);
+    if (!isLarge) this.#take(this.#owner.spans);
     return TAKEN;
   }
 

@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Metrics } from "../../../src/pipeline/metrics.ts";
+import { SpanProcessor } from "../../../src/processors/span-processor.ts";
 import { socketSource } from "../../../src/receivers/vsock/identity.ts";
 import { MAX_INVALID_AT_ONCE } from "../../../src/receivers/accounts/guest-account.ts";
 import { encodeBincode } from "../../decode/support/bincode-encoder.ts";
 import { concatenate, fixture, frame } from "../../decode/support/fixtures.ts";
+import { bytesField } from "../../decode/support/otlp-message.ts";
+import { IDS, repeated } from "../../hostile/payloads.ts";
+import { deliveryTo, sendStream } from "../../hostile/requests.ts";
 import { FakeConnection, setUp } from "./support.ts";
 
 const [SPAN = new Uint8Array()] = fixture("session-isolated").expected.map((record) => frame(encodeBincode(record)));
@@ -11,6 +16,22 @@ const [SPAN = new Uint8Array()] = fixture("session-isolated").expected.map((reco
 function spans(count: number): Uint8Array {
   return concatenate(Array<Uint8Array>(count).fill(SPAN));
 }
+
+test("the spans of a request are handed on in parts, however many it has", async () => {
+  for (const kib of [200, 500, 1000]) {
+    const tiny = bytesField(2, IDS);
+    const request = bytesField(1, bytesField(2, repeated(tiny, kib * 1024)));
+    const metrics = new Metrics();
+    const counts: number[] = [];
+    const sink = new SpanProcessor(deliveryTo(metrics), () => ({ count }) => counts.push(count));
+    const { received, invalid } = await sendStream(new Uint8Array(frame(request)), sink, metrics);
+    assert.deepEqual([received, invalid], [Math.floor(kib * 1024 / tiny.length), 0]);
+    assert.equal(counts.reduce((sum, count) => sum + count), received);
+    // 64 KiB each.
+    const most = Math.ceil(64 * 1024 / tiny.length);
+    assert.ok(counts.every((count) => count <= most), `${counts}`);
+  }
+});
 
 test("spans are counted and handed on; garbage is counted, logged and skipped", () => {
   const { receiver, sink, metrics, vsock, log } = setUp();
