@@ -1,6 +1,6 @@
 import { copyBytes } from "../otlp/put-bytes.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
-import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import { type ProtobufWriter, varintSize } from "../otlp/protobuf-writer.ts";
 import * as tag from "../otlp/trace-fields.ts";
 import { LongestValues } from "./longest-values.ts";
 
@@ -32,6 +32,14 @@ export interface Cut {
   readonly list: number;
 }
 
+/**
+ * How many bytes a field's length has. That of its copy mostly has as many, and then its content, which may be
+ * megabytes, is written where it stays.
+ */
+function lengthBytesOf({ start, end }: ProtobufReader): number {
+  return varintSize(end - start);
+}
+
 /** Cuts the values of the attributes in one message while it copies that. */
 export class AttributeCutter {
   readonly #writer: ProtobufWriter;
@@ -41,7 +49,7 @@ export class AttributeCutter {
   /** How many values were cut. */
   count = 0;
 
-  /** @param writer gets the message with its values cut; must not be what the message is read from. */
+  /** @param writer gets the message with its values cut; what it has already is not changed. */
   constructor(writer: ProtobufWriter, cut: Cut) {
     this.#writer = writer;
     this.#cut = cut;
@@ -79,20 +87,22 @@ export class AttributeCutter {
     const writer = this.#writer;
     const keyValue = field.message();
     let key: Uint8Array | undefined;
-    const content = writer.openMessage(field.tag);
+    const lengthBytes = lengthBytesOf(field);
+    const content = writer.openMessage(field.tag, lengthBytes);
     while (keyValue.next()) {
       if (keyValue.tag === tag.KEY_VALUE_KEY) key = keyValue.bytes();
       if (keyValue.tag === tag.KEY_VALUE_VALUE) this.#copyMessage(keyValue, (value) => this.#copyValue(value));
       else this.#copyField(keyValue);
     }
-    writer.closeMessage(content);
+    writer.closeMessage(content, lengthBytes);
     if (this.count > before && key !== undefined) this.cutKeys.push(key.slice());
   }
 
   #copyMessage(field: ProtobufReader, copyContent: (message: ProtobufReader) => void): void {
-    const content = this.#writer.openMessage(field.tag);
+    const lengthBytes = lengthBytesOf(field);
+    const content = this.#writer.openMessage(field.tag, lengthBytes);
     copyContent(field.message());
-    this.#writer.closeMessage(content);
+    this.#writer.closeMessage(content, lengthBytes);
   }
 
   /** Copies an `AnyValue`. Messages nest no deeper than decoders let them. */
@@ -128,11 +138,12 @@ export class AttributeCutter {
       while (isText && to > start && ((buffer[to] as number) & 0xc0) === 0x80) to--;
     }
     const writer = this.#writer;
-    const content = writer.openMessage(value.tag);
+    const lengthBytes = varintSize(to - start);
+    const content = writer.openMessage(value.tag, lengthBytes);
     writer.reserve(to - start);
     copyBytes(buffer, start, to, writer.buffer, writer.position);
     writer.position += to - start;
-    writer.closeMessage(content);
+    writer.closeMessage(content, lengthBytes);
   }
 
   /** Copies the items of an array or a list as far as they may go. */

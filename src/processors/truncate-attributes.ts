@@ -1,6 +1,6 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
-import { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
 import {
   ANY_VALUE_ARRAY,
   ANY_VALUE_STRING,
@@ -59,7 +59,6 @@ class Truncation {
   readonly #limit: Cut;
   readonly #onCut: (attributes: number) => void;
   readonly #values = new LongestValues();
-  readonly #written = new ProtobufWriter();
 
   constructor(mostBytes: number | undefined, onCut: (attributes: number) => void) {
     this.#limit = mostBytes === undefined ? NO_LIMIT : { text: mostBytes, list: Infinity };
@@ -78,15 +77,11 @@ class Truncation {
   }
 
   #truncateSpan(spans: EncodedSpans, span: number): void {
-    const field = new ProtobufReader(spans.writer.buffer, spans.spanStart(span), spans.spanEnd(span));
-    field.next();
-    const cutter = this.#cut(field, SPAN, MOST_SPAN_BYTES);
-    if (cutter === undefined) return;
-    const written = this.#written;
-    writeMark(written, cutter.cutKeys);
     const { writer } = spans;
-    const content = writer.openField();
-    writer.bytes(written.buffer.subarray(0, written.position));
+    const field = new ProtobufReader(writer.buffer, spans.spanStart(span), spans.spanEnd(span));
+    field.next();
+    const content = this.#cut(writer, field, SPAN, MOST_SPAN_BYTES);
+    if (content < 0) return;
     spans.moveSpan(span, writer.closeField(SCOPE_SPANS_SPANS, content), writer.position);
   }
 
@@ -96,17 +91,16 @@ class Truncation {
     // Agents' resources have nothing but attributes, and decoders refuse others that are so large.
     while (fields.next() && fields.tag !== RESOURCE_SPANS_RESOURCE);
     if (fields.tag !== RESOURCE_SPANS_RESOURCE) return;
-    if (this.#cut(fields, RESOURCE, MOST_RESOURCE_BYTES) === undefined) return;
-    const content = writer.openField();
-    writer.bytes(this.#written.buffer.subarray(0, this.#written.position));
+    const content = this.#cut(writer, fields, RESOURCE, MOST_RESOURCE_BYTES);
+    if (content < 0) return;
     spans.moveResource(span, writer.closeField(RESOURCE_SPANS_RESOURCE, content), writer.position);
   }
 
   /**
-   * Writes a message that is a `holder` with its values cut, to the limit and so that it has at most so many bytes.
-   * Undefined if nothing was cut.
+   * Writes a message that is a `holder` with its values cut, to the limit and so that it has at most so many bytes, as
+   * an open field. Returns where that begins, or -1 if nothing was cut, and then nothing is written.
    */
-  #cut(field: ProtobufReader, holder: Holder, mostBytes: number): AttributeCutter | undefined {
+  #cut(writer: ProtobufWriter, field: ProtobufReader, holder: Holder, mostBytes: number): number {
     const over = field.end - field.start - mostBytes;
     let cut = this.#limit;
     if (over > 0) {
@@ -115,13 +109,19 @@ class Truncation {
       const most = this.#values.cutFor(over + MARK_BYTES);
       if (most >= SHORTEST_CUT) cut = { text: Math.min(cut.text, most), list: most };
     }
-    if (cut === NO_LIMIT) return undefined;
-    this.#written.clear();
-    const cutter = new AttributeCutter(this.#written, cut);
+    if (cut === NO_LIMIT) return -1;
+    const before = writer.position;
+    const content = writer.openField();
+    const cutter = new AttributeCutter(writer, cut);
+    // If the writer grows, the reader still has the old bytes, which nobody changes.
     cutter.copy(field.message(), holder);
-    if (cutter.count === 0) return undefined;
+    if (cutter.count === 0) {
+      writer.position = before;
+      return -1;
+    }
     this.#onCut(cutter.count);
-    return cutter;
+    if (holder === SPAN) writeMark(writer, cutter.cutKeys);
+    return content;
   }
 }
 
