@@ -1,12 +1,14 @@
 import { Buffer } from "node:buffer";
 import { renameSync, rmSync } from "node:fs";
 import process from "node:process";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { describeError, type Logger } from "../../base/log.ts";
 import { splitRequest } from "../../otlp/request.ts";
 import type { IncomingSpan } from "../../store/span-source.ts";
 import { StoreError } from "../../store/store-error.ts";
 import { TraceStore } from "../../store/trace-store.ts";
 import { ViewServer } from "../server/view-server.ts";
+import { commitsOf } from "./commits.ts";
 import { MessageReader, type ViewerMessage, type ViewerReport } from "./protocol.ts";
 import type { ViewerSettings } from "../../pipeline/settings.ts";
 import type { ProcessSettings } from "./viewer-settings.ts";
@@ -47,7 +49,10 @@ async function runViewer({ viewer: settings, mark, token }: ProcessSettings): Pr
       if (message.type === "chunk") spans.push(...spansOf(message));
       else attempt(store, () => connections.note(message), "the trace store cannot be written");
     }
-    if (spans.length > 0) attempt(store, () => store.add(spans), "spans are not stored");
+    for (const commit of commitsOf(spans)) {
+      attempt(store, () => store.add(commit), "spans are not stored");
+      await nextTurn();
+    }
     server.changed();
   }
   clearInterval(prune);
