@@ -107,7 +107,7 @@ export class JoinTraces extends PassThroughSink {
       head.read(buffer, start, end);
       const sandbox = sandboxOf();
       if (sandbox === undefined) continue;
-      sandbox.note(head, source, () => buffer.slice(spans.resourceStart(span), spans.resourceEnd(span)));
+      sandbox.note(head, source, () => buffer.subarray(spans.resourceStart(span), spans.resourceEnd(span)));
       if (sandbox.isChanged) this.sandboxes.changed();
       if (source.kind === "runtime") this.sandboxes.noteRuntimeTrace(head.traceId, sandbox);
       joinSpan(spans, span, head, sandbox.trace, follow);

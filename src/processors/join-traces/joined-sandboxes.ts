@@ -24,6 +24,12 @@ const RESTORED_GRACE_MS = 40_000;
 /** How soon what has changed is written down, and how soon after its grace a sandbox has ended, milliseconds. */
 const TICK_MS = 1_000;
 
+/**
+ * How many own spans are sent in one turn of the event loop: it takes a few milliseconds. A guest can name a thousand
+ * parents that never come, and all sandboxes of a node may end together.
+ */
+const MOST_SENT = 128;
+
 /** Sandboxes at a time. Those of guests are limited by their connections, and runtimes could name any. */
 const MAX_SANDBOXES = 8_192;
 /** Sandboxes that are remembered after their end, so that they get no second root. */
@@ -60,6 +66,11 @@ export class JoinedSandboxes {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** When the timer fires, in this clock's milliseconds. */
   #tickAt = Infinity;
+  /** What is still to be sent of sandboxes that have ended. */
+  readonly #sending: Generator<void>[] = [];
+  /** How many own spans may still be sent in this turn of the event loop. */
+  #sendable = MOST_SENT;
+  #isSendScheduled = false;
   /** Whether it is being found out which runtimes run. */
   #isAsking = false;
   /** Set when a sandbox has ended that the file does not know of. */
@@ -140,6 +151,7 @@ export class JoinedSandboxes {
       const isLeft = this.#interrupted?.has(sandbox) === true || (sandbox.isRestored && !sandbox.wasOpened);
       if (!goesOn || !isLeft) this.#end(sandbox);
     }
+    for (const sending of this.#sending.splice(0)) while (sending.next().done !== true);
     this.save();
   }
 
@@ -239,10 +251,27 @@ export class JoinedSandboxes {
       const leftAt = sandbox.sources > 0 ? this.#now() : sandbox.leftAt;
       // Nobody knows when a sandbox ended that nobody has connected for since a restart.
       const end = sandbox.isRestored && !sandbox.wasOpened ? 0n : BigInt(leftAt) * NS_PER_MS;
-      sendOwnSpans(this.#options.sink, sandbox, end, () => this.#received.received++);
-    }
-    sandbox.parents.close();
+      this.#sending.push(sendOwnSpans(this.#options.sink, sandbox, end, () => this.#received.received++));
+      this.#send();
+    } else sandbox.parents.close();
     forgetOldest(this.#ended, MAX_ENDED);
+  }
+
+  /** Sends own spans, as many as may be sent in this turn of the event loop. The others follow in the next ones. */
+  #send(): void {
+    // `stop` sends what is left then.
+    if (this.#interrupted !== undefined) return;
+    for (let first = this.#sending[0]; first !== undefined && this.#sendable > 0; first = this.#sending[0]) {
+      this.#sendable--;
+      if (first.next().done === true) this.#sending.shift();
+    }
+    if (this.#sendable === MOST_SENT || this.#isSendScheduled) return;
+    this.#isSendScheduled = true;
+    setImmediate(() => {
+      this.#isSendScheduled = false;
+      this.#sendable = MOST_SENT;
+      this.#send();
+    });
   }
 }
 

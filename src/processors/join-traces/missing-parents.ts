@@ -8,11 +8,18 @@ const MAX_MISSING = 1024;
 /** How many spans are remembered of all sandboxes together: some 25 MB. */
 const MAX_KNOWN_IN_ALL = 262_144;
 
+/**
+ * The largest resource that is remembered for a parent, bytes: real ones have some hundred. The span that stands for a
+ * parent whose child has a larger one has only what the host knows.
+ */
+const MAX_RESOURCE_BYTES = 4096;
+const NO_BYTES = new Uint8Array(0);
+
 /** What is known of a parent that has not come. */
 export interface MissingParent {
   /** Of the first child that named it. */
   readonly source: Source;
-  /** The fields of `ResourceSpans` of that child, as its source wrote them. */
+  /** The fields of `ResourceSpans` of that child, as its source wrote them; nothing if they are too large. */
   readonly resource: Uint8Array;
   /** From the first child's start to the last child's end, Unix nanoseconds. */
   start: bigint;
@@ -62,7 +69,7 @@ export class MissingParents {
     return this.#missing;
   }
 
-  /** @param resource is called if the span's parent is waited for from now on. */
+  /** @param resource the span's, which is copied if its parent is waited for from now on. */
   note(head: SpanHead, source: Source, resource: () => Uint8Array): void {
     if (this.#missing.delete(head.spanId)) this.isChanged = true;
     this.#remember(head.spanId);
@@ -72,7 +79,7 @@ export class MissingParents {
     if (parent !== undefined) widen(parent, head);
     else if (this.#isComplete && this.#missing.size < MAX_MISSING) {
       const [start, end] = timesOf(head);
-      this.#missing.set(parentSpanId, { source, resource: resource(), start, end });
+      this.#missing.set(parentSpanId, { source, resource: copyOf(resource()), start, end });
       this.isChanged = true;
     }
   }
@@ -90,6 +97,10 @@ export class MissingParents {
     if (this.#known.size >= MAX_KNOWN || !this.#budget.take()) this.#isComplete = false;
     else this.#known.add(spanId);
   }
+}
+
+function copyOf(resource: Uint8Array): Uint8Array {
+  return resource.length > MAX_RESOURCE_BYTES ? NO_BYTES : resource.slice();
 }
 
 function widen(parent: MissingParent, head: SpanHead): void {

@@ -39,12 +39,18 @@ interface OwnSpan {
 }
 
 /**
- * Hands on a sandbox's root, and a span for each parent that its spans name and that never came.
+ * Hands on a span for each parent that a sandbox's spans name and that never came, and then the sandbox's root. Gives
+ * way after each of them. At the end the sandbox gives back what it knows of spans.
  *
  * @param end when the sandbox ended, Unix nanoseconds. Spans may have ended later, by the guest's clock.
  * @param received is called for each span, before it is handed on.
  */
-export function sendOwnSpans(sink: SpanSink, sandbox: JoinedSandbox, end: bigint, received: () => void): void {
+export function* sendOwnSpans(
+  sink: SpanSink,
+  sandbox: JoinedSandbox,
+  end: bigint,
+  received: () => void,
+): Generator<void> {
   const { trace, attributes, parents } = sandbox;
   const traceId = Buffer.from(trace.traceId).toString("hex");
   const rootId = Buffer.from(trace.rootSpanId).toString("hex");
@@ -61,7 +67,9 @@ export function sendOwnSpans(sink: SpanSink, sandbox: JoinedSandbox, end: bigint
     // It is the root itself that they name.
     if (hexOf(id) === rootId) continue;
     send(parent.source, parent.resource, missingSpan(hexOf(id), rootId, parent));
+    yield;
   }
+  parents.close();
   if (sandbox.start === undefined) return;
   const root: OwnSpan = {
     spanId: rootId,

@@ -8,9 +8,8 @@ import { hexOf, idFromHex } from "./span-id.ts";
 
 /** The format that is written and read. */
 const VERSION = 1;
-/** Missing parents of a sandbox that are written down, and the largest resource of one, bytes. */
+/** Missing parents of a sandbox that are written down. */
 const MAX_MISSING = 64;
-const MAX_RESOURCE_BYTES = 4096;
 
 const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
 
@@ -102,7 +101,7 @@ export class SandboxFile {
 
 function toJson(sandbox: SavedSandbox): SandboxJson {
   const { key, attributes, start, end, hasGuest, hasRuntime, missing } = sandbox;
-  const few = [...missing].filter(([, { resource }]) => resource.length <= MAX_RESOURCE_BYTES).slice(0, MAX_MISSING);
+  const few = [...missing].slice(0, MAX_MISSING);
   return {
     key,
     attributes: [...attributes],

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { SpanRecord } from "../../../src/otlp/span-record.ts";
-import { encodedSpans } from "../../otlp/support/encoded.ts";
+import { attribute, encodedSpans } from "../../otlp/support/encoded.ts";
 import { watchTimers } from "../../support/pending-timers.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { guest, IDS, Joining, rootsOf, runtime, SANDBOX } from "./support.ts";
@@ -142,16 +143,51 @@ test("a parent that comes late is not missing, and one that never comes is stood
   assert.deepEqual(rootsOf(joining.sink.spans), ["sandbox"]);
 });
 
-test("a guest with very many spans and parents costs a bounded amount", () => {
+/** Joining, of whose sandbox a guest has just gone that named very many parents which have not come. */
+function manyMissing(): Joining {
   const joining = new Joining();
   const way = joining.join.open(guest());
   for (let at = 0; at < 20_000; at += 1_000) {
     way.accept(encodedSpans(Array.from({ length: 1_000 }, (_, i) => plain(at + i + 1, 1_000_000 + at + i))));
   }
   way.close();
+  return joining;
+}
+
+test("a guest with very many spans and parents costs a bounded amount, and little of it in one turn", async () => {
+  const joining = manyMissing();
   joining.pass(10_000);
+  for (let sent = 0, turns = 1; joining.roots.length === 0; turns++) {
+    assert.ok(joining.own.length - sent <= 128, `${joining.own.length} after ${sent}, in ${turns} turns`);
+    sent = joining.own.length;
+    await nextTurn();
+  }
   assert.equal(joining.own.length, 1_024 + 1);
+  assert.equal(joining.own.at(-1)?.name, "sandbox");
   assert.equal(joining.sink.spans.filter(({ name }) => name.startsWith("span")).length, 20_000);
+});
+
+test("a stop sends what is left of the spans that stand for others", async () => {
+  const joining = manyMissing();
+  joining.pass(10_000);
+  assert.equal(joining.own.length, 128);
+  await joining.join.drain(0);
+  assert.equal(joining.own.length, 1_024 + 1);
+  await nextTurn();
+  assert.equal(joining.own.length, 1_024 + 1);
+});
+
+test("a large resource is not remembered for a parent that does not come", () => {
+  for (const [bytes, isRemembered] of [[1000, true], [5000, false]] as const) {
+    const joining = new Joining();
+    const way = joining.join.open(guest());
+    const resource = { resource: { attributes: [attribute("own", "x".repeat(bytes))] } };
+    way.accept(encodedSpans([{ resource, ...plain(1, 100) }]));
+    way.close();
+    joining.pass(10_000);
+    const missing = joining.own.find(({ name }) => name === "missing span");
+    assert.equal(missing?.resource.attributes.some(({ key }) => key === "own"), isRemembered);
+  }
 });
 
 test("without another process a stop makes all roots", async () => {
