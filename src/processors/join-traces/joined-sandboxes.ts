@@ -3,7 +3,7 @@ import type { Logger } from "../../base/log.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
 import type { SpanSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
-import { JoinedSandbox } from "./joined-sandbox.ts";
+import { JoinedSandbox, type SavedSandbox } from "./joined-sandbox.ts";
 import { KnownSpansBudget } from "./missing-parents.ts";
 import { sendOwnSpans } from "./own-spans.ts";
 import type { SandboxFile } from "./sandbox-file.ts";
@@ -71,6 +71,8 @@ export class JoinedSandboxes {
   /** How many own spans may still be sent in this turn of the event loop. */
   #sendable = MOST_SENT;
   #isSendScheduled = false;
+  /** What writes the file, if it is being written. */
+  #saving: Generator<void> | undefined;
   /** Whether it is being found out which runtimes run. */
   #isAsking = false;
   /** Set when a sandbox has ended that the file does not know of. */
@@ -157,17 +159,36 @@ export class JoinedSandboxes {
 
   /** Writes down what another process has to know to go on. */
   save(): void {
-    const { file, log } = this.#options;
-    if (file === undefined) return;
+    this.#saving?.return(undefined);
+    this.#beginSaving();
+    while (this.#saving !== undefined) this.#saveMore();
+  }
+
+  #beginSaving(): void {
     this.#isChanged = false;
-    for (const sandbox of this.#running.values()) sandbox.isChanged = false;
+    this.#saving = this.#options.file?.save(saved(this.#running.values()), this.#ended);
+  }
+
+  /** Writes the next piece of the file. */
+  #saveMore(): void {
     try {
-      file.save({ running: [...this.#running.values()].map((sandbox) => sandbox.save()), ended: [...this.#ended] });
+      if (this.#saving?.next().done === true) this.#saving = undefined;
     } catch (error) {
-      log.warn("sandboxes cannot be written down: their traces' roots do not survive a restart", {
+      this.#saving = undefined;
+      // It is tried again when there is something new to write.
+      for (const sandbox of this.#running.values()) sandbox.isChanged = false;
+      this.#options.log.warn("sandboxes cannot be written down: their traces' roots do not survive a restart", {
         error: error as Error,
       });
     }
+  }
+
+  /** Writes the file in as many turns of the event loop as it has pieces. */
+  #saveInTurns(): void {
+    if (this.#saving === undefined) this.#beginSaving();
+    const saving = this.#saving;
+    this.#saveMore();
+    if (this.#saving !== undefined) setImmediate(() => this.#saving === saving && this.#saveInTurns());
   }
 
   /** Makes roots of sandboxes that have ended, and writes down what has changed. */
@@ -184,7 +205,7 @@ export class JoinedSandboxes {
         this.#schedule();
       });
     }
-    if (this.#options.file !== undefined && this.#hasChanges) this.save();
+    if (this.#options.file !== undefined && this.#hasChanges && this.#saving === undefined) this.#saveInTurns();
     this.#schedule();
   }
 
@@ -272,6 +293,14 @@ export class JoinedSandboxes {
       this.#sendable = MOST_SENT;
       this.#send();
     });
+  }
+}
+
+/** What of sandboxes is written down, as it is when its turn comes. */
+function* saved(sandboxes: Iterable<JoinedSandbox>): Generator<SavedSandbox> {
+  for (const sandbox of sandboxes) {
+    sandbox.isChanged = false;
+    yield sandbox.save();
   }
 }
 

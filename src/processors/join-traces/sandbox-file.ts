@@ -8,8 +8,11 @@ import { hexOf, idFromHex } from "./span-id.ts";
 
 /** The format that is written and read. */
 const VERSION = 1;
-/** Missing parents of a sandbox that are written down. */
+/** Missing parents of a sandbox that are written down, and how many bytes their resources have together. */
 const MAX_MISSING = 64;
+const MAX_RESOURCE_BYTES = 16 * 1024;
+/** So much is written at a stretch, UTF-16 units, which takes a millisecond. */
+const PIECE_CHARACTERS = 64 * 1024;
 
 const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
 
@@ -78,13 +81,25 @@ export class SandboxFile {
     }
   }
 
-  /** Throws what writing a file does. */
-  save({ running, ended }: SavedSandboxes): void {
-    const bytes = Buffer.from(JSON.stringify({ version: VERSION, running: running.map(toJson), ended }));
+  /**
+   * Writes the file in pieces, after each of which it gives way. Until it is whole, the one before stays in its place.
+   * Throws what writing a file does.
+   */
+  *save(running: Iterable<SavedSandbox>, ended: Iterable<string>): Generator<void> {
     const temporary = `${this.#path}.new`;
     const file = openSync(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
     try {
-      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+      let text = `{"version":${VERSION},"running":[`;
+      let separator = "";
+      for (const sandbox of running) {
+        text += separator + JSON.stringify(toJson(sandbox));
+        separator = ",";
+        if (text.length < PIECE_CHARACTERS) continue;
+        writeAll(file, text);
+        text = "";
+        yield;
+      }
+      writeAll(file, `${text}],"ended":${JSON.stringify([...ended])}}`);
     } finally {
       closeSync(file);
     }
@@ -99,9 +114,18 @@ export class SandboxFile {
   }
 }
 
+function writeAll(file: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+}
+
 function toJson(sandbox: SavedSandbox): SandboxJson {
   const { key, attributes, start, end, hasGuest, hasRuntime, missing } = sandbox;
-  const few = [...missing].slice(0, MAX_MISSING);
+  let resourceBytes = 0;
+  const few = [...missing].slice(0, MAX_MISSING).filter(([, { resource }]) => {
+    resourceBytes += resource.length;
+    return resourceBytes <= MAX_RESOURCE_BYTES;
+  });
   return {
     key,
     attributes: [...attributes],
