@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { loadLibc } from "../../../ffi/libc.ts";
 import type { DescriptorKeeper } from "./descriptor-keeper.ts";
 import { guestOfDescriptor } from "./descriptor-names.ts";
@@ -6,6 +7,9 @@ import { vsockSource } from "./identity.ts";
 import { ConnectionError, type GuestConnection, type GuestReceiver } from "./listener.ts";
 import { SandboxFinder } from "./sandbox-finder.ts";
 import { loadStreamServers } from "./stream-server.ts";
+
+/** How many connections are adopted in one turn of the event loop: it takes a few milliseconds. */
+const ADOPTED_AT_ONCE = 64;
 
 /**
  * Goes on with the connections that an earlier process has left, and closes whatever else it has left that nobody has
@@ -51,7 +55,7 @@ export async function adoptGuests(
     receiver.end(cause && new ConnectionError(source.name, cause));
   };
   for (const name of unread.keys()) if (!names.includes(name)) finish(name);
-  const adoptions = names.map(async (name) => {
+  const adopt = async (name: string): Promise<number> => {
     const descriptor = keeper.claim(name);
     const source = guestOfDescriptor(name);
     if (descriptor === undefined || source === undefined) return discard(name, descriptor);
@@ -64,6 +68,13 @@ export async function adoptGuests(
       finish(name, error as Error);
       return 0;
     }
-  });
-  return (await Promise.all(adoptions)).reduce((sum, count) => sum + count, 0);
+  };
+  let guests = 0;
+  for (let at = 0; at < names.length; at += ADOPTED_AT_ONCE) {
+    const counts = await Promise.all(names.slice(at, at + ADOPTED_AT_ONCE).map(adopt));
+    guests += counts.reduce((sum, count) => sum + count, 0);
+    // Those that have been adopted are read meanwhile.
+    await nextTurn();
+  }
+  return guests;
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { adoptGuests } from "../../../src/receivers/vsock/adopted-guests.ts";
 import { createListener } from "../../../src/receivers/vsock/create-listener.ts";
 import { GuestServer, type ListenerOptions } from "../../../src/receivers/vsock/guest-server.ts";
@@ -114,6 +115,28 @@ for (const which of [0, 1]) {
     },
   );
 }
+
+test("many guests are gone on with, some of them in each turn", NEEDS_ADOPTION, async () => {
+  using directory = temporaryDirectory();
+  const { address, listen } = places(directory.path)[0] ?? assert.fail();
+  const first = new Process(listen, new FakeKeeper());
+  await first.start();
+  const clients = await Promise.all(Array.from({ length: 150 }, () => dial(address)));
+  await until(() => first.guests.seen.length === clients.length);
+  const second = new Process(listen, await first.handOver());
+  let guests = 0;
+  void second.start().then((count) => guests = count);
+  for (let seen = 0; guests === 0;) {
+    await nextTurn();
+    assert.ok(second.guests.seen.length - seen <= 64, `${second.guests.seen.length} after ${seen}`);
+    seen = second.guests.seen.length;
+  }
+  assert.deepEqual([guests, second.guests.seen.length], [150, 150]);
+  for (const client of clients) client.end("end");
+  await until(() => second.guests.ended === 150);
+  assert.ok(second.guests.seen.every((guest) => bytesOf(guest) === "end"));
+  await second.listener.stopAccepting();
+});
 
 test("a socket that is not kept is removed as at any other stop", async () => {
   using directory = temporaryDirectory();
