@@ -1,4 +1,5 @@
 import { freeBytes } from "../base/free-bytes.ts";
+import type { UnwrittenBytes } from "../base/unwritten-bytes.ts";
 import { equalBytes } from "./equal-bytes.ts";
 import { copyBytes, putField } from "./put-bytes.ts";
 import type { EncodedSpans } from "./encoded-spans.ts";
@@ -176,7 +177,10 @@ export class RequestBuilder {
 
   /** The request, in an array of its own and of its exact size. Changes nothing here. */
   finish(): Uint8Array<ArrayBuffer> {
-    return this.assemble(0);
+    this.closeRun();
+    const request = new Uint8Array(this.measure(0));
+    this.write(0, request, 0);
+    return request;
   }
 
   /** Where the next span goes in the buffer; for {@link since}. */
@@ -184,9 +188,14 @@ export class RequestBuilder {
     return this.end;
   }
 
-  /** The same as `finish`, but only with the spans that were added from a `position` on. */
-  since(position: number): Uint8Array<ArrayBuffer> {
-    return this.assemble(position);
+  /**
+   * What `finish` would return if only the spans counted that were added from a `position` on. To be written before
+   * anything else is asked of the builder.
+   */
+  since(position: number): UnwrittenBytes {
+    this.closeRun();
+    const byteLength = this.measure(position);
+    return { byteLength, writeTo: (target, at) => this.write(position, target, at) };
   }
 
   /** Forgets everything, and keeps the buffers unless they are unusually large. Handles are void. */
@@ -300,19 +309,20 @@ export class RequestBuilder {
     return start === end || equalBytes(this.buffer, knownStart, knownEnd, header, start, end);
   }
 
-  /** @param from the position of the first span that counts. */
-  private assemble(from: number): Uint8Array<ArrayBuffer> {
-    this.closeRun();
+  /**
+   * Writes to `target[at …]` what has just been measured.
+   *
+   * @param from the position of the first span that counts.
+   */
+  private write(from: number, target: Uint8Array, at: number): void {
     const { resources, scopes, buffer } = this;
-    const request = new Uint8Array(this.measure(from));
-    let at = 0;
     for (let resource = 0; resource < this.resourcesEnd; resource += RESOURCE_STRIDE) {
       const contentBytes = resources[resource + CONTENT_BYTES] as number;
       if (contentBytes === 0) continue;
-      at = putField(request, at, REQUEST_RESOURCE_SPANS, contentBytes);
+      at = putField(target, at, REQUEST_RESOURCE_SPANS, contentBytes);
       const start = resources[resource + HEADER_START] as number;
       const end = resources[resource + HEADER_END] as number;
-      copyBytes(buffer, start, end, request, at);
+      copyBytes(buffer, start, end, target, at);
       at += end - start;
       let scope = resources[resource + FIRST_SCOPE] as number;
       for (; scope !== NONE; scope = scopes[scope + NEXT_SCOPE] as number) {
@@ -320,12 +330,11 @@ export class RequestBuilder {
         if (spanBytes === 0) continue;
         const scopeStart = scopes[scope + HEADER_START] as number;
         const scopeEnd = scopes[scope + HEADER_END] as number;
-        at = putField(request, at, RESOURCE_SPANS_SCOPE_SPANS, scopeEnd - scopeStart + spanBytes);
-        copyBytes(buffer, scopeStart, scopeEnd, request, at);
-        at = this.copyRuns(scope, from, request, at + scopeEnd - scopeStart);
+        at = putField(target, at, RESOURCE_SPANS_SCOPE_SPANS, scopeEnd - scopeStart + spanBytes);
+        copyBytes(buffer, scopeStart, scopeEnd, target, at);
+        at = this.copyRuns(scope, from, target, at + scopeEnd - scopeStart);
       }
     }
-    return request;
   }
 
   /** How long the request will be; notes what each resource's content takes. */

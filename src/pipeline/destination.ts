@@ -1,4 +1,5 @@
 import { freeBytes } from "../base/free-bytes.ts";
+import type { UnwrittenBytes } from "../base/unwritten-bytes.ts";
 import type { Source, SourceKind } from "./source.ts";
 
 /** Where spans are written before they are in a chunk, so that a killed process does not lose them. */
@@ -14,9 +15,9 @@ export interface JournalEntry {
   /**
    * More spans are in the chunk: `resource_spans` fields. They are written before anything else is read.
    *
-   * @param bytes are the caller's again when this returns.
+   * @param bytes are written before this returns, or not at all.
    */
-  note(bytes: Uint8Array, spans: number): void;
+  note(bytes: UnwrittenBytes, spans: number): void;
   /** The chunk is safe elsewhere, delivered or given up. */
   safe(): void;
 }

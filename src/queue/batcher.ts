@@ -3,7 +3,6 @@ import { equalBytes } from "../otlp/equal-bytes.ts";
 import { RequestBuilder } from "../otlp/request-builder.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
-import { freeBytes } from "../base/free-bytes.ts";
 import type { ChunkJournal, JournalEntry } from "../pipeline/destination.ts";
 import type { Metrics } from "../pipeline/metrics.ts";
 import type { BatchSettings } from "../pipeline/settings.ts";
@@ -59,11 +58,8 @@ class OpenChunk {
   }
 
   note(): void {
-    const { builder: { position, spans }, entry, noted } = this;
-    const bytes = this.builder.since(noted.position);
-    entry?.note(bytes, spans - noted.spans);
-    // Else so much would be left to the garbage collector as there are spans.
-    freeBytes(bytes);
+    const { builder, builder: { position, spans }, entry, noted } = this;
+    entry?.note(builder.since(noted.position), spans - noted.spans);
     this.noted = { position, spans };
   }
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import type { UnwrittenBytes } from "../../src/base/unwritten-bytes.ts";
 import { Batcher, type SourceBatcher } from "../../src/queue/batcher.ts";
 import type { ResourceHeader } from "../../src/otlp/resource.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
@@ -9,6 +10,7 @@ import { decodeRequest } from "../support/collector-stub.ts";
 import { guestSource, payload, resourceOf } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { until } from "../support/until.ts";
+import { writtenOut } from "../support/unwritten.ts";
 
 const NEVER = 1_000_000;
 
@@ -261,8 +263,8 @@ test("a journal gets every span at the end of the callback that it came in, and 
     begin: ({ account }: { readonly account: string }) => {
       const entry = entries++;
       return {
-        note: (bytes: Uint8Array, spans: number) => {
-          const ids = decodeRequest(bytes).map(({ spanId }) => parseInt(spanId, 16));
+        note: (bytes: UnwrittenBytes, spans: number) => {
+          const ids = decodeRequest(writtenOut(bytes)).map(({ spanId }) => parseInt(spanId, 16));
           assert.equal(ids.length, spans);
           noted.push(`${entry} ${account}: ${ids.join(" ")}`);
         },

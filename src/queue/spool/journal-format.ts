@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import type { UnwrittenBytes } from "../../base/unwritten-bytes.ts";
 import type { SourceKind } from "../../pipeline/source.ts";
 
 /**
@@ -57,16 +58,21 @@ export function encodeJournalHeader(epoch: number): Uint8Array {
   return bytes;
 }
 
-/** Writes a record's header and account into a buffer; the payload comes behind them. */
+/** How many bytes a record has. */
+export function journalRecordBytes(account: Uint8Array, payload: UnwrittenBytes): number {
+  return JOURNAL_RECORD_BYTES + account.length + payload.byteLength;
+}
+
+/** Writes a record to `target[at …]`, where there must be room. Returns where it ends. */
 export function encodeJournalRecord(
   target: Uint8Array,
   at: number,
   { type, kind, process, chunk, spans }: JournalRecordHeader,
   epoch: number,
   account: Uint8Array,
-  payload: Uint8Array,
-): void {
-  const length = JOURNAL_RECORD_BYTES + account.length + payload.length;
+  payload: UnwrittenBytes,
+): number {
+  const length = journalRecordBytes(account, payload);
   const view = new DataView(target.buffer, target.byteOffset + at, JOURNAL_RECORD_BYTES);
   view.setUint32(0, length, true);
   view.setUint32(8, epoch, true);
@@ -78,8 +84,10 @@ export function encodeJournalRecord(
   view.setUint32(24, spans, true);
   view.setUint32(28, 0, true);
   target.set(account, at + JOURNAL_RECORD_BYTES);
-  const head = crc32(target.subarray(at + 8, at + JOURNAL_RECORD_BYTES + account.length));
-  view.setUint32(4, crc32(payload, head), true);
+  payload.writeTo(target, at + JOURNAL_RECORD_BYTES + account.length);
+  const end = at + length;
+  view.setUint32(4, crc32(target.subarray(at + 8, end)), true);
+  return end;
 }
 
 /** The records in a journal's file, up to the first that is not sound. */

@@ -1,7 +1,9 @@
 import { Buffer } from "node:buffer";
 import { getRandomValues } from "node:crypto";
+import { freeBytes } from "../../base/free-bytes.ts";
 import { describeError, type Logger } from "../../base/log.ts";
 import { StateLog } from "../../base/quiet-log.ts";
+import type { UnwrittenBytes } from "../../base/unwritten-bytes.ts";
 import type { ChunkJournal, JournalEntry } from "../../pipeline/destination.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { readJournals } from "./journal-recovery.ts";
@@ -9,21 +11,25 @@ import {
   encodeJournalHeader,
   encodeJournalRecord,
   JOURNAL_HEADER_BYTES,
-  JOURNAL_RECORD_BYTES,
   journalName,
   journalNumber,
+  journalRecordBytes,
 } from "./journal-format.ts";
 import type { SpoolRecord } from "../spool-store.ts";
 import type { SpoolStorage, StoredFile } from "./storage.ts";
 
 /** Bytes of each of the two files. What is written again and again there stays in the page cache. */
 const FILE_BYTES = 8 * 1024 * 1024;
-/** What is collected before it is written, bytes; larger payloads are written by themselves. */
-const STAGING_BYTES = 256 * 1024;
+/**
+ * What is collected before it is written, bytes; larger records are written by themselves. As much as is read of a
+ * connection at once, so that what has come of it is one write.
+ */
+const STAGING_BYTES = 512 * 1024;
 /** How long after an error the journal is tried again, milliseconds. */
 const RETRY_MS = 1000;
 
-const NO_BYTES = new Uint8Array(0);
+const NO_ACCOUNT = new Uint8Array(0);
+const NO_BYTES: UnwrittenBytes = { byteLength: 0, writeTo: () => {} };
 const UTF8 = new TextEncoder();
 
 /** One of the two files, which are written in turns. */
@@ -111,7 +117,7 @@ export class Journal implements ChunkJournal {
         for (const [generation, records] of inGeneration) generation.outstanding -= records;
         // A file none of whose records count begins anew instead.
         if ([...inGeneration.keys()].some(({ outstanding }) => outstanding > 0)) {
-          this.#write({ type: "safe", kind, process: this.#process, chunk, spans: 0 }, NO_BYTES, NO_BYTES);
+          this.#write({ type: "safe", kind, process: this.#process, chunk, spans: 0 }, NO_ACCOUNT, NO_BYTES);
         } else this.#flushSoon();
       },
     };
@@ -149,28 +155,23 @@ export class Journal implements ChunkJournal {
   #write(
     record: Parameters<typeof encodeJournalRecord>[2],
     account: Uint8Array,
-    payload: Uint8Array,
+    payload: UnwrittenBytes,
   ): Generation | undefined {
     if (this.#isClosed || this.#now() < this.#retryAt) return undefined;
-    const size = JOURNAL_RECORD_BYTES + account.length + payload.length;
+    const size = journalRecordBytes(account, payload);
     try {
       const generation = this.#generationFor(size);
       if (generation === undefined) return undefined;
-      const isCopied = size <= STAGING_BYTES / 2;
-      const headBytes = JOURNAL_RECORD_BYTES + account.length;
-      if (this.#staged + (isCopied ? size : headBytes) > STAGING_BYTES) this.#flush(generation);
-      const staging = this.#staging;
-      const at = this.#staged;
-      encodeJournalRecord(staging, at, record, generation.epoch, account, payload);
-      this.#staged += headBytes;
-      if (isCopied) {
-        staging.set(payload, this.#staged);
-        this.#staged += payload.length;
+      if (this.#staged + size > STAGING_BYTES) this.#flush(generation);
+      if (size <= STAGING_BYTES) {
+        this.#staged = encodeJournalRecord(this.#staging, this.#staged, record, generation.epoch, account, payload);
         this.#flushSoon();
       } else {
-        this.#flush(generation);
-        generation.file.write(payload, generation.position);
-        generation.position += payload.length;
+        const large = new Uint8Array(size);
+        encodeJournalRecord(large, 0, record, generation.epoch, account, payload);
+        generation.file.write(large, generation.position);
+        generation.position += size;
+        freeBytes(large);
       }
       this.#log.set(false);
       return generation;

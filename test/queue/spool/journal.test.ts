@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import type { UnwrittenBytes } from "../../../src/base/unwritten-bytes.ts";
 import { Journal } from "../../../src/queue/spool/journal.ts";
 import { Random } from "../../decode/support/random.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
+import { unwritten } from "../../support/unwritten.ts";
 import { SimulatedStorage, systemError } from "./support/simulated-storage.ts";
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
-const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
+const bytes = (value: string): UnwrittenBytes => unwritten(new TextEncoder().encode(value));
 const GUEST = { kind: "guest", account: "hybrid:/run/a" } as const;
 const RUNTIME = { kind: "runtime", account: "ä" } as const;
 
@@ -108,7 +110,7 @@ test("payloads larger than what is collected, and than a file, come whole or not
   journal.begin(GUEST).note(bytes("s"), 1);
   journal.begin(GUEST).note(bytes(large), 2);
   journal.begin(GUEST).note(bytes("t"), 3);
-  journal.begin(GUEST).note(new Uint8Array(3 * 1024 * 1024), 4);
+  journal.begin(GUEST).note(unwritten(new Uint8Array(3 * 1024 * 1024)), 4);
   await written();
   const expected = ["guest hybrid:/run/a 1 s", `guest hybrid:/run/a 2 ${large}`, "guest hybrid:/run/a 3 t"];
   assert.deepEqual(found(storage), expected);

@@ -5,6 +5,7 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { Random } from "../../decode/support/random.ts";
 import { range } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
+import { unwritten } from "../../support/unwritten.ts";
 import { numberOf, record, recoveredNumbers } from "./support/records.ts";
 import { SimulatedStorage, systemError } from "./support/simulated-storage.ts";
 
@@ -300,7 +301,7 @@ test("what a killed process had only in its journal is in the spool from the nex
   first.append(record(1));
   await first.commit();
   const { account, kind, spans, bytes } = record(2);
-  first.journal.begin({ account, kind }).note(bytes, spans);
+  first.journal.begin({ account, kind }).note(unwritten(bytes), spans);
   await Promise.resolve();
 
   // Killed again before it could commit anything.
