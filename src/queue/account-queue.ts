@@ -141,7 +141,7 @@ export class QueuedChunk {
     this.#loaded = bytes;
   }
 
-  /** A transport, or the spool, was given the bytes and may read them for longer than the chunk is needed. */
+  /** A transport was given the bytes and may read them for longer than the chunk is needed. */
   markRead(): void {
     this.#isRead = true;
   }

@@ -331,10 +331,9 @@ export class FairQueue {
     const { account, size } = chunk;
     if (chunk.isSpooled) this.#disk?.free(account.disk, chunk.diskBytes, wasWaiting);
     else this.#memory.free(account.memory, size, wasWaiting);
-    // Until it is committed, the spool may be reading the bytes.
-    if (chunk.spoolId !== undefined && !chunk.isSpooled) chunk.markRead();
-    if (chunk.unload()) this.#memoryBytes -= size;
+    // Before its bytes are let go of, because a commit may be about to write them.
     this.#committer?.remove(chunk);
+    if (chunk.unload()) this.#memoryBytes -= size;
   }
 
   #makeRoomOnDisk({ account, size }: QueuedChunk, isDiskFull: boolean): boolean {

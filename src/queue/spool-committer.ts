@@ -77,15 +77,18 @@ export class SpoolCommitter {
 
   /**
    * A chunk is settled: removes it at the end of this turn of the event loop, because what has not been removed when
-   * the process is killed is sent again.
+   * the process is killed is sent again. If it is not committed yet, its bytes are not read from now on.
    */
   remove(chunk: QueuedChunk): void {
-    const { spoolId, origin: { part } } = chunk;
+    const { spoolId, isSpooled, origin: { part } } = chunk;
     if (spoolId === undefined) return;
-    if (this.#removals.length === 0 && this.#partRemovals.size === 0) queueMicrotask(() => this.#removeNow());
-    part?.record.settle(part.index);
-    if (part === undefined || part.record.isSettled) this.#removals.push(spoolId);
-    else this.#partRemovals.set(spoolId, part.record);
+    if (!isSpooled) this.#store.remove([spoolId]);
+    else {
+      if (this.#removals.length === 0 && this.#partRemovals.size === 0) queueMicrotask(() => this.#removeNow());
+      part?.record.settle(part.index);
+      if (part === undefined || part.record.isSettled) this.#removals.push(spoolId);
+      else this.#partRemovals.set(spoolId, part.record);
+    }
     // There may be room now.
     if (this.#failure !== undefined) this.#schedule();
   }

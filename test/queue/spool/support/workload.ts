@@ -9,7 +9,7 @@ import type { SimulatedStorage } from "./simulated-storage.ts";
 export class Model {
   /** IDs of the records that are in the spool, by their numbers. */
   readonly committed = new Map<number, number>();
-  readonly appended = new Map<number, number>();
+  readonly appended = new Map<number, { readonly id: number; readonly bytes: Uint8Array }>();
   /** Removed, so that a restart should not bring them back. */
   readonly removed = new Set<number>();
   nextNumber = 1;
@@ -42,15 +42,15 @@ export async function useSpool(
   for (let step = 0; step < steps && !storage.hasStopped; step++) {
     for (let count = 1 + random.below(4); count > 0 && spool.fill < 1; count--) {
       const number = model.nextNumber++;
-      model.appended.set(number, spool.append(record(number, someBytes(random))));
+      const appended = record(number, someBytes(random));
+      model.appended.set(number, { id: spool.append(appended), bytes: appended.bytes });
     }
     const appended = [...model.appended];
     try {
-      await spool.commit();
-      for (const [number, id] of appended) {
-        model.appended.delete(number);
-        model.committed.set(number, id);
-      }
+      const committed = spool.commit();
+      if (random.oneIn(3)) await withdrawSome(spool, model, random);
+      await committed;
+      for (const [number, { id }] of appended) if (model.appended.delete(number)) model.committed.set(number, id);
     } catch (error) {
       assert.ok(error instanceof SpoolError, String(error));
       model.failures++;
@@ -60,6 +60,17 @@ export async function useSpool(
       if (!storage.hasStopped) { for (const number of removed) model.removed.add(number); }
     }
     if (random.oneIn(4)) readSome(spool, model, random);
+  }
+}
+
+/** Removes some records while they are being committed. Their bytes are the caller's again from then on. */
+async function withdrawSome(spool: Spool, model: Model, random: Random): Promise<void> {
+  for (let turns = random.below(8); turns > 0; turns--) await Promise.resolve();
+  for (const [number, { id, bytes }] of [...model.appended]) {
+    if (!random.oneIn(4)) continue;
+    spool.remove([id]);
+    bytes.fill(0xff);
+    model.appended.delete(number);
   }
 }
 
