@@ -55,7 +55,7 @@ export class FairQueue {
     this.#options = options;
     const { spool, log, metrics, settings } = options;
     const pauses = settings.whenFull === "pause";
-    this.#pace = pauses && spool === undefined ? new Pace(() => this.#admission.refresh()) : undefined;
+    this.#pace = pauses ? new Pace(() => this.#admission.refresh()) : undefined;
     const memory = memoryLimits(settings);
     const disk = spool && diskLimits(spool, settings);
     this.#memory = memory.budget;
@@ -78,6 +78,7 @@ export class FairQueue {
       store: spool,
       log,
       makeRoom: (chunk, isDiskFull) => this.#makeRoomOnDisk(chunk, isDiskFull),
+      isTaking: () => this.#pace?.isTaking === true,
       committed: (chunk) => this.#committed(chunk),
       onChange: () => {
         this.#measure();

@@ -33,6 +33,11 @@ export class Pace {
     this.#patienceMs = patienceMs;
   }
 
+  /** Whether the collector took the last request that it was given, or was given none yet. */
+  get isTaking(): boolean {
+    return this.#taking;
+  }
+
   /** Whether guests are to wait for the collector, with requests of so many bytes in the queue. */
   isAhead(bytes: number): boolean {
     this.#ahead = this.#taking && bytes >= (this.#ahead ? AHEAD_BYTES * AHEAD_LOW_WATER : AHEAD_BYTES);

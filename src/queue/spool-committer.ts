@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { describeError, type Logger } from "../base/log.ts";
 import { StateLog } from "../base/quiet-log.ts";
 import { Fifo } from "../base/fifo.ts";
@@ -8,6 +9,12 @@ import type { SpoolStore } from "./spool-store.ts";
 
 /** How long after a failure the spool is tried again, milliseconds. */
 const RETRY_MS = 1000;
+/**
+ * How long a chunk waits for a destination that takes requests before it is written, milliseconds. What is delivered
+ * within that time need not be written at all: a killed process does not lose it, because the journal has it, and a
+ * power loss costs a fraction of a second in any case.
+ */
+const COMMIT_DELAY_MS = 100;
 
 /** What the committer needs of the queue around it. */
 export interface SpoolCommitterOptions {
@@ -20,31 +27,46 @@ export interface SpoolCommitterOptions {
    * @param isDiskFull the spool has room, but the disk has not.
    */
   readonly makeRoom: (chunk: QueuedChunk, isDiskFull: boolean) => boolean;
+  /** Whether the destination takes requests, so that a chunk is likely to be settled soon. */
+  readonly isTaking: () => boolean;
   /** The chunk is safe on disk. */
   readonly committed: (chunk: QueuedChunk) => void;
   /** Something has been committed, or could not be. */
   readonly onChange: () => void;
+  /** For tests; see {@link COMMIT_DELAY_MS}. */
+  readonly commitDelayMs?: number;
+}
+
+/** A chunk that has not been appended yet. */
+interface PendingChunk {
+  readonly chunk: QueuedChunk;
+  /** When it is to be appended, monotonic milliseconds. */
+  readonly due: number;
 }
 
 /**
- * Writes chunks to the spool and removes them again, with one commit for all that has come while the last one was under
- * way. A spool that cannot be written, for example because the disk is full, is tried again from time to time.
+ * Writes chunks to the spool and removes them again, with one commit for all that has become due while the last one was
+ * under way. A spool that cannot be written, for example because the disk is full, is tried again from time to time.
  *
  * ```
- *          append, as soon as there is room             commit
- * pending ─────────────────────────────────▶ appended ─────────▶ spooled
+ *          append, when it is due and there is room             commit
+ * pending ─────────────────────────────────────────▶ appended ─────────▶ spooled
  * ```
  *
- * A chunk may be settled at any of these points, since the destination does not wait for the disk.
+ * A chunk may be settled at any of these points, since the destination does not wait for the disk. One that is settled
+ * before it is due is never written.
  */
 export class SpoolCommitter {
   readonly #options: SpoolCommitterOptions;
   readonly #store: SpoolStore;
+  readonly #commitDelayMs: number;
   /** Not appended yet, oldest first; some may be settled meanwhile. */
-  readonly #pending = new Fifo<QueuedChunk>();
+  readonly #pending = new Fifo<PendingChunk>();
   /** Appended and not committed; some may be settled meanwhile. */
   #appended: QueuedChunk[] = [];
   #immediate: ReturnType<typeof setImmediate> | undefined;
+  /** Runs until the first pending chunk is due. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /** The commit that is under way; never rejects. */
   #committing: Promise<void> | undefined;
@@ -58,6 +80,7 @@ export class SpoolCommitter {
   constructor(options: SpoolCommitterOptions) {
     this.#options = options;
     this.#store = options.store;
+    this.#commitDelayMs = options.commitDelayMs ?? COMMIT_DELAY_MS;
     const { log } = options;
     this.#failureLog = new StateLog({
       begun: () =>
@@ -68,11 +91,11 @@ export class SpoolCommitter {
     });
   }
 
-  /** Has a chunk committed soon. */
+  /** Has a chunk committed, at once or if it has not been settled for {@link COMMIT_DELAY_MS}. */
   add(chunk: QueuedChunk): void {
-    this.#pending.push(chunk);
+    this.#pending.push({ chunk, due: performance.now() + (this.#options.isTaking() ? this.#commitDelayMs : 0) });
     // While the spool fails, the next try has its own time.
-    if (this.#failure === undefined) this.#schedule();
+    if (this.#failure === undefined) this.#scheduleDue();
   }
 
   /**
@@ -111,29 +134,29 @@ export class SpoolCommitter {
     if (this.#pending.length > 0 || this.#appended.length > 0) await this.commit();
   }
 
-  /** Commits what is there now, after what is being committed. Never rejects. */
-  async commit(): Promise<void> {
+  /**
+   * Commits what is there now, after what is being committed. Never rejects.
+   *
+   * @param until only chunks that are due by then, monotonic milliseconds.
+   */
+  async commit(until = Infinity): Promise<void> {
     while (this.#committing !== undefined) await this.#committing;
-    clearImmediate(this.#immediate);
-    this.#immediate = undefined;
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
-    this.#committing = this.#commit();
+    this.#cancelScheduled();
+    this.#committing = this.#commit(until);
     try {
       await this.#committing;
     } finally {
       this.#committing = undefined;
     }
     // What has come meanwhile; a failure has its own time.
-    if (this.#failure === undefined && this.#pending.length > 0) this.#schedule();
+    if (this.#failure === undefined) this.#scheduleDue();
   }
 
   /** Commits what can be, and closes the spool. */
   async close(): Promise<void> {
     await this.commit();
     this.#closed = true;
-    clearImmediate(this.#immediate);
-    clearTimeout(this.#retry);
+    this.#cancelScheduled();
     this.#failureLog.close();
     await this.#store.close();
   }
@@ -157,6 +180,34 @@ export class SpoolCommitter {
     });
   }
 
+  /** Has the first pending chunk committed when it is due, and all that are due by then. */
+  #scheduleDue(): void {
+    if (this.#timer !== undefined || this.#committing !== undefined || this.#closed) return;
+    const first = this.#firstPending();
+    if (first === undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const now = performance.now();
+      // The one that it was set for may be settled.
+      if ((this.#firstPending()?.due ?? Infinity) <= now) void this.commit(now);
+      else this.#scheduleDue();
+    }, Math.max(0, first.due - performance.now()));
+  }
+
+  #cancelScheduled(): void {
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
+    this.#immediate = this.#timer = this.#retry = undefined;
+  }
+
+  /** The oldest pending chunk that is not settled. */
+  #firstPending(): PendingChunk | undefined {
+    let first = this.#pending.first();
+    for (; first?.chunk.state === "settled"; first = this.#pending.first()) this.#pending.shift();
+    return first;
+  }
+
   #fail(error: SpoolError): void {
     this.#failure = error;
     this.#failureLog.set(true);
@@ -167,9 +218,9 @@ export class SpoolCommitter {
     }, RETRY_MS);
   }
 
-  async #commit(): Promise<void> {
+  async #commit(until: number): Promise<void> {
     this.#removeSettled();
-    const refused = this.#appendPending();
+    const refused = this.#appendPending(until);
     try {
       await this.#store.commit();
       for (const chunk of this.#appended.splice(0)) {
@@ -190,16 +241,17 @@ export class SpoolCommitter {
     this.#options.onChange();
   }
 
-  /** Appends what waits, oldest first of each account. Returns why the rest must wait. */
-  #appendPending(): SpoolError | undefined {
-    const waiting: QueuedChunk[] = [];
+  /** Appends what is due, oldest first of each account. Returns why the rest must wait. */
+  #appendPending(until: number): SpoolError | undefined {
+    const waiting: PendingChunk[] = [];
     const full = new Set<AccountQueue>();
     let refused: SpoolError | undefined;
     let mayMakeRoom = true;
-    for (let chunk = this.#pending.first(); chunk !== undefined; chunk = this.#pending.first()) {
-      const { bytes, state, account, spans } = chunk;
-      if (full.has(account)) waiting.push(chunk);
-      else if (state !== "settled" && bytes !== undefined) {
+    for (let first = this.#firstPending(); first !== undefined && first.due <= until; first = this.#firstPending()) {
+      const { chunk } = first;
+      const { bytes, account, spans } = chunk;
+      if (full.has(account)) waiting.push(first);
+      else if (bytes !== undefined) {
         try {
           chunk.spoolId = this.#store.append({ account: account.key, kind: account.kind, spans, bytes });
           this.#appended.push(chunk);
@@ -215,7 +267,7 @@ export class SpoolCommitter {
           }
           // Others may have a right to room, or have less to write.
           full.add(account);
-          waiting.push(chunk);
+          waiting.push(first);
         }
       }
       this.#pending.shift();

@@ -9,6 +9,7 @@ import { Spool } from "../../../src/queue/spool/spool.ts";
 import { SPOOL_MIN_BYTES } from "../../../src/pipeline/settings.ts";
 import { SpoolError } from "../../../src/queue/spool/spool-error.ts";
 import type { QueueSettings } from "../../../src/pipeline/settings.ts";
+import { AHEAD_BYTES } from "../../../src/queue/pace.ts";
 import { AWAY, balance, BALANCED, FakeExporter, guestSource, payload, send, setUp, SUCCESS } from "../support.ts";
 import { range, spanId } from "../../support/numbers.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
@@ -24,17 +25,17 @@ const SLOW = { timeout: 60_000 };
 
 const libc = await loadLibc();
 
-function openSpool(directory: string): Spool {
+function openSpool(directory: string, maxBytes = SPOOL_MIN_BYTES): Spool {
   const storage = FileStorage.open(directory, libc);
-  return Spool.open({ storage, maxBytes: SPOOL_MIN_BYTES, log: new RecordingLogger() });
+  return Spool.open({ storage, maxBytes, log: new RecordingLogger() });
 }
 
 async function withSpool(
-  run: (open: () => Spool, directory: string) => Promise<void>,
+  run: (open: (maxBytes?: number) => Spool, directory: string) => Promise<void>,
 ): Promise<void> {
   using temporary = temporaryDirectory();
   const directory = prepareSpoolDirectory(join(temporary.path, "spool"));
-  await run(() => openSpool(directory), directory);
+  await run((maxBytes) => openSpool(directory, maxBytes), directory);
 }
 
 function queue(whenFull: QueueSettings["whenFull"], maxBytes = MIB): QueueSettings {
@@ -167,6 +168,37 @@ test(
       assert.equal(delivery.isPaused("box"), false);
       assert.deepEqual(taken(exporter), range(1, sent));
       assert.equal(log.find("queue full: guests are not read").length, 1);
+      assert.deepEqual(balance(metrics, delivery), BALANCED);
+    }),
+);
+
+test(
+  "guests wait for a collector that takes requests, and are read on as soon as the spool has what waits",
+  SLOW,
+  () =>
+    withSpool(async (open) => {
+      const spool = open(64 * MIB);
+      let release: () => void = () => {};
+      const held = new Promise<void>((resolve) => (release = resolve));
+      const { delivery, exporter, metrics, log } = setUp(
+        { spool, queue: queue("pause", 64 * MIB) },
+        new FakeExporter(() => held.then(() => SUCCESS)),
+      );
+      const guest = delivery.open(GUEST);
+      let sent = 0;
+      while (!delivery.isPaused("box")) {
+        send(metrics, guest, payload(range(sent + 1, sent + 10), { nameBytes: 10_000 }));
+        sent += 10;
+      }
+      assert.ok(metrics.collector.queueBytes < AHEAD_BYTES + MIB, `${metrics.collector.queueBytes} bytes`);
+      assert.equal(metrics.collector.pacePauses, 1);
+      await until(() => !delivery.isPaused("box"));
+      assert.ok(spool.usedBytes > AHEAD_BYTES / 2, `${spool.usedBytes} bytes`);
+      release();
+      assert.equal(await delivery.drain(NEVER), 0);
+      assert.deepEqual(taken(exporter), range(1, sent));
+      assert.deepEqual(metrics.collector.dropped, {});
+      assert.deepEqual(log.find("queue full"), []);
       assert.deepEqual(balance(metrics, delivery), BALANCED);
     }),
 );
