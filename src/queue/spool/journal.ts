@@ -21,10 +21,10 @@ import type { SpoolStorage, StoredFile } from "./storage.ts";
 /** Bytes of each of the two files. What is written again and again there stays in the page cache. */
 const FILE_BYTES = 8 * 1024 * 1024;
 /**
- * What is collected before it is written, bytes; larger records are written by themselves. As much as is read of a
- * connection at once, so that what has come of it is one write.
+ * What is collected before it is written, bytes: a little more than the largest chunk, so that only the record of a
+ * larger span needs memory of its own. What is not used of it takes none.
  */
-const STAGING_BYTES = 512 * 1024;
+const STAGING_BYTES = (1024 + 64) * 1024;
 /** How long after an error the journal is tried again, milliseconds. */
 const RETRY_MS = 1000;
 
