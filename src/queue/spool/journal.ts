@@ -18,8 +18,13 @@ import {
 import type { SpoolRecord } from "../spool-store.ts";
 import type { SpoolStorage, StoredFile } from "./storage.ts";
 
-/** Bytes of each of the two files. What is written again and again there stays in the page cache. */
+/** Bytes of each file. What is written again and again there stays in the page cache. */
 const FILE_BYTES = 8 * 1024 * 1024;
+/**
+ * How many files there are at most: two while a few guests send, up to seven with 100 guests that send as fast as they
+ * are read. Together they hold twice what the queue holds by default, because each record has its resource anew.
+ */
+const MOST_FILES = 16;
 /**
  * What is collected before it is written, bytes: a little more than the largest chunk, so that only the record of a
  * larger span needs memory of its own. What is not used of it takes none.
@@ -32,7 +37,7 @@ const NO_ACCOUNT = new Uint8Array(0);
 const NO_BYTES: UnwrittenBytes = { byteLength: 0, writeTo: () => {} };
 const UTF8 = new TextEncoder();
 
-/** One of the two files, which are written in turns. */
+/** One of the files, which are written in turns. */
 interface Generation {
   readonly file: StoredFile;
   epoch: number;
@@ -56,7 +61,7 @@ export interface JournalOptions {
  * process: a killed forwarder loses none of it. For the layout see `journal-format.ts`.
  *
  * When a chunk is committed to the spool, delivered or given up, its records count no more. As soon as none of a file
- * count, the file begins anew. If the disk fails, or is so slow that both files are full, spans are in memory only for
+ * count, the file begins anew. If the disk fails, or is so slow that all files are full, spans are in memory only for
  * as long as that lasts.
  */
 export class Journal implements ChunkJournal {
@@ -187,10 +192,10 @@ export class Journal implements ChunkJournal {
     if (current.position + this.#staged + size <= this.#fileBytes) return current;
     this.#flush(current);
     if (current.outstanding === 0) return this.#restart(current, size);
-    const other = 1 - this.#active;
-    const next = this.#generations[other] ?? this.#create();
-    if (next.outstanding > 0) return undefined;
-    this.#active = other;
+    const empty = this.#generations.findIndex(({ outstanding }) => outstanding === 0);
+    if (empty < 0 && this.#generations.length === MOST_FILES) return undefined;
+    const next = this.#generations[empty] ?? this.#create();
+    this.#active = this.#generations.indexOf(next);
     return this.#restart(next, size);
   }
 
