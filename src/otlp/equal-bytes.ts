@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 /** So many bytes are compared without a call into the runtime. */
 const FIRST_BYTES = 16;
 
-/** Whether `one[oneStart … oneEnd)` and `other[start … end)`, which are as long, are equal; makes no view of either. */
+/** Whether `one[oneStart … oneEnd)` and `other[start … end)` are equal. Makes no view of either. */
 export function equalBytes(
   one: Uint8Array,
   oneStart: number,
@@ -12,6 +12,7 @@ export function equalBytes(
   start: number,
   end: number,
 ): boolean {
+  if (oneEnd - oneStart !== end - start) return false;
   // Most that differ do so soon, which takes less time to see than a call into the runtime.
   for (let i = 0; i < FIRST_BYTES; i++) {
     if (start + i === end) return true;

@@ -305,8 +305,7 @@ export class RequestBuilder {
   private hasHeader(records: Int32Array, record: number, header: Uint8Array, start: number, end: number): boolean {
     const knownStart = records[record + HEADER_START] as number;
     const knownEnd = records[record + HEADER_END] as number;
-    if (knownEnd - knownStart !== end - start) return false;
-    return start === end || equalBytes(this.buffer, knownStart, knownEnd, header, start, end);
+    return equalBytes(this.buffer, knownStart, knownEnd, header, start, end);
   }
 
   /**

@@ -307,7 +307,7 @@ export class SourceBatcher {
   #remember(buffer: Uint8Array, start: number, end: number): void {
     const length = end - start;
     // Agents' spans mostly carry none, which needs no call into the runtime.
-    if (length === this.#rawBytes && equalBytes(this.#raw, 0, length, buffer, start, end)) return;
+    if (equalBytes(this.#raw, 0, this.#rawBytes, buffer, start, end)) return;
     const header = this.#overlay.layOver(buffer, start, end);
     this.#headerBytes = header.end - header.start;
     this.#header = copyInto(this.#header, header.buffer, header.start, header.end);

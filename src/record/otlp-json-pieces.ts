@@ -1,4 +1,4 @@
-import { Buffer } from "node:buffer";
+import { equalBytes } from "../otlp/equal-bytes.ts";
 import type { SpanPart } from "../otlp/request-builder.ts";
 import { MessageWriter } from "./message-writer.ts";
 import { RESOURCE_SPANS, SCOPE_SPANS, SPAN } from "./otlp-json-fields.ts";
@@ -26,5 +26,5 @@ export function* otlpJsonPieces(parts: Iterable<SpanPart>): Generator<string> {
 }
 
 function areEqual(left: Uint8Array, right: Uint8Array): boolean {
-  return left === right || Buffer.compare(left, right) === 0;
+  return left === right || equalBytes(left, 0, left.length, right, 0, right.length);
 }

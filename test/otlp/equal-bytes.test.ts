@@ -16,6 +16,8 @@ test("ranges are compared to their last byte, wherever they lie in arrays of dif
       ];
       assert.deepEqual(areEqual(), [true, true], `${length} bytes at ${at}`);
       if (length === 0) continue;
+      assert.equal(equalBytes(small, 3, 2 + length, large, at, at + length), false, `${length} bytes and one less`);
+      assert.equal(equalBytes(small, 3, 3 + length, large, at, at + length - 1), false, `${length} bytes and one less`);
       large[at + length - 1] = 0;
       assert.deepEqual(areEqual(), [false, false], `${length} bytes at ${at}, the last one different`);
     }

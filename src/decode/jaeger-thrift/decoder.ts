@@ -1,4 +1,5 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
+import { equalBytes } from "../../otlp/equal-bytes.ts";
 import * as otlp from "../../otlp/trace-fields.ts";
 import { checkGrowth } from "../canonical.ts";
 import { MAX_REPEATED_BYTES, MAX_SHARED_BYTES } from "../shared-bytes.ts";
@@ -177,7 +178,8 @@ class JaegerThriftDecoder {
       const spanEnd = writer.position;
       // The scope's bytes are shared with the span before if they are the same.
       span.writeScope(writer);
-      if (equalBytes(writer.buffer, scopeStart, scopeEnd, spanEnd, writer.position)) writer.position = spanEnd;
+      const { buffer, position } = writer;
+      if (equalBytes(buffer, scopeStart, scopeEnd, buffer, spanEnd, position)) writer.position = spanEnd;
       else {
         scopeStart = spanEnd;
         scopeEnd = writer.position;
@@ -209,12 +211,6 @@ class JaegerThriftDecoder {
       throw this.#input.error("too-large", `a resource or scope of ${bytes} bytes`, at);
     }
   }
-}
-
-function equalBytes(buffer: Uint8Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {
-  if (end - start !== otherEnd - otherStart) return false;
-  for (let i = 0; i < end - start; i++) if (buffer[start + i] !== buffer[otherStart + i]) return false;
-  return true;
 }
 
 const decoder = new JaegerThriftDecoder();
