@@ -75,7 +75,8 @@ export class Journal implements ChunkJournal {
   readonly #staging = Buffer.allocUnsafeSlow(STAGING_BYTES);
   #old: string[];
   #generations: Generation[] = [];
-  #active = 0;
+  /** The one that is written to. */
+  #active: Generation | undefined;
   #staged = 0;
   #isFlushDue = false;
   #nextChunk = 0;
@@ -188,15 +189,14 @@ export class Journal implements ChunkJournal {
 
   /** A file with room for a record of so many bytes. Throws the storage's error. */
   #generationFor(size: number): Generation | undefined {
-    const current = this.#generations[this.#active] ?? this.#create();
+    const current = this.#active ??= this.#create();
     if (current.position + this.#staged + size <= this.#fileBytes) return current;
     this.#flush(current);
     if (current.outstanding === 0) return this.#restart(current, size);
-    const empty = this.#generations.findIndex(({ outstanding }) => outstanding === 0);
-    if (empty < 0 && this.#generations.length === MOST_FILES) return undefined;
-    const next = this.#generations[empty] ?? this.#create();
-    this.#active = this.#generations.indexOf(next);
-    return this.#restart(next, size);
+    const empty = this.#generations.find(({ outstanding }) => outstanding === 0);
+    if (empty === undefined && this.#generations.length === MOST_FILES) return undefined;
+    this.#active = empty ?? this.#create();
+    return this.#restart(this.#active, size);
   }
 
   #restart(generation: Generation, size: number): Generation | undefined {
@@ -224,7 +224,7 @@ export class Journal implements ChunkJournal {
 
   /** Writes what is staged, or begins the file anew if none of its records count. */
   #settle(generation: Generation): void {
-    const isActive = generation === this.#generations[this.#active];
+    const isActive = generation === this.#active;
     if (generation.outstanding > 0) {
       if (isActive) this.#flush(generation);
       return;
