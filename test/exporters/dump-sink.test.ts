@@ -111,7 +111,7 @@ test("abort gives up what the reader has not, and ends a drain that waits for it
   assert.deepEqual(counts(metrics), [4, 0, 4, 0]);
 });
 
-test("runtimes are never paused, guests may be read on, and what there is no room for is dropped", async () => {
+test("a runtime is never paused, a guest may be read on, and spans that find no room are dropped", async () => {
   const { sink, metrics, output, guest } = setUp(false);
   const runtime = sink.open({ ...guestSource("r"), kind: "runtime" });
   const large = { nameBytes: MOST_WAITING_BYTES / 2 };

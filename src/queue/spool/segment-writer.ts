@@ -53,7 +53,7 @@ export class SegmentWriter {
       const [first] = left;
       if (first === undefined) return;
       const segment = await this.#segmentFor(entryBytes(first));
-      // The bytes of what was removed meanwhile are no longer there.
+      // An entry that was removed in the meantime has already lost its bytes.
       left = left.filter(callbacks.isWanted);
       const group = left.slice(0, Math.min(mostEntries, segment.fitting(left, 0, WRITE_BYTES)));
       if (group.length === 0) continue;
