@@ -17,7 +17,7 @@ export interface JournalEntry {
    *
    * @param bytes are written before this returns, or not at all.
    */
-  note(bytes: UnwrittenBytes, spans: number): void;
+  note(bytes: Uint8Array | UnwrittenBytes, spans: number): void;
   /** The chunk is safe elsewhere, delivered or given up. */
   safe(): void;
 }

@@ -57,9 +57,11 @@ class OpenChunk {
     return this.entry !== undefined && this.builder.spans > this.noted.spans;
   }
 
-  note(): void {
+  /** @param finished what the whole chunk has come to, if that is known: it need not be put together once more. */
+  note(finished?: Uint8Array): void {
     const { builder, builder: { position, spans }, entry, noted } = this;
-    entry?.note(builder.since(noted.position), spans - noted.spans);
+    const bytes = finished !== undefined && noted.spans === 0 ? finished : builder.since(noted.position);
+    entry?.note(bytes, spans - noted.spans);
     this.noted = { position, spans };
   }
 }
@@ -202,8 +204,8 @@ export class Batcher {
       clearTimeout(this.#timer);
       this.#timer = undefined;
     } else this.#openBytes -= builder.bytes;
-    if (chunk.isUnnoted) chunk.note();
     const bytes = spans === 0 ? NO_BYTES : builder.finish();
+    if (chunk.isUnnoted) chunk.note(bytes);
     this.#giveBack(builder);
     if (spans === 0) return;
     this.#metrics.heldOpen -= spans;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import { writtenOut } from "../../src/base/unwritten-bytes.ts";
 import { ProtobufError } from "../../src/otlp/protobuf-reader.ts";
 import { countSpans, halve, splitRequest, splitSpans } from "../../src/otlp/request.ts";
 import { RequestBuilder } from "../../src/otlp/request-builder.ts";
-import { writtenOut } from "../support/unwritten.ts";
 import { attribute, encodedSpans, type PlainSpan } from "./support/encoded.ts";
 import { decode, encode, type PlainMessage } from "./support/otlp-proto.ts";
 

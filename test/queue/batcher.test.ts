@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
-import type { UnwrittenBytes } from "../../src/base/unwritten-bytes.ts";
+import { type UnwrittenBytes, writtenOut } from "../../src/base/unwritten-bytes.ts";
 import { Batcher, type SourceBatcher } from "../../src/queue/batcher.ts";
 import type { ResourceHeader } from "../../src/otlp/resource.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
@@ -10,7 +10,6 @@ import { decodeRequest } from "../support/collector-stub.ts";
 import { guestSource, payload, resourceOf } from "./support.ts";
 import { range, spanId } from "../support/numbers.ts";
 import { until } from "../support/until.ts";
-import { writtenOut } from "../support/unwritten.ts";
 
 const NEVER = 1_000_000;
 
@@ -263,7 +262,7 @@ test("a journal gets every span at the end of the callback that it came in, and 
     begin: ({ account }: { readonly account: string }) => {
       const entry = entries++;
       return {
-        note: (bytes: UnwrittenBytes, spans: number) => {
+        note: (bytes: Uint8Array | UnwrittenBytes, spans: number) => {
           const ids = decodeRequest(writtenOut(bytes)).map(({ spanId }) => parseInt(spanId, 16));
           assert.equal(ids.length, spans);
           noted.push(`${entry} ${account}: ${ids.join(" ")}`);
@@ -294,4 +293,26 @@ test("a journal gets every span at the end of the callback that it came in, and 
   assert.deepEqual(noted, []);
   for (const each of closed) each();
   assert.deepEqual(safe.toSorted(), [0, 1, 2]);
+});
+
+test("a journal gets the bytes of a chunk that is closed in one callback as they are, else the rest", async () => {
+  const noted: (Uint8Array | UnwrittenBytes)[] = [];
+  const journal = {
+    begin: () => ({ note: (bytes: Uint8Array | UnwrittenBytes) => noted.push(bytes), safe: () => {} }),
+    flush: () => {},
+  };
+  const closed: Uint8Array[] = [];
+  const settings = { maxSpans: 3, maxBytes: 1024 * 1024, maxDelayMs: NEVER };
+  const batcher = new Batcher(settings, new Metrics(), (_source, bytes) => closed.push(bytes), journal);
+  const source = batcher.open(guestSource("a"), new NamedOverlay("a"));
+  source.accept(payload([1, 2, 3]));
+  assert.equal(noted.length, 1);
+  assert.equal(noted[0], closed[0]);
+  source.accept(payload([4]));
+  await Promise.resolve();
+  source.accept(payload([5, 6]));
+  assert.equal(noted.length, 3);
+  assert.notEqual(noted[2], closed[1]);
+  await Promise.resolve();
+  assert.equal(noted.length, 3);
 });

@@ -16,6 +16,8 @@ import type { SourceKind } from "../../pipeline/source.ts";
 const MAGIC = new TextEncoder().encode("ktfjrnl1");
 export const JOURNAL_HEADER_BYTES = 16;
 export const JOURNAL_RECORD_BYTES = 32;
+/** A record's length and checksum come before what the checksum is of. */
+const CHECKED_FROM = 8;
 
 const TYPES = { spans: 1, safe: 2 } as const;
 const KINDS: readonly SourceKind[] = ["guest", "runtime", "host"];
@@ -59,7 +61,7 @@ export function encodeJournalHeader(epoch: number): Uint8Array {
 }
 
 /** How many bytes a record has. */
-export function journalRecordBytes(account: Uint8Array, payload: UnwrittenBytes): number {
+export function journalRecordBytes(account: Uint8Array, payload: Uint8Array | UnwrittenBytes): number {
   return JOURNAL_RECORD_BYTES + account.length + payload.byteLength;
 }
 
@@ -67,14 +69,47 @@ export function journalRecordBytes(account: Uint8Array, payload: UnwrittenBytes)
 export function encodeJournalRecord(
   target: Uint8Array,
   at: number,
+  header: JournalRecordHeader,
+  epoch: number,
+  account: Uint8Array,
+  payload: Uint8Array | UnwrittenBytes,
+): number {
+  const payloadAt = putHead(target, at, header, epoch, account, payload.byteLength);
+  if (payload instanceof Uint8Array) target.set(payload, payloadAt);
+  else payload.writeTo(target, payloadAt);
+  const end = payloadAt + payload.byteLength;
+  putChecksum(target, at, crc32(target.subarray(at + CHECKED_FROM, end)));
+  return end;
+}
+
+/** What comes before the payload in its record. */
+export function encodeJournalHead(
+  header: JournalRecordHeader,
+  epoch: number,
+  account: Uint8Array,
+  payload: Uint8Array,
+): Uint8Array {
+  const head = new Uint8Array(JOURNAL_RECORD_BYTES + account.length);
+  putHead(head, 0, header, epoch, account, payload.length);
+  putChecksum(head, 0, crc32(payload, crc32(head.subarray(CHECKED_FROM))));
+  return head;
+}
+
+function putChecksum(target: Uint8Array, at: number, checksum: number): void {
+  new DataView(target.buffer, target.byteOffset + at, CHECKED_FROM).setUint32(4, checksum, true);
+}
+
+/** Writes all before the payload but for the checksum. Returns where that ends. */
+function putHead(
+  target: Uint8Array,
+  at: number,
   { type, kind, process, chunk, spans }: JournalRecordHeader,
   epoch: number,
   account: Uint8Array,
-  payload: UnwrittenBytes,
+  payloadBytes: number,
 ): number {
-  const length = journalRecordBytes(account, payload);
   const view = new DataView(target.buffer, target.byteOffset + at, JOURNAL_RECORD_BYTES);
-  view.setUint32(0, length, true);
+  view.setUint32(0, JOURNAL_RECORD_BYTES + account.length + payloadBytes, true);
   view.setUint32(8, epoch, true);
   view.setUint8(12, TYPES[type]);
   view.setUint8(13, KINDS.indexOf(kind));
@@ -84,10 +119,7 @@ export function encodeJournalRecord(
   view.setUint32(24, spans, true);
   view.setUint32(28, 0, true);
   target.set(account, at + JOURNAL_RECORD_BYTES);
-  payload.writeTo(target, at + JOURNAL_RECORD_BYTES + account.length);
-  const end = at + length;
-  view.setUint32(4, crc32(target.subarray(at + 8, end)), true);
-  return end;
+  return at + JOURNAL_RECORD_BYTES + account.length;
 }
 
 /** The records in a journal's file, up to the first that is not sound. */
@@ -102,7 +134,7 @@ export function* decodeJournal(file: Uint8Array): Generator<JournalRecord> {
     const payloadAt = at + JOURNAL_RECORD_BYTES + accountBytes;
     const end = at + length;
     const isSound = end <= file.length && payloadAt <= end && view.getUint32(at + 8, true) === epoch &&
-      view.getUint32(at + 4, true) === crc32(file.subarray(at + 8, end));
+      view.getUint32(at + 4, true) === crc32(file.subarray(at + CHECKED_FROM, end));
     const kind = KINDS[view.getUint8(at + 13)];
     const type = view.getUint8(at + 12);
     if (!isSound || kind === undefined || (type !== TYPES.spans && type !== TYPES.safe)) return;

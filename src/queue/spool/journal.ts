@@ -3,11 +3,12 @@ import { getRandomValues } from "node:crypto";
 import { freeBytes } from "../../base/free-bytes.ts";
 import { describeError, type Logger } from "../../base/log.ts";
 import { StateLog } from "../../base/quiet-log.ts";
-import type { UnwrittenBytes } from "../../base/unwritten-bytes.ts";
+import { type UnwrittenBytes, writtenOut } from "../../base/unwritten-bytes.ts";
 import type { ChunkJournal, JournalEntry } from "../../pipeline/destination.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { readJournals } from "./journal-recovery.ts";
 import {
+  encodeJournalHead,
   encodeJournalHeader,
   encodeJournalRecord,
   JOURNAL_HEADER_BYTES,
@@ -27,14 +28,14 @@ const FILE_BYTES = 8 * 1024 * 1024;
 const MOST_FILES = 16;
 /**
  * What is collected before it is written, bytes: a little more than the largest chunk, so that only the record of a
- * larger span needs memory of its own. What is not used of it takes none.
+ * larger span is written by itself. What is not used of it takes none.
  */
 const STAGING_BYTES = (1024 + 64) * 1024;
 /** How long after an error the journal is tried again, milliseconds. */
 const RETRY_MS = 1000;
 
 const NO_ACCOUNT = new Uint8Array(0);
-const NO_BYTES: UnwrittenBytes = { byteLength: 0, writeTo: () => {} };
+const NO_BYTES = new Uint8Array(0);
 const UTF8 = new TextEncoder();
 
 /** One of the files, which are written in turns. */
@@ -161,7 +162,7 @@ export class Journal implements ChunkJournal {
   #write(
     record: Parameters<typeof encodeJournalRecord>[2],
     account: Uint8Array,
-    payload: UnwrittenBytes,
+    payload: Uint8Array | UnwrittenBytes,
   ): Generation | undefined {
     if (this.#isClosed || this.#now() < this.#retryAt) return undefined;
     const size = journalRecordBytes(account, payload);
@@ -173,11 +174,13 @@ export class Journal implements ChunkJournal {
         this.#staged = encodeJournalRecord(this.#staging, this.#staged, record, generation.epoch, account, payload);
         this.#flushSoon();
       } else {
-        const large = new Uint8Array(size);
-        encodeJournalRecord(large, 0, record, generation.epoch, account, payload);
-        generation.file.write(large, generation.position);
+        // In two writes, because to copy it would take longer: until both are done, nothing behind it is written.
+        const bytes = writtenOut(payload);
+        const head = encodeJournalHead(record, generation.epoch, account, bytes);
+        generation.file.write(head, generation.position);
+        generation.file.write(bytes, generation.position + head.length);
         generation.position += size;
-        freeBytes(large);
+        if (bytes !== payload) freeBytes(bytes);
       }
       this.#log.set(false);
       return generation;

@@ -107,6 +107,33 @@ test("two files are used in turns while chunks become safe, more while they do n
   assert.ok(found(storage).includes("guest hybrid:/run/a 1 last"));
 });
 
+test("a payload that is in an array is written as one that is not, whatever its size", async () => {
+  for (const length of [0, 5, 700_000, 3_000_000]) {
+    const payload = new Uint8Array(length).map((_, index) => 32 + index % 64);
+    const files = [payload, unwritten(payload)].map((form) => {
+      const storage = new SimulatedStorage(new Random(8));
+      const { journal } = open(storage);
+      journal.begin(GUEST).note(form, 7);
+      journal.flush();
+      return storage;
+    });
+    for (const storage of files) assert.deepEqual(found(storage), [`guest hybrid:/run/a 7 ${text(payload)}`]);
+    assert.equal(payload.length, length);
+  }
+});
+
+test("a kill between a large record's head and its payload costs that record alone", async () => {
+  const storage = new SimulatedStorage(new Random(9));
+  const { journal } = open(storage);
+  journal.begin(GUEST).note(bytes("before"), 1);
+  let writes = 0;
+  storage.fail = (operation) => operation === "write" && ++writes === 3 ? systemError("ENOSPC") : undefined;
+  // What is before it, its head, its payload.
+  journal.begin(GUEST).note(new Uint8Array(2_000_000), 1);
+  assert.equal(writes, 3);
+  assert.deepEqual(found(storage), ["guest hybrid:/run/a 1 before"]);
+});
+
 test("payloads larger than what is collected, and than a file, come whole or not at all", async () => {
   const storage = new SimulatedStorage(new Random(4));
   const { journal } = open(storage, 2 * 1024 * 1024);
