@@ -4,6 +4,7 @@ import type { Chunk, Destination } from "../../src/pipeline/destination.ts";
 import { LossyDestination } from "../../src/pipeline/lossy-destination.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { SpanSink } from "../../src/pipeline/sink.ts";
+import type { Source } from "../../src/pipeline/source.ts";
 import { truncatingAttributes } from "../../src/processors/truncate-attributes.ts";
 import { Delivery } from "../../src/queue/delivery.ts";
 import { Turns } from "../../src/receivers/accounts/turns.ts";
@@ -27,18 +28,23 @@ export interface Received {
 /** Runs something that takes a stretch of the thread. */
 export type Timed = (work: () => void) => void;
 
-/** Sends a guest's stream through a receiver into `sink`. @param timed is given all that runs without giving way. */
+/**
+ * Sends a guest's stream through a receiver into `sink`.
+ *
+ * @param timed is given all that runs without giving way. @param source the guest; by default one of no sandbox.
+ */
 export async function sendStream(
   stream: Uint8Array,
   sink: SpanSink,
   metrics: Metrics,
   timed: Timed = (work) => work(),
+  source?: Source,
 ): Promise<Received> {
   const limits = { ...LIMITS, maxFrameBytes: MAX_FRAME_BYTES, maxGuestBytes: 4 * MAX_FRAME_BYTES };
   const receiver = new Receiver(sink, limits, metrics, new RecordingLogger());
   const turns = new Turns(() => performance.now(), (run) => void setImmediate(() => timed(run)));
   Object.assign(receiver, { turns });
-  const connection = new FakeConnection();
+  const connection = new FakeConnection(source);
   const guest = receiver.accept(connection);
   for (let at = 0; at < stream.length && !connection.isDestroyed; at += CHUNK_BYTES) {
     timed(() => guest.data(stream.subarray(at, at + CHUNK_BYTES)));
