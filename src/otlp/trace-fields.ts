@@ -102,8 +102,12 @@ export const KIND_SERVER = 2;
 export const KIND_CLIENT = 3;
 export const KIND_PRODUCER = 4;
 export const KIND_CONSUMER = 5;
+/** The names of `Span.SpanKind` by number, in lower case. */
+export const KIND_NAMES: readonly string[] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 
 /** `Status.StatusCode`. */
 export const STATUS_UNSET = 0;
 export const STATUS_OK = 1;
 export const STATUS_ERROR = 2;
+/** The names of `Status.StatusCode` by number, in lower case. */
+export const STATUS_NAMES = ["unset", "ok", "error"] as const;

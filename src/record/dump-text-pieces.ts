@@ -9,10 +9,6 @@ import { headerOf } from "./dump-json-pieces.ts";
 import { MessageFields } from "./message-fields.ts";
 import { characterStart, contentOf, PIECE_CHARACTERS, PIECE_STEPS, STEP_BYTES } from "./pieces.ts";
 
-/** `Span.SpanKind` and `Status.StatusCode` (opentelemetry/proto/trace/v1/trace.proto) by their numbers. */
-const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
-const STATUSES = ["unset", "ok", "error"];
-
 const NANOS_PER_SECOND = 1_000_000_000n;
 /** The low eight bits of a span's flags: the W3C trace flags. */
 const TRACE_FLAGS_MASK = 0xff;
@@ -49,7 +45,8 @@ class TextWriter {
     this.text += `\n  trace ${hex(span, tags.SPAN_TRACE_ID)}  span ${hex(span, tags.SPAN_SPAN_ID)}  parent ${parent}\n`;
     const status = yield* this.#scan(span.bytes(tags.SPAN_STATUS));
     const code = status.number(tags.STATUS_CODE) | 0;
-    this.text += `  kind ${name(KINDS, span.number(tags.SPAN_KIND) | 0)}  status ${name(STATUSES, code)}`;
+    const kind = name(tags.KIND_NAMES, span.number(tags.SPAN_KIND) | 0);
+    this.text += `  kind ${kind}  status ${name(tags.STATUS_NAMES, code)}`;
     const message = status.bytes(tags.STATUS_MESSAGE);
     if (message.length > 0) {
       this.text += " ";

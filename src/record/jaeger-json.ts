@@ -1,11 +1,11 @@
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../otlp/span-record.ts";
+import { KIND_NAMES } from "../otlp/trace-fields.ts";
 import { isObject, type JsonObject, objects, RecordError, text } from "./span-json.ts";
 
 /** Jaeger's times are microseconds. */
 const NANOS_PER_MICRO = 1000n;
 
-/** `span.kind` and `otel.status_code` as Jaeger's translation from OTLP writes them. */
-const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
+/** `otel.status_code` as Jaeger's translation from OTLP writes it. */
 const STATUSES = ["", "OK", "ERROR"];
 
 /** Tags that hold what has a field of its own in OTLP. */
@@ -62,7 +62,7 @@ function spanOf(span: JsonObject, resources: ReadonlyMap<string, SpanRecord["res
     parentSpanId: parent === undefined ? "" : hexId(parent, "spanID", 16),
     flags: Number(span["flags"] ?? 0) & 0xff,
     name: text(span, "operationName"),
-    kind: Math.max(1, KINDS.indexOf(tag("span.kind"))),
+    kind: Math.max(1, KIND_NAMES.indexOf(tag("span.kind"))),
     startTimeUnixNano: String(startNs),
     endTimeUnixNano: String(startNs + microseconds(span, "duration")),
     attributes: all.filter(({ key, value }) => !FIELD_TAGS.has(key) && !(key === "error" && value.boolValue === true)),

@@ -1,4 +1,5 @@
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../otlp/span-record.ts";
+import { KIND_NAMES, STATUS_NAMES } from "../otlp/trace-fields.ts";
 
 /** A JSON object whose members have not been looked at. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -42,7 +43,7 @@ export function spanFromJson(
     parentSpanId: id(json, "parentSpanId", 16),
     flags: integer(json, "flags"),
     name: text(json, "name"),
-    kind: enumeration(json, "kind", KINDS, "SPAN_KIND_"),
+    kind: enumeration(json, "kind", KIND_NAMES, "SPAN_KIND_"),
     startTimeUnixNano: integer64(json, "startTimeUnixNano"),
     endTimeUnixNano: integer64(json, "endTimeUnixNano"),
     attributes: keyValues(json, "attributes", 0),
@@ -64,7 +65,7 @@ export function spanFromJson(
     })),
     droppedLinksCount: integer(json, "droppedLinksCount"),
     status: isObject(status)
-      ? { code: enumeration(status, "code", STATUSES, "STATUS_CODE_"), message: text(status, "message") }
+      ? { code: enumeration(status, "code", STATUS_NAMES, "STATUS_CODE_"), message: text(status, "message") }
       : { code: 0, message: "" },
     resource,
     scope,
@@ -90,10 +91,6 @@ export function scopeFromJson(json: unknown, schemaUrl: string): SpanRecord["sco
     schemaUrl,
   };
 }
-
-/** `Span.SpanKind` and `Status.StatusCode` by number. */
-const KINDS = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
-const STATUSES = ["UNSET", "OK", "ERROR"];
 
 export function text(json: JsonObject, key: string): string {
   const value = json[key] ?? "";
@@ -135,7 +132,8 @@ function integer64(json: JsonObject, key: string): string {
 function enumeration(json: JsonObject, key: string, names: readonly string[], prefix: string): number {
   const value = json[key];
   if (typeof value !== "string") return integer(json, key);
-  const found = names.indexOf(value.startsWith(prefix) ? value.slice(prefix.length) : value);
+  const short = value.startsWith(prefix) ? value.slice(prefix.length) : value;
+  const found = names.findIndex((name) => name.toUpperCase() === short);
   if (found < 0) throw new RecordError(`"${key}" is not one of its names`);
   return found;
 }

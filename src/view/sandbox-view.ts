@@ -1,4 +1,5 @@
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../otlp/span-record.ts";
+import { KIND_NAMES, STATUS_NAMES } from "../otlp/trace-fields.ts";
 import { resourceFacts, sideOf } from "../store/span-source.ts";
 import { UNASSIGNED } from "../store/sandbox-join.ts";
 import type { StoredRecord, StoredSandbox, StoredSpan, StoreReader } from "../store/store-reader.ts";
@@ -187,9 +188,6 @@ function valueView(value: AnyValueRecord): api.AttributeValue {
   return value.stringValue ?? value.boolValue ?? value.doubleValue ?? value.bytesValue ?? null;
 }
 
-const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
-const STATUSES = ["unset", "ok", "error"] as const;
-
 /** One span with all that is stored of it. */
 export function spanView({ record, side, traceId, cut }: StoredRecord, self: number): api.SpanDetail {
   return {
@@ -201,8 +199,8 @@ export function spanView({ record, side, traceId, cut }: StoredRecord, self: num
     startNs: record.startTimeUnixNano,
     endNs: record.endTimeUnixNano,
     self,
-    kind: KINDS[record.kind] ?? String(record.kind),
-    status: { code: STATUSES[record.status.code] ?? "unset", message: record.status.message },
+    kind: KIND_NAMES[record.kind] ?? String(record.kind),
+    status: { code: STATUS_NAMES[record.status.code] ?? "unset", message: record.status.message },
     scope: [record.scope.name, record.scope.version].filter((part) => part !== "").join(" "),
     attributes: attributeViews(record.attributes, cut),
     resource: attributeViews(record.resource.attributes),

@@ -1,9 +1,7 @@
 import type { AnyValueRecord, KeyValueRecord, SpanRecord } from "../../otlp/span-record.ts";
+import { KIND_NAMES, STATUS_NAMES } from "../../otlp/trace-fields.ts";
 import type * as api from "../api.ts";
 import type { EmbeddedData } from "./html.ts";
-
-const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
-const STATUSES = ["unset", "ok", "error"];
 
 /** The spans that an exported page holds, each with the sandbox it belongs to on its resource. */
 export function* spansFromExport({ spans }: EmbeddedData): Generator<SpanRecord> {
@@ -21,7 +19,7 @@ function recordOf(span: api.SpanDetail, sandbox: string): SpanRecord {
     parentSpanId: span.parentSpanId,
     flags: 0,
     name: span.name,
-    kind: Math.max(0, KINDS.indexOf(span.kind)),
+    kind: Math.max(0, KIND_NAMES.indexOf(span.kind)),
     startTimeUnixNano: span.startNs,
     endTimeUnixNano: span.endNs,
     attributes: keyValues(span.attributes),
@@ -42,7 +40,7 @@ function recordOf(span: api.SpanDetail, sandbox: string): SpanRecord {
       flags: 0,
     })),
     droppedLinksCount: 0,
-    status: { code: Math.max(0, STATUSES.indexOf(span.status.code)), message: span.status.message },
+    status: { code: Math.max(0, STATUS_NAMES.indexOf(span.status.code)), message: span.status.message },
     resource: {
       attributes: keyValues([
         ...resource,
