@@ -11,8 +11,6 @@ import { guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, spansOf, taken, takenIds } from "./support/spans.ts";
 import { test } from "./support/test.ts";
 
-/** How soon after its sandbox's directory a guest connects here, milliseconds. No guest boots that fast. */
-const BOOT_MS = 150;
 /** How many connections to the collector may be open, at most. */
 const CONNECTIONS = 8;
 /** The time between two sandboxes, milliseconds, so that a thousand take ten seconds. */
@@ -26,7 +24,7 @@ async function start(node: Node, url: string): Promise<Forwarder> {
 async function lives(node: Node, first: number, count: number): Promise<void> {
   const all: Promise<string | undefined>[] = [];
   for (let number = first; number < first + count; number++) {
-    const life = node.life(`box-${number}`, BOOT_MS, plainFrames(number, 1));
+    const life = node.life(`box-${number}`, plainFrames(number, 1));
     all.push(life.then(() => undefined, (error: Error) => `box-${number}: ${error.message}`));
     await sleep(INTERVAL_MS);
   }
@@ -34,7 +32,7 @@ async function lives(node: Node, first: number, count: number): Promise<void> {
   assert.deepEqual(failed, []);
 }
 
-test("a guest that connects soon after its directory appears is never refused, in 1000 lives beside 500", async () => {
+test("a guest that connects as soon as its socket appears is never refused, in 1000 lives beside 500", async () => {
   await using stub = await startStub();
   using node = new Node();
   await using forwarder = await start(node, stub.url);

@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "../../support/until.ts";
 import { Guest, Sandbox } from "./sandbox.ts";
 
 /** The sandboxes of a node as with Kata's Go runtime and Firecracker, with a jail below each sandbox's directory. */
@@ -43,12 +43,12 @@ export class Node extends Sandbox {
   }
 
   /**
-   * A sandbox's whole life: its directory appears, and after `afterMs` its guest, which writes and ends. Resolves when
-   * the forwarder has read everything. Rejects if the guest is refused.
+   * A sandbox's whole life: its directory appears, and as soon as the forwarder's socket is in it a guest connects,
+   * writes and ends. Resolves when the forwarder has read everything. Rejects if the guest is refused.
    */
-  async life(id: string, afterMs: number, bytes: Uint8Array): Promise<void> {
+  async life(id: string, bytes: Uint8Array): Promise<void> {
     this.add(id);
-    await sleep(afterMs);
+    await until(() => this.listens(id), `a socket for ${id}`);
     using guest = await Guest.connect(this.addressOf(id));
     await guest.write(bytes);
     await guest.end();
