@@ -265,8 +265,17 @@ export class RequestWriter {
   #bytes(): Uint8Array {
     const text = this.#text;
     text.clear();
-    text.reserve(this.#input.end - this.#input.at + STRING_SLACK);
+    // Not for all that is left: so large a buffer is given back when it is cleared, and made anew for the next string.
+    text.reserve(this.#stringBytes() + STRING_SLACK);
     readString(this.#input, text);
     return text.buffer.subarray(0, text.position);
+  }
+
+  /** How many bytes the string that is next has at most. */
+  #stringBytes(): number {
+    const { bytes, at, end } = this.#input;
+    let close = at + 1;
+    while (close < end && bytes[close] !== QUOTE) close += bytes[close] === BACKSLASH ? 2 : 1;
+    return Math.min(close, end) - at;
   }
 }

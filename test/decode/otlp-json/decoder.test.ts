@@ -7,6 +7,7 @@ import { fixture, FIXTURES } from "../support/fixtures.ts";
 import { decodeJsonRequest, decodeLeniently, jsonRequest, jsonSpan, requestOf } from "../support/otlp-json.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import { expressible, readableSpan, serializeRecords } from "../support/readable-span.ts";
+import { range, spanId } from "../../support/numbers.ts";
 
 function decodeSpan(fields: Record<string, unknown>): SpanRecord {
   const { records, rejected } = decodeJsonRequest(requestOf(jsonSpan(fields)));
@@ -114,6 +115,15 @@ describe("other forms", () => {
     assert.equal(rejection({ spanId: "0000000000000000" }), "invalid-value");
     assert.equal(rejection({ spanId: undefined }), "missing-field");
   });
+  test("each of ten thousand spans has its IDs, with escapes in them or not", () => {
+    const ids = range(1, 10_000).map(spanId);
+    const text = JSON.stringify(requestOf(...ids.map((id) => jsonSpan({ spanId: id, name: "x".repeat(200) }))));
+    assert.ok(text.length > 2_000_000);
+    for (const json of [text, text.replaceAll('"spanId":"0', String.raw`"spanId":"\u0030`)]) {
+      assert.deepEqual(decodeJsonRequest(json).records.map((span) => span.spanId), ids);
+    }
+  });
+
   test("values of every type", () => {
     const value = {
       kvlistValue: {
