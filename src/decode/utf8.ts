@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import { characterStart, isContinuationByte } from "../base/utf8-cut.ts";
 
 /** A text of at least so many bytes is checked by the runtime, which is twenty times as fast but does not say where. */
 const LONG_BYTES = 4096;
@@ -18,22 +19,22 @@ export function utf8SequenceLength(buffer: Uint8Array, at: number, end: number):
   // 0x80 … 0xbf only continue a sequence, 0xc0 and 0xc1 could only begin an overlong one.
   if (lead < 0xc2) return 0;
   const available = end - at;
-  if (lead < 0xe0) return available >= 2 && isContinuation(buffer[at + 1] as number) ? 2 : 0;
+  if (lead < 0xe0) return available >= 2 && isContinuationByte(buffer[at + 1] as number) ? 2 : 0;
   if (lead < 0xf0) {
     if (available < 3) return 0;
     const second = buffer[at + 1] as number;
     // Below U+0800 is overlong; U+D800 … U+DFFF are surrogates.
     const lowest = lead === 0xe0 ? 0xa0 : 0x80;
     const highest = lead === 0xed ? 0x9f : 0xbf;
-    return second >= lowest && second <= highest && isContinuation(buffer[at + 2] as number) ? 3 : 0;
+    return second >= lowest && second <= highest && isContinuationByte(buffer[at + 2] as number) ? 3 : 0;
   }
   if (lead > 0xf4 || available < 4) return 0;
   const second = buffer[at + 1] as number;
   // Below U+10000 is overlong; above U+10FFFF is nothing.
   const lowest = lead === 0xf0 ? 0x90 : 0x80;
   const highest = lead === 0xf4 ? 0x8f : 0xbf;
-  return second >= lowest && second <= highest && isContinuation(buffer[at + 2] as number) &&
-      isContinuation(buffer[at + 3] as number)
+  return second >= lowest && second <= highest && isContinuationByte(buffer[at + 2] as number) &&
+      isContinuationByte(buffer[at + 3] as number)
     ? 4
     : 0;
 }
@@ -42,7 +43,7 @@ export function utf8SequenceLength(buffer: Uint8Array, at: number, end: number):
 export function invalidUtf8At(buffer: Uint8Array, start: number, end: number): number {
   let at = start;
   while (end - at >= LONG_BYTES) {
-    const pieceEnd = boundaryAt(buffer, Math.min(end, at + PIECE_BYTES), end);
+    const pieceEnd = characterStart(buffer, at + PIECE_BYTES, at, end);
     if (!isUtf8(buffer.subarray(at, pieceEnd))) break;
     at = pieceEnd;
   }
@@ -56,16 +57,4 @@ export function invalidUtf8At(buffer: Uint8Array, start: number, end: number): n
     at += length;
   }
   return -1;
-}
-
-/** The place at `at` or shortly before it where a sequence begins, as far as one can tell. */
-function boundaryAt(buffer: Uint8Array, at: number, end: number): number {
-  if (at === end) return end;
-  let boundary = at;
-  while (at - boundary < 3 && isContinuation(buffer[boundary] as number)) boundary--;
-  return boundary;
-}
-
-function isContinuation(byte: number): boolean {
-  return (byte & 0xc0) === 0x80;
 }

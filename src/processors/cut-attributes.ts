@@ -1,3 +1,4 @@
+import { characterStart } from "../base/utf8-cut.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import { type ProtobufWriter, varintSize } from "../otlp/protobuf-writer.ts";
@@ -134,8 +135,7 @@ export class AttributeCutter {
     let to = start + most;
     if (to < end) {
       this.count++;
-      // A character's other bytes are those from 0x80 to 0xbf.
-      while (isText && to > start && ((buffer[to] as number) & 0xc0) === 0x80) to--;
+      if (isText) to = characterStart(buffer, to, start, end);
     }
     const writer = this.#writer;
     const lengthBytes = varintSize(to - start);

@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { characterStart } from "../base/utf8-cut.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
@@ -108,9 +109,7 @@ function judge(
   // `any` still has the last value.
   if (!isText || any.end - any.start < SHORTEST_SECRET) return "keep";
   const { buffer, start } = any;
-  let end = Math.min(any.end, start + budget.bytes);
-  // No character is cut: its other bytes are those from 0x80 to 0xbf.
-  while (end > start && end < any.end && ((buffer[end] as number) & 0xc0) === 0x80) end--;
+  const end = characterStart(buffer, start + budget.bytes, start, any.end);
   budget.bytes -= end - start;
   const text = asText({ buffer, start, end });
   const redacted = redactDebugText(text);

@@ -1,3 +1,4 @@
+import { characterStart } from "../base/utf8-cut.ts";
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
@@ -132,19 +133,12 @@ function writeMark(writer: ProtobufWriter, keys: readonly Uint8Array[]): void {
   const value = writer.openMessage(KEY_VALUE_VALUE);
   const array = writer.openMessage(ANY_VALUE_ARRAY);
   for (const key of keys.slice(0, MOST_NAMES)) {
+    const name = key.subarray(0, characterStart(key, MOST_NAME_BYTES));
     const item = writer.openMessage(ARRAY_VALUE_VALUES);
-    writer.lengthDelimited(ANY_VALUE_STRING >>> 3, wholeCharacters(key, MOST_NAME_BYTES));
+    writer.lengthDelimited(ANY_VALUE_STRING >>> 3, name);
     writer.closeMessage(item);
   }
   writer.closeMessage(array);
   writer.closeMessage(value);
   writer.closeMessage(attribute);
-}
-
-/** The first characters of a text in UTF-8 that has at most so many bytes. */
-function wholeCharacters(text: Uint8Array, most: number): Uint8Array {
-  if (text.length <= most) return text;
-  let end = most;
-  while (end > 0 && ((text[end] as number) & 0xc0) === 0x80) end--;
-  return text.subarray(0, end);
 }

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import { printable } from "../base/log.ts";
+import { characterStart } from "../base/utf8-cut.ts";
 import { readAnyValue, readAttribute } from "../otlp/json-record.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import type { SpanPart } from "../otlp/request-builder.ts";
@@ -7,7 +8,7 @@ import type { AnyValueRecord, KeyValueRecord } from "../otlp/span-record.ts";
 import * as tags from "../otlp/trace-fields.ts";
 import { headerOf } from "./dump-json-pieces.ts";
 import { MessageFields } from "./message-fields.ts";
-import { characterStart, contentOf, PIECE_CHARACTERS, PIECE_STEPS, STEP_BYTES } from "./pieces.ts";
+import { contentOf, PIECE_CHARACTERS, PIECE_STEPS, STEP_BYTES } from "./pieces.ts";
 
 const NANOS_PER_SECOND = 1_000_000_000n;
 /** The low eight bits of a span's flags: the W3C trace flags. */
@@ -187,7 +188,7 @@ class TextWriter {
 
   *#string(bytes: Uint8Array, show: Shown): Generator<string> {
     for (let at = 0; at < bytes.length;) {
-      const end = characterStart(bytes, Math.min(at + STEP_BYTES, bytes.length));
+      const end = characterStart(bytes, at + STEP_BYTES);
       this.text += show(UTF8.decode(bytes.subarray(at, end)));
       at = end;
       if (this.#isFull()) yield this.#take();

@@ -1,8 +1,9 @@
 import { Buffer } from "node:buffer";
 import { jsonText } from "../base/log.ts";
+import { characterStart } from "../base/utf8-cut.ts";
 import { ProtobufError, ProtobufReader } from "../otlp/protobuf-reader.ts";
 import { type Field, type Message, SPAN, type Strings } from "./otlp-json-fields.ts";
-import { characterStart, PIECE_CHARACTERS, PIECE_STEPS, STEP_BYTES } from "./pieces.ts";
+import { PIECE_CHARACTERS, PIECE_STEPS, STEP_BYTES } from "./pieces.ts";
 
 /** How many fields one step looks at. */
 const STEP_FIELDS = 64;

@@ -13,12 +13,3 @@ export function contentOf(field: Uint8Array): Uint8Array {
   if (!reader.next() || reader.position !== field.length) throw new ProtobufError("not a span's field", 0);
   return reader.bytes();
 }
-
-/** Where the character begins that the byte at `end` belongs to; `end` if that is not UTF-8. */
-export function characterStart(bytes: Uint8Array, end: number): number {
-  const isWithin = (at: number): boolean => at < bytes.length && ((bytes[at] as number) & 0xc0) === 0x80;
-  let start = end;
-  // A character has four bytes at most.
-  while (start > end - 3 && isWithin(start)) start--;
-  return isWithin(start) ? end : start;
-}

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { characterStart, isContinuationByte } from "../base/utf8-cut.ts";
 import { ProtobufReader } from "../otlp/protobuf-reader.ts";
 import { ANY_VALUE_STRING, KEY_VALUE_KEY, KEY_VALUE_VALUE, SPAN_ATTRIBUTES } from "../otlp/trace-fields.ts";
 
@@ -53,7 +54,7 @@ export function splitSpan(span: Uint8Array): SplitSpan {
     const attribute = largeString(reader.message());
     if (attribute === undefined) continue;
     const whole = attribute.value;
-    const kept = whole.subarray(0, boundaryBefore(whole, KEPT_VALUE_BYTES));
+    const kept = whole.subarray(0, characterStart(whole, KEPT_VALUE_BYTES));
     const hash = hashOf(kept);
     large.push({ index: place, key: attribute.key, hash, cut: characters(whole) - characters(kept) });
     values.set(hash, kept);
@@ -80,17 +81,9 @@ function largeString(attribute: ProtobufReader): { key: string; value: Uint8Arra
   return value === undefined || value.length <= LARGE_VALUE_BYTES ? undefined : { key, value };
 }
 
-/** The last place not after `limit` where a character begins. */
-function boundaryBefore(text: Uint8Array, limit: number): number {
-  if (text.length <= limit) return text.length;
-  let at = limit;
-  while (at > 0 && ((text[at] as number) & 0xc0) === 0x80) at--;
-  return at;
-}
-
 function characters(utf8: Uint8Array): number {
   let count = 0;
-  for (const byte of utf8) if ((byte & 0xc0) !== 0x80) count++;
+  for (const byte of utf8) if (!isContinuationByte(byte)) count++;
   return count;
 }
 
