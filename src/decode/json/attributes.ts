@@ -61,7 +61,7 @@ export class AttributeReader {
     input.expect(OPEN_BRACKET);
     for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
       const content = output.openMessage(field);
-      structs.enter(data.KEY_VALUE_STRUCT);
+      structs.enter();
       structs.member(data.KEY_VALUE_KEY);
       this.#key();
       structs.member(data.KEY_VALUE_VALUE);

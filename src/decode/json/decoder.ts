@@ -58,13 +58,13 @@ class JsonDecoder {
     output.reserve(input.outputBytes);
 
     const span = output.openField();
-    structs.enter(data.SPAN_STRUCT);
+    structs.enter();
     structs.member(data.SPAN_CONTEXT);
     const flags = this.#spanContext() & MAX_U8;
     this.#checkIds(span);
     structs.member(data.SPAN_PARENT_SPAN_ID);
     this.#parent();
-    const kind = input.matches(USUAL_KIND) ? tag.KIND_INTERNAL : this.#kind();
+    const kind = structs.matches(USUAL_KIND) ? tag.KIND_INTERNAL : this.#kind();
     structs.member(data.SPAN_NAME);
     this.#text(tag.SPAN_NAME);
     output.byte(tag.SPAN_KIND);
@@ -79,7 +79,7 @@ class JsonDecoder {
     this.#queue(true);
     structs.member(data.SPAN_LINKS);
     this.#queue(false);
-    if (!input.matches(USUAL_STATUS)) this.#status();
+    if (!structs.matches(USUAL_STATUS)) this.#status();
     if (flags !== 0) {
       output.varint(tag.SPAN_FLAGS);
       output.fixed32(flags);
@@ -102,7 +102,7 @@ class JsonDecoder {
     const input = this.#input;
     const structs = this.#structs;
     const output = this.#output;
-    structs.enter(data.CONTEXT_STRUCT);
+    structs.enter();
     structs.member(data.CONTEXT_TRACE_ID);
     output.reserve(18);
     output.buffer[output.position] = tag.SPAN_TRACE_ID;
@@ -199,7 +199,7 @@ class JsonDecoder {
   #readTime(): void {
     const input = this.#input;
     const structs = this.#structs;
-    structs.enter(data.TIME_STRUCT);
+    structs.enter();
     structs.member(data.TIME_SECONDS);
     const start = input.at;
     readUint64(input);
@@ -224,7 +224,7 @@ class JsonDecoder {
     const input = this.#input;
     const structs = this.#structs;
     const output = this.#output;
-    structs.enter(data.MAP_STRUCT);
+    structs.enter();
     structs.member(data.MAP_MAP);
     this.#attributes.map(tag.SPAN_ATTRIBUTES);
     structs.member(data.MAP_EVICT_LIST);
@@ -246,7 +246,7 @@ class JsonDecoder {
   #queue(events: boolean): void {
     const input = this.#input;
     const structs = this.#structs;
-    structs.enter(data.QUEUE_STRUCT);
+    structs.enter();
     if (structs.optionalMember(data.QUEUE_QUEUE) && !input.skipNull()) {
       input.expect(OPEN_BRACKET);
       for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
@@ -266,7 +266,7 @@ class JsonDecoder {
     const structs = this.#structs;
     const output = this.#output;
     const content = output.openMessage(tag.SPAN_EVENTS);
-    structs.enter(data.EVENT_STRUCT);
+    structs.enter();
     // The name comes first in JSON and second in OTLP, where the time takes nine bytes, or none if it is 0.
     structs.member(data.EVENT_NAME);
     output.reserve(9);
@@ -295,7 +295,7 @@ class JsonDecoder {
     const structs = this.#structs;
     const output = this.#output;
     const content = output.openMessage(tag.SPAN_LINKS);
-    structs.enter(data.LINK_STRUCT);
+    structs.enter();
     structs.member(data.LINK_SPAN_CONTEXT);
     const flags = this.#spanContext();
     structs.member(data.LINK_ATTRIBUTES);
@@ -332,7 +332,7 @@ class JsonDecoder {
     if (this.#input.skipNull()) return start;
     const structs = this.#structs;
     const content = output.openField();
-    structs.enter(data.RESOURCE_STRUCT);
+    structs.enter();
     structs.member(data.RESOURCE_ATTRS);
     this.#attributes.map(tag.RESOURCE_ATTRIBUTES);
     structs.leave(data.RESOURCE_STRUCT);

@@ -66,6 +66,9 @@ const MAX_DEPTH = 4;
 /** Numbers for a struct that is being read: where its members' values are, up to twelve, and where it ends. */
 const STRIDE = 13;
 const END = 12;
+/** In the place of where a struct ends: it is an object that is read in order, or an array, which always is. */
+const IN_ORDER = 0;
+const ARRAY = -1;
 
 /**
  * Reads structs member by member, in the order of declaration, whatever order they come in.
@@ -75,15 +78,14 @@ const END = 12;
  * skipped over to index where each member is, and read afterwards: so each byte is skipped at most once for each struct
  * it is in, and read once.
  *
- * As serde has it, a struct may be an array of its members, unknown members are skipped (but in a closed struct), and
- * a member that comes twice is `duplicate-field`.
+ * As serde has it, a struct may be an array of all its members, unknown members are skipped (but in a closed struct),
+ * and a member that comes twice is `duplicate-field`.
  */
 export class StructReader {
   readonly #input: JsonInput;
   /** Names that are not as agents write them are decoded behind what is written here. */
   #output = new ProtobufWriter(0);
   #depth = -1;
-  /** An index has an end; what has none, 0, is read in order. */
   readonly #index = new Int32Array(MAX_DEPTH * STRIDE);
 
   constructor(input: JsonInput) {
@@ -97,12 +99,14 @@ export class StructReader {
   }
 
   /** Begins a struct. */
-  enter(struct: Struct): void {
+  enter(): void {
     const input = this.#input;
-    this.#index[++this.#depth * STRIDE + END] = 0;
+    const end = ++this.#depth * STRIDE + END;
+    this.#index[end] = IN_ORDER;
     if (input.bytes[input.at] === OPEN_BRACE || input.peek() === OPEN_BRACE) return;
     if (input.peek() !== OPEN_BRACKET) throw input.error("invalid-value", "an object expected");
-    this.#indexArray(struct);
+    input.at++;
+    this.#index[end] = ARRAY;
   }
 
   /** Goes to the value of a member that must be there, else `missing-field`. */
@@ -115,14 +119,24 @@ export class StructReader {
   /** Goes to the value of a member that may be left out, as serde has it for an `Option`; false where it is. */
   optionalMember(member: Member): boolean {
     // What follows the member before it is the right one even where the struct has an index.
-    return this.#input.matches(member.head) || this.#find(member);
+    return this.matches(member.head) || this.#find(member);
+  }
+
+  /** Skips text that begins with a member's name, if the struct goes on with it exactly. */
+  matches(text: Literal): boolean {
+    // In an array it would not be JSON.
+    return this.#index[this.#depth * STRIDE + END] !== ARRAY && this.#input.matches(text);
   }
 
   /** Ends a struct whose members have all been read, and goes behind it. */
   leave(struct: Struct): void {
     const input = this.#input;
     const end = this.#index[this.#depth-- * STRIDE + END] as number;
-    if (end !== 0) input.at = end;
+    if (end === ARRAY) {
+      if (input.more(CLOSE_BRACKET, false)) {
+        throw input.error("invalid-value", `more than ${struct.names.list.length} elements`);
+      }
+    } else if (end !== IN_ORDER) input.at = end;
     else if (input.bytes[input.at] === CLOSE_BRACE) input.at++;
     else {
       // White space, or members that the struct does not have.
@@ -140,7 +154,7 @@ export class StructReader {
    * be read member by member.
    */
   leaveWith(rest: Literal): boolean {
-    if (!this.#input.matches(rest)) return false;
+    if (!this.matches(rest)) return false;
     this.#depth--;
     return true;
   }
@@ -171,7 +185,13 @@ export class StructReader {
   #find(member: Member): boolean {
     const input = this.#input;
     const base = this.#depth * STRIDE;
-    if (this.#index[base + END] === 0 && this.#search(member)) return true;
+    const end = this.#index[base + END];
+    if (end === ARRAY) {
+      // An array has those members, too, that may be left out of an object.
+      if (input.more(CLOSE_BRACKET, member.index === 0)) return true;
+      throw input.error("missing-field", `no element "${member.name}"`, input.at - 1);
+    }
+    if (end === IN_ORDER && this.#search(member)) return true;
     const at = this.#index[base + member.index] as number;
     // Where it is absent, what follows next is the struct's end, and not what may follow the struct.
     input.at = at !== 0 ? at : this.#index[base + END] as number - 1;
@@ -208,24 +228,6 @@ export class StructReader {
     }
     index[base + END] = input.at;
     return false;
-  }
-
-  /** Indexes a struct that is an array: of all its members, those too that may be left out of an object. */
-  #indexArray(struct: Struct): void {
-    const input = this.#input;
-    const base = this.#depth * STRIDE;
-    const members = struct.names.list.length;
-    let count = 0;
-    input.at++;
-    while (input.more(CLOSE_BRACKET, count === 0)) {
-      if (count === members) throw input.error("invalid-value", `more than ${members} elements`);
-      this.#index[base + count++] = input.at;
-      input.skipValue();
-    }
-    if (count < members) {
-      throw input.error("missing-field", `no element "${struct.names.list[count]}"`, input.at - 1);
-    }
-    this.#index[base + END] = input.at;
   }
 
   /** Reads a member's name and goes to its value; returns which it is, -1 for none that the struct has. */
