@@ -9,7 +9,15 @@ import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import type { StructReader } from "./struct.ts";
 
+const SPACE = 0x20;
+const MINUS = 0x2d;
 const ZERO = 0x30;
+/** What `null` begins with. */
+const LETTER_N = 0x6e;
+/** Digits of a number below 2^31, whatever they are. */
+const SHORT_DIGITS = 9;
+/** An `AnyValue` with a double: a tag and 64 bits. */
+const DOUBLE_BYTES = 9;
 
 /** The values' variants as agents write them, with what comes before and after. */
 const VALUE_HEADS = data.VALUES.list.map((name) => new Literal(`{"${name}":`));
@@ -106,7 +114,11 @@ export class AttributeReader {
     const room = input.outputBytes;
     for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
       output.reserve(room);
-      if (variant === data.I64 && this.#smallNumber()) continue;
+      if (variant === data.I64 && this.#shortInteger()) continue;
+      if (variant === data.F64 && input.bytes[input.at] !== LETTER_N) {
+        this.#double();
+        continue;
+      }
       const element = output.openMessage(tag.ARRAY_VALUE_VALUES);
       this.#scalar(variant);
       output.closeMessage(element);
@@ -115,34 +127,56 @@ export class AttributeReader {
     output.closeMessage(content);
   }
 
-  /**
-   * An array's number of one or two digits, which costs the most a byte: written as an element at once, where there is
-   * room. False if the next one is another.
-   */
-  #smallNumber(): boolean {
+  // Numbers of arrays cost the most a byte, so what is known of an element's length is written at once. There is room.
+
+  /** An array's integer of few digits. False if the next one is another. */
+  #shortInteger(): boolean {
     const input = this.#input;
-    const { bytes, at } = input;
-    const first = (bytes[at] as number) - ZERO;
-    const second = (bytes[at + 1] as number) - ZERO;
-    if (first < 0 || first > 9) return false;
-    let value = first;
-    let end = at + 1;
-    if (second >= 0 && second <= 9) {
-      if (first === 0) return false;
-      value = 10 * first + second;
-      end++;
+    const { bytes } = input;
+    const isNegative = bytes[input.at] === MINUS;
+    const first = isNegative ? input.at + 1 : input.at;
+    let at = first;
+    let value = 0;
+    let digit = (bytes[at] as number) - ZERO;
+    while (digit >= 0 && digit <= 9 && at < first + SHORT_DIGITS) {
+      value = value * 10 + digit;
+      digit = (bytes[++at] as number) - ZERO;
     }
-    const next = bytes[end];
-    if (next !== COMMA && next !== CLOSE_BRACKET) return false;
-    input.at = end;
+    const next = bytes[at] as number;
+    if (at === first || (next !== COMMA && next !== CLOSE_BRACKET && next > SPACE)) return false;
+    // Neither 01 nor -0 is an integer.
+    if (bytes[first] === ZERO && (isNegative || at > first + 1)) return false;
+    input.at = at;
     const output = this.#output;
     const { buffer, position } = output;
     buffer[position] = tag.ARRAY_VALUE_VALUES;
-    buffer[position + 1] = 2;
     buffer[position + 2] = tag.ANY_VALUE_INT;
-    buffer[position + 3] = value;
-    output.position = position + 4;
+    let to = position + 3;
+    if (isNegative) {
+      // Ten bytes, the last five of which are of the upper bits, which are all set.
+      value = -value;
+      for (let shift = 0; shift < 35; shift += 7) buffer[to++] = (value >> Math.min(shift, 31)) | 0x80;
+      output.view.setInt32(to, -1);
+      buffer[to + 4] = 1;
+      to += 5;
+    } else {
+      for (; value > 0x7f; value >>>= 7) buffer[to++] = value | 0x80;
+      buffer[to++] = value;
+    }
+    buffer[position + 1] = to - position - 2;
+    output.position = to;
     return true;
+  }
+
+  /** An array's double. */
+  #double(): void {
+    const output = this.#output;
+    const { buffer, view, position } = output;
+    buffer[position] = tag.ARRAY_VALUE_VALUES;
+    buffer[position + 1] = DOUBLE_BYTES;
+    buffer[position + 2] = tag.ANY_VALUE_DOUBLE;
+    view.setFloat64(position + 3, readDouble(this.#input), true);
+    output.position = position + 2 + DOUBLE_BYTES;
   }
 
   /** Reads the beginning of an enum's variant that has a value, up to the value. */

@@ -40,7 +40,8 @@ const SPAN_KINDS = [
  * - a `null` for a double, which serde_json writes for what is not finite and then refuses, is the string "NaN";
  * - a trace ID or span ID of 0 is refused, but for a link's;
  * - times that do not fit OTLP's 64 bits of nanoseconds are refused (`time-out-of-range`);
- * - a member that nobody reads may nest 128 deep and no deeper (`too-deep`).
+ * - a member that nobody reads may nest 128 deep and no deeper (`too-deep`);
+ * - there may not be many doubles of more than 19 digits (`too-large`).
  */
 class JsonDecoder {
   readonly #input = new JsonInput();

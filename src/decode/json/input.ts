@@ -83,12 +83,15 @@ export class JsonInput {
   /** The halves of the last integer of 64 bits that was read, as signed numbers. */
   high = 0;
   low = 0;
+  /** How many doubles have been read that have more digits than a runtime is fast with. */
+  longDoubles = 0;
   /** The kinds of the arrays and objects around a value that is being skipped. */
   readonly #enclosing = new Uint8Array(MAX_SKIPPED_DEPTH);
 
   /** Begins with another payload, `buffer[start … end)`. */
   load(buffer: Uint8Array, start: number, end: number, longTexts?: TakenOut): void {
     this.longTexts = longTexts;
+    this.longDoubles = 0;
     const length = end - start;
     const needed = length + SLACK_BYTES;
     const capacity = this.bytes.length;

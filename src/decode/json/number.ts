@@ -23,6 +23,15 @@ const EXACT_DIGITS = 15;
 const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
 const MAX_EXACT_POWER = POWERS_OF_TEN.length - 1;
 
+/** Rust writes no double with more digits than 17, and a runtime is fast with up to 19, which fit 64 bits. */
+const MOST_FAST_DIGITS = 19;
+/**
+ * How many doubles of one payload may have more: a few, and one for so many bytes. If they are next to the middle of
+ * two doubles, the runtime has to compute with integers of a thousand bits.
+ */
+const FEW_LONG_DOUBLES = 32;
+const BYTES_PER_LONG_DOUBLE = 64;
+
 const MINUS = 0x2d;
 const PLUS = 0x2b;
 const POINT = 0x2e;
@@ -177,6 +186,7 @@ export function readDouble(input: JsonInput): number {
   if (!Number.isNaN(short)) return short;
   const start = input.at;
   input.skipNumber();
+  if (input.at - start > MOST_FAST_DIGITS) checkLongDouble(input, start);
   // The runtime takes several times as long.
   const value = Number(input.textSince(start));
   if (value === Infinity || value === -Infinity) {
@@ -185,9 +195,25 @@ export function readDouble(input: JsonInput): number {
   return value;
 }
 
+/** Refuses one long double too many: it is between `start` and `input.at`. */
+function checkLongDouble(input: JsonInput, start: number): void {
+  let digits = 0;
+  for (let at = start; at < input.at; at++) {
+    const byte = input.bytes[at] as number;
+    // 'e' or 'E'.
+    if ((byte | 0x20) === 0x65) break;
+    if (isDigit(byte)) digits++;
+  }
+  if (digits <= MOST_FAST_DIGITS) return;
+  if (++input.longDoubles <= Math.max(FEW_LONG_DOUBLES, input.end / BYTES_PER_LONG_DOUBLE)) return;
+  throw input.error("too-large", `too many numbers of more than ${MOST_FAST_DIGITS} digits`, start);
+}
+
 /**
  * Reads a number of few digits. Its digits and a power of ten up to 10^22 are doubles, so that their product or
- * quotient, rounded once, is the nearest there is (Clinger 1990). Other powers are left to {@link scaled}.
+ * quotient, rounded once, is the nearest there is (Clinger 1990). So are its digits followed by zeros, up to 15 in all,
+ * for powers beyond that: what is exactly halfway between two doubles, as 1e23 is, is one of these. Other powers are
+ * left to {@link scaled}.
  *
  * NaN for any other number and for what is not well-formed, of which nothing has been read.
  */
@@ -230,7 +256,10 @@ function shortDouble(input: JsonInput): number {
     power += sign === MINUS ? -exponent : exponent;
   }
   let value = mantissa;
-  if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) value = scaled(mantissa, power);
+  const zeros = power - MAX_EXACT_POWER;
+  if (zeros > 0 && zeros <= EXACT_DIGITS - whole - decimals) {
+    value = mantissa * (POWERS_OF_TEN[zeros] as number) * (POWERS_OF_TEN[MAX_EXACT_POWER] as number);
+  } else if (power < -MAX_EXACT_POWER || power > MAX_EXACT_POWER) value = scaled(mantissa, power);
   else if (power < 0) value = mantissa / (POWERS_OF_TEN[-power] as number);
   else if (power > 0) value = mantissa * (POWERS_OF_TEN[power] as number);
   if (!Number.isNaN(value)) input.at = at;

@@ -327,6 +327,31 @@ describe("integers", () => {
   });
 });
 
+describe("integers of an array", () => {
+  const array = (text: string) => `{"Array":{"I64":[${text}]}}`;
+
+  test("of any number of digits", () => {
+    const values = [];
+    for (let power = 1n; power < 1n << 63n; power *= 2n) {
+      values.push(power - 1n, power, power + 1n, -power, -power - 1n);
+    }
+    for (let power = 1n; power < 10n ** 18n; power *= 10n) values.push(power - 1n, power, 1n - power, -power);
+    const expected = { arrayValue: { values: values.map((value) => ({ intValue: String(value) })) } };
+    for (const separator of [",", " ,", ",\n", "\t,\r"]) {
+      assert.deepEqual(attribute(array(`${values.join(separator)} `)), expected);
+    }
+  });
+
+  test("that are none are refused", () => {
+    for (
+      const text of ["-0", "00", "01", "-01", "-", "1.0", "1e1", "1-", "1a", "1;", "- 1", "1 1", '"1"', "9".repeat(19)]
+    ) {
+      refuses(withAttribute(array(text)), "invalid-value");
+      refuses(withAttribute(array(`1,${text},1`)), "invalid-value");
+    }
+  });
+});
+
 describe("doubles", () => {
   for (
     const [text, value] of [
@@ -341,6 +366,9 @@ describe("doubles", () => {
       ["0.1", 0.1],
       ["0.30000000000000004", 0.30000000000000004],
       ["123456789012345.6", 123456789012345.6],
+      ["1e251", 1e251],
+      ["-5e-320", -5e-320],
+      ["1e-999", 0],
       ["1e22", 1e22],
       ["1e23", 1e23],
       ["9007199254740993", 9007199254740992],
@@ -384,6 +412,17 @@ describe("doubles", () => {
         assert.deepEqual(attribute(`{"F64":${text}}`), { doubleValue: Number(text) });
       }
     }
+  });
+
+  test("of more than 19 digits, only a few and one for 64 bytes", () => {
+    const array = (count: number, digits: number) =>
+      withAttribute(`{"Array":{"F64":[${Array(count).fill("1".repeat(digits)).join(",")}]}}`);
+    assert.equal(decode(array(32, 20)).attributes.length, 1);
+    assert.equal(decode(array(1000, 19)).attributes.length, 1);
+    assert.equal(decode(array(1000, 65)).attributes.length, 1);
+    refuses(array(1000, 20), "too-large");
+    // Those of one payload do not count for the next.
+    assert.equal(decode(array(32, 20)).attributes.length, 1);
   });
 
   test('null, which serde_json writes for what is not finite, is the string "NaN"', () => {
@@ -714,7 +753,11 @@ describe("members", () => {
       assert.deepEqual(record, { ...expected, droppedEventsCount: 5 });
     }
     refuses(span({ events: "null" }), "invalid-value");
-    refuses(span({ events: "[1,0]" }), "missing-field");
+    refuses(span({ events: "[null,1]" }), "missing-field");
+    refuses(span({ events: "[1,0]" }), "invalid-value");
+    // What agents write between the members of an object is nothing that an array may have.
+    refuses(span({ events: '[null,"max_len":128,"dropped_count":0}' }), "invalid-value");
+    refuses(span({ events: "[null,1,0,0]" }), "invalid-value");
   });
 
   test("something else than an object is no span", () => {
