@@ -30,8 +30,8 @@ export type Resembles = (buffer: Uint8Array, start: number, end: number, length:
  * lies anywhere in what was taken for the rest of it, or even in its header. A header begins with zero bytes; what
  * follows it must look like a span.
  *
- * Where nothing is found, framing goes on at the end that the frame's own header gave: then it was whole, and only its
- * payload was no span.
+ * If nothing is found, framing goes on at the end that the frame's own header gave: then the frame was whole, and only
+ * its payload was not a span.
  */
 export class HeaderSearch {
   readonly #maxFrameBytes: number;
@@ -75,7 +75,7 @@ export class HeaderSearch {
   /**
    * Goes on from the header found last, whose frame is not valid.
    *
-   * @param isTorn whether it was a frame's nevertheless: then the end that the lost frame's header gave is none.
+   * @param isTorn whether it was a frame's header nevertheless: then the end that the lost frame's header gave is wrong.
    */
   resume(isTorn: boolean): void {
     this.begin(0, isTorn ? Infinity : this.#left);

@@ -83,9 +83,10 @@ export class PayloadDecoder {
   /**
    * Decodes the payload `buffer[start … end)` into `spans`, which is cleared first; returns its encoding.
    *
-   * Returns the {@link WireError} of what it most likely was meant to be: the encoding that the guest used before, else
-   * the one whose decoder got furthest; `unknown-encoding` where it resembles none. `spans` is then of no use. It is
-   * not thrown, because that takes longer than to find out that a small payload is wrong.
+   * If the payload is invalid, returns the {@link WireError} of the encoding that it was most likely meant to be: the
+   * one that the guest used before, else the one whose decoder got furthest; `unknown-encoding` if it resembles none.
+   * The contents of `spans` are not valid then. The error is not thrown, because throwing takes longer than finding out
+   * that a small payload is wrong.
    */
   read(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {
     if (start === end) return EMPTY;

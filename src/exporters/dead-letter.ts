@@ -191,7 +191,7 @@ function openFile(path: string, owner?: DeadLetterOwner): number {
   // Not blocking: opening a pipe would wait for a reader.
   const file = fs.openSync(path, O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_RDWR, 0o600);
   try {
-    if (!fs.fstatSync(file).isFile()) throw new Error("it is no regular file");
+    if (!fs.fstatSync(file).isFile()) throw new Error("it is not a regular file");
     if (isNew && owner !== undefined) fs.fchownSync(file, owner.uid, owner.gid);
     return file;
   } catch (error) {

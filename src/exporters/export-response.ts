@@ -28,7 +28,7 @@ interface PartialSuccess {
 }
 
 /**
- * What an `ExportTraceServiceResponse` in protobuf says; undefined where the bytes are none.
+ * What an `ExportTraceServiceResponse` in protobuf says; undefined if the bytes are not one.
  *
  * Specification: https://opentelemetry.io/docs/specs/otlp/#partial-success
  */
@@ -78,7 +78,7 @@ function resultOf({ rejectedSpans, message }: PartialSuccess): Accepted {
   return message === "" ? { kind: "success" } : { kind: "success", warning: message };
 }
 
-/** The message of an encoded `google.rpc.Status`; undefined where the bytes are none. */
+/** The message of an encoded `google.rpc.Status`; undefined if the bytes are not one. */
 export function readStatusMessage(bytes: Uint8Array): string | undefined {
   let message: string | undefined;
   try {
@@ -91,7 +91,7 @@ export function readStatusMessage(bytes: Uint8Array): string | undefined {
   return message;
 }
 
-/** The message of a `google.rpc.Status` in JSON; undefined where the text is none. */
+/** The message of a `google.rpc.Status` in JSON; undefined if the text is not one. */
 export function readJsonStatusMessage(text: string): string | undefined {
   const message = parseObject(text)?.["message"];
   return typeof message === "string" ? message : undefined;
@@ -109,7 +109,7 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | undefine
 }
 
 /**
- * How long `RetryInfo` in an encoded `google.rpc.Status` says to wait, milliseconds; undefined where there is none.
+ * How long `RetryInfo` in an encoded `google.rpc.Status` says to wait, milliseconds; undefined if there is none.
  *
  * Specification: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling
  */

@@ -9,7 +9,7 @@ import { NotOtlpError } from "./http-answer.ts";
 /** How long the collector may take to show itself, milliseconds. */
 export const PROBE_TIMEOUT_MS = 5_000;
 
-/** A collector that cannot be reached, or that is none: the message names what, where and what to do. */
+/** The collector cannot be reached, or it is not a collector: the message names what, where and what to do. */
 export class CollectorError extends Error {
   override readonly name = "CollectorError";
 }

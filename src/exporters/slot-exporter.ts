@@ -12,7 +12,7 @@ export interface ExportSlot {
   send(request: readonly Uint8Array[], timeoutMs: number, trace?: RequestTrace): Promise<ExportResult>;
   /** Whether the request under way has a connection. */
   readonly isConnected: boolean;
-  /** Ends the connection and the request under way, whose result is of no interest any more. */
+  /** Ends the connection and the request under way, whose result does not matter any more. */
   close(): void;
 }
 

@@ -28,7 +28,7 @@ const MAX_DEPTH = 100;
  * @param scopeHeader the fields of `ScopeSpans` but for `spans`.
  * @param span a whole `spans` field: tag, length, `Span`.
  *
- * Throws `ProtobufError` on bytes that are none of these, or nested deeper than protobuf's decoders take.
+ * Throws `ProtobufError` if the bytes are not these messages, or nest deeper than protobuf's decoders accept.
  */
 export function spanToRecord(
   resourceHeader: Uint8Array,
@@ -273,7 +273,7 @@ export function readScope(header: Uint8Array): ScopeRecord {
   return record;
 }
 
-/** A `KeyValue`. Throws a {@link ProtobufError} on bytes that are none. */
+/** A `KeyValue`. Throws a {@link ProtobufError} if the bytes are not one. */
 export function readAttribute(message: ProtobufReader): KeyValueRecord {
   return readKeyValue(message, 0);
 }
@@ -288,7 +288,7 @@ function readKeyValue(message: ProtobufReader, depth: number): KeyValueRecord {
   return { key, value };
 }
 
-/** An `AnyValue`. Throws a {@link ProtobufError} on bytes that are none. */
+/** An `AnyValue`. Throws a {@link ProtobufError} if the bytes are not one. */
 export function readAnyValue(message: ProtobufReader): AnyValueRecord {
   return readValue(message, 0);
 }

@@ -1,4 +1,4 @@
-/** Bytes that are no protobuf message. `offset` counts from the start of the buffer that was read. */
+/** Bytes are not a protobuf message. `offset` counts from the start of the buffer that was read. */
 export class ProtobufError extends Error {
   override readonly name = "ProtobufError";
   readonly offset: number;

@@ -3,7 +3,7 @@ import { ProtobufReader } from "./protobuf-reader.ts";
 import { RequestBuilder, type SpanPart } from "./request-builder.ts";
 import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "./trace-fields.ts";
 
-/** Takes an encoded `ExportTraceServiceRequest` apart. Throws `ProtobufError` on bytes that are none. */
+/** Takes an encoded `ExportTraceServiceRequest` apart. Throws `ProtobufError` if the bytes are not one. */
 export function splitRequest(request: Uint8Array): SpanPart[] {
   const parts: SpanPart[] = [];
   const fields = new ProtobufReader(request);
@@ -25,8 +25,8 @@ export function splitRequest(request: Uint8Array): SpanPart[] {
 }
 
 /**
- * Goes through the spans of an encoded `ExportTraceServiceRequest`: the reader that it yields, of which there is one a
- * scope, is at the field of a span. Throws `ProtobufError` when it comes to bytes that are none.
+ * Goes through the spans of an encoded `ExportTraceServiceRequest`. It yields a reader that is at the field of a span;
+ * all spans of a scope share one reader. Throws `ProtobufError` when it reaches bytes that do not belong in a request.
  */
 export function* spansOf(request: Uint8Array): Generator<ProtobufReader> {
   const fields = new ProtobufReader(request);
@@ -41,7 +41,7 @@ export function* spansOf(request: Uint8Array): Generator<ProtobufReader> {
   }
 }
 
-/** How many spans an encoded `ExportTraceServiceRequest` holds. Throws `ProtobufError` on bytes that are none. */
+/** How many spans an encoded `ExportTraceServiceRequest` holds. Throws `ProtobufError` if the bytes are not one. */
 export function countSpans(request: Uint8Array): number {
   let count = 0;
   for (const _ of spansOf(request)) count++;
@@ -50,7 +50,7 @@ export function countSpans(request: Uint8Array): number {
 
 /**
  * Two requests that hold a request's spans between them, half and half by count and in the same order.
- * Throws `RangeError` where there are fewer than two.
+ * Throws `RangeError` if there are fewer than two.
  */
 export function halve(request: Uint8Array): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] {
   const parts = splitRequest(request);
@@ -61,7 +61,7 @@ export function halve(request: Uint8Array): [Uint8Array<ArrayBuffer>, Uint8Array
 
 /**
  * Requests with at most `maxSpans` of a request's spans each, in the same order, without the first `skipped` spans.
- * Throws `ProtobufError` on bytes that are no request.
+ * Throws `ProtobufError` if the bytes are not a request.
  */
 export function splitSpans(
   request: Uint8Array,

@@ -54,7 +54,7 @@ export type ListenSettings =
     readonly mode: number;
     /** Each socket's group, by name or number. */
     readonly group?: string;
-    /** Names in the directory that are no sandboxes' IDs: another template's sandboxes are below. */
+    /** Names in the directory that are not IDs of sandboxes, because another template's sandboxes are below them. */
     readonly except?: readonly string[];
     /** That the sandboxes' directory cannot be watched is logged, and no error. */
     readonly optional?: true;

@@ -279,7 +279,7 @@ export class TraceStore {
     this.database.close();
   }
 
-  /** Runs a change whose loss is no loss; returns whether it was made. Not within another one. */
+  /** Runs a change that may be lost on a full disk; returns whether it was made. Not within another one. */
   tryRun(sql: string, ...values: SqlValue[]): boolean {
     try {
       this.run(sql, ...values);

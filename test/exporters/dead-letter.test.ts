@@ -105,7 +105,7 @@ test("a request that cannot be shown is no end of the process", () =>
     file.close();
   }));
 
-test("what is no regular file is not opened", () =>
+test("only a regular file is opened", () =>
   inTemporaryDirectory(async (directory) => {
     const open = (name: string) => () => DeadLetterFile.open(join(directory, name));
     assert.throws(open("no/where"), { name: "DeadLetterError", message: /no\/where/ });

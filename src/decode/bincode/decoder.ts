@@ -39,7 +39,7 @@ const linkAttributes = new AttributeField(payload, tag.LINK_ATTRIBUTES);
  * `is_remote` (of a span's `flags`, bits 8 and 9 say whether its parent is remote, which an agent does not tell; so
  * they stay 0). All are checked all the same.
  *
- * Throws a {@link WireError}; what `spans` holds is then of no use, until it is cleared.
+ * Throws a {@link WireError}. The contents of `spans` are not valid then, until it is cleared.
  */
 export function decodeBincode(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
   decode(buffer, start, end, spans, Infinity);
@@ -202,7 +202,7 @@ function parentSpanId(at: number, out: number): number {
   return out + 10;
 }
 
-/** In which order attributes would give way to new ones: of no interest any more. Returns where it ends. */
+/** Skips the order in which attributes would give way to new ones, which does not matter any more. Returns its end. */
 function evictionList(at: number): number {
   let left = payload.length(at, "eviction list");
   for (at += 8; left > 0; left--) at = payload.skipText(at, "evicted key");

@@ -236,7 +236,7 @@ export class BincodePayload {
     }
   }
 
-  /** Writes a string field of the `length` bytes at `at`; none if there are none. */
+  /** Writes a string field of the `length` bytes at `at`; without bytes, no field. */
   text(at: number, length: number, out: number, field: number): number {
     if (length === 0) return out;
     this.output[out] = field;

@@ -269,7 +269,7 @@ export class TagList {
    * Reads one `Tag`.
    *
    * Its value is the one of the type that the tag names, which is empty or 0 if it is absent, as Thrift has it. If the
-   * type is none that exists, it is whichever value is there.
+   * type does not exist, it is whichever value is there.
    */
   #readTag(): void {
     const input = this.#input;

@@ -355,7 +355,7 @@ const decoder = new JsonDecoder();
 
 /**
  * Turns `buffer[start … end)`, a span in JSON as opentelemetry 0.14 and serde_json write it, into OTLP: adds one span
- * to `spans`. Throws a {@link WireError}; what it has written to `spans.writer` by then is of no use.
+ * to `spans`. Throws a {@link WireError}; what it has written to `spans.writer` by then is not valid.
  */
 export function decodeJson(
   buffer: Uint8Array,

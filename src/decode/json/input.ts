@@ -229,7 +229,7 @@ export class JsonInput {
     }
   }
 
-  /** Whether a mark of a long text is next; the byte is no other part of a JSON text. */
+  /** Whether a mark of a long text is next; its byte is never part of JSON. */
   get isLongText(): boolean {
     return this.longTexts !== undefined && this.bytes[this.at] === LONG_TEXT;
   }
@@ -313,7 +313,7 @@ function isEscape(bytes: Uint8Array, at: number): boolean {
     case 0x72: // r
     case 0x74: // t
       return true;
-    case 0x75: // u: its four digits need no skipping, they are no special characters
+    case 0x75: // u: its four digits are skipped as ordinary characters
       for (let digit = 1; digit <= 4; digit++) {
         if (hexDigit(bytes[at + digit] as number) < 0) return false;
       }

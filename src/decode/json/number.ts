@@ -124,7 +124,7 @@ export function readInt64(input: JsonInput): void {
     throw input.error("invalid-value", "a number below -2^63", start);
   }
   // serde_json takes -0 for a float.
-  if (high === 0 && low === 0) throw input.error("invalid-value", "-0 is no integer", start);
+  if (high === 0 && low === 0) throw input.error("invalid-value", "-0 is not an integer", start);
   input.low = -low | 0;
   input.high = low === 0 ? -high | 0 : ~high;
 }

@@ -160,7 +160,7 @@ export class StructReader {
   }
 
   /**
-   * Reads the name of a variant of an enum. Throws `invalid-tag` for one that is none of `names`; returns which it is.
+   * Reads the name of a variant of an enum and returns which it is. Throws `invalid-tag` if it is not among `names`.
    */
   variant(names: Names): number {
     const start = (this.#input.peek(), this.#input.at);

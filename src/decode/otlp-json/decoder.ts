@@ -11,10 +11,10 @@ const writer = new RequestWriter();
  * Turns `buffer[start … end)`, an `ExportTraceServiceRequest` in OTLP's JSON, into spans.
  *
  * IDs are hexadecimal, 64-bit integers strings or numbers, both exact; a double may also be a string, an enum its name,
- * and any field null, as protobuf's mapping has it. Fields that OTLP does not have are ignored. An invalid span costs
- * itself alone, and there need be none. Returns how many were left out.
+ * and any field null, as protobuf's mapping has it. Fields that OTLP does not have are ignored. Invalid spans are left
+ * out, and a request without spans is valid. Returns how many were left out.
  *
- * Throws a {@link WireError} where something else than a span is wrong; what `spans` holds by then is of no use.
+ * Throws a {@link WireError} if something other than a span is wrong. The contents of `spans` are not valid then.
  * Specification: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding and
  * https://protobuf.dev/programming-guides/json/
  */

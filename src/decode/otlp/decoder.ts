@@ -22,7 +22,7 @@ const checker = new RequestChecker(odd);
  *
  * A request in canonical form comes through as it is, and any other one as {@link writeCanonical} writes it.
  *
- * Throws a {@link WireError}; what `spans` holds by then is of no use.
+ * Throws a {@link WireError}. The contents of `spans` are not valid then.
  * Specification: opentelemetry-proto 1.x, and https://protobuf.dev/programming-guides/encoding/
  */
 export function decodeOtlp(

@@ -11,9 +11,9 @@ export type RejectedSpans = Map<InvalidReason, number>;
 
 /**
  * Takes `buffer[start … end)`, an `ExportTraceServiceRequest` in protobuf, apart into its spans as {@link decodeOtlp}
- * does, but an invalid span costs itself alone, and there need be none. Returns how many were left out.
+ * does, but leaves out invalid spans, and a request without spans is valid. Returns how many were left out.
  *
- * Throws a {@link WireError} where something else than a span is wrong; what `spans` holds by then is of no use.
+ * Throws a {@link WireError} if something other than a span is wrong. The contents of `spans` are not valid then.
  */
 export function decodeOtlpLeniently(
   buffer: Uint8Array,

@@ -57,7 +57,7 @@ function openDirectory(path: string): number {
   } catch (error) {
     const code = codeOf(error);
     if (code !== "ENOTDIR" && code !== "ELOOP") throw error;
-    throw new SpoolError("failed", `spool directory ${path} is no directory`, { cause: error });
+    throw new SpoolError("failed", `spool directory ${path} is not a directory`, { cause: error });
   }
 }
 

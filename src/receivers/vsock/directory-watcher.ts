@@ -55,8 +55,8 @@ type OnEvent = (event: DirectoryEvent) => void;
  * the rights of this one.
  *
  * No thread waits and nothing polls: the kernel sends a signal when there is something to read (O_ASYNC, fcntl(2)), and
- * signals are what both runtimes' event loops can wait for. It is SIGURG, since that does nothing where nobody handles
- * it, and the runtimes do not use it.
+ * both runtimes' event loops can wait for signals. The signal is SIGURG, because it does nothing if nobody handles it,
+ * and the runtimes do not use it.
  */
 export class DirectoryWatcher {
   readonly #libc: Libc;
@@ -67,7 +67,7 @@ export class DirectoryWatcher {
   readonly #onSignal = (): void => this.#read();
 
   /**
-   * @param onLost events were lost: whoever watches must look for itself.
+   * @param onLost events were lost, so everything that is watched must be looked at again.
    * Throws what inotify_init1(2) does (EMFILE: too many instances).
    */
   constructor(libc: Libc, onLost: () => void) {
@@ -143,7 +143,7 @@ export class DirectoryWatcher {
 
 const UTF8 = new TextDecoder();
 
-/** Undefined for what is of no interest: the directory's own attributes. */
+/** Undefined for a change that does not matter: of the directory's own attributes. */
 function readEvent(mask: number, padded: Uint8Array): DirectoryEvent | undefined {
   if ((mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) !== 0) return { kind: "gone" };
   const end = padded.indexOf(0);

@@ -122,7 +122,7 @@ export class HybridListener implements Listener {
       );
     }
     if (!found.isDirectory()) {
-      throw this.#error(`${directory} is no directory: check --socket-path`);
+      throw this.#error(`${directory} is not a directory: check --socket-path`);
     }
     return found.uid;
   }

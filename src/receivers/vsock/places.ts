@@ -7,11 +7,11 @@ import type { Guest } from "./guest.ts";
 const LOOK_INTERVAL_MS = 100;
 
 /**
- * The places that there are for connections (`--max-guests`).
+ * The places for connections (`--max-guests`).
  *
  * A connection that the other end has closed keeps no place, even if something of it is still to be read. When all
- * places are taken, a newcomer gets one from the guest that clearly has more places than the newcomer's, so that nobody
- * keeps others out by connecting often; if there is none, from a guest that is stuck in a frame.
+ * places are taken, a newcomer gets one from a guest that clearly has more places than the newcomer's own, so nobody
+ * keeps others out by connecting often. If there is no such guest, it gets one from a guest that is stuck in a frame.
  */
 export class Places {
   readonly #limits: GuestLimits;
@@ -32,7 +32,7 @@ export class Places {
     return this.#taken;
   }
 
-  /** Makes room for a connection of `account`, if there is none; false where no place can be had. */
+  /** Makes sure that there is room for a connection of `account`; false if no place can be had. */
   makeRoom(account: GuestAccount<Guest>): boolean {
     const { maxGuests, frameTimeoutMs } = this.#limits;
     if (this.#taken < maxGuests || this.#releaseClosed()) return true;

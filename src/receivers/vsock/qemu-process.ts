@@ -20,8 +20,8 @@ const VSOCK_DEVICE = /^(?:driver=)?vhost-vsock-/;
 const GUEST_CID = /^guest-cid=([0-9]{1,10})$/;
 
 /**
- * Reads a process of a proc file system. Undefined for one that is not root's, is no QEMU of Kata's, or is gone: what a
- * process that is not root's says of itself may be a lie. Throws what reading a file does.
+ * Reads a process of a proc file system. Undefined if it does not belong to root, because then what it says of itself
+ * may be a lie; if it is not a QEMU that Kata started; or if it is gone. Throws what reading a file does.
  */
 export function readQemuProcess(proc: string, pid: number): QemuProcess | undefined {
   try {

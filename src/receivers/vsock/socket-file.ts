@@ -22,7 +22,7 @@ export interface SocketAccess {
 /** The largest number of a group: chown(2) takes 2^32 - 1 for none. */
 const MAX_GID = 2 ** 32 - 2;
 
-/** The number of a group, by name or number; undefined where there can be none. */
+/** The number of a group, by name or number; undefined if there is no such group. */
 export function groupNumber(libc: Libc, group: string): number | undefined {
   if (!/^\d+$/.test(group)) return libc.groupByName(group);
   return Number(group) <= MAX_GID ? Number(group) : undefined;
@@ -72,16 +72,16 @@ export interface SocketOpener<Server extends { close(): Promise<void> }> {
   /** Binds at a path and listens. */
   bind(path: string): Server;
   /**
-   * Goes on with a socket that an earlier process has left, of which this is the file; undefined if it is not such a
-   * one.
+   * Goes on with the socket that an earlier process has left and that this file belongs to; undefined if it is not such
+   * a socket.
    */
   resume?(file: BigIntStats): Server | undefined;
 }
 
 /**
  * Listens at a place, with {@link bindAt}, or goes on with the socket there that an earlier process has left. A socket
- * there that nobody listens at is removed, anything else stays and is a {@link ListenError}, as is whatever else
- * prevents it.
+ * that nobody listens at is removed. Anything else at that path stays where it is. Throws a {@link ListenError} then,
+ * and whenever else it cannot listen.
  */
 export function listenAt<Server extends { close(): Promise<void> }>(
   place: SocketPlace,
@@ -251,7 +251,7 @@ function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
   );
 }
 
-/** The file itself, links not followed; undefined where there is none. */
+/** The file itself, without following links; undefined if there is none. */
 function look(path: string): BigIntStats | undefined {
   return lstatSync(path, { throwIfNoEntry: false, bigint: true });
 }
@@ -259,5 +259,5 @@ function look(path: string): BigIntStats | undefined {
 function kind(file: BigIntStats): string {
   if (file.isDirectory()) return "a directory";
   if (file.isSymbolicLink()) return "a symbolic link";
-  return file.isFile() ? "a file" : "something that is no socket";
+  return file.isFile() ? "a file" : "something that is not a socket";
 }

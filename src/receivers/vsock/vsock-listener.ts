@@ -7,7 +7,7 @@ import { type GuestConnection, type GuestReceiver, type Listener, ListenError } 
 import { type FinderOptions, SandboxFinder } from "./sandbox-finder.ts";
 import { CID_ANY, loadStreamServers } from "./stream-server.ts";
 
-/** VMADDR_CID_HOST, vsock(7): up to here CIDs are no guest's. */
+/** VMADDR_CID_HOST, vsock(7): no guest has a CID up to here. */
 const CID_HOST = 2;
 
 /** Where to listen: `any` is every CID of this machine. */

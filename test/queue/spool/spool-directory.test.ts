@@ -83,11 +83,11 @@ test("what cannot be a directory is said, with its path", () =>
     });
     fs.writeFileSync(join(parent, "file"), "");
     assert.throws(() => prepareSpoolDirectory(join(parent, "file")), {
-      message: /is no directory/,
+      message: /is not a directory/,
     });
     fs.mkdirSync(join(parent, "real"));
     fs.symlinkSync("real", join(parent, "link"));
     assert.throws(() => prepareSpoolDirectory(join(parent, "link")), {
-      message: /is no directory/,
+      message: /is not a directory/,
     });
   }));

@@ -115,7 +115,7 @@ test("a socket of another kind is left as it is", async () => {
   libc.close(datagrams);
 });
 
-test("what is no socket is never touched", async () => {
+test("a file that is not a socket is never touched", async () => {
   using directory = temporaryDirectory();
   const path = join(directory.path, "clh.sock_7");
   const refused = (what: string) => `${what} is there, which is left as it is: move it away`;
@@ -139,7 +139,7 @@ test("what is no socket is never touched", async () => {
   assert.equal(spawnSync("mkfifo", [path]).status, 0);
   assert.equal(
     await refusal(listenerIn(directory.path)),
-    refused("something that is no socket"),
+    refused("something that is not a socket"),
   );
   assert.deepEqual(readdirSync(directory.path).sort(), [
     "clh.sock_7",
@@ -169,7 +169,7 @@ test("the directory must be there, and be one", async () => {
   writeFileSync(missing, "");
   assert.equal(
     await refusal(listenerIn(missing)),
-    `${missing} is no directory: check --socket-path`,
+    `${missing} is not a directory: check --socket-path`,
   );
   assert.match(await refusal(listenerIn(join(missing, "deeper"))), /^ENOTDIR/);
 });
