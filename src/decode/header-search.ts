@@ -75,7 +75,7 @@ export class HeaderSearch {
   /**
    * Goes on from the header found last, whose frame is not valid.
    *
-   * @param isTorn whether it was a frame's header nevertheless: then the end that the lost frame's header gave is wrong.
+   * @param isTorn whether it was a frame's header all the same, so the end that the lost frame's header gave is wrong.
    */
   resume(isTorn: boolean): void {
     this.begin(0, isTorn ? Infinity : this.#left);

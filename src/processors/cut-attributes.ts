@@ -25,7 +25,7 @@ export const SPAN: Holder = {
 };
 export const RESOURCE: Holder = { attributes: tag.RESOURCE_ATTRIBUTES, nested: {} };
 
-/** To what values are cut. */
+/** How far values are cut. */
 export interface Cut {
   /** The longest text or bytes, also within an array or a list, in bytes. */
   readonly text: number;
@@ -34,8 +34,8 @@ export interface Cut {
 }
 
 /**
- * How many bytes a field's length has. That of its copy mostly has as many, and then its content, which may be
- * megabytes, is written where it stays.
+ * How many bytes a field's length takes. The length of its copy mostly takes as many, and then the content, which may
+ * be megabytes, is written to its final place at once.
  */
 function lengthBytesOf({ start, end }: ProtobufReader): number {
   return varintSize(end - start);
@@ -50,7 +50,7 @@ export class AttributeCutter {
   /** How many values were cut. */
   count = 0;
 
-  /** @param writer gets the message with its values cut; what it has already is not changed. */
+  /** @param writer gets the message with its values cut, behind what it already has. */
   constructor(writer: ProtobufWriter, cut: Cut) {
     this.#writer = writer;
     this.#cut = cut;
@@ -129,7 +129,7 @@ export class AttributeCutter {
     }
   }
 
-  /** Copies text or bytes, of which there are to be at most so many. */
+  /** Copies text or bytes, at most `most` bytes of them. */
   #copyText(value: ProtobufReader, most: number, isText: boolean): void {
     const { buffer, start, end } = value;
     let to = start + most;

@@ -24,8 +24,9 @@ const SECRET_VALUES: ReadonlySet<string> = new Set(["env", "args", "data"]);
 /** No debug text with a secret in it is shorter than `env:[`, bytes. */
 const SHORTEST_SECRET = 5;
 /**
- * In so much text of a span secrets are looked for, bytes. It takes 20 ns a byte, and spans of agents have a few ten
- * thousand, unless they copy a file, which is secret itself. What is behind it is cut out unseen.
+ * How much of a span's text is searched for secrets, bytes. The search takes 20 ns a byte. Spans of agents have a few
+ * tens of thousands of bytes unless they copy a file, and the file is secret itself. The rest of the text is cut out
+ * unseen.
  */
 const MOST_TEXT_BYTES = 256 * 1024;
 
@@ -84,7 +85,7 @@ const MAX_UINT32 = 2 ** 32 - 1;
 
 /**
  * @param settings with names as {@link asText} has them.
- * @param budget in how many bytes secrets may still be looked for.
+ * @param budget how many bytes may still be searched for secrets.
  */
 function judge(
   attribute: ProtobufReader,

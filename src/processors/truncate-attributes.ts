@@ -28,7 +28,7 @@ export const MOST_RESOURCE_BYTES: number = 64 * 1024;
 
 /**
  * No value is cut to less than this for a span's size, bytes. A span that is too large because it has very many
- * attributes stays as it is, and is the collector's to refuse.
+ * attributes stays as it is, and the collector may refuse it.
  */
 const SHORTEST_CUT = 256;
 

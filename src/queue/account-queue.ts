@@ -37,9 +37,9 @@ export type ChunkState = "waiting" | "underWay" | "settled";
  *                                        drop (it made room for another)
  * ```
  *
- * Whatever is not in the spool when the process ends is settled as lost. A chunk under way stays that, in the request
- * that it was taken for or in parts of that request, also while the request waits to be tried again. Independently of
- * that, its bytes are in memory, in the spool, or (until memory is short) in both.
+ * A chunk that is not in the spool when the process ends is settled as lost. A chunk that is under way stays under way,
+ * in the request that it was taken for or in parts of that request, even while the request waits to be tried again.
+ * Independently of that, its bytes are in memory, in the spool, or (until memory is short) in both.
  */
 export class QueuedChunk {
   readonly account: AccountQueue;
@@ -60,7 +60,7 @@ export class QueuedChunk {
   /** Its bytes, as they were read from the spool. */
   #loaded: Uint8Array | undefined;
   #isSpooled = false;
-  /** Something may still read the bytes after they are let go of, so that only the garbage collector may take them. */
+  /** Something may still read the bytes after they are let go of, so only the garbage collector may take them. */
   #isRead = false;
 
   /** @param byteLength of its bytes, which it may not have in memory. */

@@ -6,7 +6,10 @@ import type { AccountQueue } from "./account-queue.ts";
 import type { FairBudget } from "./fair-budget.ts";
 import { AHEAD_BYTES, AHEAD_LOW_WATER, type Pace } from "./pace.ts";
 
-/** A pause ends when less than this part of the limit, or of the account's share, is held: not at every request. */
+/**
+ * A pause ends when less than this part of the limit, or of the account's share, is held, so that it does not end with
+ * every request.
+ */
 const LOW_WATER = 7 / 8;
 
 /** A budget, and what happens at which level of it. */
@@ -15,10 +18,10 @@ export interface Watermarks {
   /** From here on accounts that hold their fair share of it are paused. Bytes. */
   readonly full: number;
   /**
-   * While more than this waits, whoever has the most of it loses its oldest. What lies between is for accounts that
-   * hold less than their share while one that came earlier has filled the rest, and for what was on its way when its
-   * source was paused. What is under way to the destination does not count: it is bounded by itself, and cannot be
-   * dropped. Bytes.
+   * While more than this waits, the account that has the most of it loses its oldest. The room in between is for
+   * accounts that hold less than their share while one that came earlier has filled the rest, and for what was on its
+   * way when its source was paused. What is under way to the destination does not count: it is bounded by itself, and
+   * cannot be dropped. Bytes.
    */
   readonly most: number;
 }
@@ -43,14 +46,14 @@ export interface AdmissionOptions {
 }
 
 /**
- * Decides who has to wait, and who loses spans, when the queue is full or the destination falls behind.
+ * Decides which accounts have to wait, and which lose spans, when the queue is full or the destination falls behind.
  *
  * - An account that holds less than its fair share is never paused and loses nothing.
  * - One that holds more is paused (guests), refused (host programs: the receiver asks whether the account is paused) or
  *   loses its own oldest (runtimes, since a sandbox's start waits for them).
  * - One that is read on although it is paused loses as much of its own oldest as it adds.
- * - Where nobody is paused (`drop-oldest`), and where the reserve above the limit is used up too, whoever holds the
- *   most loses its oldest.
+ * - Where nobody is paused (`drop-oldest`), and where the reserve above the limit is used up too, the account that
+ *   holds the most loses its oldest.
  */
 export class Admission {
   readonly #options: AdmissionOptions;
@@ -85,7 +88,7 @@ export class Admission {
     );
   }
 
-  /** How full the queue is, 1 and more being full. */
+  /** How full the queue is; 1 or more means full. */
   get level(): number {
     const { memory, disk } = this.#options;
     const inMemory = memory.budget.total / memory.full;
@@ -123,8 +126,8 @@ export class Admission {
   }
 
   /**
-   * Drops at least so many bytes on the disk, of whoever has the most there. Returns whether there was anything to
-   * drop.
+   * Drops at least so many bytes on the disk, of the accounts that have the most there. Returns whether there was
+   * anything to drop.
    */
   makeRoomOnDisk(bytes: number): boolean {
     const { disk } = this.#options;
@@ -166,7 +169,7 @@ export class Admission {
     if (this.#isAhead && !full && !wasAhead && !wasFull) metrics.pacePauses++;
     // A pause that began because there was no room has ended when guests are read again.
     if (full || !this.#isAhead) this.#pauseLog.set(full);
-    // One reason less: accounts may be within their share of what is left.
+    // One reason is gone: accounts may be within their share of what is left.
     if ((wasFull && !full) || (wasAhead && !this.#isAhead)) this.#resumeWithinShare();
   }
 
@@ -232,7 +235,10 @@ export class Admission {
     }
   }
 
-  /** Drops the oldest of whoever has the most, until no more than `most` bytes wait. Returns whether it dropped any. */
+  /**
+   * Drops the oldest of the accounts that have the most, until no more than `most` bytes wait. Returns whether it
+   * dropped any.
+   */
   #drop({ budget }: Watermarks, place: Place, most: number): boolean {
     const before = budget.droppable;
     while (budget.droppable > most) {

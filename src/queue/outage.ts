@@ -104,7 +104,7 @@ export class Outage {
     if (!this.#isActive) this.#tries = this.#notBefore = 0;
     this.#isActive = true;
     this.#outageLog.set(true);
-    // Longer than it would have waited by itself, which an operator may wonder about.
+    // This is longer than it would have waited by itself, and an operator may wonder why.
     if (askedMs > this.#options.retry.maxMs) {
       this.#askedLog.note(0, new Date(Date.now() + askedMs).toISOString());
     }
@@ -114,7 +114,7 @@ export class Outage {
     this.#wait(now + backoff(this.#options.retry, this.#tries, askedMs));
   }
 
-  /** The collector has answered, be it with a refusal. */
+  /** The collector has answered, even if only to refuse. */
   answered(): void {
     if (!this.#isActive || this.#options.now() < this.#askedUntil) return;
     this.#end();

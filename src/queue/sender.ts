@@ -17,8 +17,8 @@ import type { RequestLimits } from "./rounds.ts";
 const QUARANTINE_TICK_MS = 20;
 
 /**
- * A smaller request that is refused for a size, bytes, is not refused for its own: no receiver or proxy sets a limit
- * below this, but backends limit a whole trace ("TRACE_TOO_LARGE").
+ * If a request with fewer bytes than this is refused for a size, it is not for its own: no receiver or proxy sets a
+ * limit below this, but backends limit a whole trace ("TRACE_TOO_LARGE").
  */
 const LEAST_TOO_LARGE_BYTES = 64 * 1024;
 

@@ -221,7 +221,7 @@ const decoder = new JaegerThriftDecoder();
  *
  * Unknown fields, and bytes after the batch, are ignored, as Thrift's libraries do. A batch without spans is valid.
  *
- * Throws a {@link WireError} if the body is not a batch. The contents of `spans` are not valid then, until it is cleared.
+ * Throws a {@link WireError} if the body is not a batch. The contents of `spans` are not valid then.
  * Specification: https://github.com/jaegertracing/jaeger-idl/blob/main/thrift/jaeger.thrift, and for the meaning of
  * tags the exporters of OpenTelemetry for Go 0.15 and 1.0 and for Rust 0.17
  * (https://opentelemetry.io/docs/specs/otel/trace/sdk_exporters/jaeger/).

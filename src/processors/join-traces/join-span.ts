@@ -27,8 +27,8 @@ const ADDED = new ProtobufWriter(256);
 export type FollowLink = (traceId: string) => Uint8Array | undefined;
 
 /**
- * Gives a span its sandbox's trace ID. It keeps its own as its last attribute, and gets the sandbox's root as parent
- * if it has none. What can be is changed in place.
+ * Gives a span its sandbox's trace ID. It keeps its own one as its last attribute, and gets the sandbox's root as its
+ * parent if it has none. It is changed in place where that is possible.
  *
  * @param head what has been read of this span.
  */

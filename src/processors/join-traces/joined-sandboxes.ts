@@ -135,7 +135,7 @@ export class JoinedSandboxes {
     return this.#runtimeTraces.get(traceId);
   }
 
-  /** The process is about to stop, so that connections end that would not have ended otherwise. */
+  /** The process is about to stop, so connections end that would not have ended otherwise. */
   stopping(): void {
     this.#interrupted ??= new Set([...this.#running.values()].filter(({ sources }) => sources > 0));
   }

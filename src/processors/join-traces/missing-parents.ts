@@ -42,8 +42,8 @@ export class KnownSpansBudget {
 }
 
 /**
- * Which parents the spans of a sandbox name that never come. The Rust runtime does not export its root, and agents lose
- * spans.
+ * The parents that a sandbox's spans name and that never come. The Rust runtime does not export its root, and agents
+ * lose spans.
  *
  * A child mostly comes before its parent, but in a collated trace it may come after it, so spans are remembered. If
  * there are too many, no further parents are waited for.
@@ -60,7 +60,7 @@ export class MissingParents {
   constructor(budget: KnownSpansBudget, missing?: ReadonlyMap<string, MissingParent>) {
     this.#budget = budget;
     this.#missing = new Map(missing);
-    // Parents that came before the restart are not known any more, so that they would seem to be missing.
+    // Parents that came before the restart are not known any more, so they would seem to be missing.
     if (missing !== undefined) this.#isComplete = false;
   }
 

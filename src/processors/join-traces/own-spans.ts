@@ -79,7 +79,7 @@ export function* sendOwnSpans(
     end: [sandbox.start, sandbox.end, end].reduce((latest, time) => time > latest ? time : latest),
     attributes: [],
   };
-  // As the runtime's own spans it is never held up, and it is the sandbox's whatever becomes of its guest.
+  // Like the runtime's own spans it is never held up, and it belongs to the sandbox whatever becomes of its guest.
   const id = String(attributes.get("kata.sandbox.id"));
   send({ kind: "runtime", name: id, account: `runtime:${id}`, attributes }, new Uint8Array(0), root);
 }

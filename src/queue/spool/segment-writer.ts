@@ -35,7 +35,7 @@ export class SegmentWriter {
   #closed: Segment[];
   /** The segment that takes new records. */
   #active: Segment | undefined;
-  /** Segments that something in could not be read of. */
+  /** Segments of which something could not be read. */
   readonly #unmovable = new Set<Segment>();
 
   constructor(options: SegmentWriterOptions) {

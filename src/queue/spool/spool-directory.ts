@@ -62,8 +62,8 @@ function openDirectory(path: string): number {
 }
 
 /**
- * Checks an open directory and makes it the owner's. By its descriptor: who may write to its parent could put a link to
- * another directory in its place meanwhile, and root would give that away.
+ * Checks an open directory and makes it the owner's. It is changed by its descriptor, because anyone who may write to
+ * its parent could meanwhile put a link to another directory in its place, and root would give that one away.
  */
 function claim(opened: number, path: string, owner: Owner | undefined): void {
   const uid = owner?.uid ?? process.getuid?.() ?? 0;
@@ -87,7 +87,7 @@ function claim(opened: number, path: string, owner: Owner | undefined): void {
   if (isOpen && !mayChange) {
     throw new SpoolError("failed", `spool directory ${path} is open to other users: chmod 700 it`);
   }
-  // In this order: what is somebody else's already, only CAP_FOWNER may change the mode of.
+  // In this order, because only CAP_FOWNER may change the mode of a directory that already belongs to somebody else.
   if (isOpen) fs.fchmodSync(opened, 0o700);
   if (isOthers && owner !== undefined) fs.fchownSync(opened, owner.uid, owner.gid);
 }

@@ -8,7 +8,7 @@ import { Segment } from "./segment.ts";
 import { SpoolError, storageError } from "./spool-error.ts";
 import type { SpoolStorage, StoredFile } from "./storage.ts";
 
-/** What is known of the records that were found, until the spool has told of them. */
+/** What is known of the records that were found, until the spool has reported them. */
 class Found {
   readonly ids: number[] = [];
   readonly spans: number[] = [];

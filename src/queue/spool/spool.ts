@@ -15,7 +15,10 @@ import { SpoolError, storageError } from "./spool-error.ts";
 import { recoverSegments, type Recovery } from "./spool-recovery.ts";
 import type { SpoolStorage } from "./storage.ts";
 
-/** What of the spool's size is not for records, so that segments can be emptied and used again: one in so many. */
+/**
+ * The part of the spool's size that records may not take, so that segments can be emptied and used again: one in so
+ * many.
+ */
 const RESERVED_SHARE = 1 / 16;
 /** What is kept free for spans that were on their way when the sources were paused. */
 const LIMIT_SHARE = 7 / 8;
