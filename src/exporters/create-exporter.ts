@@ -58,7 +58,7 @@ export async function createExporter(
     proxy,
     tunnel: isGrpc,
     tls: target.secure ? await openTls(environment) : undefined,
-    // A proxy is the host's affair: its certificate comes from there, and it gets none of the client's.
+    // A proxy belongs to the host: the host's store says whether it is trusted, and it gets no client certificate.
     proxyTls: proxy?.secure === true ? await openTls({}) : undefined,
     ...(isGrpc && { protocol: "h2" }),
     onServerCertificate,

@@ -8,7 +8,7 @@ import { endsInHalfLine } from "./half-line.ts";
 
 /**
  * The largest file that is written, bytes. A guest can send spans that the collector does not take for as long as it
- * likes; the disk is not its to fill. Rotating the file (by copying and truncating it) makes room again.
+ * likes, and must not fill the disk with them. Rotating the file (by copying and truncating it) makes room again.
  */
 export const DEAD_LETTER_MAX_BYTES = 256 * 1024 * 1024;
 
@@ -29,7 +29,7 @@ export class DeadLetterError extends Error {
  */
 export type RequestFormatter = (request: Uint8Array) => Iterable<string>;
 
-/** Who goes on writing once privileges are dropped. */
+/** The user that goes on writing once privileges are dropped. */
 export interface DeadLetterOwner {
   readonly uid: number;
   readonly gid: number;
@@ -77,8 +77,8 @@ export class DeadLetterFile {
   }
 
   /**
-   * What takes requests. Lines are written one after another, and others get their turns between the pieces of one.
-   * Failures are logged once for each time that writing begins to fail, and lose only the line.
+   * Returns a function that takes requests. Lines are written one after another, and others get their turns between the
+   * pieces of one. Failures are logged once for each time that writing begins to fail, and lose only the line.
    */
   writer(format: RequestFormatter, log: Logger): DeadLetters {
     return {
@@ -95,7 +95,9 @@ export class DeadLetterFile {
     fs.closeSync(this.#file);
   }
 
-  /** Takes up the file that the path leads to now. If that cannot be opened, lines go on to the file before. */
+  /**
+   * Changes to the file that the path leads to now. If it cannot be opened, lines go to the previous file as before.
+   */
   #reopen(log: Logger): void {
     if (this.#closed || isSameFile(fs.fstatSync(this.#file), this.path)) {
       this.#problem = undefined;

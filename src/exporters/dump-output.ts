@@ -18,8 +18,8 @@ const RETRY_MS = 5;
 const ATOMIC_BYTES = 4096;
 
 /**
- * Writes records to a descriptor without waiting for its reader: what a pager, say, does not take yet is kept, and
- * whoever writes is to stop writing meanwhile. Waiting inside a write would keep signals and timers waiting too.
+ * Writes records to a descriptor without waiting for its reader. Whatever a pager, say, does not take yet is kept, and
+ * the writer should stop writing meanwhile. Waiting inside a write would keep signals and timers waiting too.
  *
  * The descriptor should be non-blocking where it is a pipe or a terminal: see `nonBlocking`.
  */

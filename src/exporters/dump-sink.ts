@@ -11,15 +11,15 @@ import { Subscribers } from "../pipeline/subscribers.ts";
 
 /** Where the dump's text goes. */
 export interface DumpWriter {
-  /** Takes a text; never waits for whoever reads it. */
+  /** Takes a text; never waits for its reader. */
   write(text: string): void;
   /** Called each time that the reader has all there was; may be called within `write`. Set by the dump. */
   onTaken: () => void;
 }
 
 /**
- * How many bytes of spans wait to be written. Sources that can be paused stop long before; what others send beyond this
- * is dropped, since the memory is not theirs to fill.
+ * How many bytes of spans may wait to be written. Sources that can be paused stop long before. What others send beyond
+ * this is dropped, because they must not fill the memory.
  */
 export const MOST_WAITING_BYTES: number = 16 * 1024 * 1024;
 
@@ -29,7 +29,9 @@ const PAYLOAD_BYTES = 1024;
 /** A payload is written at once if its spans have no more bytes, with a resource for each; it takes a few milliseconds. */
 const SMALL_BYTES = 16 * 1024;
 
-/** Of others so much is written at a stretch, UTF-16 units, unless that takes longer than a few milliseconds. */
+/**
+ * Of a larger payload so much is written at a stretch, UTF-16 units, unless that takes longer than a few milliseconds.
+ */
 const STRETCH_CHARACTERS = 32 * 1024;
 const STRETCH_MS = 2;
 

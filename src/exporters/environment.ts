@@ -15,8 +15,8 @@ const COMPRESSIONS = ["none", "gzip"];
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 /**
- * Headers that say how a request is framed, or that belong to one connection alone (RFC 9110, 7.6.1). They are the
- * transport's to set: a user's value would break every request.
+ * Headers that say how a request is framed, or that belong to one connection alone (RFC 9110, 7.6.1). Only the
+ * transport may set them, because a user's value would break every request.
  */
 const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "connection",

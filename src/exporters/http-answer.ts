@@ -45,7 +45,10 @@ const LASTING_SERVER_ERRORS: ReadonlySet<number> = new Set([500, 501, 505]);
 const CONTENT_STATUSES: ReadonlySet<number> = new Set([400, 413, 422, 500]);
 const TOO_LARGE = 413;
 
-/** A collector that says it took the request, in protobuf by its word: sent again, it might be taken again for ever. */
+/**
+ * The collector says that it took the request, and that its answer is protobuf: sent again, it might be taken again for
+ * ever.
+ */
 const UNREADABLE: ExportResult = {
   kind: "success",
   warning: "the answer is not an ExportTraceServiceResponse, although the collector says that it took the request",

@@ -235,7 +235,7 @@ function readAnswer(response: IncomingMessage, done: (result: ExportResult) => v
   response.on("aborted", () => brokenOff());
 }
 
-/** Whether the connection ended. What answers in a way that is not HTTP is not tried again at once. */
+/** Whether the connection ended. If the answer is not HTTP, the request is not tried again at once. */
 function isConnectionLost({ code }: Error & { readonly code?: string }): boolean {
   return code === "ECONNRESET" || code === "EPIPE";
 }

@@ -46,7 +46,7 @@ export async function probe(settings: OtlpSettings, exporter: Exporter, timeoutM
   log.warn("the collector is there, but answers the empty request with an error", { error });
 }
 
-/** Why an error means that nothing will be taken there, and what to do; undefined where it does not mean that. */
+/** Why an error means that nothing will be taken there, and what to do; undefined if it does not mean that. */
 function diagnose({ protocol, url }: OtlpSettings, error: Error): string | undefined {
   const { proxy } = chooseProxy(protocol, targetOf(url));
   const status = statusOf(error);

@@ -19,11 +19,11 @@ import { endsInHalfLine } from "./half-line.ts";
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 /** A line's size before it is encoded, bytes. A larger span has one alone. */
 const LINE_BYTES = 64 * 1024;
-/** A line is written at once if it has no more bytes than this, which even a file that is copied in a span has not. */
+/** A line is written at once if it has no more bytes than this; even a span that copies a file has fewer. */
 const MOST_HELD_BYTES = 16 * 1024 * 1024;
 /**
- * Encoding happens on the thread that forwards, so after each piece it waits for so many times as long as the piece
- * took: it gets a quarter of the thread at most, however much comes in.
+ * Encoding happens on the thread that forwards. So after each piece it waits this many times as long as the piece took,
+ * and gets a quarter of the thread at most, however much comes in.
  */
 const PAUSE_FACTOR = 3;
 /** Between two tries of a disk that is full, milliseconds. */
@@ -42,7 +42,7 @@ export interface RecordSettings {
 }
 
 export interface RecordOptions extends RecordSettings {
-  /** Whom a new file belongs to, once privileges are dropped. */
+  /** The user that a new file belongs to, once privileges are dropped. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   readonly metrics: DestinationMetrics;
   readonly log: Logger;
@@ -179,7 +179,7 @@ export class RecordDestination extends LossyDestination {
       written.spans += parts.length;
       written.bytes += parts.reduce((sum, { span }) => sum + span.length, 0);
     }
-    // What is beside spans, such as resources, belongs to them all.
+    // Everything besides spans, such as resources, belongs to them all.
     return written.spans === chunk.spans ? { spans: chunk.spans, bytes: chunk.bytes.length } : written;
   }
 
@@ -210,7 +210,7 @@ export class RecordDestination extends LossyDestination {
         held += piece.length;
         const isWhole = text.endsWith("\n");
         if (isWhole || held >= MOST_HELD_BYTES) {
-          // How long the rest is, nobody knows: such a line begins a file.
+          // Nobody knows how long the rest is, so such a line begins a file.
           const needed = isWhole ? held : Infinity;
           if (start === undefined && this.#size > 0 && this.#size + needed > this.#options.maxBytes / 2) {
             await this.#rotate();
@@ -265,7 +265,7 @@ function* linesOf(parts: readonly SpanPart[]): Generator<readonly SpanPart[]> {
   if (from < parts.length) yield parts.slice(from);
 }
 
-/** Whatever stands at the path may be a link or a FIFO that somebody has put there: neither is followed nor waited for. */
+/** Somebody may have put a link or a FIFO at the path: a link is not followed, and a FIFO is not waited for. */
 async function openForAppending(file: string): Promise<FileHandle> {
   const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
   const handle = await open(file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);

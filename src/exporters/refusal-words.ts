@@ -7,7 +7,7 @@
 const TOO_LARGE = /larger than max|exceeds (?:the )?max(?:imum)?(?: configured)? (?:message )?size|too[ _]large/i;
 
 /**
- * What backends say when the reason is how much is sent, and not what: Tempo and Grafana Cloud ("RATE_LIMITED",
+ * What backends say when the reason is how much is sent, and not what is sent: Tempo and Grafana Cloud ("RATE_LIMITED",
  * "LIVE_TRACES_EXCEEDED"), Envoy ("rate limited"), cloud providers ("Quota exceeded", "Too many requests").
  */
 const TOO_MUCH =

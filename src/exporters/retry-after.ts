@@ -1,10 +1,10 @@
 /**
  * The longest wait that a collector may ask for, milliseconds. A wrong clock, a wrong unit or a proxy's maintenance
- * page must not stop delivery for days; who asks for more is asked again every five minutes.
+ * page must not stop delivery for days. A collector that asks for more is tried every five minutes.
  */
 export const LONGEST_RETRY_AFTER_MS = 5 * 60_000;
 
-/** `Retry-After` (RFC 9110, 10.2.3), seconds or a date, in milliseconds; undefined where it is neither. */
+/** `Retry-After` (RFC 9110, 10.2.3), seconds or a date, in milliseconds; undefined if it is neither. */
 export function parseRetryAfter(value: string | undefined, now: number = Date.now()): number | undefined {
   if (value === undefined) return undefined;
   if (/^\s*\d+\s*$/.test(value)) return capped(Number(value) * 1000);

@@ -44,7 +44,7 @@ export class SlotExporter implements Exporter {
     const limitMs = Math.max(1, Math.min(timeoutMs, this.#timeoutMs));
     return new Promise((resolve) => {
       const settle = (result: ExportResult): boolean => {
-        // The first of answer, deadline and close; whatever comes later has no one waiting.
+        // The first of answer, deadline and close; nobody waits for what comes later.
         if (!this.#busy.delete(slot)) return false;
         clearTimeout(deadline);
         resolve(result);

@@ -31,7 +31,8 @@ const DEFAULT_PORTS = { "http:": 80, "https:": 443 } as const;
  * Chooses the proxy as curl and Go do. For HTTP it is `https_proxy` or `http_proxy`, by the endpoint's scheme. gRPC
  * goes through a tunnel whatever the scheme, and takes the first of `grpc_proxy`, `https_proxy` and `http_proxy`, as
  * OpenTelemetry's exporter did. `all_proxy` comes last. Each may be in upper case, and the lower case wins. `no_proxy`
- * names hosts to reach without, and `localhost` is always reached without, since a proxy has another one.
+ * names hosts to reach without a proxy, and `localhost` is always one of them, because a proxy's `localhost` is
+ * another.
  *
  * Throws an {@link ExporterSettingsError} that names the variable for a proxy that cannot be used. Its value is not
  * quoted, as there may be a password in it.

@@ -4,13 +4,13 @@ import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
 import type { Source } from "../../pipeline/source.ts";
 import { Subscribers } from "../../pipeline/subscribers.ts";
 
-/** How the Rust runtime calls its service: this and the first characters of the sandbox's ID. */
+/** The Rust runtime's service is named by this and the first characters of the sandbox's ID. */
 const SERVICE_NAME = /^kata-sb-([a-zA-Z0-9][a-zA-Z0-9_.-]{7})$/;
 const SANDBOX_ATTRIBUTE = "kata.sandbox.id";
 /** Sandboxes that are remembered after their last source has gone: a runtime's last spans come after its guest's. */
 const MAX_GONE = 1024;
 
-/** Whether the Rust runtime could call its service so. */
+/** Whether the Rust runtime could have named its service so. */
 export function isRuntimeService(serviceName: string): boolean {
   return SERVICE_NAME.test(serviceName);
 }

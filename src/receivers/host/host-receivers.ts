@@ -220,7 +220,7 @@ class Opening {
   }
 }
 
-/** Why an address cannot be listened at, with the program that has it. */
+/** Why the receiver cannot listen at an address, with the program that has it. */
 function describe(error: HttpListenError, address: TcpListenSettings): string {
   const owner = error.isInUse ? portOwner(address.port) : undefined;
   if (owner === undefined) return error.message;

@@ -14,7 +14,7 @@ import type { InvalidReason } from "../../pipeline/invalid-reason.ts";
 import type { JaegerCredentials } from "./credentials.ts";
 import { RequestCheck } from "./request-check.ts";
 
-/** Taken over: no body, which is what exporters take for success. */
+/** The batch is accepted: exporters take an answer without a body for success. */
 const ACCEPTED: HttpAnswer = { status: 202 };
 
 /** Takes what an endpoint has answered for. */
@@ -33,7 +33,7 @@ export interface JaegerBatches {
   invalid(reason: InvalidReason, bodyBytes: number): void;
 }
 
-/** What batches held that were dropped before anybody took them. */
+/** Contents of batches that were dropped before anybody took them. */
 export interface DroppedBatches {
   readonly batches: number;
   readonly spans: number;
@@ -45,7 +45,7 @@ export interface DroppedBatches {
 
 /** What an endpoint has to know of the settings. */
 export interface EndpointSettings {
-  /** Absent: whatever credentials come are taken. */
+  /** Absent: any credentials are accepted. */
   readonly credentials?: JaegerCredentials;
   readonly keepHttp2Noise: boolean;
 }
@@ -72,7 +72,7 @@ export class JaegerEndpoint implements HttpHandler {
     this.#decoding = { keepHttp2Noise };
   }
 
-  /** From here on requests are answered; earlier ones have waited. */
+  /** Begins to answer requests; earlier ones have waited. */
   begin(): void {
     this.#hasBegun = true;
     this.#begun.resolve();

@@ -6,7 +6,7 @@ import type { TlsCredentials } from "../../http/tls.ts";
 import { type EndpointSettings, type JaegerBatches, JaegerEndpoint } from "./endpoint.ts";
 
 const MEBIBYTE = 1024 * 1024;
-/** In which everything is answered, milliseconds: a sandbox's start waits for it. */
+/** Everything is answered within this, milliseconds, because a sandbox's start waits for it. */
 const ANSWER_MS = 1_000;
 
 /** What runtimes may use. */
@@ -44,7 +44,7 @@ export interface JaegerServerSettings extends EndpointSettings {
 export interface JaegerServer {
   /** See `HttpServer.listen`. */
   listen(address: ListenAddress): Promise<ListenAddress>;
-  /** From here on requests are answered; earlier ones have waited. */
+  /** Begins to answer requests; earlier ones have waited. */
   begin(): void;
   /**
    * Accepts no more connections, answers the requests that have come, and closes. Takes `timeoutMs` at most. Once it

@@ -52,9 +52,9 @@ export interface PeerSandboxesOptions {
 }
 
 /**
- * Whose shim is at the other end of each connection. That is looked up when the connection is accepted, and the batches
- * that come before it is known may wait for it, because a shim's first spans are those of its sandbox's start. They
- * have been answered by then.
+ * Knows whose shim is at the other end of each connection. It is looked up when the connection is accepted, and the
+ * batches that come before it is known may wait for it, because a shim's first spans are those of its sandbox's start.
+ * They have been answered by then.
  *
  * A process that runs as another user than the shims may not look them up. Then batches wait a moment for one that
  * names its sandbox. The Rust runtime never does, but its service has the first characters of the ID. So its batches

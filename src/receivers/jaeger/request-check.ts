@@ -8,7 +8,7 @@ const CONTENT_TYPES: readonly string[] = ["application/x-thrift", "application/v
 export class RequestCheck {
   readonly #credentials: CredentialsCheck | undefined;
 
-  /** @param credentials absent: whatever credentials come are taken. */
+  /** @param credentials absent: any credentials are accepted. */
   constructor(credentials: JaegerCredentials | undefined) {
     this.#credentials = credentials === undefined ? undefined : new CredentialsCheck(credentials);
   }

@@ -76,7 +76,7 @@ export class RuntimeSources {
   }
 }
 
-/** A runtime's spans keep their `service.name`; that of a guest's is the forwarder's to say. */
+/** A runtime's spans keep their `service.name`; only that of a guest's spans is set by the forwarder. */
 function runtimeSource(sandbox: string | undefined, known: ReadonlyMap<string, string> = new Map()): Source {
   const attributes = new Map([["kata.component", "runtime"], ...known]);
   if (sandbox !== undefined) attributes.set("kata.sandbox.id", sandbox);

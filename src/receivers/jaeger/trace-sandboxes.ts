@@ -8,8 +8,8 @@ import { SPAN_TRACE_ID } from "../../otlp/trace-fields.ts";
 const MAX_TRACES = 8_192;
 
 /**
- * Which sandbox a runtime's trace is of. The Go shim has one trace, and names its sandbox in some spans of it only, so
- * that what is learned from one of them holds for the others.
+ * Which sandbox a runtime's trace is of. The Go shim has one trace, and names its sandbox only in some of its spans, so
+ * what is learned from one of them holds for the others.
  */
 export class TraceSandboxes {
   readonly #sandboxes = new Map<string, string>();

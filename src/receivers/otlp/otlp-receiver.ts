@@ -96,7 +96,7 @@ export class OtlpReceiver implements HttpHandler {
     this.#log = rateLimited(log);
   }
 
-  /** From here on requests are answered; earlier ones have waited. */
+  /** Begins to answer requests; earlier ones have waited. */
   begin(sink: SpanSink): void {
     this.#sources = new HostSources(sink);
     this.#begun.resolve();
@@ -121,7 +121,7 @@ export class OtlpReceiver implements HttpHandler {
       return protocol.failure(head, refusal.failure, refusal.status);
     }
     if (this.#isClosed) return protocol.failure(head, STOPPING, UNAVAILABLE);
-    // The client keeps its spans, so that they need not even be read.
+    // The client keeps its spans, so they need not even be read.
     if (this.#sources?.isPaused(head.connection)) return protocol.failure(head, PAUSED, TOO_MANY_REQUESTS);
     return undefined;
   }

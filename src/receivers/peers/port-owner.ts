@@ -12,7 +12,7 @@ export interface PortOwner {
 
 /**
  * Who listens at a TCP port of this machine: the first process that has the socket open. Undefined if nobody does, or
- * if this user may not see it. Reads a file for each process, so not to be used where others wait.
+ * if this user may not see it. It reads a file for each process, so it should not be used where others wait.
  */
 export function portOwner(port: number, proc = "/proc"): PortOwner | undefined {
   try {

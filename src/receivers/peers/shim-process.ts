@@ -10,14 +10,14 @@ export interface ShimProcess {
   readonly sandbox: string;
 }
 
-/** How sandboxes may be called: `VerifyContainerID` in Kata's src/runtime/pkg/katautils; the length is a name's limit. */
+/** Valid names of sandboxes: `VerifyContainerID` in Kata's src/runtime/pkg/katautils; the length is a name's limit. */
 const SANDBOX_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;
 /** Where a process's start stands behind its name in /proc/PID/stat: field 22, the first one there being 3; proc(5). */
 const START_FIELD = 22 - 3;
 /** Descriptors of one process that are looked at. */
 const MAX_DESCRIPTORS = 4096;
 
-/** What reading a process says that has ended, or is hidden or forbidden to this user. */
+/** Errors of reading a process that has ended, or that is hidden from or forbidden to this user. */
 const UNREADABLE: ReadonlySet<string> = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM"]);
 
 /**

@@ -54,7 +54,7 @@ export const BUNDLE_FILE = "config.json";
 /** Containerd's namespaces if they cannot be listed: that of Kubernetes, and that of `ctr` and `nerdctl`. */
 const USUAL_NAMESPACES = ["k8s.io", "default"];
 
-/** How sandboxes may be called: `VerifyContainerID` in Kata's src/runtime/pkg/katautils; the length is a name's. */
+/** Valid names of sandboxes: `VerifyContainerID` in Kata's src/runtime/pkg/katautils; the length is a name's. */
 const SANDBOX_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;
 /** Firecracker's IDs are the first half of the sandbox's. */
 const SHORT_ID = /^[0-9a-f]{32}$/;

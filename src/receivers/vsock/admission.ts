@@ -7,9 +7,9 @@ const GROUP_WRITABLE = 0o020;
 const WORLD_WRITABLE = 0o002;
 
 /**
- * Who may connect to a sandbox's socket: root, the owner of the VMM's directory, and whomever the socket's mode and
- * group let in. The kernel lets in the socket's owner as well. That is the user that the forwarder runs as, which other
- * programs may run as too, so they could pass for a sandbox.
+ * Says who may connect to a sandbox's socket: root, the owner of the VMM's directory, and every user that the socket's
+ * mode and group let in. The kernel also lets in the socket's owner, which is the user that the forwarder runs as.
+ * Other programs may run as that user too, so they could pass for a sandbox.
  */
 export class Admission {
   readonly #access: SocketAccess;

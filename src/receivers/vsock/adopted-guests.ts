@@ -12,9 +12,8 @@ import { loadStreamServers } from "./stream-server.ts";
 const ADOPTED_AT_ONCE = 64;
 
 /**
- * Goes on with the connections that an earlier process has left, and closes whatever else it has left that nobody has
- * claimed. To be called when everything that listens has claimed what is its own. Resolves with how many guests there
- * are.
+ * Goes on with the connections that an earlier process has left, and closes everything else it has left that nobody has
+ * claimed. To be called when all listeners have claimed what is theirs. Resolves with the number of guests.
  *
  * @param unread what that process has read and not processed, by the names of the descriptors. Of connections that
  * have ended since, it is processed too.

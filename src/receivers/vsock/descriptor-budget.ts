@@ -12,9 +12,9 @@ const REPORT_INTERVAL_MS = 60_000;
 /**
  * The file descriptors that guests may use, shared by all listeners.
  *
- * Used up, accepting pauses everywhere until a guest leaves, so that who comes waits in the kernel's backlog and the
- * exporter can still open connections. Running into the limit itself is not a way to pause: with EMFILE Bun spins on
- * the connection that it cannot accept.
+ * When they are used up, accepting pauses everywhere until a guest leaves. New guests wait in the kernel's backlog, and
+ * the exporter can still open connections. Running into the limit itself is not a way to pause: with EMFILE Bun spins
+ * on the connection that it cannot accept.
  */
 export class DescriptorBudget {
   /** How many there are for connections and listening sockets together. */

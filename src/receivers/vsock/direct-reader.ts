@@ -14,7 +14,7 @@ const EVENT_BYTES = process.arch === "x64" ? 12 : 16;
 const EVENT_DATA_OFFSET = EVENT_BYTES - 8;
 /** How many connections are read before the event loop goes on with everything else. */
 const MOST_EVENTS = 256;
-/** The most that is read at once where it is not kept, bytes. */
+/** The most that is read at once from a connection that is not kept, bytes. */
 const SCRATCH_BYTES = 256 * 1024;
 /** The bell is filled again when it has this many messages left. Some 278 fit into a socket's usual buffer. */
 const LEAST_RINGS = 64;

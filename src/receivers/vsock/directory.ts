@@ -8,8 +8,8 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from "./open-fla
 const WORLD_WRITABLE = 0o002;
 
 /**
- * An open directory. Whatever becomes of its name, `path` leads to this one, without a link on the way: who checks it
- * and then works in it works in what was checked.
+ * An open directory. Whatever becomes of its name, `path` leads to this one, without a link on the way, so code that
+ * checks it and then works in it works in the directory that it has checked.
  */
 export class Directory {
   /** What people call it. */
@@ -32,7 +32,7 @@ export class Directory {
     this.#mode = Number(mode);
   }
 
-  /** Opens a path, links followed. Undefined where there is none. Throws what openat(2) does. */
+  /** Opens a path, and follows links. Undefined if there is none. Throws what openat(2) does. */
   static open(libc: Libc, path: string): Directory | undefined {
     return openDirectory(
       () => libc.openAt(AT_FDCWD, path, O_DIRECTORY | O_PATH | O_CLOEXEC),
@@ -42,8 +42,7 @@ export class Directory {
   }
 
   /**
-   * The directory `name` in this one; undefined where there is none. Throws ENOTDIR for a link, and what openat(2)
-   * does.
+   * The directory `name` in this one; undefined if there is none. Throws ENOTDIR for a link, and what openat(2) does.
    */
   child(name: string): Directory | undefined {
     const flags = O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC;
@@ -64,8 +63,8 @@ export class Directory {
   }
 
   /**
-   * Throws a {@link ListenError} where somebody else could put other files into the place of this process's: unless
-   * root or `user` owns it, and nobody but them and its group may write to it.
+   * Throws a {@link ListenError} if somebody else could replace files of this process: root or `user` must own the
+   * directory, and nobody but them and its group may write to it.
    */
   requireTrusted(user: number): void {
     if (this.owner !== 0 && this.owner !== user) {

@@ -7,7 +7,7 @@ import type { DirectoryWatches } from "./directory-watches.ts";
 
 /** What is told of a directory that is followed. */
 export interface Follower {
-  /** Throws where it may not be used. */
+  /** Throws if it may not be used. */
   check(directory: Directory): void;
   /** It is there, and watched: it may be read. */
   come(directory: Directory): void;
@@ -20,9 +20,9 @@ export interface Follower {
 }
 
 /**
- * A directory that is watched by its path: it may come later, go, and come again, also with those above it. The nearest
- * one above it is watched too, also while it is there: the kernel tells of a directory's own end only when nobody holds
- * it any more, as sockets that are bound below it do.
+ * A directory that is watched by its path: it may come later, go, and come again, and so may those above it. The
+ * nearest one above it is watched too, even while it is there, because the kernel reports a directory's own end only
+ * when nobody holds it any more, and sockets that are bound below it do.
  */
 export class FollowedDirectory {
   readonly #path: string;
@@ -132,7 +132,7 @@ export class FollowedDirectory {
       this.#parent = { path, identity, watch };
       return true;
     } catch (error) {
-      // Who may not read it has to look again and again instead, as it is done for lost events.
+      // A user that may not read it has to look again and again instead, as for lost events.
       if (errnoName(error) !== "EACCES") throw error;
       this.#leaveParent();
       return false;

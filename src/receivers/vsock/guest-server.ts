@@ -14,7 +14,7 @@ export interface ListenerOptions {
   readonly budget: DescriptorBudget;
   /** Something that ends neither the listener nor a guest but that an operator should know. */
   readonly onProblem: (message: string, error?: Error) => void;
-  /** Something that goes as it should, and that an operator may want to know. Default: told to nobody. */
+  /** Something that is as it should be, and that an operator may want to know. Default: nobody is told. */
   readonly onNotice?: (message: string, fields: Readonly<Record<string, string>>) => void;
   /** The number of the user that the process becomes. Default: it stays who it is. */
   readonly user?: number | undefined;
@@ -44,7 +44,7 @@ export class GuestServer {
   #server: StreamServer | undefined;
   /** What the listening socket's descriptor is kept as. */
   #keptAs: string | undefined;
-  /** Guests of which it is not known yet who they are, and who they are as far as is known. */
+  /** Guests that are not identified yet, with what is known of each. */
   readonly #unidentified = new Map<Stream, { readonly peer: VsockAddress; readonly keptAs: string | undefined }>();
 
   /** @param refusal why a connection is not taken in, if it is not. Default: all are taken in. */
@@ -122,9 +122,7 @@ export class GuestServer {
     this.#options.budget.detach(server);
   }
 
-  /**
-   * What a connection's handlers are that takes in one that an earlier process has left.
-   */
+  /** The handlers of a connection that an earlier process has left. */
   adopt(
     left: LeftConnection,
     accept: (connection: GuestConnection) => GuestReceiver,
@@ -139,7 +137,7 @@ export class GuestServer {
           receiver.data(left.unread);
           return receiver;
         };
-        // An earlier process that did not find the sandbox may only not have had the time.
+        // If an earlier process did not find the sandbox, it may only have lacked the time.
         const isKnown = peer === undefined || left.source.attributes.has("kata.sandbox.id");
         return this.#take(stream, peer, isKnown ? left.source : this.#identify(peer), takeIn, left.name);
       },
@@ -198,7 +196,7 @@ export class GuestServer {
       this.#unidentified.delete(stream);
       // Broken before a byte of it was read.
       if (isEnded) return;
-      // Unless whoever takes it in wants it otherwise.
+      // Unless the code that takes it in has paused it.
       let resume = true;
       const taken: Stream = {
         get descriptor() {

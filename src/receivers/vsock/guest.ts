@@ -58,7 +58,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
   /** Set when the process stops. */
   #rateLifted = false;
   #state: "open" | "finishing" | "gone" = "open";
-  /** The other end has closed, and what it has written is being read to its end, whatever speaks against it. */
+  /** The other end has closed, and what it has written is read to its end, whatever the reasons to pause. */
   #isLeaving = false;
   /** What broke the connection. */
   #error: Error | undefined;
@@ -192,7 +192,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
 
   /** A payload was not valid (see `FramesOwner`). */
   invalid(): void {
-    // Not paused: who waits here for what a guest owes would keep a place and a descriptor, though it may be gone.
+    // It is not paused: while it waited, it would keep a place and a descriptor, although the guest may be gone.
     if (this.account.invalid.take(1, this.#lastData) === 0 || this.#state !== "open") return;
     this.#owner.metrics.disconnect("invalid-rate");
     this.disconnect(`its guest sends more than ${MAX_INVALID_PER_SECOND} invalid payloads a second`);
@@ -380,7 +380,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     if (this.#state === "gone") return;
     this.#connection.reads?.processed(reader);
     if (reader.framesBegun !== before) this.#frameBegan = this.#owner.now();
-    // What waits for its turn is not the guest's to answer for.
+    // The guest is not to blame for what waits for its turn.
     if (!reader.isStopped) this.#accountHeld(reader.heldBytes);
     if (reader.inFrame) this.#owner.watch();
   }

@@ -11,7 +11,7 @@ import { type GuestConnection, type GuestReceiver, type Listener, ListenError } 
 import { groupNumber, listenAt, socketAdvice, type SocketFile } from "./socket-file.ts";
 import { loadStreamServers } from "./stream-server.ts";
 
-/** Where to listen: at `<socketPath>_<port>`, the name that a VMM connects to for a guest's connection to `port`. */
+/** Where to listen: at `<socketPath>_<port>`, the path that a VMM connects to for a guest's connection to `port`. */
 export interface HybridSettings {
   /** The VMM's own socket; it need not exist yet, its directory must. */
   readonly socketPath: string;
@@ -99,7 +99,9 @@ export class HybridListener implements Listener {
     return new ListenError(`cannot listen at ${this.address}: ${advice}`, { cause });
   }
 
-  /** The owner of the directory that the socket shall be in. Throws a {@link ListenError} if there can be no socket. */
+  /**
+   * The owner of the directory that the socket shall be in. Throws a {@link ListenError} if a socket cannot be there.
+   */
   #directoryOwner(): number {
     const bytes = new TextEncoder().encode(this.address).length;
     if (bytes > MAX_PATH_BYTES) {

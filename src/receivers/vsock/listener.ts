@@ -49,15 +49,15 @@ export interface Listener {
    */
   begin?(): void | Promise<void>;
   /**
-   * To be called before `handOver`: no more sockets are made from now on, so that none comes while what there is is
-   * handed over. Never rejects.
+   * To be called before `handOver`: no more sockets are made from now on, so that none appears while the existing ones
+   * are handed over. Never rejects.
    */
   settle?(): Promise<void>;
   /** Accepts no more guests; those connected stay. */
   stopAccepting(): Promise<void>;
   /**
-   * Accepts no more guests, and leaves the sockets that outlive this process as they are: who connects waits for the
-   * next one. The others are removed, as by `cleanUp`.
+   * Accepts no more guests, and leaves the sockets that outlive this process as they are: guests that connect wait for
+   * the next one. The others are removed, as by `cleanUp`.
    */
   handOver(): void;
   /** Removes what `listen` made (the socket file), where permissions still allow it. */
@@ -67,7 +67,7 @@ export interface Listener {
 /** A listener that cannot listen: the message names what, where and what to do. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
-  /** This machine has no such thing to listen at, as opposed to one that is there and cannot be had. */
+  /** This machine has nothing of the kind to listen at, as opposed to something that is there but cannot be used. */
   readonly absent: boolean;
 
   constructor(message: string, options?: ErrorOptions & { readonly absent?: boolean }) {

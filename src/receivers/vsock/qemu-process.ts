@@ -14,7 +14,7 @@ export interface QemuProcess {
 const TICKS_PER_SECOND = 100;
 /** Where a process's start stands behind its name in /proc/PID/stat: field 22, the first one there being 3. */
 const START_FIELD = 22 - 3;
-/** How sandboxes may be called: `VerifyContainerID` in Kata's src/runtime/pkg/katautils. */
+/** Valid names of sandboxes: `VerifyContainerID` in Kata's src/runtime/pkg/katautils. */
 const SANDBOX_NAME = /^sandbox-([a-zA-Z0-9][a-zA-Z0-9_.-]*)$/;
 const VSOCK_DEVICE = /^(?:driver=)?vhost-vsock-/;
 const GUEST_CID = /^guest-cid=([0-9]{1,10})$/;
@@ -40,8 +40,8 @@ export function readQemuProcess(proc: string, pid: number): QemuProcess | undefi
 /**
  * The CID and the sandbox in a command line, arguments with a NUL behind each. Both of Kata's runtimes start QEMU with
  * `-name sandbox-<ID>[,debug-threads=on]` and `-device vhost-vsock-pci,…,guest-cid=<CID>` (`-ccw` on s390x). Undefined
- * where that is not there exactly once, and where the name is the machine's own and not the sandbox's, since it was
- * made out of a template (`-incoming`).
+ * unless each is there exactly once. Undefined too if the machine was made out of a template (`-incoming`), because
+ * then the name is the machine's own and not the sandbox's.
  */
 export function parseQemuArguments(
   commandLine: string,

@@ -99,7 +99,7 @@ export class Receiver implements GuestOwner {
   /**
    * Gives up frames whose time has passed, disconnects guests that were silent for too long, and reads on what could
    * not wait any longer. If it comes later than it was due, the process was held (SIGSTOP, a slow disk, a busy machine)
-   * and read nobody, so that the time is ours.
+   * and read nobody, so the time does not count against guests.
    *
    * While guests are only silent, nothing is looked at before the first of them has been silent for too long.
    */
@@ -191,9 +191,8 @@ export class Receiver implements GuestOwner {
   }
 
   /**
-   * Reads what guests have already sent, those included that the listener is about to accept. A guest of which there is
-   * nothing to read is read no more; one that never stops sending, or that delivery keeps paused, not after
-   * `timeoutMs`.
+   * Reads what guests have already sent, those included that the listener is about to accept. A guest is read no more
+   * once nothing is left to read, and after `timeoutMs` even if it never stops sending or delivery keeps it paused.
    */
   async drain(timeoutMs: number): Promise<void> {
     const deadline = this.now() + timeoutMs;

@@ -20,8 +20,9 @@ export interface FinderOptions {
 /**
  * Finds the sandbox of an AF_VSOCK guest: the QEMU process that owns the guest's CID names both on its command line.
  *
- * Absent rather than wrong: found is only what one live process of root's says, or several that agree, that started
- * before the guest connected and has been read twice. CIDs are reused, and so are numbers of processes.
+ * Absent rather than wrong: a sandbox counts as found only if one live process of root's names it, or several that
+ * agree. Each must have started before the guest connected, and is read twice. CIDs are reused, and so are numbers of
+ * processes.
  *
  * All processes are read for a CID that is not known, in short turns, once for all guests that wait; one that is known
  * costs a look at its process.
@@ -51,8 +52,8 @@ export class SandboxFinder {
   }
 
   /**
-   * The sandbox of a guest that has just connected; undefined where none can be found for certain, or not in time.
-   * Never rejects.
+   * The sandbox of a guest that has just connected; undefined if it cannot be found for certain and in time. Never
+   * rejects.
    */
   async find(cid: number): Promise<string | undefined> {
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -85,11 +86,11 @@ export class SandboxFinder {
     this.#stopped.resolve(undefined);
   }
 
-  /** What those processes say that are still the ones that the last scan found. */
+  /** What the processes say that the last scan found and that are still the same. */
   #verified(cid: number, connectedAt: number): string | undefined {
     const found = this.#known.get(cid) ?? [];
     const sandboxes = new Set(found.map(({ sandbox }) => sandbox));
-    // Two that differ: one of them does not own the CID, and which is not known.
+    // Two that differ: one of them does not own the CID, and nobody knows which.
     if (sandboxes.size !== 1) return undefined;
     for (const process of found) {
       if (process.start >= connectedAt) continue;

@@ -13,7 +13,7 @@ import { groupNumber } from "./socket-file.ts";
 export interface TemplateSettings {
   /** What holds a directory for each sandbox, absolute. It need not exist yet. */
   readonly directory: string;
-  /** See `SocketTemplate`: who makes a `SandboxTemplate` for each user puts the user's number into `directory`. */
+  /** See `SocketTemplate`: where each user has a `SandboxTemplate`, the user's number is already in `directory`. */
   readonly perUser?: true;
   /** The directories between a sandbox's and its socket. */
   readonly between: readonly string[];

@@ -4,8 +4,8 @@
  */
 const SILENCE_MS = 20;
 /**
- * And in how many turns of the event loop: on a machine so busy that the time passes without a look at the sockets, it
- * proves nothing.
+ * How many turns of the event loop it must last as well: on a busy machine the time may pass without a look at the
+ * sockets, and then it proves nothing.
  */
 const SILENCE_TURNS = 4;
 

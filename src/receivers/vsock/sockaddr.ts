@@ -17,7 +17,7 @@ export function vsockSockaddr(address: VsockAddress): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** The address that the kernel gave. Throws where it is of another family or too short. */
+/** The address that the kernel gave. Throws if it is of another family or too short. */
 export function readVsockSockaddr(bytes: Uint8Array): VsockAddress {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < SOCKADDR_VM_BYTES || view.getUint16(0, true) !== AF_VSOCK) {

@@ -191,8 +191,8 @@ function resumeAt<Server extends { close(): Promise<void> }>(
 }
 
 /**
- * Sets a socket's group and permissions: by its inode, and not by its name, which somebody else who may write to
- * the directory could make a link to another file meanwhile. Returns its status.
+ * Sets a socket's group and permissions and returns its status. It uses the inode and not the name, because anyone else
+ * who may write to the directory could meanwhile make the name a link to another file.
  */
 function giveAccess(
   path: string,

@@ -130,7 +130,7 @@ const watch: Watch = (fd, { open, ring, ended }) => {
   bunConnect({ fd, socket }).catch(ended);
 };
 
-/** Who has connected, where the kernel tells by an address. */
+/** Who has connected, if the kernel tells by an address. */
 type PeerOf = (socket: BunSocket) => VsockAddress | undefined;
 
 /** What Bun calls for connections. */
@@ -196,7 +196,7 @@ class BunStreamServer implements StreamServer {
     return listener;
   }
 
-  /** Bun lets 512 wait, also at a socket that let more; who finds no room at a UNIX socket is refused (EAGAIN). */
+  /** Bun lets 512 wait, even at a socket that let more. At a UNIX socket without room, connect(2) fails (EAGAIN). */
   #widen(listener: BunListener): void {
     libc.listen(listener.fd, BACKLOG);
   }
@@ -282,7 +282,10 @@ export const streamServers: StreamServers = {
   },
 };
 
-/** How the peers of a socket are known that another process has opened. Closes what is not a socket, and throws. */
+/**
+ * How the peers of a socket that another process has opened are known. Closes a descriptor that is not a socket, and
+ * throws.
+ */
 function peerOfSocket(fd: number): PeerOf {
   try {
     const family = new DataView(libc.getsockname(fd).slice().buffer).getUint16(0, true);

@@ -31,9 +31,9 @@ export interface StreamHandlers {
 export interface StreamServer {
   /** The listening socket's descriptor at the moment; absent under a runtime that does not tell. */
   readonly descriptor?: number | undefined;
-  /** Accepts no more; who connects waits in the backlog. Reading goes on. */
+  /** Accepts no more: new connections wait in the backlog. Reading goes on. */
   pause(): void;
-  /** Accepts again. False where that failed (said through `problem`); it may be tried again. */
+  /** Accepts again. False if that failed, which `problem` has reported; it may be tried again. */
   resume(): boolean;
   /** Closes the listening socket for good, and resolves once it is; connections stay. */
   close(): Promise<void>;

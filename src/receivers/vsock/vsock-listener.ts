@@ -93,13 +93,13 @@ export class VsockListener implements Listener {
     this.cleanUp();
   }
 
-  /** AF_VSOCK leaves nothing behind; but who waits for its sandbox to be found waits no longer. */
+  /** AF_VSOCK leaves nothing behind, but guests that wait for their sandbox to be found wait no longer. */
   cleanUp(): void {
     this.#finder.stop();
   }
 }
 
-/** What the kernel says where it has no AF_VSOCK, or no such CID (vsock(7), bind(2)). */
+/** What the kernel says if it has no AF_VSOCK, or no such CID (vsock(7), bind(2)). */
 const ABSENT: ReadonlySet<string> = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
 
 /** What to do about a socket, bind or listen that failed. */

@@ -23,7 +23,7 @@ const IN_EXECUTABLE = new URL("file:///$bunfs/root/receivers/jaeger/thread/worke
 
 /** What the main thread does with what comes from the other one. */
 export interface ThreadReceiver extends JaegerBatches {
-  /** What batches held that were dropped before they came here. */
+  /** Contents of batches that were dropped before they came here. */
   dropped(dropped: DroppedBatches): void;
 }
 
@@ -173,7 +173,7 @@ export class ThreadJaegerServer implements JaegerServer {
     this.#started.reject(error);
     this.#listening?.reject(error);
     this.#closed.resolve();
-    // Without privileges it cannot be started again everywhere. As any defect, it is the process's to end for.
+    // Without privileges it cannot be started again everywhere. So the process ends, as for any defect.
     if (this.#isStarted) {
       setImmediate(() => {
         throw new Error("the thread that answers runtimes has failed", { cause: error });
