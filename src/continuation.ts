@@ -26,7 +26,7 @@ const TAKE_OVER_SOCKET = "take-over";
 
 /** What a process does when another one takes over from it. */
 export interface Leaving {
-  /** Makes no more sockets, as `Listener.settle`. */
+  /** Stops making sockets, as `Listener.settle` does. */
   settle(): Promise<void>;
   /** Stops reading and accepting, at once. What is kept is then what the other process goes on with. */
   leave(): void;
@@ -47,8 +47,8 @@ export interface Leaving {
 export type OnTakenOver = (delivered: Promise<number>, succeeded: Promise<void>) => void;
 
 /**
- * How guests outlive a process: what an earlier one has left is gone on with, and the next one is left what there is,
- * through the service manager or to a process that takes over.
+ * How guests outlive a process: this process goes on with what an earlier one has left, and leaves what it has to the
+ * next one, through the service manager or to a process that takes over.
  */
 export class Continuation {
   readonly #descriptors: DescriptorStore;
@@ -88,7 +88,7 @@ export class Continuation {
    * start that fails afterwards leaves the guests unread, but before anything is opened that both processes need for
    * themselves. Rejects with a `TakeOverError`.
    *
-   * @param user whom this process will become, as the other one has.
+   * @param user the user that this process will become, as the other one has.
    */
   async takeOver(path: string, user: number | undefined): Promise<void> {
     this.#running = RunningProcess.connect(this.#libc, path, user);
@@ -105,8 +105,8 @@ export class Continuation {
   }
 
   /**
-   * Keeps what is read of connections from now on until it is processed, so that a killed process leaves it to the
-   * next one. Undefined where nothing survives a kill.
+   * Keeps what is read of connections from now on until it is processed, so that a killed process leaves it to the next
+   * one. Undefined if nothing survives a kill.
    *
    * @param settle makes sure that what was made of processed bytes survives a kill. Must not throw.
    */
@@ -131,11 +131,11 @@ export class Continuation {
     if (guests > 0) this.#log.info("going on with guests of an earlier process", { guests });
     if (guests === 0 && this.#running === undefined) return;
     try {
-      // Whoever has them until now may end as soon as they are kept here.
+      // The process that has had them may end as soon as they are kept here.
       await this.#descriptors.settled();
       await this.#running?.ready();
     } catch (error) {
-      this.#log.warn("whoever has kept the guests until now does not answer", { error: error as Error });
+      this.#log.warn("the service manager or the earlier process does not answer", { error: error as Error });
     }
     this.#running = undefined;
   }
@@ -240,8 +240,8 @@ export class Continuation {
 }
 
 /**
- * Whether whoever supervises this process would start it again if it ended by itself: a container's first process, or
- * one in a pod.
+ * Whether this process would be started again if it ended by itself, as a container's first process is, or one in a
+ * pod.
  */
 export function isRestartedAtItsEnd(environment: Readonly<Record<string, string | undefined>>): boolean {
   return process.pid === 1 || environment["KUBERNETES_SERVICE_HOST"] !== undefined;

@@ -8,8 +8,8 @@ import { warn } from "./main/standard-error.ts";
 import { type ProcessSettings, VIEWER_VARIABLE } from "./view/process/viewer-settings.ts";
 
 /**
- * Holds `FROM:TO`: a process that has it only copies a file. The DaemonSet's init container does that, whose image has
- * no program for it.
+ * Holds `FROM:TO`: a process that has it only copies a file. The DaemonSet's init container uses it, because its image
+ * has no other program for that.
  */
 const COPY_VARIABLE = "KATA_TRACE_FORWARDER_INTERNAL_COPY";
 

@@ -68,7 +68,7 @@ export function processed(
   };
 }
 
-/** What `--dump-only` has instead of delivery. */
+/** What `--dump-only` uses instead of delivery. */
 export function openDump(
   settings: Settings,
   output: DumpWriter | undefined,
@@ -136,7 +136,7 @@ async function prepareCollector(parts: DestinationParts): Promise<OpenDestinatio
   if (deadLetterFile !== undefined) undo.push(() => deadLetterFile.close());
   const openSpool = queue.spool && await prepareSpool(queue.spool, owner);
   // Spans that can wait, on disk or because the user said so, need no collector yet. Guests of an earlier process
-  // cannot: they would be lost if this start failed.
+  // cannot wait: they would be lost if this start failed.
   if (openSpool === undefined && !settings.waitForCollector && !hasGuests) {
     await trace.step("probe", () => probe(otlp, exporter, PROBE_TIMEOUT_MS, log.of("otlp")));
   }

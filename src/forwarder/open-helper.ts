@@ -49,8 +49,8 @@ export async function startHelper(
 }
 
 /**
- * Finds the sandbox of a runtime's connection through the helper, which may look at root's processes, as this one may
- * not once it is another user. Undefined if there is no helper that may.
+ * Finds the sandbox of a runtime's connection through the helper, which may look at root's processes. This process may
+ * not, once it is another user. Undefined if there is no helper that may.
  */
 export function helperPeers(helper: HelperProcess | undefined, log: Logger): FindPeer | undefined {
   if (helper?.findsPeers !== true) return undefined;
@@ -105,7 +105,7 @@ function isForRootOnly(path: string): boolean {
     }
     return false;
   } catch {
-    // Whoever reads it says what is wrong with it.
+    // The code that reads it says what is wrong with it.
     return false;
   }
 }
@@ -115,7 +115,7 @@ function seesHost(): boolean {
   try {
     return readlinkSync("/proc/self/ns/pid") === HOST_PROCESSES;
   } catch {
-    // Whoever looks for runtimes finds none.
+    // A search for runtimes finds none.
     return false;
   }
 }

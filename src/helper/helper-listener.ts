@@ -114,7 +114,7 @@ export class HelperListener implements Listener {
       this.#servers.set(key, guests);
     } catch (error) {
       keeper?.release(key);
-      onProblem(`sandbox ${sandbox} cannot be listened for`, error as Error);
+      onProblem(`cannot listen for sandbox ${sandbox}`, error as Error);
     }
   }
 

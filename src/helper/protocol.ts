@@ -34,7 +34,7 @@ export interface AllowedFolder {
 }
 
 export interface HelperSettings {
-  /** Whose sockets to make. */
+  /** The sandboxes whose sockets to make. */
   readonly templates: readonly TemplateSettings[];
   /** The user that the forwarder becomes, which may own sandboxes' directories. */
   readonly user: number;
@@ -97,8 +97,8 @@ export type HelperMessage =
   | { readonly type: "notice"; readonly message: string; readonly fields: Readonly<Record<string, string>> };
 
 /**
- * Reads a request. Undefined for anything else, because whoever got hold of the forwarder's process may send whatever
- * they like.
+ * Reads a request. Undefined for anything else, because an attacker who got hold of the forwarder's process may send
+ * anything.
  */
 export function readRequest(text: string): HelperRequest | undefined {
   let value: unknown;

@@ -12,8 +12,8 @@ const CHUNK_BYTES = 64 * 1024;
  * Reads files that root may read although this process is another user by now: with its own rights if they are enough,
  * else through the helper, which opens only what its settings name (`HelperSettings.readable`).
  *
- * Files are opened by the calling thread, because Landlock may be in force for that one alone: before version 8 it
- * knows nothing of the runtime's threads for files that have been started earlier.
+ * Files are opened by the calling thread, because Landlock may be in force for that one alone: before version 8 it does
+ * not restrict the runtime's file threads, which have been started earlier.
  */
 export class RootFiles {
   readonly #helper: HelperProcess | undefined;

@@ -78,7 +78,7 @@ export class RootlessTemplates {
     this.#followed = new FollowedDirectory(parent, libc, watches, {
       check: () => {},
       come: (directory) => this.#scan(directory),
-      // If it is only this process that stops looking, users are not gone.
+      // If only this process stops looking, the users are not gone.
       gone: () => {
         if (this.#isRunning) this.#forgetAll();
       },
@@ -132,7 +132,7 @@ export class RootlessTemplates {
     try {
       operation();
     } catch (error) {
-      if (!isMissing(error)) this.#host.onProblem("rootless sandboxes cannot be listened for", error as Error);
+      if (!isMissing(error)) this.#host.onProblem("cannot listen for rootless sandboxes", error as Error);
       this.#forgetAll();
     }
   }
@@ -165,7 +165,7 @@ export class RootlessTemplates {
     const template = this.#templateOf(uid, found.gid);
     this.#users.set(uid, template);
     const problem = template.open();
-    if (problem !== undefined) this.#host.onProblem("rootless sandboxes cannot be listened for", problem);
+    if (problem !== undefined) this.#host.onProblem("cannot listen for rootless sandboxes", problem);
     template.begin();
   }
 

@@ -36,8 +36,8 @@ const MAX_CAPABILITIES = 64;
 
 /**
  * Makes the programs that this thread runs from now on get no other capabilities than these, although it is root. What
- * it has itself stays. Where that is not allowed (CAP_SETPCAP is missing), whoever took that right away has limited
- * them already, as the unit and the DaemonSet do.
+ * it has itself stays. If that is not allowed (CAP_SETPCAP is missing), whatever took that right away has limited them
+ * already, as the unit and the DaemonSet do.
  */
 export function boundCapabilities(libc: Pick<Libc, "prctl">, set: bigint): void {
   for (let number = 0; number < MAX_CAPABILITIES; number++) {

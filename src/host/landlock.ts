@@ -106,7 +106,7 @@ function allow(libc: Libc, ruleset: number, path: string, access: bigint): void 
   try {
     fd = isDirectory();
   } catch (error) {
-    // What this user cannot even look up it cannot reach either.
+    // If this user cannot even look a path up, it cannot reach it either.
     if (errnoName(error) !== "ENOTDIR") return;
     fd = libc.openAt(AT_FDCWD, path, O_PATH | O_CLOEXEC);
     allowed &= OF_FILES;

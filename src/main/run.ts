@@ -106,7 +106,7 @@ export async function run(settings: Settings, tellsUrl = false): Promise<number>
       onViewer: (served) => url = served,
       ...(continuation && { continuation }),
       onHelperEnded: () => {
-        // With nothing to lose a restart is better than to go on without new sandboxes.
+        // If there is nothing to lose, a restart is better than going on without new sandboxes.
         if (continuation?.persists !== true || stopping) return;
         broken = true;
         stop();

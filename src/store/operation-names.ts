@@ -41,7 +41,7 @@ export class OperationNames {
     this.#store.run("DELETE FROM op WHERE id NOT IN (SELECT op FROM span)");
   }
 
-  /** What was found may not be in the store, because a change of it has been undone. */
+  /** Forgets all names, because a change that put some of them into the store may have been undone. */
   forget(): void {
     this.#remembered.clear();
   }

@@ -9,7 +9,7 @@ const SERVICE_PREFIX = "kata-sb-";
 const SERVICE_NAME = /^kata-sb-([0-9A-Za-z]{8})$/;
 const SERVICE_ID_LENGTH = 8;
 
-/** What a sandbox is called of which only the guest's CID is known, and which guest with that CID it is. */
+/** The name of a sandbox of which only the guest's CID is known, and which guest with that CID it is. */
 const PROVISIONAL_CID = /^cid-(\d+)(?:-(\d+))?$/;
 
 /** Firecracker's IDs are the first 32 of a sandbox's 64 characters. */
@@ -50,7 +50,7 @@ interface Node<Key> {
 }
 
 /**
- * Finds the sandbox of each span. The first of these that says something counts:
+ * Finds the sandbox of each span. The first of these that gives an answer counts:
  *
  * 1. the resource's `kata.sandbox.id`, which only the host writes;
  * 2. the attribute `sandbox_id` of a host's span;

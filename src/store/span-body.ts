@@ -101,7 +101,7 @@ export function packBlob(bytes: Uint8Array): Uint8Array {
 /** The content of a blob; throws what zlib throws if it is damaged. */
 export function unpackBlob(blob: Uint8Array): Uint8Array {
   const content = blob.subarray(1);
-  // What was packed was never larger: a damaged blob cannot take memory.
+  // The limit is the largest that was ever packed, so a damaged blob cannot take much memory.
   return blob[0] === DEFLATED ? inflateRawSync(content, { maxOutputLength: MAX_BLOB_BYTES }) : content;
 }
 

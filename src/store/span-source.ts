@@ -22,11 +22,11 @@ export interface ResourceFacts {
   readonly sandbox: string | undefined;
   readonly cid: number | undefined;
   readonly component: string | undefined;
-  /** Of which cohort the host says that it is. */
+  /** The cohort that the host says it belongs to. */
   readonly label: string | undefined;
 }
 
-/** @param labelBy the attribute that says of which cohort the resource is. */
+/** @param labelBy the attribute that says which cohort the resource belongs to. */
 export function resourceFacts(
   { attributes }: SpanRecord["resource"],
   labelBy: string = LABEL_ATTRIBUTE,

@@ -64,7 +64,7 @@ export class TraceStore {
   readonly database: DatabaseSync;
   readonly #limits: StoreLimits;
   readonly #ownLabel: string;
-  /** The resource attribute that says of which cohort a recorded sandbox is. */
+  /** The resource attribute that says which cohort a recorded sandbox belongs to. */
   readonly #labelBy: string;
   /** Of sandboxes that are new at the moment. */
   #label: string;
@@ -99,7 +99,7 @@ export class TraceStore {
    * not a store, is damaged, or is from a later version.
    *
    * @param label the cohort of sandboxes that are new from now on.
-   * @param labelBy the resource attribute that says of which cohort a recorded sandbox is, if nothing else does.
+   * @param labelBy the resource attribute that says which cohort a recorded sandbox belongs to, if nothing else does.
    */
   static open(file: string, limits: StoreLimits, label = "", labelBy?: string): TraceStore {
     let database: DatabaseSync | undefined;
@@ -224,7 +224,7 @@ export class TraceStore {
     return cid === undefined ? UNASSIGNED : this.#join.ofCid(cid);
   }
 
-  /** Removes what is too old, and what is too much; sandboxes that run are removed last. */
+  /** Removes sandboxes that are too old, or too many for the store; those that run are removed last. */
   prune(nowMs: number = Date.now()): void {
     this.#change(() => this.#prune(nowMs));
   }
@@ -429,7 +429,7 @@ export class TraceStore {
     }
   }
 
-  /** Everything of a sandbox turns out to be another one's, which then runs if the first one did. */
+  /** Everything of a sandbox turns out to belong to another one, which then runs if the first one did. */
   #moveAll(from: string, to: string): void {
     const source = this.#sandboxes.get(from);
     if (source === undefined || from === to) return;

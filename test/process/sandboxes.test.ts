@@ -57,7 +57,7 @@ test("{ID} serves sandboxes that exist and those that appear, each under its own
     await forwarder.record("guest gone", ({ guest, spans }) => guest === id && spans === 1);
   }
   rmSync(sandboxes.path("before"), { recursive: true });
-  await forwarder.record("no more listening for a sandbox", ({ sandbox }) => sandbox === "before");
+  await forwarder.record("no longer listening for a sandbox", ({ sandbox }) => sandbox === "before");
   assert.deepEqual(await forwarder.stop(), CLEAN);
   assert.deepEqual(readdirSync(sandboxes.path("after")), []);
 });
@@ -68,7 +68,7 @@ test("a sandbox whose socket's path would be too long is named once, and costs o
   const tooLong = "x".repeat(107);
   sandboxes.add(tooLong);
   await using forwarder = await start(sandboxes, stub.url);
-  const { level, error } = await forwarder.record(`sandbox ${tooLong} cannot be listened for`);
+  const { level, error } = await forwarder.record(`cannot listen for sandbox ${tooLong}`);
   assert.equal(level, "WARN");
   const bytes = sandboxes.addressOf(tooLong).length;
   assert.ok(bytes > 107);
@@ -85,7 +85,7 @@ test("a sandbox whose socket's path would be too long is named once, and costs o
   await taken(stub, 2);
   assert.deepEqual(await forwarder.stop(), CLEAN);
   assert.deepEqual(readdirSync(sandboxes.path(tooLong)), []);
-  assert.equal(forwarder.recordsOf(/cannot be listened for/).length, 1);
+  assert.equal(forwarder.recordsOf(/cannot listen for/).length, 1);
 });
 
 test("with {ID} a stop delivers what guests wrote, even those that were not accepted yet", async () => {

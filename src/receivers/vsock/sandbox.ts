@@ -120,7 +120,7 @@ export class Sandbox {
     } catch (error) {
       if (errnoName(error) !== "ENOTDIR") throw error;
       throw new ListenError(
-        `${directory.shownChild(name)} is a link or no directory at all: nothing is made there`,
+        `${directory.shownChild(name)} is a link or not a directory: nothing is made there`,
         { cause: error },
       );
     }
@@ -208,7 +208,7 @@ export class Sandbox {
     if (listening === undefined) return;
     this.#listening = undefined;
     listening.server.retire();
-    this.#context.onNotice("no more listening for a sandbox", { sandbox: this.id });
+    this.#context.onNotice("no longer listening for a sandbox", { sandbox: this.id });
   }
 
   #report(error: unknown): void {
@@ -216,7 +216,7 @@ export class Sandbox {
     if (this.#problem === message) return;
     this.#problem = message;
     this.#context.onProblem(
-      `sandbox ${this.id} cannot be listened for`,
+      `cannot listen for sandbox ${this.id}`,
       error instanceof Error ? error : new Error(message),
     );
   }

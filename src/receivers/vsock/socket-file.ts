@@ -237,8 +237,7 @@ function refuseLiveSocket(path: string, shown: string, libc: Libc): void {
     if (error.code === "ECONNREFUSED") return;
     if (error.code !== "EAGAIN") {
       throw new ListenError(
-        `cannot listen at ${shown}: a socket is there of which cannot be told whether it is in use (${error.code}): ` +
-          "remove it if it is not",
+        `cannot listen at ${shown}: the socket there may be in use (${error.code}): remove it if it is not`,
         { cause: error },
       );
     }

@@ -187,9 +187,9 @@ test("a sandbox goes: its guests stay to their end, its socket is closed, its na
   while (node.using.budget.used > 0) await turns(1);
   assert.deepEqual(notices, [
     "listening for a sandbox: box",
-    "no more listening for a sandbox: box",
+    "no longer listening for a sandbox: box",
     "listening for a sandbox: box",
-    "no more listening for a sandbox: box",
+    "no longer listening for a sandbox: box",
   ]);
 });
 
@@ -254,8 +254,8 @@ test("a link is followed on the way to the sandboxes' directory, and in the plac
   await new Promise((resolve) => setTimeout(resolve, 1500));
   assert.deepEqual(readdirSync(join(victim, "root")), []);
   const refused = (id: string, link: string) => [
-    `sandbox ${id} cannot be listened for`,
-    `${node.path(link)} is a link or no directory at all: nothing is made there`,
+    `cannot listen for sandbox ${id}`,
+    `${node.path(link)} is a link or not a directory: nothing is made there`,
   ];
   assert.deepEqual(
     // Directories are listed in any order.
@@ -280,7 +280,7 @@ test("a directory that everyone may write to is refused until it is not", async 
   chmodSync(path, 0o777);
   while (node.told.length === 0) await turns(1);
   assert.deepEqual(node.told, [
-    "sandbox box cannot be listened for",
+    "cannot listen for sandbox box",
     `everyone may write to ${path}`,
   ]);
   const answers = () => dial(node.path("box", SOCKET)).then((client) => client.destroy() && true, () => false);
@@ -305,7 +305,7 @@ test(
     assert.deepEqual(readdirSync(node.path("foreign")), []);
     const belongs = "belongs to the user 4712, neither to root nor to the user that the forwarder runs as (4711)";
     assert.deepEqual(node.told, [
-      "sandbox foreign cannot be listened for",
+      "cannot listen for sandbox foreign",
       `${node.path("foreign")} ${belongs}`,
     ]);
     await using all = new Node({}, { user: 4711 });
@@ -360,8 +360,8 @@ test("a problem with one sandbox costs only that one, and is over when its cause
   node.make("fine");
   await node.listens("fine");
   assert.deepEqual(node.told.filter((_, at) => at % 2 === 0).sort(), [
-    "sandbox file cannot be listened for",
-    "sandbox taken cannot be listened for",
+    "cannot listen for sandbox file",
+    "cannot listen for sandbox taken",
   ]);
   assert.match(node.told.join("\n"), /another forwarder listens there/);
   assert.match(node.told.join("\n"), /a file is there, which is left as it is/);
