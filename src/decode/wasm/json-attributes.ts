@@ -1,6 +1,6 @@
 import { at, giveUp, isUsual, moveTo } from "./cursor";
 import { readF64, readI64 } from "./json-number";
-import { MOST_PLAIN, plainLength, readLongText, readText } from "./json-text";
+import { plainLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
 import {
   closeMessage,
@@ -100,7 +100,7 @@ function keyedValue(content: usize, from: usize, to: usize): usize {
     from += literal.STRING;
     store<u8>(value, 0x0a);
     const length = plainLength(from);
-    if (length <= MOST_PLAIN && value + 2 + length - content < 0x80) {
+    if (load<u8>(from + length) == QUOTE && value + 2 + length - content < 0x80) {
       v128.store(value + 2, v128.load(from));
       store<u8>(value - 1, <u8> (length + 2));
       store<u8>(value + 1, <u8> length);

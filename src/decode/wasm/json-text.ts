@@ -8,20 +8,18 @@ const LETTER_U: u8 = 0x75;
 const FIRST_PRINTABLE: i8 = 0x20;
 /** The odd ones of 32 bits. */
 const ODD_BITS: u32 = 0xaaaaaaaa;
-/** What {@link plainLength} looks at. */
-export const MOST_PLAIN: usize = 16;
 
 /**
- * How long a string is, from behind its first quote, if it is printable ASCII without escapes and at most
- * {@link MOST_PLAIN} bytes; else more than that.
+ * How many bytes of a string, from behind its first quote, are printable ASCII without escapes, 16 at most. If the byte
+ * behind them is its last quote, they are all of it. That is for the caller to ask in a branch, which the processor
+ * predicts; a length that depended on it would have to wait.
  */
 export function plainLength(from: usize): usize {
   const block = v128.load(from);
   const special = v128.or(i8x16.eq(block, i8x16.splat(QUOTE)), i8x16.eq(block, i8x16.splat(BACKSLASH)));
   // As a signed number, a byte that is not ASCII is also below the first printable one.
   const stops = i8x16.bitmask(v128.or(special, i8x16.lt_s(block, i8x16.splat(FIRST_PRINTABLE))));
-  const length = <usize> ctz(stops | 0x10000);
-  return load<u8>(from + length) == QUOTE ? length : MOST_PLAIN + 1;
+  return <usize> ctz(stops | 0x10000);
 }
 
 /**
@@ -32,7 +30,7 @@ export function plainLength(from: usize): usize {
  */
 export function readText(from: usize, to: usize): usize {
   const length = plainLength(from);
-  if (length > MOST_PLAIN) return readLongText(from, to);
+  if (load<u8>(from + length) != QUOTE) return readLongText(from, to);
   v128.store(to, v128.load(from));
   moveTo(from + length + 1);
   return to + length;
@@ -42,14 +40,36 @@ export function readText(from: usize, to: usize): usize {
 export function readLongText(from: usize, to: usize): usize {
   const first = from;
   const start = to;
+  isPrintable = true;
+  to = copyToStop(from, to);
+  while (load<u8>(at) != QUOTE) {
+    to = readCodePoint(to);
+    if (to == 0) return start;
+    to = copyToStop(at, to);
+  }
+  moveTo(at + 1);
+  // What follows the string may be what has been seen.
+  if (!isPrintable && !isValid(first, at, start, to)) giveUp();
+  return to;
+}
+
+/** Whether all that {@link copyToStop} has seen of a string, and of what follows it, is printable ASCII. */
+let isPrintable = true;
+
+/**
+ * Copies a string up to its last quote, or up to an escape that needs more than a table. Returns the place after what
+ * it wrote, and leaves the cursor at the quote or at the escape's letter. Without either, the text is not usual.
+ *
+ * It calls nothing, because engines keep no vectors in registers across calls, and then nowhere in a function.
+ */
+function copyToStop(from: usize, to: usize): usize {
   const last = end;
   // The least of the bytes at each place, as signed numbers: negative if one is not ASCII.
   let least = i8x16.splat(0x7f);
   // Whether the next byte is escaped by a backslash that has been dropped.
   let isEscaped: u32 = 0;
-  let isOpen = true;
   // Zeros follow the payload, and no quote.
-  while (isOpen && from <= last) {
+  while (from <= last) {
     const low = v128.load(from);
     const high = v128.load(from, 16);
     least = i8x16.min_s(least, i8x16.min_s(low, high));
@@ -66,53 +86,42 @@ export function readLongText(from: usize, to: usize): usize {
       const plain = <usize> ctz(quotes);
       from += plain;
       to += plain;
-      isOpen = false;
-    } else {
-      // Which backslashes begin an escape, and what they escape, however many stand in a row: a subtraction borrows
-      // along each row (Langdale and Lemire 2019, "Parsing gigabytes of JSON per second").
-      const possible = backslashes & ~isEscaped;
-      const ends = (((possible << 1) | ODD_BITS) - possible) ^ ODD_BITS;
-      const escaped = ends ^ (backslashes | isEscaped);
-      const escapes = ends & backslashes;
-      const letters = escaped & ~(quotes | backslashes);
-      const stops = (quotes & ~escaped) | letters;
-      const after = append(high, escapes >> 16, append(low, escapes & 0xffff, to));
-      if (stops == 0) {
-        isEscaped = escapes >> 31;
-        from += 32;
-        to = after;
-        continue;
-      }
-      const plain = ctz(stops);
-      from += <usize> plain;
-      to += <usize> (plain - popcnt(escapes & ((1 << plain) - 1)));
-      if (((letters >> plain) & 1) == 0) isOpen = false;
-      else {
-        isEscaped = 0;
-        let byte = load<u8>(ESCAPES + load<u8>(from));
-        if (byte != 0) {
-          // Several of these may stand in a row.
-          while (byte != 0) {
-            store<u8>(to++, byte);
-            from++;
-            byte = load<u8>(from) == BACKSLASH ? load<u8>(ESCAPES + load<u8>(from, 1)) : 0;
-            if (byte != 0) from++;
-          }
-        } else {
-          moveTo(from);
-          to = readCodePoint(to);
-          if (to == 0) return start;
-          from = at;
-        }
-      }
+      break;
+    }
+    // Which backslashes begin an escape, and what they escape, however many stand in a row: a subtraction borrows
+    // along each row (Langdale and Lemire 2019, "Parsing gigabytes of JSON per second").
+    const possible = backslashes & ~isEscaped;
+    const ends = (((possible << 1) | ODD_BITS) - possible) ^ ODD_BITS;
+    const escaped = ends ^ (backslashes | isEscaped);
+    const escapes = ends & backslashes;
+    // Quotes that are not escaped, and letters that are: escaped quotes and backslashes cancel out.
+    const stops = escaped ^ quotes ^ backslashes ^ escapes;
+    compress(low, escapes, to);
+    compress(high, escapes >> 16, to + 16 - popcnt(escapes & 0xffff));
+    if (stops == 0) {
+      isEscaped = escapes >> 31;
+      from += 32;
+      to += 32 - popcnt(escapes);
+      continue;
+    }
+    const plain = ctz(stops);
+    from += <usize> plain;
+    to += <usize> (plain - popcnt(escapes & ((1 << plain) - 1)));
+    if (((escaped >> plain) & 1) == 0) break;
+    isEscaped = 0;
+    let byte = load<u8>(ESCAPES + load<u8>(from));
+    if (byte == 0) break;
+    // Several of these may stand in a row.
+    while (byte != 0) {
+      store<u8>(to++, byte);
+      from++;
+      byte = load<u8>(from) == BACKSLASH ? load<u8>(ESCAPES + load<u8>(from, 1)) : 0;
+      if (byte != 0) from++;
     }
   }
-  moveTo(from + 1);
-  if (isOpen) giveUp();
-  // What follows the string may be what has been seen.
-  else if (i8x16.bitmask(i8x16.lt_s(least, i8x16.splat(FIRST_PRINTABLE))) != 0 && !isValid(first, from, start, to)) {
-    giveUp();
-  }
+  if (i8x16.bitmask(i8x16.lt_s(least, i8x16.splat(FIRST_PRINTABLE))) != 0) isPrintable = false;
+  moveTo(from);
+  if (from > last) giveUp();
   return to;
 }
 
@@ -130,15 +139,12 @@ function isValid(from: usize, to: usize, decoded: usize, decodedEnd: usize): boo
   return isUtf8(decoded, decodedEnd);
 }
 
-/** Writes a block without the bytes whose bits are in `dropped`: eight bytes at a time. */
-function append(block: v128, dropped: u32, to: usize): usize {
-  const low = dropped & 0xff;
-  const high = dropped >> 8;
-  v128.store64_lane(to, i8x16.swizzle(block, v128.load64_zero(SHUFFLES + (<usize> low << 3))), 0);
-  to += 8 - popcnt(low);
-  const indexes = i8x16.add(v128.load64_zero(SHUFFLES + (<usize> high << 3)), i8x16.splat(8));
-  v128.store64_lane(to, i8x16.swizzle(block, indexes), 0);
-  return to + 8 - popcnt(high);
+/** Writes a block without the bytes whose bits are in the lower half of `dropped`, which may be followed by others. */
+function compress(block: v128, dropped: u32, to: usize): void {
+  // Eight bytes at a time; what is written behind them is overwritten. The shift leaves eight bits, times eight.
+  v128.store(to, i8x16.swizzle(block, v128.load((dropped & 0xff) << 3, SHUFFLES)));
+  const indexes = i8x16.add(v128.load((dropped >> 5) & 0x7f8, SHUFFLES), i8x16.splat(8));
+  v128.store(to - popcnt(dropped & 0xff), i8x16.swizzle(block, indexes), 8);
 }
 
 /** Reads an escaped code point from its `u` on and writes it in UTF-8; returns the place after it, 0 if it is wrong. */

@@ -1,7 +1,7 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
 import { attributeList, attributeMap, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "./json-attributes";
 import { nanoseconds, readU128, readU64, readUint, usualDigits } from "./json-number";
-import { MOST_PLAIN, plainLength, readLongText, readText } from "./json-text";
+import { plainLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
 import { OUTPUT } from "./memory";
 import { closeField, closeMessage, closeOptional, FIELD_PREFIX, flagsField, varint } from "./output";
@@ -207,7 +207,7 @@ function evictionList(from: usize, scratch: usize): usize {
   do {
     if (load<u8>(from) != QUOTE) giveUp();
     const length = plainLength(from + 1);
-    if (length <= MOST_PLAIN) from += length + 2;
+    if (load<u8>(from + 1 + length) == QUOTE) from += length + 2;
     else {
       readLongText(from + 1, scratch);
       from = at;
