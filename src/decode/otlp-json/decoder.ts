@@ -1,9 +1,9 @@
 import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { decodeOtlpLeniently, type RejectedSpans } from "../otlp/lenient.ts";
+import { addRejected, decodeOtlpInSteps, decodeOtlpLeniently, type RejectedSpans } from "../otlp/lenient.ts";
 import { RequestWriter } from "./request-writer.ts";
 
-/** One for all connections: a body is decoded whole, and what it needs in memory is reused. */
+/** One for all bodies that are decoded at once: what they need in memory is reused. */
 const request = new ProtobufWriter();
 const writer = new RequestWriter();
 
@@ -25,8 +25,28 @@ export function decodeOtlpJson(
   spans: EncodedSpans,
 ): RejectedSpans {
   request.clear();
-  const unreadable = writer.write(buffer, start, end, request);
+  const steps = writer.write(buffer, start, end, request);
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
   const rejected = decodeOtlpLeniently(request.buffer, 0, request.position, spans);
-  for (const [reason, count] of unreadable) rejected.set(reason, (rejected.get(reason) ?? 0) + count);
+  addRejected(rejected, step.value);
+  return rejected;
+}
+
+/**
+ * As {@link decodeOtlpJson}, but in steps, between which others may be decoded.
+ *
+ * @param take is given the spans of each step in an object of their own. If this throws, they are of no use.
+ */
+export function* decodeOtlpJsonInSteps(
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+  take: (spans: EncodedSpans) => void,
+): Generator<void, RejectedSpans> {
+  const written = new ProtobufWriter();
+  const unreadable = yield* new RequestWriter().write(buffer, start, end, written);
+  const rejected = yield* decodeOtlpInSteps(written.buffer, 0, written.position, take);
+  addRejected(rejected, unreadable);
   return rejected;
 }

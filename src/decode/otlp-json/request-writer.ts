@@ -4,6 +4,7 @@ import { ProtobufWriter as Scratch } from "../../otlp/protobuf-writer.ts";
 import { ANY_VALUE_DOUBLE } from "../../otlp/trace-fields.ts";
 import { MAX_MESSAGE_DEPTH } from "../canonical.ts";
 import { hexDigit, JsonInput } from "../json/input.ts";
+import { STEP_BYTES } from "../large-payloads.ts";
 import { readDouble, readInt64, readUint64 } from "../json/number.ts";
 import { readString } from "../json/string.ts";
 import type { RejectedSpans } from "../otlp/lenient.ts";
@@ -18,6 +19,9 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COLON = 0x3a;
 const BACKSLASH = 0x5c;
+
+/** The messages that spans lie in, below the request. */
+const AROUND_SPANS: ReadonlySet<unknown> = new Set([form.RESOURCE_SPANS, form.SCOPE_SPANS]);
 
 /** What a string may become more than it has, while it is copied a word at a time; see `readString`. */
 const STRING_SLACK = 16;
@@ -39,19 +43,60 @@ export class RequestWriter {
   readonly #text = new Scratch(256);
   #output: ProtobufWriter = this.#text;
   #rejected: RejectedSpans = new Map();
+  /** Where in the input the step began. */
+  #stepStart = 0;
 
-  /** Appends the request in protobuf. Returns how many spans were left out because they cannot be read. */
-  write(buffer: Uint8Array, start: number, end: number, output: ProtobufWriter): RejectedSpans {
+  /** Appends the request in protobuf, in steps. Returns how many spans were left out because they cannot be read. */
+  *write(buffer: Uint8Array, start: number, end: number, output: ProtobufWriter): Generator<void, RejectedSpans> {
     const input = this.#input;
     this.#output = output;
     this.#rejected = new Map();
+    this.#stepStart = 0;
     input.load(buffer, start, end);
-    this.#message(REQUEST_SHAPE, 1);
+    yield;
+    yield* this.#outerMessage(REQUEST_SHAPE, 1);
     input.peek();
     if (input.at !== input.end) {
       throw input.error("trailing-bytes", `${input.end - input.at} bytes after the request`);
     }
     return this.#rejected;
+  }
+
+  /** A message that is around spans, in steps. */
+  *#outerMessage(shape: JsonShape, depth: number): Generator<void> {
+    const input = this.#input;
+    input.expect(OPEN_BRACE);
+    let seen = 0;
+    for (let first = true; input.more(CLOSE_BRACE, first); first = false) {
+      const known = this.#name(shape, seen);
+      if (known === undefined) continue;
+      seen |= known.field.bit;
+      if (AROUND_SPANS.has(known.field.message)) yield* this.#outerList(known, depth);
+      else if (known.field.message === form.SPAN) yield* this.#spans(known, depth);
+      else this.#field(known, depth);
+    }
+  }
+
+  *#outerList({ number, field, shape }: JsonField, depth: number): Generator<void> {
+    const input = this.#input;
+    const output = this.#output;
+    input.expect(OPEN_BRACKET);
+    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
+      const content = output.openMessage(number << 3 | field.wireType);
+      yield* this.#outerMessage(shape as JsonShape, depth + 1);
+      output.closeMessage(content);
+    }
+  }
+
+  *#spans(known: JsonField, depth: number): Generator<void> {
+    const input = this.#input;
+    input.expect(OPEN_BRACKET);
+    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
+      this.#span(known, depth);
+      if (input.at - this.#stepStart < STEP_BYTES) continue;
+      this.#stepStart = input.at;
+      yield;
+    }
   }
 
   /** An object as the content of a message, the `depth`th of those that are in each other. */
@@ -63,29 +108,39 @@ export class RequestWriter {
     input.expect(OPEN_BRACE);
     let seen = 0;
     for (let first = true; input.more(CLOSE_BRACE, first); first = false) {
-      const at = input.at;
-      const known = shape.fields.get(this.#string());
-      input.expect(COLON);
-      if (known === undefined) {
-        input.skipValue();
-        continue;
-      }
-      if (input.skipNull()) continue;
-      // The members of a oneof may not come together either.
-      if ((seen & known.field.bit) !== 0) throw input.error("duplicate-field", "a field comes twice", at);
+      const known = this.#name(shape, seen);
+      if (known === undefined) continue;
       seen |= known.field.bit;
-      if (known.field.once === 0) this.#list(known, depth);
-      else this.#value(known, depth);
+      this.#field(known, depth);
     }
   }
 
-  #list(known: JsonField, depth: number): void {
+  /**
+   * The field of the name that is next, before its value; undefined if there is nothing to be written for it, and its
+   * value is skipped then.
+   *
+   * @param seen the bits of the message's fields so far.
+   */
+  #name(shape: JsonShape, seen: number): JsonField | undefined {
+    const input = this.#input;
+    const at = input.at;
+    const known = shape.fields.get(this.#string());
+    input.expect(COLON);
+    if (known === undefined) {
+      input.skipValue();
+      return undefined;
+    }
+    if (input.skipNull()) return undefined;
+    // The members of a oneof may not come together either.
+    if ((seen & known.field.bit) !== 0) throw input.error("duplicate-field", "a field comes twice", at);
+    return known;
+  }
+
+  #field(known: JsonField, depth: number): void {
+    if (known.field.once !== 0) return this.#value(known, depth);
     const input = this.#input;
     input.expect(OPEN_BRACKET);
-    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) {
-      if (known.field.message === form.SPAN) this.#span(known, depth);
-      else this.#value(known, depth);
-    }
+    for (let first = true; input.more(CLOSE_BRACKET, first); first = false) this.#value(known, depth);
   }
 
   /** A span: what is wrong in it costs it alone, as long as it is JSON. */

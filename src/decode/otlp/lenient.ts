@@ -1,13 +1,19 @@
-import type { EncodedSpans } from "../../otlp/encoded-spans.ts";
+import { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import { ProtobufError, ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
 import { OddPlaces, RequestChecker } from "./checker.ts";
 import { decodeOtlp } from "./decoder.ts";
+import { RequestSplitter } from "./split-request.ts";
 
 /** How many spans of a request were left out, by what is wrong with them. */
 export type RejectedSpans = Map<InvalidReason, number>;
+
+/** Adds what was left out of a part. */
+export function addRejected(sum: RejectedSpans, part: RejectedSpans): void {
+  for (const [reason, count] of part) sum.set(reason, (sum.get(reason) ?? 0) + count);
+}
 
 /**
  * Takes `buffer[start … end)`, an `ExportTraceServiceRequest` in protobuf, apart into its spans as {@link decodeOtlp}
@@ -32,6 +38,28 @@ export function decodeOtlpLeniently(
   spans.clear();
   const valid = new Filter(rejected).filter(buffer, start, end);
   if (valid.position > 0) decodeOtlp(valid.buffer, 0, valid.position, spans);
+  return rejected;
+}
+
+/**
+ * As {@link decodeOtlpLeniently}, but in steps, between which others may be decoded.
+ *
+ * @param take is given the spans of each step in an object of their own. If this throws, they are of no use.
+ */
+export function* decodeOtlpInSteps(
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+  take: (spans: EncodedSpans) => void,
+): Generator<void, RejectedSpans> {
+  const rejected: RejectedSpans = new Map();
+  const splitter = new RequestSplitter({ buffer, start, end }, (request, requestEnd) => {
+    const spans = new EncodedSpans(requestEnd);
+    addRejected(rejected, decodeOtlpLeniently(request, 0, requestEnd, spans));
+    if (spans.count > 0) take(spans);
+    return [];
+  }, true);
+  yield* splitter.split();
   return rejected;
 }
 

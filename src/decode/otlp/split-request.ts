@@ -7,7 +7,7 @@ import { WireError } from "../wire-error.ts";
 import { shortBytes } from "./short-bytes.ts";
 
 /** Takes a part of a request, `request[0 … end)`, in steps: itself one, with few bytes or with only one span. */
-export type TakePart = (request: Uint8Array, end: number) => Generator<void, void>;
+export type TakePart = (request: Uint8Array, end: number) => Iterable<void>;
 
 /** How many fields are looked at in one step; about as much work as decoding `STEP_BYTES`. */
 const STEP_FIELDS = 4096;
@@ -37,12 +37,17 @@ export class RequestSplitter {
   /** The field read last: its tag, where its content begins, if it has a length, and where it ends. */
   readonly #field = { tag: 0, content: 0, end: 0 };
   readonly #reader = new ProtobufReader(new Uint8Array(0));
+  readonly #isLenient: boolean;
   #resources = 0;
   #scopes = 0;
 
-  constructor(payload: LargePayload, take: TakePart) {
+  /**
+   * @param isLenient resources and scopes may be empty, and spans of any size, because a program of the host sent them.
+   */
+  constructor(payload: LargePayload, take: TakePart, isLenient = false) {
     this.#payload = payload;
     this.#take = take;
+    this.#isLenient = isLenient;
   }
 
   /** Does all of it. Between two steps the payload may be moved. */
@@ -70,7 +75,7 @@ export class RequestSplitter {
 
   *#splitResource(content: number, end: number): Generator<void, void> {
     const scopes = yield* this.#copyShared(this.#resource, content, end, RESOURCE_SPANS_SCOPE_SPANS);
-    if (scopes === 0) throw new WireError("missing-field", content, "a resource without a scope");
+    if (scopes === 0 && !this.#isLenient) throw new WireError("missing-field", content, "a resource without a scope");
     this.#scopes += scopes;
     if (this.#scopes > MOST_SCOPES) throw this.#tooMany("scopes", MOST_SCOPES, content);
     for (let at = content; at < end;) {
@@ -82,13 +87,16 @@ export class RequestSplitter {
 
   *#splitScope(content: number, end: number): Generator<void, void> {
     const spans = yield* this.#copyShared(this.#scope, content, end, SCOPE_SPANS_SPANS);
-    if (spans === 0) throw new WireError("missing-field", content, "a scope without a span");
+    if (spans === 0) {
+      if (this.#isLenient) return;
+      throw new WireError("missing-field", content, "a scope without a span");
+    }
     this.#spans.clear();
     for (let at = content; at < end;) {
       this.#read(at, end);
       const { tag, content: spanContent, end: spanEnd } = this.#field;
       if (tag === SCOPE_SPANS_SPANS) {
-        if (spanEnd - at > LARGE_PAYLOAD_BYTES) this.#checkSpan(spanContent, spanEnd);
+        if (spanEnd - at > LARGE_PAYLOAD_BYTES && !this.#isLenient) this.#checkSpan(spanContent, spanEnd);
         if (this.#spans.position > 0 && this.#spans.position + spanEnd - at > STEP_BYTES) yield* this.#takePart();
         this.#copy(this.#spans, at, spanEnd);
         if (this.#spans.position > LARGE_PAYLOAD_BYTES) yield;

@@ -12,6 +12,7 @@ import { JaegerReceiver } from "../jaeger/jaeger-receiver.ts";
 import { type JaegerServer, type JaegerServerSettings, LocalJaegerServer } from "../jaeger/jaeger-server.ts";
 import { ThreadJaegerServer } from "../jaeger/thread/thread-server.ts";
 import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../otlp/otlp-receiver.ts";
+import { StepQueue } from "../otlp/step-queue.ts";
 import { type FindPeer, PeerFinder } from "../peers/peer-finder.ts";
 import { portOwner } from "../peers/port-owner.ts";
 import { readFirstLine, readTlsCredentials } from "./credential-files.ts";
@@ -82,6 +83,7 @@ class Opening {
   readonly #settings: Settings;
   readonly #options: HostReceiverOptions;
   readonly #open: OpenReceiver[] = [];
+  readonly #steps = new StepQueue();
   #tls: TlsCredentials | undefined;
   #finder: PeerFinder | undefined;
   #holdsRuntimesUp = false;
@@ -169,7 +171,7 @@ class Opening {
 
   async #openOtlp(listen: TcpListenSettings): Promise<void> {
     const log = this.#options.log.of("otlp-receiver");
-    const receiver = new OtlpReceiver({ metrics: this.#options.metrics, log });
+    const receiver = new OtlpReceiver({ metrics: this.#options.metrics, log }, this.#steps);
     const server = new HttpServer({
       handler: receiver,
       limits: OTLP_LIMITS,

@@ -23,12 +23,16 @@ export class Inflater {
     this.#free = atOnce;
   }
 
-  /** Rejects with an {@link InflateError}. */
-  async inflate(body: Uint8Array): Promise<Uint8Array> {
+  /**
+   * Rejects with an {@link InflateError}.
+   *
+   * @param use what is done with the decompressed body, before the next one is decompressed. Its result is returned.
+   */
+  async inflate<T>(body: Uint8Array, use: (inflated: Uint8Array) => Promise<T>): Promise<T> {
     if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#free--;
     try {
-      return await this.#gunzip(body);
+      return await use(await this.#gunzip(body));
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#free++;

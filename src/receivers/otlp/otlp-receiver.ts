@@ -1,6 +1,6 @@
 import { type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
-import { decodeOtlpJson } from "../../decode/otlp-json/decoder.ts";
-import { decodeOtlpLeniently } from "../../decode/otlp/lenient.ts";
+import { decodeOtlpJson, decodeOtlpJsonInSteps } from "../../decode/otlp-json/decoder.ts";
+import { decodeOtlpInSteps, decodeOtlpLeniently } from "../../decode/otlp/lenient.ts";
 import { WireError } from "../../decode/wire-error.ts";
 import type { Http2Settings, HttpLimits } from "../../http/limits.ts";
 import type {
@@ -13,11 +13,12 @@ import type {
 } from "../../http/messages.ts";
 import { EncodedSpans } from "../../otlp/encoded-spans.ts";
 import type { Metrics, ReceiverMetrics } from "../../pipeline/metrics.ts";
-import type { SpanSink } from "../../pipeline/sink.ts";
+import type { SourceSink, SpanSink } from "../../pipeline/sink.ts";
 import { HostSources } from "./host-sources.ts";
 import { InflateError, Inflater } from "./inflate.ts";
 import { type Encoding, type OtlpProtocol, protocolOf } from "./protocols.ts";
 import { type Failure, GRPC, type Rejected } from "./responses.ts";
+import { StepQueue } from "./step-queue.ts";
 
 /** The encodings that its payloads may have. */
 export const OTLP_ENCODINGS = ["protobuf", "json"] as const satisfies readonly Encoding[];
@@ -25,6 +26,13 @@ export const OTLP_ENCODINGS = ["protobuf", "json"] as const satisfies readonly E
 const MEBIBYTE = 1024 * 1024;
 /** The largest request, as it is sent and decompressed, bytes: the Collector's limit over HTTP is about the same. */
 const MAX_REQUEST_BYTES = 16 * MEBIBYTE;
+/**
+ * A larger one is decoded and handed on in steps, bytes, because it may have a span for every 30 of them, each of which
+ * takes microseconds.
+ */
+const LARGE_REQUEST_BYTES = 128 * 1024;
+/** What requests may have together that are decoded in steps, or wait for it, bytes. */
+const MAX_WAITING_BYTES = 64 * MEBIBYTE;
 /** Requests that are decompressed at a time. */
 const INFLATED_AT_ONCE = 2;
 
@@ -63,6 +71,12 @@ const PAUSED: Failure = {
 };
 const STOPPING: Failure = { code: GRPC.unavailable, message: "stopping", retrySeconds: RETRY_SECONDS };
 
+/** What came of a request: how many of its spans are invalid, and where the others went, if there were any. */
+interface Taken {
+  readonly rejected: Rejected;
+  readonly sink: SourceSink | undefined;
+}
+
 /** A request that is refused. */
 class Refusal extends Error {
   override readonly name = "Refusal";
@@ -87,11 +101,16 @@ export class OtlpReceiver implements HttpHandler {
   readonly #log: RateLimitedLogger;
   readonly #spans = new EncodedSpans();
   readonly #inflater = new Inflater(MAX_REQUEST_BYTES, INFLATED_AT_ONCE);
+  readonly #steps: StepQueue;
+  /** What large requests have that are not taken over yet, bytes. */
+  #waitingBytes = 0;
   readonly #begun = Promise.withResolvers<void>();
   #sources: HostSources | undefined;
   #isClosed = false;
 
-  constructor({ metrics, log }: { readonly metrics: Metrics; readonly log: Logger }) {
+  /** @param steps of the large requests of all receivers. */
+  constructor({ metrics, log }: { readonly metrics: Metrics; readonly log: Logger }, steps: StepQueue) {
+    this.#steps = steps;
     this.#metrics = metrics.receiver("otlp", OTLP_ENCODINGS);
     this.#log = rateLimited(log);
   }
@@ -153,48 +172,100 @@ export class OtlpReceiver implements HttpHandler {
       this.#metrics.invalidate("invalid-value");
       throw new Refusal(unwrapped, BAD_REQUEST);
     }
-    const message = unwrapped.isGzip ? await this.#inflate(unwrapped.message) : unwrapped.message;
-    if (this.#sources === undefined) await this.#begun.promise;
-    // The receiver may have been closed while this one waited.
-    if (this.#sources === undefined || this.#isClosed) throw new Refusal(STOPPING, UNAVAILABLE);
-    const rejected = this.#decode(message, protocol.encoding(request));
-    this.#metrics.received += this.#spans.count;
-    if (this.#spans.count > 0) await this.#handOn(this.#sources, request.connection);
+    const encoding = protocol.encoding(request);
+    const { connection } = request;
+    const take = async (message: Uint8Array): Promise<Taken> => {
+      if (this.#sources === undefined) await this.#begun.promise;
+      // The receiver may have been closed while this one waited.
+      if (this.#isClosed) throw new Refusal(STOPPING, UNAVAILABLE);
+      return message.length > LARGE_REQUEST_BYTES
+        ? await this.#takeInSteps(message, encoding, connection)
+        : this.#takeAtOnce(message, encoding, connection);
+    };
+    const { message, isGzip } = unwrapped;
+    const { rejected, sink } = isGzip ? await this.#inflate(message, take) : await take(message);
+    if (sink === undefined) return rejected;
+    await sink.settled();
+    // The client may have gone while its request waited, before there was a source for it.
+    if (!connection.isOpen) this.#sources?.disconnected(connection);
     return rejected;
   }
 
-  async #handOn(sources: HostSources, connection: HttpConnection): Promise<void> {
-    const sink = sources.get(connection);
-    sink.accept(this.#spans);
-    await sink.settled();
-    // The client may have gone while its request waited, before there was a source for it.
-    if (!connection.isOpen) sources.disconnected(connection);
-  }
-
-  /** Decodes a message into `#spans`. */
-  #decode(message: Uint8Array, encoding: Encoding): Rejected {
-    const metrics = this.#metrics;
+  #takeAtOnce(message: Uint8Array, encoding: Encoding, connection: HttpConnection): Taken {
     const spans = this.#spans;
     spans.clear();
     const decode = encoding === "json" ? decodeOtlpJson : decodeOtlpLeniently;
+    let rejected: Rejected;
     try {
-      const rejected = decode(message, 0, message.length, spans);
-      metrics.payloads[encoding] = (metrics.payloads[encoding] ?? 0) + 1;
-      for (const [reason, count] of rejected) metrics.invalidate(reason, count);
-      return rejected;
+      rejected = decode(message, 0, message.length, spans);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
-      metrics.invalidate(error.reason);
-      throw new Refusal(
-        { code: GRPC.invalidArgument, message: `not an ExportTraceServiceRequest: ${error.message}` },
-        BAD_REQUEST,
-      );
+      throw this.#refusalOf(error);
+    }
+    this.#count(encoding, rejected);
+    return { rejected, sink: spans.count === 0 ? undefined : this.#accept(spans, connection) };
+  }
+
+  /** Nothing is handed on before all of the request has been decoded, because it may still be refused until then. */
+  async #takeInSteps(message: Uint8Array, encoding: Encoding, connection: HttpConnection): Promise<Taken> {
+    const { length } = message;
+    if (this.#waitingBytes + length > MAX_WAITING_BYTES) throw new Refusal(PAUSED, TOO_MANY_REQUESTS);
+    this.#waitingBytes += length;
+    try {
+      const parts: EncodedSpans[] = [];
+      const decode = encoding === "json" ? decodeOtlpJsonInSteps : decodeOtlpInSteps;
+      let rejected: Rejected;
+      try {
+        rejected = await this.#steps.run(decode(message, 0, length, (spans) => parts.push(spans)));
+      } catch (error) {
+        throw this.#refusalOf(error);
+      }
+      this.#count(encoding, rejected);
+      return { rejected, sink: await this.#steps.run(this.#acceptAll(parts, connection)) };
+    } finally {
+      this.#waitingBytes -= length;
     }
   }
 
-  async #inflate(message: Uint8Array): Promise<Uint8Array> {
+  *#acceptAll(
+    parts: readonly EncodedSpans[],
+    connection: HttpConnection,
+  ): Generator<void, SourceSink | undefined> {
+    let sink: SourceSink | undefined;
+    for (const spans of parts) {
+      sink = this.#accept(spans, connection);
+      yield;
+    }
+    return sink;
+  }
+
+  #accept(spans: EncodedSpans, connection: HttpConnection): SourceSink {
+    // The receiver may have been closed while the request waited. Its client sends it again, to the next process.
+    if (this.#sources === undefined || this.#isClosed) throw new Refusal(STOPPING, UNAVAILABLE);
+    this.#metrics.received += spans.count;
+    const sink = this.#sources.get(connection);
+    sink.accept(spans);
+    return sink;
+  }
+
+  #count(encoding: Encoding, rejected: Rejected): void {
+    const metrics = this.#metrics;
+    metrics.payloads[encoding] = (metrics.payloads[encoding] ?? 0) + 1;
+    for (const [reason, count] of rejected) metrics.invalidate(reason, count);
+  }
+
+  /** How a request is refused that cannot be decoded. */
+  #refusalOf(error: unknown): unknown {
+    if (!(error instanceof WireError)) return error;
+    this.#metrics.invalidate(error.reason);
+    return new Refusal(
+      { code: GRPC.invalidArgument, message: `not an ExportTraceServiceRequest: ${error.message}` },
+      BAD_REQUEST,
+    );
+  }
+
+  async #inflate(message: Uint8Array, take: (inflated: Uint8Array) => Promise<Taken>): Promise<Taken> {
     try {
-      return await this.#inflater.inflate(message);
+      return await this.#inflater.inflate(message, take);
     } catch (error) {
       if (!(error instanceof InflateError)) throw error;
       this.#metrics.invalidate("invalid-value");

@@ -4,7 +4,14 @@ import { JsonTraceSerializer, ProtobufTraceSerializer } from "@opentelemetry/otl
 import { requestToRecords, type SpanRecord } from "../../../src/otlp/json-record.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { fixture, FIXTURES } from "../support/fixtures.ts";
-import { decodeJsonRequest, decodeLeniently, jsonRequest, jsonSpan, requestOf } from "../support/otlp-json.ts";
+import {
+  decodeJsonInSteps,
+  decodeJsonRequest,
+  decodeLeniently,
+  jsonRequest,
+  jsonSpan,
+  requestOf,
+} from "../support/otlp-json.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import { expressible, readableSpan, serializeRecords } from "../support/readable-span.ts";
 import { range, spanId } from "../../support/numbers.ts";
@@ -198,5 +205,47 @@ describe("what is wrong", () => {
     const { records, rejected } = decodeJsonRequest(requestOf(jsonSpan({ name: 5 }), jsonSpan({ traceId: "" }), 7));
     assert.deepEqual(records, []);
     assert.deepEqual(rejected, { "invalid-value": 3 });
+  });
+});
+
+describe("in steps", () => {
+  test("what comes out is the same as at once", () => {
+    const spans = range(1, 2000).map((number) =>
+      jsonSpan({ spanId: spanId(number), name: `${number} ${"x".repeat(200)}`, kind: number % 100 === 0 ? "?" : 1 })
+    );
+    const scope = { scope: { name: "lib" }, spans, schemaUrl: "scope-schema" };
+    const resource = { attributes: [{ key: "k", value: { stringValue: "v" } }] };
+    const requests = [
+      {},
+      { resourceSpans: null },
+      { resourceSpans: [{}, { scopeSpans: [] }, { scopeSpans: [{ spans: null }, { scope: { name: "empty" } }] }] },
+      {
+        "no such field": [{ spans: 1 }],
+        resourceSpans: [{ scopeSpans: [scope, scope], resource, schemaUrl: "schema" }],
+      },
+      { resourceSpans: [{ resource, scopeSpans: [scope] }, requestOf(...spans).resourceSpans[0]] },
+      jsonRequest(decodeJsonRequest(requestOf(...spans)).records.slice(0, 900)),
+      requestOf(jsonSpan({ name: "\n\u2028".repeat(300_000) }), jsonSpan()),
+    ];
+    for (const request of requests) {
+      const { records, rejected, steps } = decodeJsonInSteps(JSON.stringify(request));
+      assert.deepEqual({ records, rejected }, decodeJsonRequest(request));
+      if (records.length > 1000) assert.ok(steps > 10, `${steps} steps`);
+    }
+  });
+
+  test("what is refused is refused, after spans as well", () => {
+    const spans = range(1, 1000).map(() => jsonSpan({ name: "x".repeat(200) }));
+    const [resource] = requestOf(...spans).resourceSpans;
+    for (
+      const request of [
+        { resourceSpans: [resource, { scopeSpans: [{ scope: { name: 5 }, spans: [jsonSpan()] }] }] },
+        { resourceSpans: [{ ...resource, schemaUrl: 5 }] },
+        { resourceSpans: [resource, []] },
+      ]
+    ) {
+      const reason = refusal(request);
+      assert.throws(() => decodeJsonInSteps(JSON.stringify(request)), (error: WireError) => error.reason === reason);
+    }
   });
 });

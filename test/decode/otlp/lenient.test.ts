@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { describe, test } from "node:test";
 import { requestToRecords } from "../../../src/otlp/json-record.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { fixture } from "../support/fixtures.ts";
-import { decodeLeniently } from "../support/otlp-json.ts";
-import { bytesField, fixed64Field, join, textField, varintField } from "../support/otlp-message.ts";
+import { decodeInSteps, decodeLeniently } from "../support/otlp-json.ts";
+import { bytesField, fixed64Field, join, keyValue, textField, varintField } from "../support/otlp-message.ts";
 import { expressible, serializeRecords } from "../support/readable-span.ts";
+import { range } from "../../support/numbers.ts";
 
 const TRACE = bytesField(1, new Uint8Array(16).fill(7));
 const SPAN = bytesField(2, new Uint8Array(8).fill(9));
@@ -87,4 +89,53 @@ test("what is wrong outside of spans costs the request", () => {
   );
   assert.equal(refusal(join(resource(scope(named("a"))), varintField(9, 1))), "invalid-tag");
   assert.equal(refusal(Buffer.from("<html></html>")), "invalid-value");
+});
+
+describe("in steps", () => {
+  const bad = bytesField(2, TRACE);
+  const many = (count: number) => range(1, count).map((number) => named(`${number} ${"x".repeat(1000)}`));
+
+  test("what comes out is the same as at once", () => {
+    const requests: Record<string, Uint8Array> = {
+      "of a real agent": serializeRecords(fixture("session-isolated").expected.filter(expressible)),
+      "without anything": new Uint8Array(0),
+      "with a resource and scopes that are empty": join(resource(), resource(scope(), scope(named("a")), scope(bad))),
+      "of one large scope": resource(scope(...many(500), bad, ...many(10))),
+      "of a large span": resource(scope(named("y".repeat(1_000_000)), bad), scope(named("z"))),
+      "of a span of many small fields": resource(
+        scope(span(Buffer.concat(range(1, 50_000).map((key) => keyValue(9, `${key}`, varintField(3, key)))))),
+      ),
+      "of several resources": join(
+        ...range(1, 20).map((number) =>
+          resource(
+            bytesField(1, keyValue(1, "number", varintField(3, number))),
+            scope(bytesField(1, textField(1, `lib ${number}`)), ...many(10), bad, textField(3, "scope-schema")),
+            textField(3, `schema ${number}`),
+          )
+        ),
+      ),
+    };
+    for (const [what, request] of Object.entries(requests)) {
+      const { records, rejected, steps } = decodeInSteps(request);
+      assert.deepEqual({ records, rejected }, decodeLeniently(request), what);
+      if (request.length > 500_000 && records.length > 100) assert.ok(steps >= 8, `${what}: ${steps} steps`);
+    }
+  });
+
+  test("what is refused is refused, wherever it is", () => {
+    const large = scope(...many(500));
+    const requests: Record<string, Uint8Array> = {
+      "a field that requests do not have": join(resource(large), varintField(5, 1)),
+      "a resource twice": resource(bytesField(1), bytesField(1), large),
+      "a scope's name that is not UTF-8": join(
+        resource(large),
+        resource(scope(bytesField(1, bytesField(1, Uint8Array.of(0xff))), named("a"))),
+      ),
+      "a request that is cut": join(resource(large), resource(large)).subarray(0, -3),
+    };
+    for (const [what, request] of Object.entries(requests)) {
+      assert.throws(() => decodeInSteps(request), WireError, what);
+      refusal(request);
+    }
+  });
 });

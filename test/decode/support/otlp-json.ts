@@ -1,5 +1,5 @@
-import { decodeOtlpJson } from "../../../src/decode/otlp-json/decoder.ts";
-import { decodeOtlpLeniently } from "../../../src/decode/otlp/lenient.ts";
+import { decodeOtlpJson, decodeOtlpJsonInSteps } from "../../../src/decode/otlp-json/decoder.ts";
+import { decodeOtlpInSteps, decodeOtlpLeniently } from "../../../src/decode/otlp/lenient.ts";
 import type { SpanRecord } from "../../../src/otlp/json-record.ts";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { recordsOf } from "../../otlp/support/encoded.ts";
@@ -26,6 +26,29 @@ export function decodeLeniently(bytes: Uint8Array): Decoded {
   spans.clear();
   const rejected = decodeOtlpLeniently(bytes, 0, bytes.length, spans);
   return { records: recordsOf(spans), rejected: Object.fromEntries(rejected) };
+}
+
+/** As {@link decodeLeniently}, in steps. */
+export function decodeInSteps(bytes: Uint8Array): Decoded & { readonly steps: number } {
+  return collected((take) => decodeOtlpInSteps(bytes, 0, bytes.length, take));
+}
+
+/** As {@link decodeJsonRequest}, in steps. */
+export function decodeJsonInSteps(text: string): Decoded & { readonly steps: number } {
+  const bytes = new TextEncoder().encode(text);
+  return collected((take) => decodeOtlpJsonInSteps(bytes, 0, bytes.length, take));
+}
+
+function collected(
+  decode: (take: (spans: EncodedSpans) => void) => Generator<void, ReadonlyMap<string, number>>,
+): Decoded & { readonly steps: number } {
+  const parts: EncodedSpans[] = [];
+  const decoding = decode((part) => parts.push(part));
+  let steps = 1;
+  for (let step = decoding.next();; step = decoding.next(), steps++) {
+    if (step.done !== true) continue;
+    return { records: parts.flatMap((part) => recordsOf(part)), rejected: Object.fromEntries(step.value), steps };
+  }
 }
 
 /** Records as a request in OTLP/JSON, each with a resource and a scope of its own. */

@@ -13,6 +13,7 @@ import { SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { HttpServer } from "../../../src/http/server.ts";
 import { Metrics } from "../../../src/pipeline/metrics.ts";
 import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../../../src/receivers/otlp/otlp-receiver.ts";
+import { StepQueue } from "../../../src/receivers/otlp/step-queue.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
 import { RecordingSink } from "../support/recording-sink.ts";
 
@@ -49,7 +50,7 @@ const EXPORTERS: Record<string, (port: number) => SpanExporter> = {
 for (const [name, makeExporter] of Object.entries(EXPORTERS)) {
   test(`OpenTelemetry's exporter over ${name} delivers its spans as they are`, async () => {
     const sink = new RecordingSink();
-    const receiver = new OtlpReceiver({ metrics: new Metrics(), log: new RecordingLogger() });
+    const receiver = new OtlpReceiver({ metrics: new Metrics(), log: new RecordingLogger() }, new StepQueue());
     const server = new HttpServer({
       handler: receiver,
       limits: OTLP_LIMITS,

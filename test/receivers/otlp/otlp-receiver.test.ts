@@ -7,6 +7,7 @@ import { HttpServer } from "../../../src/http/server.ts";
 import type { HttpLimits } from "../../../src/http/limits.ts";
 import { Metrics } from "../../../src/pipeline/metrics.ts";
 import { OTLP_HTTP2, OTLP_LIMITS, OtlpReceiver } from "../../../src/receivers/otlp/otlp-receiver.ts";
+import { StepQueue } from "../../../src/receivers/otlp/step-queue.ts";
 import { requestToRecords } from "../../../src/otlp/json-record.ts";
 import { ProtobufReader } from "../../../src/otlp/protobuf-reader.ts";
 import { fixture } from "../../decode/support/fixtures.ts";
@@ -16,6 +17,7 @@ import { expressible, serializeRecords } from "../../decode/support/readable-spa
 import { RawClient } from "../../http/support/serving.ts";
 import { RecordingLogger } from "../../support/recording-logger.ts";
 import { HttpClient } from "../support/http-post.ts";
+import { range } from "../../support/numbers.ts";
 import { RecordingSink } from "../support/recording-sink.ts";
 
 const REQUEST = serializeRecords(fixture("session-isolated").expected.filter(expressible));
@@ -25,6 +27,12 @@ const JSON_TYPE = { "content-type": "application/json" };
 const EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 const SPAN = join(bytesField(1, new Uint8Array(16).fill(7)), bytesField(2, new Uint8Array(8).fill(9)));
+/** Spans that are handed on in several steps. */
+const MANY = range(1, 1000);
+const LARGE = bytesField(
+  1,
+  bytesField(2, ...MANY.map((number) => bytesField(2, SPAN, textField(5, `${number} ${"x".repeat(500)}`)))),
+);
 /** A request with one good span and one without an ID. */
 const HALF_BAD = bytesField(
   1,
@@ -48,7 +56,7 @@ async function running(
   const metrics = new Metrics();
   const log = new RecordingLogger();
   const sink = new RecordingSink();
-  const receiver = new OtlpReceiver({ metrics, log });
+  const receiver = new OtlpReceiver({ metrics, log }, new StepQueue());
   const server = new HttpServer({
     handler: receiver,
     limits: { ...OTLP_LIMITS, ...limits },
@@ -281,6 +289,52 @@ describe("OTLP/HTTP", () => {
       assert.equal(late.status, 503);
       assert.equal(late.headers["retry-after"], "1");
     }, { begins: false }));
+
+  test("a large request is taken whole, in its order, in protobuf and JSON, compressed or not", () =>
+    running(async ({ client, sink, metrics }) => {
+      const names = MANY.map((number) => `${number} ${"x".repeat(500)}`);
+      const json = JSON.stringify(requestOf(...names.map((name) => jsonSpan({ name })), jsonSpan({ traceId: "" })));
+      const bodies: readonly (readonly [Uint8Array, Record<string, string>])[] = [
+        [LARGE, PROTOBUF],
+        [new TextEncoder().encode(json), JSON_TYPE],
+      ];
+      for (const [body, type] of bodies) {
+        for (const isGzip of [false, true]) {
+          const headers = isGzip ? { ...type, "content-encoding": "gzip" } : type;
+          const { status } = await client.post("/v1/traces", isGzip ? gzipSync(body) : body, headers);
+          assert.equal(status, 200);
+          assert.deepEqual(sink.spans.splice(0).map(({ name }) => name), names);
+        }
+      }
+      assert.equal(metrics.receiver("otlp").received, 4 * MANY.length + 2);
+      assert.deepEqual(metrics.receiver("otlp").invalid, { "invalid-value": 2 });
+    }));
+
+  test("nothing is taken of a large request that is refused", () =>
+    running(async ({ client, sink, metrics }) => {
+      const { status } = await client.post("/v1/traces", join(LARGE, Uint8Array.of(0x28, 1)), PROTOBUF);
+      assert.equal(status, 400);
+      assert.equal(sink.spans.length, 0);
+      assert.deepEqual(metrics.receiver("otlp").invalid, { "invalid-tag": 1 });
+    }));
+
+  test("a large request whose client has gone is taken whole, and its source ends after it", () =>
+    running(async ({ client, sink }) => {
+      sink.onAccept = () => client.close();
+      client.post("/v1/traces", LARGE, PROTOBUF).catch(() => {});
+      while (sink.spans.length < MANY.length) await new Promise((resolve) => setTimeout(resolve, 2));
+      while (!sink.sources.every(({ isClosed }) => isClosed)) await new Promise((resolve) => setTimeout(resolve, 2));
+      assert.equal(sink.spans.length, MANY.length);
+    }));
+
+  test("a large request that is being taken when the receiver closes is to be sent again", () =>
+    running(async ({ client, receiver, sink, metrics }) => {
+      sink.onAccept = () => receiver.close();
+      const { status } = await client.post("/v1/traces", LARGE, PROTOBUF);
+      assert.equal(status, 503);
+      assert.ok(sink.spans.length > 0 && sink.spans.length < MANY.length);
+      assert.equal(metrics.receiver("otlp").received, sink.spans.length);
+    }));
 
   test("a source ends with its last connection", () =>
     running(async ({ client, port, sink }) => {

@@ -16,6 +16,8 @@ export class RecordingSink implements SpanSink {
   readonly sources: RecordedSource[] = [];
   /** Accounts that are paused. */
   readonly paused = new Set<string>();
+  /** Called within each `accept`, at its end. */
+  onAccept: () => void = () => {};
   /** What `settled` waits for. */
   settling: Promise<void> = Promise.resolve();
   readonly #subscribers = new Subscribers<[account?: string]>();
@@ -32,6 +34,7 @@ export class RecordingSink implements SpanSink {
         const records = recordsOf(spans);
         recorded.spans.push(...records);
         this.spans.push(...records);
+        this.onAccept();
       },
       settled: () => this.settling,
       close: () => {
