@@ -39,31 +39,24 @@ export class LongTexts {
   /** Takes them out of a payload. Returns why it cannot be a span. */
   *takeOut(payload: LargePayload): Generator<void, WireError | undefined> {
     const length = payload.end - payload.start;
-    let sinceStep = 0;
     for (let at = 0; at < length;) {
-      const quote = this.#copyToQuote(payload, at, length);
+      const most = Math.min(length, at + STEP_BYTES);
+      const end = endOfShorts(payload, at, most, length);
+      this.#append(payload.buffer, payload.start + at, payload.start + end);
+      at = end;
       if (this.textBytes > MOST_SHORT_BYTES) return tooLarge(at);
-      sinceStep += quote - at;
-      at = quote;
-      if (at < length && payload.buffer[payload.start + at] === QUOTE) {
-        const end = endOfShort(payload, at, length);
-        sinceStep += end - at;
-        if (end - at < LONG_TEXT_BYTES) {
-          // Also one that has no end: whoever reads it finds out.
-          this.#copy(payload, at, end);
-          at = end;
-        } else {
-          const result = yield* this.#decode(payload, at, length);
-          if (result instanceof WireError) return result;
-          at = result;
-          sinceStep = 0;
-        }
+      if (at >= most) yield;
+      else if (payload.buffer[payload.start + at] === QUOTE) {
+        const result = yield* this.#decode(payload, at, length);
+        if (result instanceof WireError) return result;
+        at = result;
+      } else {
+        // It would be taken for a mark. Zero is in no JSON text either, so what follows will not be read.
+        this.#append(ZERO, 0, 1);
+        return undefined;
       }
-      if (sinceStep < STEP_BYTES) continue;
-      sinceStep = 0;
-      yield;
     }
-    return this.textBytes > MOST_SHORT_BYTES ? tooLarge(length) : undefined;
+    return undefined;
   }
 
   /** Appends the long text that a mark at `at` in the text stands for. */
@@ -80,22 +73,6 @@ export class LongTexts {
       place = next;
     }
     return place.payload + offset - place.mark;
-  }
-
-  /** Copies what is outside of strings; returns where the next one begins. */
-  #copyToQuote({ buffer, start }: LargePayload, at: number, length: number): number {
-    let end = at;
-    const most = Math.min(length, at + STEP_BYTES);
-    while (end < most && buffer[start + end] !== QUOTE && buffer[start + end] !== LONG_TEXT) end++;
-    this.#append(buffer, start + at, start + end);
-    if (buffer[start + end] !== LONG_TEXT || end === most) return end;
-    // It would be taken for a mark. Zero is in no JSON text either.
-    this.#append(ZERO, 0, 1);
-    return end + 1;
-  }
-
-  #copy({ buffer, start }: LargePayload, at: number, end: number): void {
-    this.#append(buffer, start + at, start + end);
   }
 
   #append(source: Uint8Array, start: number, end: number): void {
@@ -157,6 +134,27 @@ const ZERO = new Uint8Array(1);
 
 function tooLarge(at: number): WireError {
   return new WireError("too-large", at, `a span with more than ${MOST_SHORT_BYTES} bytes beside its long texts`);
+}
+
+/**
+ * Passes what is outside of strings, and short strings, from `at` to `most` or somewhat further. Returns where that
+ * ends: where a long string begins, or a byte that would be taken for a mark, if that is before `most`.
+ */
+function endOfShorts(payload: LargePayload, at: number, most: number, length: number): number {
+  const { buffer, start } = payload;
+  while (at < most) {
+    const byte = buffer[start + at];
+    if (byte === LONG_TEXT) return at;
+    if (byte !== QUOTE) {
+      at++;
+      continue;
+    }
+    const end = endOfShort(payload, at, length);
+    // Also one that has no end is short: whoever reads it finds out.
+    if (end - at >= LONG_TEXT_BYTES) return at;
+    at = end;
+  }
+  return at;
 }
 
 /** Where the string that begins at `at` ends, behind its quote; somewhere behind `LONG_TEXT_BYTES` if it is long. */
