@@ -104,6 +104,10 @@ export interface UnfinishedFrame {
  * as the bytes arrive: nothing is allocated because a length says so. A chunk that has to wait for a turn is not copied
  * if the reader may own it.
  *
+ * Places and lengths within a buffer are integers for the engine too. Where one is computed from a number that may be
+ * larger, it is made an integer with `| 0`: a single double would be seen by every decoder that is given the place, and
+ * engines then compile all of them several times as slow, for as long as the process runs.
+ *
  * After a payload that is refused, one over the limit, and one that is given up because it did not come, the next frame
  * is searched for in what was taken for that payload (see {@link HeaderSearch}): its agent may have given it up. The
  * work of searching is bounded whatever the bytes are.
@@ -139,7 +143,7 @@ export class FrameReader {
   #waiting: WaitingChunk | undefined;
   #isClosed = false;
 
-  /** `maxFrameBytes` is the largest payload that is taken, below 2^32. */
+  /** `maxFrameBytes` is the largest payload that is taken, below 2^31. */
   constructor(maxFrameBytes: number, sink: FrameSink) {
     this.#maxFrameBytes = maxFrameBytes;
     this.#sink = sink;
@@ -426,13 +430,15 @@ export class FrameReader {
       const start = at + FRAME_HEADER_BYTES;
       if (start > end) break;
       const high = uint32(buffer, at);
-      const length = uint32(buffer, at + 4);
-      const isOversized = high !== 0 || length > this.#maxFrameBytes;
-      this.#frameBytes = FRAME_HEADER_BYTES + high * 0x1_0000_0000 + length;
+      const low = uint32(buffer, at + 4);
+      const isOversized = high !== 0 || low > this.#maxFrameBytes;
+      this.#frameBytes = FRAME_HEADER_BYTES + high * 0x1_0000_0000 + low;
+      // Of no meaning if it is over the limit.
+      const length = low | 0;
       let outcome: number;
       if (isOversized) {
         this.#inFrame = false;
-        this.#sink.oversized((BigInt(high) << 32n) | BigInt(length));
+        this.#sink.oversized((BigInt(high) << 32n) | BigInt(low));
         outcome = 0;
       } else if (start + length > end) {
         this.#wanted = this.#frameBytes;

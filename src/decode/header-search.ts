@@ -87,10 +87,12 @@ export class HeaderSearch {
    * are `wanted` bytes from there.
    */
   search(buffer: Uint8Array, at: number, end: number): number {
-    const found = this.#find(buffer, at, Math.min(end - FRAME_HEADER_BYTES + 1, at + this.#left), end);
+    // Made an integer, as every place that is returned from here is: see `FrameReader`.
+    const limit = Math.min(end - FRAME_HEADER_BYTES + 1, at + this.#left) | 0;
+    const found = this.#find(buffer, at, limit, end);
     if (!this.isFound && found >= at + this.#left) {
       this.active = false;
-      return at + this.#left;
+      return (at + this.#left) | 0;
     }
     this.#known -= found - at;
     this.#left -= found - at;
