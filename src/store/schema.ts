@@ -57,3 +57,6 @@ export const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
   PRAGMA application_id = ${APPLICATION_ID};
 `;
+
+/** What a row of `span` takes beside its body, bytes: its key, its parent, two hashes and the tree's own share. */
+export const ROW_BYTES = 120;

@@ -6,7 +6,8 @@ import { SCOPE_SPANS_SPANS } from "../otlp/trace-fields.ts";
 import { attributeText, valueText } from "./attribute-text.ts";
 import { type LargeValue, unpackBlob } from "./span-body.ts";
 import type { Side } from "./span-source.ts";
-import { bytesOf, type TraceStore } from "./trace-store.ts";
+import { bytesOf, type StoreDatabase } from "./store-database.ts";
+import type { TraceStore } from "./trace-store.ts";
 
 /** A sandbox as the store knows it. */
 export interface StoredSandbox {
@@ -49,19 +50,19 @@ const SANDBOX_COLUMNS = `id, sid, label, state, CAST(base_ns AS TEXT) AS base_ns
 
 /** Reads from a store. */
 export class StoreReader {
-  readonly #store: TraceStore;
+  readonly #database: StoreDatabase;
 
-  constructor(store: TraceStore) {
-    this.#store = store;
+  constructor({ database }: TraceStore) {
+    this.#database = database;
   }
 
   /** All sandboxes, the youngest first. */
   sandboxes(): StoredSandbox[] {
-    return this.#store.all(`SELECT ${SANDBOX_COLUMNS} FROM sandbox ORDER BY base_ns DESC, sid`).map(sandboxOf);
+    return this.#database.all(`SELECT ${SANDBOX_COLUMNS} FROM sandbox ORDER BY base_ns DESC, sid`).map(sandboxOf);
   }
 
   sandbox(sid: string): StoredSandbox | undefined {
-    const row = this.#store.all(`SELECT ${SANDBOX_COLUMNS} FROM sandbox WHERE sid = ?`, sid)[0];
+    const row = this.#database.all(`SELECT ${SANDBOX_COLUMNS} FROM sandbox WHERE sid = ?`, sid)[0];
     return row && sandboxOf(row);
   }
 
@@ -69,13 +70,13 @@ export class StoreReader {
    * Remembers what was computed of a sandbox, until another span of it comes. Does nothing if the store is only read.
    */
   saveSummary({ id, spans }: StoredSandbox, summary: string): void {
-    if (this.#store.isReadOnly) return;
+    if (this.#database.isReadOnly) return;
     // On a full disk it is computed again.
-    this.#store.tryRun("UPDATE sandbox SET summary = ?, summary_spans = ? WHERE id = ?", summary, spans, id);
+    this.#database.tryRun("UPDATE sandbox SET summary = ?, summary_spans = ? WHERE id = ?", summary, spans, id);
   }
 
   spans(sandbox: StoredSandbox): StoredSpan[] {
-    return this.#store.all(
+    return this.#database.all(
       `SELECT lower(hex(trace)) AS trace, lower(hex(span)) AS span, lower(hex(parent)) AS parent, op.name AS name,
         op.side AS side, CAST(start AS TEXT) AS start, CAST(dur AS TEXT) AS dur, error
         FROM span JOIN op ON op.id = span.op WHERE sandbox = ?`,
@@ -121,7 +122,7 @@ export class StoreReader {
     key: string,
   ): Generator<{ readonly spanId: string; readonly value: string }> {
     const ofResource = new Map<string, string | undefined>();
-    const rows = this.#store.all(
+    const rows = this.#database.all(
       "SELECT lower(hex(span)) AS span, hex(resource) AS resource, large, body FROM span WHERE sandbox = ?",
       sandbox.id,
     );
@@ -142,12 +143,12 @@ export class StoreReader {
 
   /** The attributes of a sandbox's resources, each once. */
   resources(sandbox: StoredSandbox): SpanRecord["resource"][] {
-    const rows = this.#store.all("SELECT DISTINCT resource FROM span WHERE sandbox = ?", sandbox.id);
+    const rows = this.#database.all("SELECT DISTINCT resource FROM span WHERE sandbox = ?", sandbox.id);
     return rows.map((row) => readResource(this.#blob(sandbox, row["resource"] as Uint8Array)));
   }
 
   *#records(sandbox: StoredSandbox, where: string, values: (string | Uint8Array)[]): Generator<StoredRecord> {
-    const rows = this.#store.all(
+    const rows = this.#database.all(
       `SELECT op.side AS side, lower(hex(trace)) AS trace, resource, scope, large, body
         FROM span JOIN op ON op.id = span.op WHERE sandbox = ? ${where}`,
       sandbox.id,
@@ -175,7 +176,7 @@ export class StoreReader {
   }
 
   #blob(sandbox: StoredSandbox, hash: Uint8Array): Uint8Array {
-    const row = this.#store.all("SELECT body FROM blob WHERE sandbox = ? AND hash = ?", sandbox.id, hash)[0];
+    const row = this.#database.all("SELECT body FROM blob WHERE sandbox = ? AND hash = ?", sandbox.id, hash)[0];
     return row === undefined ? new Uint8Array() : unpackBlob(row["body"] as Uint8Array);
   }
 }

@@ -1,20 +1,13 @@
-import { Buffer } from "node:buffer";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { readResource } from "../otlp/json-record.ts";
 import { ProtobufError } from "../otlp/protobuf-reader.ts";
 import { readSpanHead, type SpanHead } from "./span-head.ts";
 import { type Reassignment, SandboxJoin, UNASSIGNED } from "./sandbox-join.ts";
+import { moveSpan, type SandboxRow, type SpanKey } from "./move-span.ts";
 import { OperationNames } from "./operation-names.ts";
-import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
+import { ROW_BYTES } from "./schema.ts";
 import { hashOf, packBlob, splitSpan } from "./span-body.ts";
 import { type IncomingSpan, LABEL_ATTRIBUTE, type ResourceFacts, resourceFacts, sideOf } from "./span-source.ts";
-import { StoreError, storeError } from "./store-error.ts";
-
-/**
- * A file may be damaged, or made by somebody else: each page is checked as it is read, and nothing in its schema is run
- * (https://www.sqlite.org/security.html).
- */
-const DISTRUST = "PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;";
+import { bytesOf, StoreDatabase } from "./store-database.ts";
 
 /** What a store may take. */
 export interface StoreLimits {
@@ -28,16 +21,8 @@ export interface StoreLimits {
 export const MAX_SPANS_PER_SANDBOX = 20_000;
 /** The share of the store that one sandbox may take while it runs. */
 const SANDBOX_SHARE = 0.25;
-/** What a row takes beside its body: its key, its parent, two hashes and the tree's own share. */
-const ROW_BYTES = 120;
 /** Removing goes on until the store is this full, so that it is not needed for each commit. */
 const LOW_WATER = 0.9;
-
-/** What identifies a stored span. */
-export interface SpanKey {
-  readonly traceId: string;
-  readonly spanId: string;
-}
 
 /** What is known of a guest that connects or goes. */
 export interface GuestName {
@@ -47,21 +32,13 @@ export interface GuestName {
 
 const NS_PER_MS = 1_000_000n;
 
-interface SandboxRow {
-  readonly id: number;
-  readonly sid: string;
-  label: string;
-  spans: number;
-  bytes: number;
-}
-
 /**
  * The node's own trace store: one SQLite file, bounded. Sandboxes are removed whole, those that got no span for longest
  * first. Writing is synchronous and belongs in a process that does not forward.
  */
 export class TraceStore {
-  readonly file: string;
-  readonly database: DatabaseSync;
+  /** For queries; what changes is changed here. */
+  readonly database: StoreDatabase;
   readonly #limits: StoreLimits;
   readonly #ownLabel: string;
   /** The resource attribute that says which cohort a recorded sandbox belongs to. */
@@ -70,87 +47,48 @@ export class TraceStore {
   #label: string;
   readonly #join: SandboxJoin<SpanKey>;
   readonly #sandboxes = new Map<string, SandboxRow>();
-  readonly #operations = new OperationNames(this);
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #operations: OperationNames;
   #pending: Reassignment<SpanKey>[] = [];
   readonly #changed = new Set<string>();
   #lastResource: { readonly bytes: Uint8Array; readonly facts: ResourceFacts } | undefined;
   #problem: string | undefined;
 
-  private constructor(
-    file: string,
-    database: DatabaseSync,
-    limits: StoreLimits,
-    label: string,
-    labelBy: string = LABEL_ATTRIBUTE,
-  ) {
-    this.#labelBy = labelBy;
-    this.file = file;
+  private constructor(database: StoreDatabase, limits: StoreLimits, label: string, labelBy: string = LABEL_ATTRIBUTE) {
     this.database = database;
     this.#limits = limits;
     this.#ownLabel = this.#label = label;
+    this.#labelBy = labelBy;
+    this.#operations = new OperationNames(database);
     this.#join = new SandboxJoin((changes) => this.#pending.push(...changes));
     this.#readSandboxes();
     for (const sid of this.#sandboxes.keys()) this.#join.remember(sid);
   }
 
   /**
-   * Opens a store, or makes a new one; ":memory:" is one without a file. Throws a {@link StoreError} if the file is
-   * not a store, is damaged, or is from a later version.
+   * Opens a store, or makes a new one; ":memory:" is one without a file. Throws a `StoreError` if the file is not a
+   * store, is damaged, or is from a later version.
    *
    * @param label the cohort of sandboxes that are new from now on.
    * @param labelBy the resource attribute that says which cohort a recorded sandbox belongs to, if nothing else does.
    */
   static open(file: string, limits: StoreLimits, label = "", labelBy?: string): TraceStore {
-    let database: DatabaseSync | undefined;
-    try {
-      database = new DatabaseSync(file);
-      // NORMAL: a power loss may cost the last commits, never the file (https://www.sqlite.org/wal.html).
-      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;");
-      database.exec(DISTRUST);
-      checkVersion(file, database);
-      database.exec(SCHEMA);
+    const database = StoreDatabase.open(file);
+    return database.orClose(() => {
       // What ran when the last process ended is not connected to this one.
-      database.exec("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE state = 'running'");
-      return new TraceStore(file, database, limits, label, labelBy);
-    } catch (error) {
-      database?.close();
-      if (error instanceof StoreError) throw error;
-      throw storeError(file, error);
-    }
+      database.run("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE state = 'running'");
+      return new TraceStore(database, limits, label, labelBy);
+    });
   }
 
-  /**
-   * Opens a store that another process may be writing to, to read it. Nothing of it is changed. Throws a
-   * {@link StoreError}.
-   */
+  /** Opens a store that another process may be writing to, to read it. Nothing of it is changed. Throws a `StoreError`. */
   static openForReading(file: string): TraceStore {
-    let database: DatabaseSync | undefined;
-    try {
-      database = new DatabaseSync(file, { readOnly: true });
-      database.exec(DISTRUST);
-      checkVersion(file, database);
-      return new TraceStore(file, database, { maxBytes: Infinity, keepMs: Infinity }, "");
-    } catch (error) {
-      database?.close();
-      if (error instanceof StoreError) throw error;
-      throw storeError(file, error);
-    }
+    const database = StoreDatabase.openForReading(file);
+    return database.orClose(() => new TraceStore(database, { maxBytes: Infinity, keepMs: Infinity }, ""));
   }
 
   /** Why nothing was stored the last time, for people; undefined if all is well. */
   get problem(): string | undefined {
     return this.#problem;
-  }
-
-  /** Of the file, bytes: pages in use, so that what was removed counts as free. */
-  get usedBytes(): number {
-    const pragma = (name: string): number => Number(Object.values(this.all(`PRAGMA ${name}`)[0] ?? {})[0]);
-    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
-  }
-
-  get isReadOnly(): boolean {
-    return this.#limits.maxBytes === Infinity;
   }
 
   get maxBytes(): number {
@@ -179,18 +117,17 @@ export class TraceStore {
   add(spans: Iterable<IncomingSpan>, nowMs: number = Date.now(), label: string = this.#ownLabel): number {
     this.#label = label;
     try {
-      this.database.exec("BEGIN");
-      let added = 0;
-      for (const span of spans) if (this.#addValid(span, nowMs)) added++;
-      this.#applyReassignments();
-      this.database.exec("COMMIT");
+      const stored = this.#change(() => {
+        let added = 0;
+        for (const span of spans) if (this.#addValid(span, nowMs)) added++;
+        this.#applyReassignments();
+        return added;
+      });
       this.#problem = undefined;
-      return added;
+      return stored;
     } catch (error) {
-      this.#undo();
-      const problem = storeError(this.file, error);
-      this.#problem = problem.message;
-      throw problem;
+      this.#problem = (error as Error).message;
+      throw error;
     }
   }
 
@@ -201,7 +138,7 @@ export class TraceStore {
 
   #setRunning(guest: GuestName, nowMs: number): void {
     const sandbox = this.#sandbox(this.#nameOf(guest), BigInt(nowMs) * NS_PER_MS, nowMs);
-    this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", sandbox.id);
+    this.database.run("UPDATE sandbox SET state = 'running' WHERE id = ?", sandbox.id);
     this.#changed.add(sandbox.sid);
     this.#applyReassignments();
   }
@@ -215,7 +152,7 @@ export class TraceStore {
     const sandbox = this.#sandboxes.get(this.#nameOf(guest));
     if (guest.cid !== undefined) this.#join.forgetCid(guest.cid);
     if (sandbox === undefined) return;
-    this.run("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE id = ?", sandbox.id);
+    this.database.run("UPDATE sandbox SET state = 'ended', summary_spans = -1 WHERE id = ?", sandbox.id);
     this.#changed.add(sandbox.sid);
   }
 
@@ -229,16 +166,9 @@ export class TraceStore {
     this.#change(() => this.#prune(nowMs));
   }
 
-  /** Changes something, all of it or nothing. Throws a {@link StoreError}. */
-  #change(action: () => void): void {
-    try {
-      this.database.exec("BEGIN");
-      action();
-      this.database.exec("COMMIT");
-    } catch (error) {
-      this.#undo();
-      throw storeError(this.file, error);
-    }
+  /** Changes something, all of it or nothing. Throws a `StoreError`. */
+  #change<T>(action: () => T): T {
+    return this.database.change(action, () => this.#readAgain());
   }
 
   #prune(nowMs: number): void {
@@ -249,17 +179,17 @@ export class TraceStore {
 
   #removeOld(nowMs: number): void {
     for (
-      const row of this.all(
+      const row of this.database.all(
         "SELECT sid FROM sandbox WHERE touched_ms < ? AND state <> 'running'",
         nowMs - this.#limits.keepMs,
       )
     ) {
       this.remove(String(row["sid"]));
     }
-    if (this.usedBytes <= this.#limits.maxBytes) return;
-    const oldest = this.all("SELECT sid FROM sandbox ORDER BY state = 'running', touched_ms");
+    if (this.database.usedBytes <= this.#limits.maxBytes) return;
+    const oldest = this.database.all("SELECT sid FROM sandbox ORDER BY state = 'running', touched_ms");
     for (const row of oldest) {
-      if (this.usedBytes <= this.#limits.maxBytes * LOW_WATER) break;
+      if (this.database.usedBytes <= this.#limits.maxBytes * LOW_WATER) break;
       this.remove(String(row["sid"]));
     }
   }
@@ -267,36 +197,15 @@ export class TraceStore {
   remove(sid: string): void {
     const sandbox = this.#sandboxes.get(sid);
     if (sandbox === undefined) return;
-    for (const table of ["span", "blob"]) this.run(`DELETE FROM ${table} WHERE sandbox = ?`, sandbox.id);
-    this.run("DELETE FROM sandbox WHERE id = ?", sandbox.id);
+    for (const table of ["span", "blob"]) this.database.run(`DELETE FROM ${table} WHERE sandbox = ?`, sandbox.id);
+    this.database.run("DELETE FROM sandbox WHERE id = ?", sandbox.id);
     this.#sandboxes.delete(sid);
     this.#join.forget(sid);
     this.#changed.add(sid);
   }
 
   close(): void {
-    this.#statements.clear();
     this.database.close();
-  }
-
-  /** Runs a change that may be lost on a full disk; returns whether it was made. Not within another one. */
-  tryRun(sql: string, ...values: SqlValue[]): boolean {
-    try {
-      this.run(sql, ...values);
-      return true;
-    } catch (error) {
-      if (storeError(this.file, error).code !== "full") throw error;
-      return false;
-    }
-  }
-
-  /** The rows of a query. Integers that may not fit into a double have to be selected as text. */
-  all(sql: string, ...values: SqlValue[]): Record<string, unknown>[] {
-    return this.#statement(sql).all(...values);
-  }
-
-  run(sql: string, ...values: SqlValue[]): number {
-    return Number(this.#statement(sql).run(...values).changes);
   }
 
   #addValid(span: IncomingSpan, nowMs: number): boolean {
@@ -325,7 +234,7 @@ export class TraceStore {
     this.#changed.add(sid);
     const isFull = sandbox.spans >= MAX_SPANS_PER_SANDBOX || sandbox.bytes > this.#limits.maxBytes * SANDBOX_SHARE;
     if (isFull) {
-      this.run("UPDATE sandbox SET not_kept = not_kept + 1 WHERE id = ?", sandbox.id);
+      this.database.run("UPDATE sandbox SET not_kept = not_kept + 1 WHERE id = ?", sandbox.id);
       return false;
     }
     return this.#insert(sandbox, part, head, sideOf(kind, facts), nowMs);
@@ -335,7 +244,7 @@ export class TraceStore {
     const { body, large, values } = splitSpan(head.content);
     const operation = this.#operations.find(side, head.name);
     const duration = head.endNs > head.startNs ? head.endNs - head.startNs : 0n;
-    const changes = this.run(
+    const changes = this.database.run(
       "INSERT OR IGNORE INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       sandbox.id,
       bytesOf(head.traceId),
@@ -354,7 +263,7 @@ export class TraceStore {
     for (const value of values.values()) this.#putBlob(sandbox, value);
     sandbox.spans++;
     sandbox.bytes += body.length + ROW_BYTES + (operation.isNew ? head.name.length : 0);
-    this.run(
+    this.database.run(
       `UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, touched_ms = ?,
         base_ns = min(base_ns, ?) WHERE id = ?`,
       head.isError ? 1 : 0,
@@ -367,7 +276,7 @@ export class TraceStore {
   }
 
   #readSandboxes(): void {
-    for (const row of this.all("SELECT id, sid, label, spans, bytes FROM sandbox")) {
+    for (const row of this.database.all("SELECT id, sid, label, spans, bytes FROM sandbox")) {
       const sandbox = {
         id: Number(row["id"]),
         sid: String(row["sid"]),
@@ -383,9 +292,9 @@ export class TraceStore {
   #putBlob(sandbox: SandboxRow, bytes: Uint8Array): string {
     const hash = hashOf(bytes);
     const key = bytesOf(hash);
-    if (this.all("SELECT 1 FROM blob WHERE sandbox = ? AND hash = ?", sandbox.id, key).length > 0) return hash;
+    if (this.database.all("SELECT 1 FROM blob WHERE sandbox = ? AND hash = ?", sandbox.id, key).length > 0) return hash;
     const packed = packBlob(bytes);
-    this.run("INSERT INTO blob VALUES (?, ?, ?)", sandbox.id, key, packed);
+    this.database.run("INSERT INTO blob VALUES (?, ?, ?)", sandbox.id, key, packed);
     sandbox.bytes += packed.length;
     return hash;
   }
@@ -401,14 +310,14 @@ export class TraceStore {
   #sandbox(sid: string, startNs: bigint, nowMs: number): SandboxRow {
     const known = this.#sandboxes.get(sid);
     if (known !== undefined) return known;
-    this.run(
+    this.database.run(
       "INSERT INTO sandbox (sid, label, state, base_ns, touched_ms) VALUES (?, ?, 'ended', ?, ?)",
       sid,
       this.#label,
       BigInt.asIntN(64, startNs),
       nowMs,
     );
-    const id = Number(this.all("SELECT id FROM sandbox WHERE sid = ?", sid)[0]?.["id"]);
+    const id = Number(this.database.all("SELECT id FROM sandbox WHERE sid = ?", sid)[0]?.["id"]);
     const sandbox = { id, sid, label: this.#label, spans: 0, bytes: 0 };
     this.#sandboxes.set(sid, sandbox);
     return sandbox;
@@ -416,7 +325,7 @@ export class TraceStore {
 
   #setLabel(sandbox: SandboxRow, label: string): void {
     sandbox.label = label;
-    this.run("UPDATE sandbox SET label = ?, summary_spans = -1 WHERE id = ?", label, sandbox.id);
+    this.database.run("UPDATE sandbox SET label = ?, summary_spans = -1 WHERE id = ?", label, sandbox.id);
   }
 
   /** Moves spans whose sandbox became known only now. */
@@ -433,10 +342,10 @@ export class TraceStore {
   #moveAll(from: string, to: string): void {
     const source = this.#sandboxes.get(from);
     if (source === undefined || from === to) return;
-    const [row] = this.all("SELECT state, CAST(base_ns AS TEXT) AS base FROM sandbox WHERE id = ?", source.id);
+    const [row] = this.database.all("SELECT state, CAST(base_ns AS TEXT) AS base FROM sandbox WHERE id = ?", source.id);
     const target = this.#sandbox(to, BigInt(String(row?.["base"])), Date.now());
-    if (row?.["state"] === "running") this.run("UPDATE sandbox SET state = 'running' WHERE id = ?", target.id);
-    const keys = this.all(
+    if (row?.["state"] === "running") this.database.run("UPDATE sandbox SET state = 'running' WHERE id = ?", target.id);
+    const keys = this.database.all(
       "SELECT lower(hex(trace)) AS trace, lower(hex(span)) AS span FROM span WHERE sandbox = ?",
       source.id,
     );
@@ -445,107 +354,20 @@ export class TraceStore {
     this.remove(from);
   }
 
-  #move({ traceId, spanId }: SpanKey, from: string, to: string): void {
+  #move(key: SpanKey, from: string, to: string): void {
     const source = this.#sandboxes.get(from);
     if (source === undefined) return;
-    const trace = bytesOf(traceId);
-    const span = bytesOf(spanId);
-    const row = this.all(
-      "SELECT CAST(start AS TEXT) AS start, error, resource, scope, large, length(body) AS size FROM span WHERE " +
-        "sandbox = ? AND trace = ? AND span = ?",
-      source.id,
-      trace,
-      span,
-    )[0];
-    if (row === undefined) return;
-    const startNs = BigInt(String(row["start"]));
-    const target = this.#sandbox(to, startNs, Date.now());
-    const large = row["large"] === null ? [] : JSON.parse(String(row["large"])) as { hash: string }[];
-    const hashes = [
-      row["resource"] as Uint8Array,
-      row["scope"] as Uint8Array,
-      ...large.map(({ hash }) => bytesOf(hash)),
-    ];
-    for (const hash of hashes) {
-      this.run(
-        "INSERT OR IGNORE INTO blob SELECT ?, hash, body FROM blob WHERE sandbox = ? AND hash = ?",
-        target.id,
-        source.id,
-        hash,
-      );
-    }
-    const moved = this.run(
-      "UPDATE OR IGNORE span SET sandbox = ? WHERE sandbox = ? AND trace = ? AND span = ?",
-      target.id,
-      source.id,
-      trace,
-      span,
-    );
-    if (moved === 0) return;
-    const bytes = Number(row["size"]) + ROW_BYTES;
-    const error = Number(row["error"]);
-    source.spans--;
-    source.bytes -= bytes;
-    target.spans++;
-    target.bytes += bytes;
-    this.run(
-      "UPDATE sandbox SET spans = spans - 1, errors = errors - ?, bytes = ?, summary_spans = -1 WHERE id = ?",
-      error,
-      source.bytes,
-      source.id,
-    );
-    this.run(
-      "UPDATE sandbox SET spans = spans + 1, errors = errors + ?, bytes = ?, base_ns = min(base_ns, ?), " +
-        "summary_spans = -1 WHERE id = ?",
-      error,
-      target.bytes,
-      startNs,
-      target.id,
-    );
+    const hasMoved = moveSpan(this.database, key, source, (startNs) => this.#sandbox(to, startNs, Date.now()));
+    if (!hasMoved) return;
     this.#changed.add(to);
     if (source.spans === 0 && from === UNASSIGNED) this.remove(from);
   }
 
-  /** Rolls back; what is known in memory is read again. */
-  #undo(): void {
+  /** A change was undone: what is known in memory is read again. */
+  #readAgain(): void {
     this.#pending = [];
-    try {
-      this.database.exec("ROLLBACK");
-    } catch (error) {
-      // SQLite has rolled back by itself where the disk is full.
-      if (!/no transaction is active/.test(String(error))) throw storeError(this.file, error);
-    }
     this.#sandboxes.clear();
     this.#operations.forget();
     this.#readSandboxes();
-  }
-
-  #statement(sql: string): StatementSync {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = this.database.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
-}
-
-export type SqlValue = string | number | bigint | Uint8Array | null;
-
-/** Binary columns hold IDs and hashes as bytes. */
-export function bytesOf(hex: string): Uint8Array {
-  return Buffer.from(hex, "hex");
-}
-
-function checkVersion(file: string, database: DatabaseSync): void {
-  const number = (pragma: string): number => Number(Object.values(database.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
-  const hasTables = database.prepare("SELECT count(*) AS n FROM sqlite_master").get() as { n: number };
-  if (hasTables.n === 0) return;
-  if (number("application_id") !== APPLICATION_ID) {
-    throw new StoreError("unusable", `${file} is an SQLite file, but not a trace store: give another --store`);
-  }
-  const version = number("user_version");
-  if (version !== SCHEMA_VERSION) {
-    throw new StoreError("unusable", `${file} is a trace store of another version (${version}): give another --store`);
   }
 }

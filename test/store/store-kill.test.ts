@@ -35,7 +35,7 @@ test("a store that is killed at any moment has everything that was stored", asyn
     await writer.closed;
     const store = TraceStore.open(file, LIMITS);
     assert.ok(spansIn(store) >= writer.stored(), `${spansIn(store)} of ${writer.stored()}`);
-    assert.equal(store.all("PRAGMA integrity_check")[0]?.["integrity_check"], "ok");
+    assert.equal(store.database.all("PRAGMA integrity_check")[0]?.["integrity_check"], "ok");
     store.close();
   }
 });

@@ -120,7 +120,7 @@ function attempt(store: TraceStore, action: () => void, what: string): void {
     if (!(error instanceof StoreError)) throw error;
     if (error.code === "damaged") {
       // The supervisor starts another viewer, which begins a new one.
-      setAside(store.file, error);
+      setAside(store.database.file, error);
       throw error;
     }
     if (told !== error.message) REPORTING_LOG.warn(`${what}; forwarding goes on`, { error: error.message });

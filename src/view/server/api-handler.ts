@@ -99,7 +99,7 @@ export class ApiHandler {
     const sandboxes = this.reader.sandboxes();
     const { problem } = this.#store;
     return {
-      bytes: this.#store.usedBytes,
+      bytes: this.#store.database.usedBytes,
       maxBytes: this.#store.maxBytes,
       running: sandboxes.filter((one) => one.isRunning).length,
       sandboxes: sandboxes.filter((one) => one.sid !== UNASSIGNED).length,
