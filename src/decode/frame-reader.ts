@@ -125,6 +125,8 @@ export class FrameReader {
   #start = 0;
   #held = 0;
   #tail = 0;
+  /** A small carry buffer, which waits while a larger one is in use: to allocate one for each frame takes longer. */
+  #spare: Uint8Array = NO_BYTES;
   /** How many bytes have to be held before it is worth to look at them again. */
   #wanted = FRAME_HEADER_BYTES;
   /** What is held begins inside a frame, which has so many bytes if its header is whole. */
@@ -274,7 +276,7 @@ export class FrameReader {
     this.#isClosed = true;
     this.#isStopped = this.#inFrame = false;
     this.#held = 0;
-    this.#carry = NO_BYTES;
+    this.#carry = this.#spare = NO_BYTES;
     this.#waiting?.release?.(this.#waiting.chunk);
     this.#waiting = undefined;
   }
@@ -523,7 +525,7 @@ export class FrameReader {
     if (needed <= length) this.#carry.copyWithin(0, from, to);
     else {
       const capacity = Math.max(needed, Math.min(2 * length, this.#tail + this.#wanted), SMALLEST_CARRY_BYTES);
-      const grown = needed > RETAINED_BYTES ? takeCarryBuffer(needed) : undefined;
+      const grown = needed > RETAINED_BYTES ? takeCarryBuffer(needed) : this.#takeSpare(needed);
       this.#replaceCarry(grown ?? new Uint8Array(capacity), from, to);
     }
     this.#start = this.#tail;
@@ -543,19 +545,33 @@ export class FrameReader {
 
   /** Takes another carry buffer, to whose beginning it copies `#carry[from … to)`. */
   #replaceCarry(buffer: Uint8Array, from: number, to: number): void {
-    copyBytes(this.#carry, from, to, buffer, 0);
-    giveBackCarryBuffer(this.#carry);
+    const before = this.#carry;
+    copyBytes(before, from, to, buffer, 0);
     this.#carry = buffer;
+    this.#letGo(before);
+  }
+
+  /** Keeps a small carry buffer that is no longer in use, and gives back a larger one. */
+  #letGo(buffer: Uint8Array): void {
+    if (buffer.length > RETAINED_BYTES) giveBackCarryBuffer(buffer);
+    else if (buffer.length > this.#spare.length) this.#spare = buffer;
+  }
+
+  /** The small carry buffer that waits, if it has room for `bytes`. */
+  #takeSpare(bytes: number): Uint8Array | undefined {
+    const spare = this.#spare;
+    if (bytes > spare.length) return undefined;
+    this.#spare = NO_BYTES;
+    return spare;
   }
 
   /** Holds nothing but the tail, which ends at `buffer[end]`. */
   #keepTail(buffer: Uint8Array, end: number): void {
-    const tail = buffer.subarray(end - this.#tail, end);
-    if (this.#carry.length > RETAINED_BYTES || this.#carry.length < tail.length) {
-      giveBackCarryBuffer(this.#carry);
-      this.#carry = tail.length === 0 ? NO_BYTES : new Uint8Array(SMALLEST_CARRY_BYTES);
-    }
-    this.#carry.set(tail);
+    const before = this.#carry;
+    const isKept = before.length <= RETAINED_BYTES && before.length >= this.#tail;
+    if (!isKept) this.#carry = this.#takeSpare(this.#tail) ?? new Uint8Array(SMALLEST_CARRY_BYTES);
+    copyBytes(buffer, end - this.#tail, end, this.#carry, 0);
+    if (!isKept) this.#letGo(before);
     this.#start = this.#tail;
     this.#held = 0;
   }
