@@ -19,10 +19,15 @@ export interface ApiError {
 /** running: its guest is connected. no-root: it has ended, and its root span never came. */
 export type SandboxState = "running" | "ended" | "no-root";
 
-/** How the guest's clock relates to the host's; `offset` is to be added to the guest's times. */
+/**
+ * How a guest's clock differs from the host's: `offset` nanoseconds have to be added to the guest's times to get the
+ * host's, give or take `error`.
+ */
 export type ClockView =
   | { readonly state: "aligned"; readonly offset: number; readonly error: number }
+  /** No request of the host's has been seen on both sides. */
   | { readonly state: "not-aligned" }
+  /** The requests contradict each other, so no single offset is right. */
   | { readonly state: "drifts" };
 
 export interface PhaseView {

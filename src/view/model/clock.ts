@@ -1,16 +1,6 @@
+import type { ClockView } from "../api.ts";
 import type { SpanTable } from "./span-table.ts";
 import { agentOperation } from "./kata-operations.ts";
-
-/**
- * How a guest's clock differs from the host's: `offset` nanoseconds have to be added to the guest's times to get the
- * host's, give or take `error`.
- */
-export type Clock =
-  | { readonly state: "aligned"; readonly offset: number; readonly error: number }
-  /** No request of the host's has been seen on both sides. */
-  | { readonly state: "not-aligned" }
-  /** The requests contradict each other, so no single offset is right. */
-  | { readonly state: "drifts" };
 
 /** The offsets that one request allows, nanoseconds. */
 export interface OffsetInterval {
@@ -36,7 +26,7 @@ export function offsetIntervals(table: SpanTable): OffsetInterval[] {
 }
 
 /** The offset that all requests allow: the midpoint of the intervals' intersection, and half its width. */
-export function alignClock(intervals: readonly OffsetInterval[]): Clock {
+export function alignClock(intervals: readonly OffsetInterval[]): ClockView {
   if (intervals.length === 0) return { state: "not-aligned" };
   let low = -Infinity;
   let high = Infinity;
@@ -49,7 +39,7 @@ export function alignClock(intervals: readonly OffsetInterval[]): Clock {
 }
 
 /** The starts of all spans on the host's clock. What is stored never changes. */
-export function alignedStarts(table: SpanTable, clock: Clock): Float64Array {
+export function alignedStarts(table: SpanTable, clock: ClockView): Float64Array {
   if (clock.state !== "aligned") return table.start;
   return table.start.map((start, row) => table.side[row] === "agent" ? start + clock.offset : start);
 }

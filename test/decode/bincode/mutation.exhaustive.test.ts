@@ -8,7 +8,7 @@ import { encodeBincode } from "../support/bincode-encoder.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { decodeEncodedSpans } from "../support/decode-span.ts";
 import { fixture, FIXTURES } from "../support/fixtures.ts";
-import { changedBytes, cuts, extremeLengths, scrambled } from "../support/mutations.ts";
+import { changedBytes, countOutcomes, cuts, extremeLengths, type Outcome, scrambled } from "../support/mutations.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import { asOtlp } from "../support/span-record.ts";
 import type { OtlpRecord } from "../support/span-record.ts";
@@ -28,7 +28,7 @@ function expectedOf(payload: Uint8Array): OtlpRecord | undefined {
 }
 
 /** Whatever the payload is, it is refused with a typed error or is a valid span, just as the reference reads it. */
-function check(payload: Uint8Array): "taken" | "refused" {
+function check(payload: Uint8Array): Outcome {
   const expected = expectedOf(payload);
   spans.clear();
   try {
@@ -43,10 +43,8 @@ function check(payload: Uint8Array): "taken" | "refused" {
   return "taken";
 }
 
-function checkAll(payloads: Iterable<Uint8Array>): { taken: number; refused: number } {
-  const counts = { taken: 0, refused: 0 };
-  for (const payload of payloads) counts[check(payload)]++;
-  return counts;
+function checkAll(payloads: Iterable<Uint8Array>): Record<Outcome, number> {
+  return countOutcomes(payloads, check);
 }
 
 for (const name of FIXTURES) {

@@ -5,7 +5,7 @@ import { WireError } from "../../../src/decode/wire-error.ts";
 import { decodeBody, spans } from "../support/jaeger-decode.ts";
 import { jaegerBodies, malformedBodies } from "../support/jaeger-fixtures.ts";
 import { type JaegerRecord, mapThriftBatch, type Unmapped } from "../support/jaeger-record.ts";
-import { changedBytes, cuts, scrambled } from "../support/mutations.ts";
+import { changedBytes, countOutcomes, cuts, type Outcome, scrambled } from "../support/mutations.ts";
 import { RandomBatches } from "../support/random-batch.ts";
 import { encodeThriftBatch } from "../support/thrift-encoder.ts";
 import { readThriftBatch } from "../support/thrift-reference.ts";
@@ -23,7 +23,7 @@ function expectedOf(body: Uint8Array): (JaegerRecord | Unmapped)[] | undefined {
 }
 
 /** Whatever the body is, it is refused with a typed error or becomes valid OTLP, just as the second decoder has it. */
-function check(body: Uint8Array): "taken" | "refused" {
+function check(body: Uint8Array): Outcome {
   const expected = expectedOf(body);
   let decoded;
   try {
@@ -45,10 +45,8 @@ function check(body: Uint8Array): "taken" | "refused" {
   return "taken";
 }
 
-function checkAll(bodies: Iterable<Uint8Array>): { taken: number; refused: number } {
-  const counts = { taken: 0, refused: 0 };
-  for (const body of bodies) counts[check(body)]++;
-  return counts;
+function checkAll(bodies: Iterable<Uint8Array>): Record<Outcome, number> {
+  return countOutcomes(bodies, check);
 }
 
 test("random batches are what the second decoder makes of them", () => {

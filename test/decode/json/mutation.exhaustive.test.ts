@@ -7,7 +7,7 @@ import { decodeEncodedSpans } from "../support/decode-span.ts";
 import { fixture, FIXTURES } from "../support/fixtures.ts";
 import { encodeJson } from "../support/json-encoder.ts";
 import { mutatedJson, replacedValue } from "../support/json-mutations.ts";
-import { changedBytes, cuts, scrambled } from "../support/mutations.ts";
+import { changedBytes, countOutcomes, cuts, type Outcome, scrambled } from "../support/mutations.ts";
 import { tightSpans } from "../support/otlp-tight-spans.ts";
 import { RandomSpans } from "../support/random-span.ts";
 import type { OtlpRecord } from "../support/span-record.ts";
@@ -40,7 +40,7 @@ function checkTaken(payload: Uint8Array, span: OtlpRecord): void {
 }
 
 /** Whatever the payload is, it is refused with a typed error or is a valid span. */
-function check(payload: Uint8Array): "taken" | "refused" {
+function check(payload: Uint8Array): Outcome {
   spans = tightSpans();
   try {
     decodeJson(payload, 0, payload.length, spans);
@@ -56,10 +56,8 @@ function check(payload: Uint8Array): "taken" | "refused" {
   return "taken";
 }
 
-function checkAll(payloads: Iterable<Uint8Array>): { taken: number; refused: number } {
-  const counts = { taken: 0, refused: 0 };
-  for (const payload of payloads) counts[check(payload)]++;
-  return counts;
+function checkAll(payloads: Iterable<Uint8Array>): Record<Outcome, number> {
+  return countOutcomes(payloads, check);
 }
 
 for (const name of FIXTURES) {

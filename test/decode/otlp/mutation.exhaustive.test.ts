@@ -6,7 +6,7 @@ import { decodeOtlp } from "../../../src/decode/otlp/decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { readBincode } from "../support/bincode-reference.ts";
 import { fixture } from "../support/fixtures.ts";
-import { changedBytes, cuts, EXTREME_LENGTHS, scrambled } from "../support/mutations.ts";
+import { changedBytes, countOutcomes, cuts, EXTREME_LENGTHS, type Outcome, scrambled } from "../support/mutations.ts";
 import { bytesField, join, varint, varintField } from "../support/otlp-message.ts";
 import { Random } from "../support/random.ts";
 import { expressible, serializeRecords } from "../support/readable-span.ts";
@@ -71,7 +71,7 @@ function checkTaken(): void {
 }
 
 /** Whatever the payload is, it is refused with a typed error or is spans. */
-function check(payload: Uint8Array): "taken" | "refused" {
+function check(payload: Uint8Array): Outcome {
   spans.clear();
   try {
     decodeOtlp(payload, 0, payload.length, spans);
@@ -84,10 +84,8 @@ function check(payload: Uint8Array): "taken" | "refused" {
   return "taken";
 }
 
-function checkAll(payloads: Iterable<Uint8Array>): { taken: number; refused: number } {
-  const counts = { taken: 0, refused: 0 };
-  for (const payload of payloads) counts[check(payload)]++;
-  return counts;
+function checkAll(payloads: Iterable<Uint8Array>): Record<Outcome, number> {
+  return countOutcomes(payloads, check);
 }
 
 /**

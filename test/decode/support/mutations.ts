@@ -11,6 +11,19 @@ export const EXTREME_LENGTHS: readonly bigint[] = [
   (1n << 64n) - 1n,
 ];
 
+/** What a decoder makes of a payload. */
+export type Outcome = "taken" | "refused";
+
+/** How many of some payloads are taken, and how many refused. */
+export function countOutcomes(
+  payloads: Iterable<Uint8Array>,
+  check: (payload: Uint8Array) => Outcome,
+): Record<Outcome, number> {
+  const counts = { taken: 0, refused: 0 };
+  for (const payload of payloads) counts[check(payload)]++;
+  return counts;
+}
+
 /** The payload with the byte at `at` replaced by each of the values that `values` makes of it. */
 export function* changedBytes(
   payload: Uint8Array,
