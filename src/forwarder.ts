@@ -1,10 +1,9 @@
 import { loadLibc } from "../ffi/libc.ts";
 import { ENCODINGS } from "./decode/payload-decoder.ts";
-import type { JoinTraces } from "./processors/join-traces/join-traces.ts";
 import type { DumpWriter } from "./exporters/dump-sink.ts";
-import type { SpanSink } from "./pipeline/sink.ts";
 import { helperListener, helperPeers, startHelper } from "./forwarder/open-helper.ts";
 import { openPods } from "./forwarder/open-pods.ts";
+import { type Forwarder, OWN_SPANS_MS, runningForwarder } from "./forwarder/running-forwarder.ts";
 import { Delivery } from "./queue/delivery.ts";
 import { openDump, prepareDelivery, processed } from "./forwarder/open-delivery.ts";
 import type { Continuation, OnTakenOver } from "./continuation.ts";
@@ -16,8 +15,8 @@ import { DirectoryWatches } from "./receivers/vsock/directory-watches.ts";
 import { createListener } from "./receivers/vsock/create-listener.ts";
 import { DescriptorBudget, openFileLimit } from "./receivers/vsock/descriptor-budget.ts";
 import type { ListenerOptions } from "./receivers/vsock/guest-server.ts";
-import type { GuestConnection, GuestReceiver, Listener } from "./receivers/vsock/listener.ts";
-import { type LogFields, type Logger, type RateLimit, rateLimited, type RateLimitedLogger } from "./base/log.ts";
+import type { GuestConnection, GuestReceiver } from "./receivers/vsock/listener.ts";
+import { type Logger, type RateLimit, rateLimited } from "./base/log.ts";
 import { Metrics } from "./pipeline/metrics.ts";
 import type { ReadFile } from "./exporters/connection/tls-credentials.ts";
 import type { HelperProcess } from "./helper/helper-process.ts";
@@ -28,15 +27,8 @@ import { DescribedGuests } from "./receivers/vsock/described-guests.ts";
 import { Receiver } from "./receivers/vsock/receiver.ts";
 import { NO_SELF_TRACE, type SelfTrace } from "./pipeline/self-trace.ts";
 import type { Settings } from "./pipeline/settings.ts";
-import { figures } from "./telemetry/metrics-families.ts";
 import type { MetricsServer } from "./telemetry/metrics-server.ts";
 import { openPrivileges } from "./host/privileges.ts";
-
-/** The share of the time for a stop in which guests' data is read. The rest is for delivering it. */
-const READING_SHARE = 0.5;
-
-/** How long the end waits for own spans to be sent, milliseconds, because they matter less than a quick stop. */
-const OWN_SPANS_MS = 2_000;
 
 /** The largest file with a certificate, a key or authorities, bytes: a whole store of the latter has some 250,000. */
 const MAX_KEY_FILE_BYTES = 8 * 1024 * 1024;
@@ -59,22 +51,6 @@ export interface ForwarderOptions {
   readonly onHelperEnded?: () => void;
   /** Called with the viewer's URL, once it serves its page. */
   readonly onViewer?: (url: string) => void;
-}
-
-/** A running forwarder. */
-export interface Forwarder {
-  /** Where it listens. */
-  readonly address: string;
-  /**
-   * Accepts no more guests, reads what guests have already sent, delivers it within the time in the settings, and ends.
-   * Guests whose connections survive the process are left to the next one instead of being read to their end. Resolves
-   * with how many spans were lost.
-   */
-  stop(): Promise<number>;
-  /** Ends at once, even while it stops. Resolves with how many spans were lost. */
-  abort(): Promise<number>;
-  /** Logs the counters. */
-  logFigures(): void;
 }
 
 /**
@@ -219,112 +195,9 @@ async function start(
     continuation,
     onTakenOver,
   };
-  return running(parts, (why) => {
+  return runningForwarder(parts, (why) => {
     notReady = why;
   });
-}
-
-function withoutZeros(fields: LogFields): LogFields {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== 0));
-}
-
-interface Parts {
-  readonly settings: Settings;
-  readonly listener: Listener;
-  readonly listenLog: RateLimitedLogger;
-  readonly guests: DescribedGuests | undefined;
-  readonly receiver: Receiver;
-  readonly hosts: HostReceivers | undefined;
-  readonly sink: SpanSink;
-  readonly joinTraces: JoinTraces | undefined;
-  readonly server: MetricsServer | undefined;
-  readonly metrics: Metrics;
-  readonly trace: SelfTrace;
-  readonly log: Logger;
-  readonly continuation: Continuation | undefined;
-  readonly onTakenOver: OnTakenOver;
-}
-
-function running(parts: Parts, setNotReady: (why: string) => void): Forwarder {
-  const {
-    settings,
-    listener,
-    listenLog,
-    guests,
-    receiver,
-    hosts,
-    sink,
-    joinTraces,
-    server,
-    metrics,
-    trace,
-    log,
-    continuation,
-  } = parts;
-  const logFigures = (): void => {
-    const all = figures(metrics, { guests: settings.limits.maxGuests });
-    // People look for what happened; programs want every series.
-    log.info("figures", settings.log.format === "text" ? withoutZeros(all) : all);
-  };
-
-  async function stop(): Promise<number> {
-    setNotReady("stopping");
-    if (continuation?.persists === true) {
-      await listener.settle?.();
-      leave(continuation);
-    } else {
-      guests?.flush();
-      joinTraces?.stopping(false);
-      // Once its name is gone no new guest finds the socket. Guests that have connected are still accepted.
-      listener.cleanUp();
-    }
-    return await deliver();
-  }
-  /** Leaves guests to another process. Synchronous, so that nothing is read in between. */
-  function leave(continuation: Continuation): void {
-    joinTraces?.stopping(true);
-    // What is held for a guest that waits for its pod is part of what is left.
-    guests?.flush();
-    continuation.leave(listener, receiver);
-  }
-  async function deliver(): Promise<number> {
-    const deadline = performance.now() + settings.shutdownTimeoutMs;
-    const readingMs = settings.shutdownTimeoutMs * READING_SHARE;
-    await Promise.all([receiver.drain(readingMs), hosts?.stop(readingMs)]);
-    await listener.stopAccepting();
-    receiver.close();
-    const timeLeft = (): number => Math.max(0, deadline - performance.now());
-    const lost = await sink.drain(timeLeft());
-    await trace.stop(Math.min(OWN_SPANS_MS, timeLeft()));
-    await end();
-    return lost;
-  }
-  async function abort(): Promise<number> {
-    if (continuation?.persists === true) leave(continuation);
-    await Promise.all([listener.stopAccepting(), hosts?.abort()]);
-    receiver.close();
-    const lost = await sink.abort();
-    await trace.stop(0);
-    await end();
-    return lost;
-  }
-  async function end(): Promise<void> {
-    listenLog.flush();
-    logFigures();
-    await server?.close();
-  }
-  continuation?.serve({
-    settle: async () => {
-      setNotReady("another process takes over");
-      await listener.settle?.();
-    },
-    leave: () => {
-      leave(continuation);
-    },
-    deliver,
-    timeoutMs: settings.shutdownTimeoutMs,
-  }, parts.onTakenOver);
-  return { address: listener.address, stop, abort, logFigures };
 }
 
 /** @param path of the socket of the process to take over from, and of this one's socket for the next process. */
