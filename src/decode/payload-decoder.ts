@@ -24,8 +24,13 @@ const BINCODE_TAGS_END = 27;
 const SMALLEST_PAYLOAD = 34;
 const EMPTY = new WireError("truncated", 0, "an empty payload");
 const TOO_SMALL = new WireError("truncated", 0, "a payload too small for a span in any encoding");
-/** So many payloads in a row that are refused are looked at closely. Later ones that are too small for a span are not. */
+/**
+ * Refused payloads are diagnosed until there have been so many more of them than of valid ones. After that, payloads
+ * too small for a span are not decoded, and large requests in OTLP are refused without saying why.
+ */
 const MOST_DIAGNOSED = 16;
+/** A smaller request is always diagnosed, bytes. */
+const LARGE_DIAGNOSIS_BYTES = 1024;
 
 /** Takes what nobody needs. */
 const SCRATCH = new EncodedSpans();
@@ -42,7 +47,7 @@ export class PayloadDecoder {
   readonly seen: ReadonlySet<Encoding>;
   readonly #seen = new Set<Encoding>();
   #last: Encoding | undefined;
-  /** How many payloads in a row have been refused. */
+  /** How many more payloads have been refused than taken, up to {@link MOST_DIAGNOSED}. */
   #refused = 0;
 
   constructor() {
@@ -70,7 +75,7 @@ export class PayloadDecoder {
    * span. Undefined in other encodings, whose beginnings are known without that.
    */
   checkBeginning(buffer: Uint8Array, start: number, end: number): WireError | undefined {
-    return this.#last === "bincode" ? attempt("bincode", buffer, start, end, SCRATCH) : undefined;
+    return this.#last === "bincode" ? attempt("bincode", buffer, start, end, SCRATCH, false) : undefined;
   }
 
   /** As {@link read}, but throws the error. */
@@ -87,14 +92,21 @@ export class PayloadDecoder {
    * one that the guest used before, else the one whose decoder got furthest; `unknown-encoding` if it resembles none.
    * The contents of `spans` are not valid then. The error is not thrown, because throwing takes longer than finding out
    * that a small payload is wrong.
+   *
+   * @param isCertain whether this is known to be a payload, so that nobody needs to know where it goes wrong.
    */
-  read(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {
+  read(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans, isCertain = false): Encoding | WireError {
     if (start === end) return EMPTY;
-    const isHopeless = this.#refused >= MOST_DIAGNOSED && end - start < SMALLEST_PAYLOAD;
-    const result = isHopeless ? TOO_SMALL : this.#try(buffer, start, end, spans);
-    if (result instanceof WireError) this.#refused++;
-    else this.#refused = 0;
+    const isTerse = this.#refused >= MOST_DIAGNOSED;
+    if (isTerse && end - start < SMALLEST_PAYLOAD) return TOO_SMALL;
+    const result = this.#try(buffer, start, end, spans, isTerse && isCertain && end - start >= LARGE_DIAGNOSIS_BYTES);
+    this.#count(result);
     return result;
+  }
+
+  #count(result: Encoding | WireError): void {
+    if (result instanceof WireError) this.#refused = Math.min(this.#refused + 1, MOST_DIAGNOSED);
+    else if (this.#refused > 0) this.#refused--;
   }
 
   /**
@@ -102,26 +114,33 @@ export class PayloadDecoder {
    * this one may be moved. Returns its encoding, or the error as {@link read} does.
    *
    * @param take takes the spans of each part, and copies what it keeps of them.
+   * @param isCertain as of {@link read}.
    */
-  *readLarge(payload: LargePayload, take: (spans: EncodedSpans) => void): Generator<void, Encoding | WireError> {
+  *readLarge(
+    payload: LargePayload,
+    take: (spans: EncodedSpans) => void,
+    isCertain = false,
+  ): Generator<void, Encoding | WireError> {
     const { buffer, start, end } = payload;
     // Its own, so that what has been decoded in one step can be taken in the next one.
     const spans = new EncodedSpans();
     const likely = this.#last;
+    const isTerse = isCertain && this.#refused >= MOST_DIAGNOSED;
     const encodings = new Set([...(likely === undefined ? [] : [likely]), ...possible(buffer, start, end)]);
     let first: WireError | undefined;
     for (const encoding of encodings) {
-      const error = yield* this.#stepThrough(encoding, payload, spans, take);
+      const error = yield* this.#stepThrough(encoding, payload, spans, take, isTerse);
       if (error === undefined) {
         this.#last = encoding;
         this.#seen.add(encoding);
-        this.#refused = 0;
+        this.#count(encoding);
         return encoding;
       }
       first ??= error;
     }
-    this.#refused++;
-    return first ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP");
+    const refusal = first ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP");
+    this.#count(refusal);
+    return refusal;
   }
 
   *#stepThrough(
@@ -129,6 +148,7 @@ export class PayloadDecoder {
     payload: LargePayload,
     spans: EncodedSpans,
     take: (spans: EncodedSpans) => void,
+    isTerse: boolean,
   ): Generator<void, WireError | undefined> {
     try {
       if (encoding === "json") {
@@ -143,7 +163,8 @@ export class PayloadDecoder {
       } else {
         const splitter = new RequestSplitter(payload, function* (request, end) {
           spans.clear();
-          decodeOtlpFast(request, 0, end, spans);
+          if (isTerse) decodeOtlpTersely(request, 0, end, spans);
+          else decodeOtlpFast(request, 0, end, spans);
           if (end > LARGE_PAYLOAD_BYTES) yield;
           take(spans);
         });
@@ -159,20 +180,26 @@ export class PayloadDecoder {
     return undefined;
   }
 
-  #try(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): Encoding | WireError {
+  #try(
+    buffer: Uint8Array,
+    start: number,
+    end: number,
+    spans: EncodedSpans,
+    isTerse: boolean,
+  ): Encoding | WireError {
     const last = this.#last;
     let likely: WireError | undefined;
     let furthest = 0;
     let isLastTried = last !== undefined && begins(last, buffer, start, end);
     if (last !== undefined && isLastTried) {
-      likely = attempt(last, buffer, start, end, spans);
+      likely = attempt(last, buffer, start, end, spans, isTerse);
       if (likely === undefined) return last;
       furthest = Infinity;
     }
     let cause: WireError | undefined;
     for (const encoding of possible(buffer, start, end)) {
       if (isLastTried && encoding === last) continue;
-      const error = attempt(encoding, buffer, start, end, spans);
+      const error = attempt(encoding, buffer, start, end, spans, isTerse);
       if (error === undefined) {
         this.#last = encoding;
         this.#seen.add(encoding);
@@ -191,7 +218,7 @@ export class PayloadDecoder {
       }
     }
     // Whatever the others say, they are not what this guest writes.
-    if (last !== undefined && !isLastTried) likely = attempt(last, buffer, start, end, spans);
+    if (last !== undefined && !isLastTried) likely = attempt(last, buffer, start, end, spans, isTerse);
     return likely ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
   }
 }
@@ -230,17 +257,31 @@ export function decodeOtlpFast(buffer: Uint8Array, start: number, end: number, s
   if (vectorDecoders()?.otlp(buffer, start, end, spans) !== true) decodeOtlp(buffer, start, end, spans);
 }
 
-/** Decodes a payload in one encoding after clearing `spans`; returns why it is not written in it. */
+/** As {@link decodeOtlpFast}, but the error does not say what is wrong. */
+function decodeOtlpTersely(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+  const isValid = vectorDecoders()?.isOtlp(buffer, start, end, spans);
+  if (isValid === undefined) decodeOtlp(buffer, start, end, spans);
+  // Both decoders take the same requests, so the other one could only say why.
+  else if (!isValid) throw new WireError("invalid-value", end - start, "one more request that is not valid");
+}
+
+/**
+ * Decodes a payload in one encoding after clearing `spans`; returns why it is not written in it.
+ *
+ * @param isTerse it is enough to know that it is not, if that is less work.
+ */
 function attempt(
   encoding: Encoding,
   buffer: Uint8Array,
   start: number,
   end: number,
   spans: EncodedSpans,
+  isTerse: boolean,
 ): WireError | undefined {
   spans.clear();
   try {
-    decode(encoding, buffer, start, end, spans);
+    if (isTerse && encoding === "otlp") decodeOtlpTersely(buffer, start, end, spans);
+    else decode(encoding, buffer, start, end, spans);
     return undefined;
   } catch (error) {
     if (error instanceof WireError) return error;

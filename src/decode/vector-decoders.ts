@@ -81,6 +81,12 @@ class VectorDecoders {
     return true;
   }
 
+  /** As {@link otlp}, but undefined if it is left to `decodeOtlp`, and false if that would refuse it. */
+  isOtlp(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean | undefined {
+    if (this.otlp(buffer, start, end, spans)) return true;
+    return spans.writer.position > 0 || end - start > MOST_INPUT ? undefined : false;
+  }
+
   /** Decodes what is between the quotes of a JSON string; false likewise. */
   jsonText(buffer: Uint8Array, start: number, end: number, output: ProtobufWriter): boolean {
     const length = this.#load(buffer, start, end) ? this.#exports.decodeJsonText((end - start) | 0) : -1;

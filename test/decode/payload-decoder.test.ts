@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
+import { vectorDecoders } from "../../src/decode/vector-decoders.ts";
 import { type InvalidReason, WireError } from "../../src/decode/wire-error.ts";
 import { encodeBincode } from "./support/bincode-encoder.ts";
 import { readBincode } from "./support/bincode-reference.ts";
@@ -248,6 +249,27 @@ describe("a payload that is no span is refused", () => {
     }
     refuses(new PayloadDecoder(), text(" \n\t "), "unknown-encoding", 0);
     refuses(new PayloadDecoder(), Uint8Array.of(0), "unknown-encoding", 0);
+  });
+
+  test("after many others without a diagnosis, if it is a large request in OTLP", () => {
+    const decoder = after("otlp");
+    const request = encodeOtlp({ ...made.span(), name: "n".repeat(2_000) });
+    const cut = request.subarray(0, request.length - 1);
+    const small = { ...made.span(), name: "", traceState: "", attributes: [], events: [], links: [], resource: null };
+    const smallCut = encodeOtlp(small).subarray(0, -1);
+    const read = (payload: Uint8Array, isCertain: boolean) => {
+      const result = decoder.read(payload, 0, payload.length, new EncodedSpans(), isCertain);
+      return result instanceof WireError ? result.reason : result;
+    };
+    for (let i = 0; i < 16; i++) assert.equal(read(cut, true), "truncated");
+    assert.equal(read(cut, true), vectorDecoders() === null ? "truncated" : "invalid-value");
+    // Of what may be no payload it has to be known where it goes wrong.
+    assert.equal(read(cut, false), "truncated");
+    assert.equal(read(smallCut, true), "truncated");
+    assert.equal(read(request, true), "otlp");
+    // One that is taken makes up for one that is not.
+    assert.equal(read(cut, true), "truncated");
+    assert.notEqual(read(cut, true), "otlp");
   });
 
   test("and forgotten: the guest's encoding stays the first guess", () => {

@@ -75,8 +75,8 @@ export class GuestFrames implements FrameSink {
     const seen = this.#decoder.seen.size;
     const isLarge = isLargePayload(buffer, start, end);
     const encoding = isLarge
-      ? this.#readLarge(buffer, start, end)
-      : this.#decoder.read(buffer, start, end, this.#owner.spans);
+      ? this.#readLarge(buffer, start, end, isFound)
+      : this.#decoder.read(buffer, start, end, this.#owner.spans, !isFound);
     if (encoding === undefined) return UNFINISHED;
     if (encoding instanceof WireError) {
       if (!isFound || this.isText || encoding.offset >= CERTAIN_BYTES) this.#refuse(encoding);
@@ -91,11 +91,11 @@ export class GuestFrames implements FrameSink {
   }
 
   /** Goes on with a large payload until it is done, which is when this returns something, or its turn is over. */
-  #readLarge(buffer: Uint8Array, start: number, end: number): Encoding | WireError | undefined {
+  #readLarge(buffer: Uint8Array, start: number, end: number, isFound: boolean): Encoding | WireError | undefined {
     let large = this.#large;
     if (large === undefined) {
       const payload = { buffer, start, end };
-      const steps = this.#decoder.readLarge(payload, (spans) => this.#take(spans));
+      const steps = this.#decoder.readLarge(payload, (spans) => this.#take(spans), !isFound);
       large = this.#large = { payload, steps };
     }
     Object.assign(large.payload, { buffer, start, end });
