@@ -27,6 +27,14 @@ export const LONG_TEXT_BYTES = 4096;
 /** How many bytes a payload, or one span of a request, may have beside its long texts. */
 export const MOST_SHORT_BYTES: number = 512 * 1024;
 
+/**
+ * The same of a span in OTLP that is larger than {@link LARGE_PAYLOAD_BYTES}, which is too large for the decoder in
+ * WebAssembly. What it has beside its long texts takes longer than that of other payloads, but a text is a long one if
+ * it has so many bytes.
+ */
+export const MOST_SHORT_OTLP_BYTES: number = 128 * 1024;
+export const LONG_OTLP_TEXT_BYTES = 256;
+
 /** How many bytes one step takes on, between which other things may be done. */
 export const STEP_BYTES: number = 64 * 1024;
 

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { isLargePayload, LONG_TEXT_BYTES, MOST_SHORT_BYTES, STEP_BYTES } from "../../src/decode/large-payloads.ts";
+import {
+  isLargePayload,
+  LONG_OTLP_TEXT_BYTES,
+  LONG_TEXT_BYTES,
+  MOST_SHORT_BYTES,
+  MOST_SHORT_OTLP_BYTES,
+  STEP_BYTES,
+} from "../../src/decode/large-payloads.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { span } from "./support/bincode-decode.ts";
@@ -188,8 +195,23 @@ describe("a large payload is refused", () => {
       refuses(encodeBincode(record), "too-large", beside);
     }
     const ids = [bytesField(1, new Uint8Array(16).fill(1)), bytesField(2, new Uint8Array(8).fill(2))];
-    const many = attributes.map(({ key, value }) => keyValue(9, key, textField(1, value.stringValue)));
-    refuses(bytesField(1, bytesField(2, bytesField(2, ...ids, ...many))), "too-large", beside);
+    const otlp = (count: number, bytes: number) =>
+      bytesField(
+        1,
+        bytesField(
+          2,
+          bytesField(
+            2,
+            ...ids,
+            keyValue(9, "req", textField(1, "x".repeat(MOST_SHORT_BYTES))),
+            ...Array.from({ length: count }, (_, i) => keyValue(9, `k${i}`, textField(1, "x".repeat(bytes)))),
+          ),
+        ),
+      );
+    const most = MOST_SHORT_OTLP_BYTES;
+    refuses(otlp(most / 100, 100), "too-large", /more than 131072 bytes beside its long texts/);
+    assertSame(otlp(most / 200, 100), "otlp");
+    assertSame(otlp(2 * most / LONG_OTLP_TEXT_BYTES, LONG_OTLP_TEXT_BYTES), "otlp");
   });
 
   test("for what is wrong in a long text, and says where", () => {

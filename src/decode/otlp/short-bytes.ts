@@ -1,7 +1,7 @@
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { MAX_MESSAGE_DEPTH } from "../canonical.ts";
-import { LONG_TEXT_BYTES } from "../large-payloads.ts";
+import { LONG_OTLP_TEXT_BYTES } from "../large-payloads.ts";
 
 /** A message in which there may be long texts, by the tags of its fields: `true` for a text, else a message. */
 interface Form {
@@ -36,7 +36,7 @@ function longBytes(message: ProtobufReader, form: Form, depth: number, budget: {
   while (budget.left > 0 && message.next()) {
     const inner = form[message.tag];
     const length = message.end - message.start;
-    const isLong = inner !== undefined && message.end === message.position && length >= LONG_TEXT_BYTES;
+    const isLong = inner !== undefined && message.end === message.position && length >= LONG_OTLP_TEXT_BYTES;
     if (!isLong) budget.left -= message.position - message.fieldStart;
     else if (inner === true) long += length;
     else if (depth < MAX_MESSAGE_DEPTH) long += longBytes(message.message(), inner, depth + 1, budget);

@@ -1,7 +1,7 @@
 import { ProtobufError, ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ProtobufWriter, varintSize } from "../../otlp/protobuf-writer.ts";
 import { REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_SCOPE_SPANS, SCOPE_SPANS_SPANS } from "../../otlp/trace-fields.ts";
-import { LARGE_PAYLOAD_BYTES, type LargePayload, MOST_SHORT_BYTES, STEP_BYTES } from "../large-payloads.ts";
+import { LARGE_PAYLOAD_BYTES, type LargePayload, MOST_SHORT_OTLP_BYTES, STEP_BYTES } from "../large-payloads.ts";
 import { MAX_SHARED_BYTES } from "../shared-bytes.ts";
 import { WireError } from "../wire-error.ts";
 import { shortBytes } from "./short-bytes.ts";
@@ -141,8 +141,8 @@ export class RequestSplitter {
   /** Refuses a large span that takes long to decode. */
   #checkSpan(content: number, end: number): void {
     const { buffer, start } = this.#payload;
-    if (shortBytes(buffer, start + content, start + end, MOST_SHORT_BYTES) <= MOST_SHORT_BYTES) return;
-    const detail = `a span with more than ${MOST_SHORT_BYTES} bytes beside its long texts`;
+    if (shortBytes(buffer, start + content, start + end, MOST_SHORT_OTLP_BYTES) <= MOST_SHORT_OTLP_BYTES) return;
+    const detail = `a span with more than ${MOST_SHORT_OTLP_BYTES} bytes beside its long texts`;
     throw new WireError("too-large", content, detail);
   }
 
