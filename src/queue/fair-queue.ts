@@ -14,6 +14,12 @@ import { type RequestLimits, Rounds } from "./rounds.ts";
 import { SpoolCommitter } from "./spool-committer.ts";
 import type { SpoolStore } from "./spool-store.ts";
 
+/**
+ * How many chunks are read from the spool in one turn of the event loop. Each takes some 30 µs, or 100 if its file has
+ * to be opened again, and those of a guest that sends a span now and then have one span each.
+ */
+const MOST_READS = 64;
+
 /** What the queue needs of the destination around it. */
 export interface QueueOptions {
   readonly settings: QueueSettings;
@@ -50,6 +56,8 @@ export class FairQueue {
   #waiting = 0;
   #memoryBytes = 0;
   #spooledSpans = 0;
+  /** How many chunks may still be read from the spool in this turn of the event loop. */
+  #readsLeft = MOST_READS;
 
   constructor(options: QueueOptions) {
     this.#options = options;
@@ -251,6 +259,7 @@ export class FairQueue {
   /** Sees to it that a chunk's bytes are in memory. False: not now, or never, if it has been settled as lost. */
   #load(chunk: QueuedChunk): boolean {
     if (chunk.bytes !== undefined) return true;
+    if (!this.#mayRead()) return false;
     const { account, spans } = chunk;
     const read = (this.#committer as SpoolCommitter).read(chunk);
     if (read === "later") return false;
@@ -266,6 +275,20 @@ export class FairQueue {
     if (this.#split(chunk, read)) return false;
     chunk.load(read);
     this.#memoryBytes += chunk.size;
+    return true;
+  }
+
+  /** Whether one chunk more may be read in this turn of the event loop. What may not is taken in the next one. */
+  #mayRead(): boolean {
+    if (this.#readsLeft === 0) return false;
+    if (this.#readsLeft === MOST_READS) {
+      setImmediate(() => {
+        const isWaiting = this.#readsLeft === 0;
+        this.#readsLeft = MOST_READS;
+        if (isWaiting) this.#options.onReady();
+      });
+    }
+    this.#readsLeft--;
     return true;
   }
 

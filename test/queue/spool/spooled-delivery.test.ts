@@ -482,3 +482,24 @@ test("a replay that is cut short goes on where it was, even within a batch", () 
     assert.deepEqual(balance(third.metrics, third.delivery), BALANCED);
     assert.equal(open().count, 0);
   }));
+
+test("of many small batches only some are read in one turn of the event loop, and all arrive", () =>
+  withSpool(async (open) => {
+    const spool = open();
+    const accepted = Promise.withResolvers<typeof SUCCESS>();
+    const { delivery, exporter, metrics } = setUp(
+      // Nothing that is in the spool stays in memory.
+      { spool, queue: queue("pause", 1), batch: { maxSpans: 500, maxBytes: MIB, maxDelayMs: 5 } },
+      new FakeExporter(() => accepted.promise, 1),
+    );
+    send(metrics, delivery.open(GUEST), payload([1]));
+    await until(() => exporter.requests.length === 1);
+    for (const number of range(2, 300)) send(metrics, delivery.open(guestSource(`${number}`)), payload([number]));
+    await until(() => spool.count === 300);
+    accepted.resolve(SUCCESS);
+    await until(() => metrics.collector.forwarded === 300);
+    assert.deepEqual(exporter.requests.map(({ length }) => length), [1, 64, 64, 64, 64, 43]);
+    assert.deepEqual(taken(exporter), range(1, 300));
+    assert.equal(await delivery.drain(NEVER), 0);
+    assert.deepEqual(balance(metrics, delivery), BALANCED);
+  }));
