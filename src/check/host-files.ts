@@ -11,7 +11,7 @@ import {
 import { dirname, join } from "node:path";
 import { errnoName } from "../../ffi/errors.ts";
 
-/** What a look at a file says: what is there, that nothing is there, or that this user may not see it. */
+/** The result of a look at a file: its contents, that it does not exist, or that this user may not see it. */
 export type Seen<Content> =
   | { readonly kind: "seen"; readonly content: Content }
   | { readonly kind: "absent" }

@@ -3,7 +3,7 @@ import { parse } from "smol-toml";
 import { describeError, printable } from "../base/log.ts";
 import type { HostFiles } from "./host-files.ts";
 
-/** What of a configuration of Kata's says whether traces come, and where they go. */
+/** The settings of Kata that say whether traces come, and where they go. */
 export interface KataConfiguration {
   /** Where it is, links followed. */
   readonly path: string;

@@ -182,7 +182,7 @@ function examplesHelp(examples: readonly Example[]): string {
   return ["Examples:", ...examples.flatMap(({ does, words }) => [`  # ${does}`, `  ${PROGRAM} ${words}`])].join("\n");
 }
 
-/** Unless it is told where guests come in, every place is checked where they could. */
+/** Checks every place where guests could come in, unless the options name some. */
 function checkedSettings(options: Resolved<typeof COMMANDS.check.options>): Settings {
   const isToldWhere = options.vsockCid.source !== "default" || options.socketPath !== undefined;
   const all = { value: true, source: "default", name: "check" } as const;

@@ -160,7 +160,7 @@ function zshAction(complete: Completion | undefined): string {
   return { file: "_files", directory: "_files -/", user: "_users", group: "_groups" }[complete];
 }
 
-/** Text within a single-quoted word, where `special` is escaped for whoever reads the word. */
+/** Text within a single-quoted word, where `special` is escaped for the shell that reads the word. */
 function zshQuoted(text: string, special: RegExp): string {
   return text.replace(special, "\\$&").replaceAll("'", "'\\''");
 }

@@ -80,7 +80,7 @@ function tlsSettings(
   };
 }
 
-/** Spans tell much about a node, so that whoever opens a receiver to the network has to say so. */
+/** Spans tell much about a node, so opening a receiver to the network has to be asked for explicitly. */
 function checkReach(
   option: string,
   { host, port }: TcpListenSettings,

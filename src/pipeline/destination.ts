@@ -57,7 +57,7 @@ export class Chunk {
    * A destination needs the bytes no more. When the last one says so, their memory is given back at once.
    *
    * @param isRead something may still read the bytes, such as a transport whose request was answered early. The garbage
-   * collector then takes them, whoever is last.
+   * collector then takes them, whichever is last.
    */
   release(isRead = false): void {
     if (isRead) this.#holders = Infinity;
@@ -67,7 +67,7 @@ export class Chunk {
 
 /**
  * Where every span goes: a collector, the node's own trace store. Each has a queue, a sender and counters of its own,
- * so that one that is slow or away holds up none of the others.
+ * so that a slow or absent one does not hold up the others.
  *
  * It counts what becomes of each span it is given in its `DestinationMetrics`: `heldQueued` grows in {@link push} and
  * shrinks by as much as `forwarded` and `dropped` grow. Methods that return nothing are called on the span path, and
@@ -94,11 +94,11 @@ export interface Destination {
   /** See `SpanSink`. */
   subscribe(onChange: (account?: string) => void): () => void;
   /**
-   * Resolves once all chunks pushed so far are as safe as they get here. Never rejects. Absent where what is held ends
+   * Resolves once all chunks pushed so far are as safe as they get here. Never rejects. Absent if what is held ends
    * with the process.
    */
   readonly settled?: (() => Promise<void>) | undefined;
-  /** What everything is to be written to as soon as it is taken in. Absent where nothing outlives the process. */
+  /** The journal that everything is written to as soon as it is taken in. Absent if nothing outlives the process. */
   readonly journal?: ChunkJournal | undefined;
   /** Delivers what it can within `timeoutMs`, and ends. Resolves with how many spans were lost. */
   drain(timeoutMs: number): Promise<number>;

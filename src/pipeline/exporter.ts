@@ -51,7 +51,7 @@ export interface ExporterOptions {
   readonly onRetry?: () => void;
 }
 
-/** What went wrong with one request, with the collector's own answer where there was one. */
+/** What went wrong with one request, with the collector's own answer if there was one. */
 export class ExportError extends Error {
   override readonly name = "ExportError";
   /** The HTTP status or gRPC status code that the collector answered with; absent where no answer came. */

@@ -80,7 +80,7 @@ export class ReceiverMetrics {
   readonly name: string;
   /** The encodings that its payloads may have, which are the values of the label `encoding`. */
   readonly encodings: readonly string[];
-  /** Spans that came in, and payloads that were none. */
+  /** Spans that came in, and payloads that were not valid. */
   received = 0;
   receivedBytes = 0;
   readonly invalid: { [reason in InvalidReason]?: number } = {};
@@ -147,7 +147,7 @@ export class DestinationMetrics {
   queueBatches = 0;
   /** What the spool's chunks take on disk, bytes. */
   spoolBytes = 0;
-  /** What they may take; 0 where there is no spool. */
+  /** What they may take; 0 without a spool. */
   spoolCapacityBytes = 0;
   spoolBatches = 0;
 
@@ -195,8 +195,8 @@ export class Metrics {
   truncatedAttributes = 0;
 
   /**
-   * The counters of a receiver, made where there are none yet. To be called when the receiver is made, so that its
-   * series are there from the start.
+   * The counters of a receiver, made if there are none yet. To be called when the receiver is made, so that its series
+   * are there from the start.
    *
    * @param encodings that its payloads may have; only the first call for a name needs them.
    */
@@ -206,7 +206,7 @@ export class Metrics {
     return receiver;
   }
 
-  /** The counters of a destination, made where there are none yet. */
+  /** The counters of a destination, made if there are none yet. */
   destination(name: string): DestinationMetrics {
     let destination = this.destinations.get(name);
     if (destination === undefined) this.destinations.set(name, destination = new DestinationMetrics(name));
@@ -222,7 +222,7 @@ export class Metrics {
     this.disconnected[reason] = (this.disconnected[reason] ?? 0) + 1;
   }
 
-  /** Spans, and payloads that were none, of all receivers. */
+  /** Spans, and payloads that were not valid, of all receivers. */
   get received(): number {
     let sum = 0;
     for (const { received } of this.receivers.values()) sum += received;

@@ -108,7 +108,7 @@ export interface GuestLimits {
 
 /** The forwarder's own spans. */
 export interface SelfTraceSettings {
-  /** The span of who started the forwarder: its own belong to the same trace. */
+  /** The span of the process that started the forwarder, whose own spans belong to the same trace. */
   readonly parent?: TraceContext;
   /** Why there is no parent though the environment names one. */
   readonly parentProblem?: string;
@@ -154,7 +154,7 @@ export interface JaegerSettings {
   readonly keepHttp2Noise: boolean;
 }
 
-/** What the receivers for the host's own programs prove who they are with: files in PEM. */
+/** The certificate and key of the receivers for the host's own programs: files in PEM. */
 export interface ListenTlsSettings {
   readonly certificateFile: string;
   readonly keyFile: string;
@@ -211,6 +211,6 @@ export interface Settings {
   readonly metrics?: { readonly host: string; readonly port: number };
   /** Absent: the forwarder has no spans of its own. */
   readonly selfTrace?: SelfTraceSettings;
-  /** What agents' root spans get a link to; absent: none. */
+  /** The context that agents' root spans get a link to; absent: they get no link. */
   readonly rootLink?: TraceContext;
 }

@@ -6,7 +6,7 @@ const SERVICE_NAME = "service.name";
 /** Which of Kata's components a resource is of. Runtimes' listeners say so themselves. */
 const COMPONENT = "kata.component";
 const AGENT = "agent";
-/** What the host says about who a guest is begins with this. */
+/** The attributes by which the host identifies a guest begin with this. */
 const IDENTITY_PREFIX = "kata.";
 
 /** What the host has to say about every resource. */
@@ -22,7 +22,7 @@ export interface HostResource {
  *
  * A guest's word never passes for the host's: all of the host's attributes are forced, and everything under `kata.` is
  * the host's to say. The host's own programs (runtimes, containerd) keep what they say, their `service.name` above all,
- * and get the host's attributes where they have none; who they are is the listener's to say all the same.
+ * and get the host's attributes where they have none; only the listener says who they are.
  */
 export function overlayFor(source: Source, host: HostResource): ResourceOverlay {
   const own = new Map<string, string | number>([[SERVICE_NAME, host.traceName]]);

@@ -1,4 +1,4 @@
-/** Those who want to know when something has changed. */
+/** Callbacks for when something has changed. */
 export class Subscribers<Arguments extends readonly unknown[]> {
   readonly #callbacks = new Set<{ readonly call: (...what: Arguments) => void }>();
 

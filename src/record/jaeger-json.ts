@@ -8,7 +8,7 @@ const NANOS_PER_MICRO = 1000n;
 /** `otel.status_code` as Jaeger's translation from OTLP writes it. */
 const STATUSES = ["", "OK", "ERROR"];
 
-/** Tags that hold what has a field of its own in OTLP. */
+/** Tags whose values have fields of their own in OTLP. */
 const FIELD_TAGS = new Set([
   "span.kind",
   "otel.status_code",

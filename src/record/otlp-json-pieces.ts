@@ -6,8 +6,8 @@ import { contentOf } from "./pieces.ts";
 
 /**
  * Spans as one line of OTLP/JSON, the newline included: a `TracesData` message, as `spansToOtlpJson` writes it of
- * records. It comes in pieces, so that whoever writes it to a file can give way to others between them, however large
- * a span is; a piece may be empty. Throws `ProtobufError` on bytes that are not spans, after any piece.
+ * records. It comes in pieces, so that a writer to a file can give way to others between them, however large a span is;
+ * a piece may be empty. Throws `ProtobufError` on bytes that are not spans, after any piece.
  */
 export function* otlpJsonPieces(parts: Iterable<SpanPart>): Generator<string> {
   const writer = new MessageWriter();

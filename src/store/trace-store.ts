@@ -37,7 +37,7 @@ const NS_PER_MS = 1_000_000n;
  * first. Writing is synchronous and belongs in a process that does not forward.
  */
 export class TraceStore {
-  /** For queries; what changes is changed here. */
+  /** For queries; the trace store alone changes it. */
   readonly database: StoreDatabase;
   readonly #limits: StoreLimits;
   readonly #ownLabel: string;

@@ -30,7 +30,7 @@ export function traceContexts(request: readonly Uint8Array[], most: number): Spa
       }
     }
   } catch (error) {
-    // The request is sent nevertheless, and the collector will say what is wrong with it.
+    // The request is sent all the same, and the collector will say what is wrong with it.
     if (!(error instanceof ProtobufError)) throw error;
   }
   return [...found.values()];

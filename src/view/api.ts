@@ -43,11 +43,11 @@ export interface PhaseView {
 
 /** A line of the list of sandboxes. */
 export interface SandboxSummary {
-  /** The sandbox's ID, or `unassigned` for spans of which nothing says whose they are. */
+  /** The sandbox's ID, or `unassigned` for spans whose sandbox is unknown. */
   readonly id: string;
   readonly label: string;
   readonly state: SandboxState;
-  /** qemu, clh, firecracker, dragonball, …; absent where nothing says. */
+  /** qemu, clh, firecracker, dragonball, …; absent if unknown. */
   readonly vmm?: string;
   readonly pod?: string;
   readonly namespace?: string;
@@ -147,7 +147,7 @@ export interface SandboxDetail extends SandboxSummary {
   readonly columns: SpanColumns;
   readonly untraced: readonly UntracedView[];
   readonly critical: readonly CriticalView[];
-  /** The start's stretch; absent where it is not known. */
+  /** The start's stretch; absent if it is not known. */
   readonly startStretch?: { readonly from: number; readonly to: number };
   /** By the key `side name`. */
   readonly ranges: Readonly<Record<string, OperationRange>>;
@@ -242,7 +242,7 @@ export interface CompareRow {
   readonly side: Side | "nobody" | "sandbox";
   readonly a: Distribution;
   readonly b: Distribution;
-  /** (p50 of b − p50 of a) / p50 of a; absent where that is not a number. */
+  /** (p50 of b − p50 of a) / p50 of a; absent if that is not a number. */
   readonly change?: number;
   /** Corrected by Holm; absent with too few sandboxes (below 20) on a side. */
   readonly p?: number;

@@ -14,7 +14,7 @@ export interface JaegerQuery {
   readonly sinceMs: number;
   /** The services whose spans are read; default: those that are recognised as Kata's. */
   readonly services?: readonly string[] | undefined;
-  /** The resource attribute that says of which cohort a sandbox is; default: what `--label` becomes. */
+  /** The resource attribute that says which cohort a sandbox belongs to; default: what `--label` becomes. */
   readonly labelBy?: string | undefined;
 }
 
@@ -26,7 +26,7 @@ const SHORTEST_WINDOW_MS = 1;
 const MAX_SPANS = 1_000_000;
 /** How long Jaeger may take for an answer, milliseconds. */
 const ANSWER_MS = 60_000;
-/** Clocks of a fleet's nodes differ, so what is a little in the future counts as well, milliseconds. */
+/** Clocks of a fleet's nodes differ, so spans that are a little in the future count as well, milliseconds. */
 const CLOCK_DIFFERENCE_MS = 60_000;
 
 /** Services whose spans are of sandboxes, if nobody says which ones are. */

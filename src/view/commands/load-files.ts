@@ -17,7 +17,7 @@ export class FileError extends Error {
 export interface LoadOptions {
   /** The cohort of a file's sandboxes, whatever they say themselves; "" leaves it to them. */
   readonly labelOf?: (file: string) => string;
-  /** The resource attribute that says of which cohort a sandbox is. */
+  /** The resource attribute that says which cohort a sandbox belongs to. */
   readonly labelBy?: string | undefined;
 }
 

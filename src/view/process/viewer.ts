@@ -13,7 +13,7 @@ import { MessageReader, type ViewerMessage, type ViewerReport } from "./protocol
 import type { ViewerSettings } from "../../pipeline/settings.ts";
 import type { ProcessSettings } from "./viewer-settings.ts";
 
-/** How often the store looks for what is too old, milliseconds. */
+/** How often sandboxes that are too old are removed from the store, milliseconds. */
 const PRUNE_MS = 5_000;
 
 /** Runs the viewer's process to its end; resolves with its exit code. Why it cannot start is told to the forwarder. */
@@ -60,7 +60,7 @@ async function runViewer({ viewer: settings, mark, token }: ProcessSettings): Pr
   store.close();
 }
 
-/** Opens the store. One that is damaged is moved away, because what comes in matters more than what is unreadable. */
+/** Opens the store. A damaged one is moved away, because new spans matter more than those that cannot be read. */
 function openStore({ store = "", storeBytes, storeKeepMs, label }: ViewerSettings): TraceStore {
   const open = (): TraceStore => TraceStore.open(store, { maxBytes: storeBytes, keepMs: storeKeepMs }, label);
   try {

@@ -257,7 +257,7 @@ function text(query: URLSearchParams, key: string): string | undefined {
   return query.get(key) || undefined;
 }
 
-/** A part of a path; one that is not valid is what it is, and will not be found. */
+/** A part of a path, decoded. If it is not valid it stays as it is, and will not be found. */
 function decode(part: string): string {
   try {
     return decodeURIComponent(part);

@@ -22,7 +22,7 @@ export interface Refusal {
 }
 
 /**
- * Who may ask: whoever has the token, which is printed to the terminal of the person who started the viewer.
+ * Decides who may ask: anyone with the token, which is printed to the terminal of the person who started the viewer.
  *
  * - The Host header has to name a loopback address, so that a name that somebody points to 127.0.0.1 (DNS rebinding)
  *   gets nothing.

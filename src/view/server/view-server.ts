@@ -99,7 +99,7 @@ export class ViewServer {
     }
   }
 
-  /** What to open in a browser; whoever has it may see everything. */
+  /** The URL to open in a browser; anyone who has it may see everything. */
   get url(): string {
     return `${this.#origin}/#token=${this.#sessions.token}`;
   }
@@ -134,7 +134,7 @@ export class ViewServer {
       const answer = await this.#route(request, response);
       if (answer !== undefined) send(request, response, answer);
     } catch (error) {
-      // Being looked at must not end what is looked at.
+      // An error while serving a viewer must not end the process whose spans it shows.
       this.#log.error("view request failed", { path: request.url ?? "", error: describeError(error as Error) });
       if (!response.headersSent) send(request, response, failure(500, "internal error, see the forwarder's log"));
       else response.destroy();
@@ -224,7 +224,7 @@ function send(request: IncomingMessage, response: ServerResponse, { status, type
   response.end(request.method === "HEAD" ? undefined : bytes);
 }
 
-/** A request's body; undefined if it is too long, what is left of it is then not read. */
+/** A request's body; undefined if it is too long, and then the rest of it is not read. */
 async function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;
