@@ -2,15 +2,9 @@ import { Buffer } from "node:buffer";
 import { type EncodedSpans, RANGES_PER_SPAN } from "../otlp/encoded-spans.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ProtobufWriter } from "../otlp/protobuf-writer.ts";
+import { INPUT, MOST_INPUT, MOST_SPANS, OUTPUT, RANGES } from "./module-memory.ts";
 import { writeFieldTable } from "./otlp/field-table.ts";
 import moduleText from "./wasm/dist/decoders.txt" with { type: "text" };
-
-// Where things lie in the module's memory: see wasm/memory.ts.
-const OUTPUT = 16_384;
-const MOST_INPUT = 512 * 1024;
-const INPUT = OUTPUT + 2 * MOST_INPUT + 4096;
-const RANGES = INPUT + MOST_INPUT + 2048;
-const MOST_SPANS = Math.floor(MOST_INPUT / 30);
 
 /** What wasm/index.ts exports. */
 interface Exports {

@@ -1,11 +1,8 @@
+import { FIELDS, KNOWN, REQUIRED } from "../module-memory.ts";
 import { type Field, type Message, RESOURCE_SPANS, SCOPE_SPANS, SPAN } from "./messages.ts";
 
-// How the WebAssembly module is told what messages have which fields. See wasm/otlp.ts, which reads it, and where it
-// lies in wasm/memory.ts.
+// How the WebAssembly module is told what messages have which fields. See wasm/otlp.ts, which reads it.
 
-const FIELDS = 4096;
-const KNOWN = 12_288;
-const REQUIRED = 12_352;
 /** Tags of one byte. */
 const TAGS = 128;
 const U32_BYTES = 4;
