@@ -115,9 +115,12 @@ export class Continuation {
     try {
       this.#readLog = openReadLog(this.#descriptors, this.#libc, settle);
     } catch (error) {
-      this.#log.warn("what is read cannot be kept in memory that survives the process: a kill loses some of it", {
-        error: error as Error,
-      });
+      this.#log.warn(
+        "bytes that are read cannot be kept in memory that survives the process: a kill loses some of them",
+        {
+          error: error as Error,
+        },
+      );
     }
     return this.#readLog?.log;
   }
@@ -210,7 +213,7 @@ export class Continuation {
     try {
       leaveUnreadBytes(this.#descriptors, this.#libc, unread);
     } catch (error) {
-      this.#log.warn("what was read of unfinished frames cannot be left to the next process: they are lost", {
+      this.#log.warn("unfinished frames cannot be left to the next process: they are lost", {
         frames: unread.size,
         error: error as Error,
       });
@@ -231,7 +234,7 @@ export class Continuation {
       const fromLog = this.#readLog?.unread ?? takeReadLog(this.#descriptors, this.#libc);
       return new Map([...fromLog, ...takeUnreadBytes(this.#descriptors, this.#libc)]);
     } catch (error) {
-      this.#log.warn("what an earlier process had read of unfinished frames cannot be read: they are lost", {
+      this.#log.warn("the unfinished frames of an earlier process cannot be read: they are lost", {
         error: error as Error,
       });
       return new Map();

@@ -54,7 +54,7 @@ export async function confine(settings: Settings, log: Logger): Promise<void> {
       writable: writable.join(" "),
     });
   } catch (error) {
-    log.warn("what the process may reach cannot be confined", { error: describeError(error) });
+    log.warn("the process's access to files cannot be confined", { error: describeError(error) });
   }
 }
 

@@ -149,7 +149,7 @@ async function openContinuation(manager: ServiceManager, log: Logger): Promise<C
   const store = new DescriptorStore(manager, log.of("hand-over"));
   const continuation = await Continuation.open(store, log.of("hand-over"));
   if (continuation === undefined && manager.descriptorPlaces > 0) {
-    log.warn("Deno cannot go on with connections of an earlier process: a restart ends them, with Bun it does not");
+    log.warn("Deno cannot go on with connections of an earlier process: a restart ends them; with Bun it does not");
   }
   if (continuation !== undefined && process.env["LISTEN_FDS"] !== undefined) {
     store.inherit(inheritDescriptors(await loadLibc(), process.env, process.pid), true);

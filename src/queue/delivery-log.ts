@@ -26,7 +26,7 @@ export class DeliveryLog {
       log.error("collector refuses spans: they are given up", { spans, error })
     );
     this.#partialLog = new EventLog((spans, message) =>
-      log.error("collector took requests but for some spans: these are lost", { spans, message })
+      log.error("collector took requests except for some spans, which are lost", { spans, message })
     );
     this.#warningLog = new EventLog((_, message) => log.warn("collector warns", { message }));
   }
@@ -48,7 +48,7 @@ export class DeliveryLog {
     this.#rejectedLog.note(spans, describeError(error));
   }
 
-  /** A request was taken but for some spans. */
+  /** A request was taken except for some spans. */
   partial(spans: number, message: string): void {
     this.#partialLog.note(spans, message);
   }

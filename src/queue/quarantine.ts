@@ -133,7 +133,7 @@ export class Quarantine {
     this.#suspect(account).parts.push(request);
   }
 
-  /** A request of one account was accepted, whole or but for some spans. */
+  /** A request of one account was accepted, all of it or except for some spans. */
   accepted(account: AccountQueue, request: OutgoingRequest): void {
     const suspect = this.#suspects.get(account);
     if (suspect === undefined) return;

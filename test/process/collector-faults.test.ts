@@ -85,7 +85,7 @@ test("partial success in JSON is counted", async () => {
   using sandbox = new Sandbox();
   await using forwarder = await fromEnvironment(sandbox, over(new URL(receiver.url).origin, "http/protobuf"));
   await guestLife(sandbox.address, plainFrames(1, 5));
-  const { message } = await forwarder.record("collector took requests but for some spans: these are lost");
+  const { message } = await forwarder.record("collector took requests except for some spans, which are lost");
   assert.equal(message, "too large");
   assert.deepEqual(await forwarder.stop(), CLEAN);
   const figures = await forwarder.record("figures");

@@ -157,7 +157,7 @@ test("beyond --max-spans-per-second a guest is throttled, and loses nothing even
   // As many as four seconds allow: they have been read, so they are accepted, followed by a pause of three seconds.
   await fast.write(plainFrames(1, 400));
   const { guest, limit } = await forwarder.record(
-    "guest is over its rate: it is read more slowly, its spans wait in it",
+    "guest is over its rate: it is throttled, and its spans wait in the guest",
   );
   assert.deepEqual([guest, limit], [sandbox.id, 100]);
   await fast.write(plainFrames(401, 400));

@@ -138,7 +138,7 @@ test("a stop lifts the limit of the span rate, so what waits in a guest's socket
   using guest = await Guest.connect(sandbox.address);
   // Otherwise it would be read again in more than 11 s.
   await guest.write(plainFrames(1, 50));
-  await forwarder.record("guest is over its rate: it is read more slowly, its spans wait in it");
+  await forwarder.record("guest is over its rate: it is throttled, and its spans wait in the guest");
   await guest.write(plainFrames(51, IN_SOCKET));
   assert.deepEqual(await forwarder.stop(), CLEAN);
   assert.deepEqual(takenIds(stub), plainIds(1, 50 + IN_SOCKET));

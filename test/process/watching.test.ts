@@ -70,7 +70,7 @@ test("signals that come while it asks the kernel about guests end nothing", asyn
     paused.push(guest);
     await guest.write(plainFrames(1 + i * SPANS, SPANS));
   }
-  await forwarder.record("guest is over its rate: it is read more slowly, its spans wait in it");
+  await forwarder.record("guest is over its rate: it is throttled, and its spans wait in the guest");
   // SIGUSR1 is handled, which interrupts what is under way; the others' default is to be ignored.
   const flood = `for i in $(seq 60000); do kill -USR1 ${forwarder.pid}; kill -WINCH ${forwarder.pid}; ` +
     `kill -CHLD ${forwarder.pid}; done`;

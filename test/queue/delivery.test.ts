@@ -325,7 +325,7 @@ test("a partial success counts what was not taken, and is not sent again", async
   assert.equal(metrics.collector.forwarded, 7);
   assert.deepEqual(metrics.collector.dropped, { rejected: 13 });
   assert.deepEqual(balance(metrics, delivery), BALANCED);
-  const lines = log.find("but for some spans");
+  const lines = log.find("except for some spans");
   assert.deepEqual(lines.map(({ fields }) => fields["spans"]), [3, 10]);
   assert.equal(lines[0]?.fields["message"], "no room for these");
 });

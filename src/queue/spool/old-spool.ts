@@ -59,7 +59,7 @@ export class OldSpool implements EarlierSpool {
     try {
       const { database, problem } = openOldDatabase(path);
       if (problem !== undefined) {
-        log.error("the spool of an earlier version is damaged: what can be read of it is sent", {
+        log.error("the spool of an earlier version is damaged: everything in it that can be read is sent", {
           file: path,
           error: problem,
         });

@@ -171,9 +171,9 @@ function removeUnfinished(storage: SpoolStorage, name: string, log: Logger): voi
 function report({ file, live }: Segment, soundness: Soundness, { path }: SpoolStorage, log: Logger): void {
   const fields = { file: `${path}/${file.name}`, records: live };
   if (soundness === "torn") {
-    log.warn("the last commit to the spool was cut short: what is whole of it is sent", fields);
+    log.warn("the last commit to the spool was cut short: its complete records are sent", fields);
   } else if (soundness === "damaged") {
-    log.error("a segment of the spool is damaged: what can be read of it is sent", fields);
+    log.error("a segment of the spool is damaged: everything in it that can be read is sent", fields);
   }
 }
 

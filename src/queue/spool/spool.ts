@@ -81,10 +81,10 @@ export class Spool implements SpoolStore {
     this.journal = new Journal({ storage, log });
     this.#removalLog = new StateLog({
       begun: () =>
-        log.error("the spool cannot note what was delivered: it may be sent again after a restart", {
+        log.error("the spool cannot note deliveries: spans may be sent again after a restart", {
           error: describeError(this.#removalError),
         }),
-      ended: (seconds) => log.info("the spool notes again what was delivered", { seconds }),
+      ended: (seconds) => log.info("the spool can note deliveries again", { seconds }),
     });
     this.#pool = new SegmentPool({ storage, maxBytes, log });
     this.#recovery = recoverSegments(storage, this.#index, this.#pool, log);

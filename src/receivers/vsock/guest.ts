@@ -183,7 +183,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
       return;
     }
     this.#owner.metrics.dropEverywhere("paused-too-long", spans.count);
-    this.#log.warn("guest is over its rate for too long: what is over it is dropped", {
+    this.#log.warn("guest is over its rate for too long: its excess spans are dropped", {
       guest: this.source.name,
       limit: this.limits.maxSpansPerSecond,
       seconds: MOST_DEBT_S,
@@ -398,7 +398,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     if (!this.#pauses.has("rate")) this.#owner.metrics.rateLimitPauses++;
     if (!this.#spanRateReported) {
       this.#spanRateReported = true;
-      this.#log.warn("guest is over its rate: it is read more slowly, its spans wait in it", {
+      this.#log.warn("guest is over its rate: it is throttled, and its spans wait in the guest", {
         guest: this.source.name,
         limit: this.limits.maxSpansPerSecond,
       });

@@ -215,7 +215,7 @@ test("the log tells once that a guest is over its rate", () => {
   const { receiver, messages } = setUp({ maxSpansPerSecond: 1 });
   const guest = receiver.accept(new FakeConnection());
   for (let i = 0; i < 10; i++) guest.data(spans(2));
-  assert.equal(messages().filter((message) => message.includes("it is read more slowly")).length, 1);
+  assert.equal(messages().filter((message) => message.includes("it is throttled")).length, 1);
   guest.end();
 });
 

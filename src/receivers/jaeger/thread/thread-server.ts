@@ -105,7 +105,7 @@ export class ThreadJaegerServer implements JaegerServer {
     const began = performance.now();
     const late = setTimeout(() => {
       const waited_ms = Math.round(performance.now() - began);
-      this.#log.error("the thread that answers runtimes does not end: what it has is lost", { waited_ms });
+      this.#log.error("the thread that answers runtimes does not end: its spans are lost", { waited_ms });
       this.#closed.resolve();
     }, timeoutMs + CLOSE_MS);
     await this.#closed.promise;
