@@ -16,6 +16,13 @@ const POLLHUP = 0x10;
 
 /** How many connections may wait to be accepted: what the kernel allows at most by default (net.core.somaxconn). */
 const BACKLOG = 4096;
+/**
+ * How many connections a server accepts in one turn of the event loop. Bun accepts as long as there is another one, so
+ * a guest that connects and leaves as fast as it can would never let a turn end.
+ */
+const MOST_ACCEPTED = 64;
+/** After a failure to accept again, milliseconds. */
+const RETRY_MS = 100;
 
 /** A socket of Bun, with its descriptor, which Bun's types leave out. */
 type BunSocket = Bun.Socket<BunStream> & { readonly fd: number };
@@ -168,6 +175,10 @@ class BunStreamServer implements StreamServer {
    * a server pause must not thereby use up what the descriptor budget has not counted.
    */
   #held: number | undefined;
+  #isPaused = false;
+  /** Paused for the rest of this turn of the event loop, because enough have been accepted in it. */
+  #isResting = false;
+  #accepted = 0;
 
   /** @param from where to listen; a bound descriptor is the server's from now on, also if this throws. */
   constructor(
@@ -176,7 +187,14 @@ class BunStreamServer implements StreamServer {
     from: { unix: string } | { bound: number },
   ) {
     this.#handlers = handlers;
-    this.#events = socketEvents(handlers, peerOf);
+    const events = socketEvents(handlers, peerOf);
+    this.#events = {
+      ...events,
+      open: (socket) => {
+        this.#countAccepted();
+        return events.open?.(socket);
+      },
+    };
     if ("unix" in from) this.#listener = bunListen({ unix: from.unix, socket: this.#events });
     else this.#held = from.bound;
     try {
@@ -211,6 +229,33 @@ class BunStreamServer implements StreamServer {
   }
 
   pause(): void {
+    this.#isPaused = true;
+    this.#stop();
+  }
+
+  resume(): boolean {
+    this.#isPaused = false;
+    return this.#isResting || this.#start();
+  }
+
+  #countAccepted(): void {
+    if (this.#accepted++ === 0) setImmediate(() => this.#endTurn());
+    if (this.#accepted < MOST_ACCEPTED || this.#isResting) return;
+    this.#isResting = true;
+    this.#stop();
+  }
+
+  #endTurn(): void {
+    this.#accepted = 0;
+    if (!this.#isResting) return;
+    this.#isResting = false;
+    if (this.#isPaused || this.#start()) return;
+    this.#isResting = true;
+    setTimeout(() => this.#endTurn(), RETRY_MS);
+  }
+
+  /** Leaves new connections in the backlog. */
+  #stop(): void {
     if (this.#listener === undefined) return;
     try {
       this.#held = libc.duplicate(this.#listener.fd);
@@ -222,7 +267,8 @@ class BunStreamServer implements StreamServer {
     this.#listener = undefined;
   }
 
-  resume(): boolean {
+  /** Accepts again; false if that failed. */
+  #start(): boolean {
     if (this.#listener !== undefined || this.#held === undefined) return true;
     try {
       this.#listener = this.#listenAgain();
