@@ -80,12 +80,12 @@ export class ProtobufReader {
         break;
       case LENGTH_DELIMITED: {
         this.varint();
-        const length = this.high === 0 ? this.low : Infinity;
-        if (length > this.limit - this.position) {
+        if (this.high !== 0 || this.low > this.limit - this.position) {
           throw new ProtobufError("field longer than its message", this.fieldStart);
         }
         this.start = this.position;
-        this.end = this.position += length;
+        // `low` may be a double, as which JavaScriptCore would then hold every place that is derived from this one.
+        this.end = this.position += this.low | 0;
         break;
       }
       case FIXED32:
