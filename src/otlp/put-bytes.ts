@@ -17,6 +17,12 @@ export function copyBytes(
   at: number,
 ): void {
   if (end - start <= LOOP_BYTES) {
+    for (; start + 4 <= end; start += 4, at += 4) {
+      target[at] = source[start] as number;
+      target[at + 1] = source[start + 1] as number;
+      target[at + 2] = source[start + 2] as number;
+      target[at + 3] = source[start + 3] as number;
+    }
     while (start < end) target[at++] = source[start++] as number;
     return;
   }
