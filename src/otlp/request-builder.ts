@@ -19,6 +19,11 @@ const RETAINED_BYTES = 2 * 1024 * 1024;
  * would find them all, but a guest that knows the hash function can choose its resources so that they all collide.
  */
 const COMPARED = 8;
+/**
+ * A request with records of so many resources is crowded: from then on spans of a resource are written as a whole
+ * `resource_spans` field at once, because a guest may have another resource in each of its frames.
+ */
+const CROWDED = 32;
 /** The eight bytes of a header from here on go into its {@link DIGEST}: mostly the first attribute's key. */
 const DIGESTED_FROM = 6;
 
@@ -73,11 +78,12 @@ export interface SpanPart {
 
 /**
  * Puts encoded spans together to an `ExportTraceServiceRequest` with one `ResourceSpans` for each resource and one
- * `ScopeSpans` for each of its scopes, if there are not too many of them ({@link COMPARED}); spans of one scope stay in
- * the order they came in.
+ * `ScopeSpans` for each of its scopes, if there are not too many of them ({@link COMPARED}, {@link CROWDED}); spans of
+ * one scope stay in the order they came in.
  *
  * Spans are copied once into one buffer, in the order they come, and once more by `finish`: what follows each other
- * in one scope is a single run there. Headers of resources and scopes lie between them. Nothing is allocated per span.
+ * in one scope is a single run there. Headers of resources and scopes lie between them, and so do whole
+ * `resource_spans` fields. Nothing is allocated per span.
  *
  * Its members are `private`, not `#private`, because JavaScriptCore checks for the latter at each use.
  *
@@ -99,6 +105,9 @@ export class RequestBuilder {
   /** The run that is not in the table yet, because it grows: its scope, and where it begins. It ends at `end`. */
   private openScope = NONE;
   private openStart = 0;
+  /** The chain of the runs of whole `resource_spans` fields. */
+  private firstWhole = NONE;
+  private lastWhole = NONE;
   /** What the nesting of resources and scopes takes at most. */
   private nestingBytes = 0;
   private spanCount = 0;
@@ -110,6 +119,11 @@ export class RequestBuilder {
 
   get spans(): number {
     return this.spanCount;
+  }
+
+  /** Whether it has so many resources that spans of further ones are for {@link appendWhole}. */
+  get isCrowded(): boolean {
+    return this.resourcesEnd >= CROWDED * RESOURCE_STRIDE;
   }
 
   /** What its buffers take, bytes. */
@@ -167,6 +181,58 @@ export class RequestBuilder {
     this.appendSpan(scope, buffer, spans.spanStart(span), spans.spanEnd(span));
   }
 
+  /**
+   * Adds spans of one resource as a `resource_spans` field of their own: a span of a payload, and those behind it that
+   * share the resource, as many as there is room for. Copies what it needs.
+   *
+   * @param header `header[headerStart … headerEnd)` is as for {@link resource}. @param first the first of the spans,
+   * which is added in any case. @param mostSpans how many spans there may be in all. @param mostBytes what
+   * {@link bytes} may be after that.
+   * @returns the payload's next span.
+   */
+  appendWhole(
+    header: Uint8Array,
+    headerStart: number,
+    headerEnd: number,
+    spans: EncodedSpans,
+    first: number,
+    mostSpans: number,
+    mostBytes: number,
+  ): number {
+    const headerBytes = headerEnd - headerStart;
+    const room = mostBytes - this.bytes - NESTING_BYTES - headerBytes;
+    const next = endOfResource(spans, first, mostSpans - this.spanCount, room);
+    let content = headerBytes;
+    for (let from = first; from < next;) {
+      const end = endOfScope(spans, from, next);
+      content += fieldSize(scopeBytes(spans, from, end));
+      from = end;
+    }
+    this.closeRun();
+    const start = this.end;
+    this.end = start + fieldSize(content);
+    if (this.end > this.buffer.length) this.grow(start);
+    const { buffer } = this;
+    const source = spans.writer.buffer;
+    let at = putField(buffer, start, REQUEST_RESOURCE_SPANS, content);
+    copyBytes(header, headerStart, headerEnd, buffer, at);
+    at += headerBytes;
+    for (let from = first; from < next;) {
+      const end = endOfScope(spans, from, next);
+      at = putField(buffer, at, RESOURCE_SPANS_SCOPE_SPANS, scopeBytes(spans, from, end));
+      copyBytes(source, spans.scopeStart(from), spans.scopeEnd(from), buffer, at);
+      at += spans.scopeEnd(from) - spans.scopeStart(from);
+      for (; from < end; from++) {
+        copyBytes(source, spans.spanStart(from), spans.spanEnd(from), buffer, at);
+        at += spans.spanEnd(from) - spans.spanStart(from);
+      }
+    }
+    this.spanCount += next - first;
+    this.lastWhole = this.addRun(this.lastWhole, start, at);
+    if (this.firstWhole === NONE) this.firstWhole = this.lastWhole;
+    return next;
+  }
+
   /** Adds one span as `splitRequest` gives it; copies what it needs. */
   appendPart(part: SpanPart): void {
     this.lastSpans = undefined;
@@ -213,7 +279,7 @@ export class RequestBuilder {
       this.nestingBytes =
       this.spanCount =
         0;
-    this.openScope = NONE;
+    this.openScope = this.firstWhole = this.lastWhole = NONE;
     this.lastSpans = undefined;
   }
 
@@ -268,9 +334,16 @@ export class RequestBuilder {
     this.openScope = NONE;
     scopes[scope + SPAN_BYTES] = (scopes[scope + SPAN_BYTES] as number) + end - start;
     const last = scopes[scope + LAST_RUN] as number;
+    const run = this.addRun(last, start, end);
+    if (last === NONE) scopes[scope + FIRST_RUN] = run;
+    scopes[scope + LAST_RUN] = run;
+  }
+
+  /** Adds a run behind the last one of its chain, if there is one, or lengthens that; returns the last one. */
+  private addRun(last: number, start: number, end: number): number {
     if (last !== NONE && this.runs[last + RUN_END] === start) {
       this.runs[last + RUN_END] = end;
-      return;
+      return last;
     }
     const run = this.runsEnd;
     this.runsEnd += RUN_STRIDE;
@@ -279,9 +352,8 @@ export class RequestBuilder {
     runs[run + RUN_START] = start;
     runs[run + RUN_END] = end;
     runs[run + NEXT_RUN] = NONE;
-    if (last === NONE) scopes[scope + FIRST_RUN] = run;
-    else runs[last + NEXT_RUN] = run;
-    scopes[scope + LAST_RUN] = run;
+    if (last !== NONE) runs[last + NEXT_RUN] = run;
+    return run;
   }
 
   /** Copies `source[start … end)` into the buffer. */
@@ -331,15 +403,16 @@ export class RequestBuilder {
         const scopeEnd = scopes[scope + HEADER_END] as number;
         at = putField(target, at, RESOURCE_SPANS_SCOPE_SPANS, scopeEnd - scopeStart + spanBytes);
         copyBytes(buffer, scopeStart, scopeEnd, target, at);
-        at = this.copyRuns(scope, from, target, at + scopeEnd - scopeStart);
+        at = this.copyRuns(scopes[scope + FIRST_RUN] as number, from, target, at + scopeEnd - scopeStart);
       }
     }
+    this.copyRuns(this.firstWhole, from, target, at);
   }
 
   /** How long the request will be; notes what each resource's content takes. */
   private measure(from: number): number {
     const { resources, scopes } = this;
-    let size = 0;
+    let size = this.runBytes(this.firstWhole, from);
     for (let resource = 0; resource < this.resourcesEnd; resource += RESOURCE_STRIDE) {
       let content = 0;
       let scope = resources[resource + FIRST_SCOPE] as number;
@@ -357,17 +430,23 @@ export class RequestBuilder {
   /** How many bytes of a scope's spans lie at `from` or after it. */
   private spanBytes(scope: number, from: number): number {
     if (from === 0) return this.scopes[scope + SPAN_BYTES] as number;
+    return this.runBytes(this.scopes[scope + FIRST_RUN] as number, from);
+  }
+
+  /** How many bytes of a chain of runs lie at `from` or after it. @param run the first one. */
+  private runBytes(run: number, from: number): number {
     const { runs } = this;
     let bytes = 0;
-    for (let run = this.scopes[scope + FIRST_RUN] as number; run !== NONE; run = runs[run + NEXT_RUN] as number) {
+    for (; run !== NONE; run = runs[run + NEXT_RUN] as number) {
       bytes += Math.max(0, (runs[run + RUN_END] as number) - Math.max(from, runs[run + RUN_START] as number));
     }
     return bytes;
   }
 
-  private copyRuns(scope: number, from: number, target: Uint8Array, at: number): number {
+  /** Copies what of a chain of runs lies at `from` or after it; returns where that ends. @param run the first one. */
+  private copyRuns(run: number, from: number, target: Uint8Array, at: number): number {
     const { runs } = this;
-    for (let run = this.scopes[scope + FIRST_RUN] as number; run !== NONE; run = runs[run + NEXT_RUN] as number) {
+    for (; run !== NONE; run = runs[run + NEXT_RUN] as number) {
       const start = Math.max(from, runs[run + RUN_START] as number);
       const end = runs[run + RUN_END] as number;
       if (end <= start) continue;
@@ -384,6 +463,36 @@ export class RequestBuilder {
     freeBytes(this.buffer);
     this.buffer = larger;
   }
+}
+
+/** The first span behind a payload's `first` one that does not share its resource, or that there is no room for. */
+function endOfResource(spans: EncodedSpans, first: number, mostSpans: number, roomBytes: number): number {
+  const stop = Math.min(spans.count, first + mostSpans);
+  let next = first;
+  let bytes = 0;
+  do {
+    if (next === first || !spans.sharesScope(next)) {
+      bytes += NESTING_BYTES + spans.scopeEnd(next) - spans.scopeStart(next);
+    }
+    bytes += spans.spanEnd(next) - spans.spanStart(next);
+    if (bytes > roomBytes && next > first) break;
+    next++;
+  } while (next < stop && spans.sharesResource(next));
+  return next;
+}
+
+/** The first span from a payload's `first` one on to `stop` that does not share its scope. */
+function endOfScope(spans: EncodedSpans, first: number, stop: number): number {
+  let next = first + 1;
+  while (next < stop && spans.sharesScope(next)) next++;
+  return next;
+}
+
+/** How long the content of a `scope_spans` field is that has a payload's spans from `first` to `end`. */
+function scopeBytes(spans: EncodedSpans, first: number, end: number): number {
+  let bytes = spans.scopeEnd(first) - spans.scopeStart(first);
+  for (let span = first; span < end; span++) bytes += spans.spanEnd(span) - spans.spanStart(span);
+  return bytes;
 }
 
 /** A table with the same records and room for as many again. */

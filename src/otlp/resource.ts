@@ -39,8 +39,8 @@ const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 // Used by one call at a time, and each begun anew by the next: a guest may send a resource with each span.
 
-/** What becomes the `Resource`, and then the outcome. */
-const written = new ProtobufWriter();
+/** The outcome of {@link ResourceOverlay.apply}. */
+const applied = new ProtobufWriter();
 const otherOfResource = new ProtobufWriter();
 const otherOfHeader = new ProtobufWriter();
 const fields = new ProtobufReader(NO_BYTES);
@@ -48,16 +48,6 @@ const resource = new ProtobufReader(NO_BYTES);
 const keyValue = new ProtobufReader(NO_BYTES);
 /** Where the source's attributes lie, in the order of their keys. */
 const sorted = new Int32Array(STRIDE * SORTED_ATTRIBUTES);
-
-/** The fields of `ResourceSpans` but for `scope_spans`: `buffer[start … end)`. */
-export interface ResourceHeader {
-  readonly buffer: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
-
-/** What {@link ResourceOverlay.layOver} returns. */
-const outcome = { buffer: NO_BYTES, start: 0, end: 0 };
 
 /** A key that the host has something to say under. */
 interface HostKey {
@@ -82,6 +72,10 @@ export class ResourceOverlay {
   private readonly completing: number;
   /** The `attributes` fields that each resource gets. */
   private readonly forcedFields: Uint8Array;
+  /** Those that a resource gets which has nothing under the host's keys. */
+  private readonly allFields: Uint8Array;
+  /** Whether the resource at hand has something under the key of a completing one. */
+  private isAnyThere = false;
   private readonly reservedPrefix: Uint8Array;
   /** The host's keys have lengths that are these bits' numbers, or 32 more, and so on. */
   private readonly lengths: number;
@@ -98,21 +92,23 @@ export class ResourceOverlay {
     this.completing = completing.size;
     this.lengths = this.hostKeys.reduce((bits, { key }) => bits | (1 << (key.length & 31)), 0);
     this.forcedFields = encodeAttributes(forced);
+    this.allFields = encodeAttributes(new Map([...completing, ...forced]));
     this.reservedPrefix = reservedPrefix === undefined ? NO_BYTES : UTF8.encode(reservedPrefix);
   }
 
   /**
    * @param buffer its bytes from `start` to `end` are the fields of `ResourceSpans` but for `scope_spans`, as the
    * source wrote them; empty for none.
-   * @returns the same with the host's attributes, valid until the next call for any source. Fields other
-   * than attributes are kept. Throws `ProtobufError` if the bytes are not such fields.
+   * @param written is cleared, and gets the same with the host's attributes. Fields other than attributes are kept.
+   * @returns where they begin there; they end at its `position`. Throws `ProtobufError` if the bytes are not such
+   * fields.
    */
-  layOver(buffer: Uint8Array, start: number, end: number): ResourceHeader {
+  layOver(buffer: Uint8Array, start: number, end: number, written: ProtobufWriter): number {
     written.clear();
     const content = written.openField();
     if (otherOfResource.position > 0) otherOfResource.clear();
     if (otherOfHeader.position > 0) otherOfHeader.clear();
-    for (let i = 0; i < this.completing; i++) (this.hostKeys[i] as HostKey).isThere = false;
+    if (this.isAnyThere) this.forgetThere();
     // They are sorted as they come while they are few enough; all of them are in `written` in the order they came in.
     let attributes = 0;
     fields.load(buffer, start, end);
@@ -147,24 +143,32 @@ export class ResourceOverlay {
         append(written, buffer, sorted[at] as number, sorted[at + 1] as number);
       }
     }
+    if (this.isAnyThere) this.complete(written);
+    else append(written, this.allFields, 0, this.allFields.length);
+    append(written, otherOfResource.buffer, 0, otherOfResource.position);
+    const headerStart = written.closeField(RESOURCE_SPANS_RESOURCE, content);
+    append(written, otherOfHeader.buffer, 0, otherOfHeader.position);
+    return headerStart;
+  }
+
+  /** As {@link layOver}, in an array of its own. */
+  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array {
+    const headerStart = this.layOver(buffer, start, end, applied);
+    return applied.buffer.slice(headerStart, applied.position);
+  }
+
+  private forgetThere(): void {
+    this.isAnyThere = false;
+    for (let i = 0; i < this.completing; i++) (this.hostKeys[i] as HostKey).isThere = false;
+  }
+
+  /** Appends the host's attributes but for those that the resource has itself. */
+  private complete(written: ProtobufWriter): void {
     for (let i = 0; i < this.completing; i++) {
       const { completing, isThere } = this.hostKeys[i] as HostKey;
       if (completing !== undefined && !isThere) written.bytes(completing);
     }
     append(written, this.forcedFields, 0, this.forcedFields.length);
-    append(written, otherOfResource.buffer, 0, otherOfResource.position);
-
-    outcome.start = written.closeField(RESOURCE_SPANS_RESOURCE, content);
-    append(written, otherOfHeader.buffer, 0, otherOfHeader.position);
-    outcome.buffer = written.buffer;
-    outcome.end = written.position;
-    return outcome;
-  }
-
-  /** As {@link layOver}, in an array of its own. */
-  apply(buffer: Uint8Array, start = 0, end: number = buffer.length): Uint8Array {
-    const header = this.layOver(buffer, start, end);
-    return header.buffer.slice(header.start, header.end);
   }
 
   /**
@@ -238,8 +242,9 @@ export class ResourceOverlay {
     for (let i = 0; i < this.hostKeys.length; i++) {
       const hostKey = this.hostKeys[i] as HostKey;
       if (hostKey.key.length !== length || !isAt(hostKey.key, buffer, start)) continue;
-      hostKey.isThere = true;
-      return hostKey.completing === undefined;
+      if (hostKey.completing === undefined) return true;
+      hostKey.isThere = this.isAnyThere = true;
+      return false;
     }
     return false;
   }

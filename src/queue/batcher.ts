@@ -1,6 +1,7 @@
 import type { EncodedSpans } from "../otlp/encoded-spans.ts";
 import { equalBytes } from "../otlp/equal-bytes.ts";
 import { RequestBuilder } from "../otlp/request-builder.ts";
+import { ProtobufWriter } from "../otlp/protobuf-writer.ts";
 import { copyBytes } from "../otlp/put-bytes.ts";
 import type { ResourceOverlay } from "../otlp/resource.ts";
 import type { ChunkJournal, JournalEntry } from "../pipeline/destination.ts";
@@ -15,6 +16,10 @@ import type { Source } from "../pipeline/source.ts";
 const REMEMBERED_RESOURCE_BYTES = 4096;
 /** Room for the resource that is remembered, at least: most sources have one of less, or none. */
 const SMALL_RESOURCE_BYTES = 64;
+/** The same with the host's attributes. */
+const SMALL_HEADER_BYTES = 512;
+/** A buffer for more than this is given back, unless the resource is remembered. */
+const MOST_HEADER_BYTES = 2 * REMEMBERED_RESOURCE_BYTES;
 
 /** A tag and a length: what `RequestBuilder` counts for a resource beside its header. */
 const RESOURCE_FRAME_BYTES = 6;
@@ -136,9 +141,9 @@ export class Batcher {
     });
   }
 
-  /** Whether a chunk that has a span's resource is open, and has room for it. */
-  hasRoom(chunk: OpenChunk, spans: EncodedSpans, index: number): boolean {
-    return chunk.isOpen && chunk.builder.bytesWith(spans, index) <= this.#settings.maxBytes;
+  /** Whether a chunk is open, and has room for a span. @param resourceBytes what its resource takes beside it. */
+  hasRoom(chunk: OpenChunk, spans: EncodedSpans, index: number, resourceBytes: number): boolean {
+    return chunk.isOpen && chunk.builder.bytesWith(spans, index) + resourceBytes <= this.#settings.maxBytes;
   }
 
   /**
@@ -165,8 +170,9 @@ export class Batcher {
     return chunk ?? this.#openChunk(source);
   }
 
-  /** See `RequestBuilder.resource`. */
+  /** See `RequestBuilder.resource`; negative if its spans are for {@link appendWhole}. */
   resource({ builder }: OpenChunk, header: Uint8Array, start: number, end: number): number {
+    if (builder.isCrowded) return -1;
     const before = builder.bytes;
     const handle = builder.resource(header, start, end);
     this.#openBytes += builder.bytes - before;
@@ -178,8 +184,33 @@ export class Batcher {
     const before = builder.bytes;
     if (chunk.entry !== undefined && !chunk.isUnnoted) this.#noteSoon(chunk);
     builder.append(resource, spans, index);
-    this.#openBytes += builder.bytes - before;
     this.#metrics.heldOpen++;
+    this.#appended(chunk, before);
+  }
+
+  /** See `RequestBuilder.appendWhole`: adds a span and those behind it that share its resource; returns the next one. */
+  appendWhole(
+    chunk: OpenChunk,
+    header: Uint8Array,
+    headerStart: number,
+    headerEnd: number,
+    spans: EncodedSpans,
+    index: number,
+  ): number {
+    const { builder } = chunk;
+    const { maxSpans, maxBytes } = this.#settings;
+    const before = builder.bytes;
+    if (chunk.entry !== undefined && !chunk.isUnnoted) this.#noteSoon(chunk);
+    const next = builder.appendWhole(header, headerStart, headerEnd, spans, index, maxSpans, maxBytes);
+    this.#metrics.heldOpen += next - index;
+    this.#appended(chunk, before);
+    return next;
+  }
+
+  /** @param before what the chunk took before something was appended, bytes. */
+  #appended(chunk: OpenChunk, before: number): void {
+    const { builder } = chunk;
+    this.#openBytes += builder.bytes - before;
     if (builder.spans >= this.#settings.maxSpans || builder.bytes >= this.#settings.maxBytes) this.#close(chunk);
     if (this.#openBytes >= MOST_OPEN_BYTES) this.flush();
   }
@@ -252,10 +283,10 @@ export class SourceBatcher {
   #raw = NO_BYTES;
   /** Negative if it is not remembered. */
   #rawBytes = -1;
-  /** The same with the host's attributes, `#header[0 … #headerBytes)`. */
-  #header = NO_BYTES;
-  #headerBytes = 0;
-  /** Where the last span went, and the handle of `#header` there; negative if it has none yet. */
+  /** The same with the host's attributes, from here to its `position`. */
+  #header = new ProtobufWriter(SMALL_HEADER_BYTES);
+  #headerStart = 0;
+  /** Where the last span went, and the handle of that there; negative if it has none. */
   #chunk: OpenChunk | undefined;
   #handle = -1;
 
@@ -269,7 +300,7 @@ export class SourceBatcher {
     const batcher = this.#batcher;
     let lastStart = -1;
     let lastEnd = -1;
-    for (let index = 0; index < spans.count; index++) {
+    for (let index = 0; index < spans.count;) {
       const start = spans.resourceStart(index);
       const end = spans.resourceEnd(index);
       // Spans of one payload share the bytes of their resource.
@@ -279,12 +310,16 @@ export class SourceBatcher {
         lastEnd = end;
       }
       let chunk = this.#chunk;
-      if (chunk === undefined || this.#handle < 0 || !batcher.hasRoom(chunk, spans, index)) {
-        chunk = this.#chunkFor(spans, index);
+      if (chunk === undefined || !this.#fits(chunk, spans, index)) chunk = this.#chunkFor(spans, index);
+      if (this.#handle >= 0) batcher.append(chunk, this.#handle, spans, index++);
+      else {
+        const { buffer, position } = this.#header;
+        index = batcher.appendWhole(chunk, buffer, this.#headerStart, position, spans, index);
       }
-      batcher.append(chunk, this.#handle, spans, index);
     }
-    if (this.#rawBytes < 0) this.#header = NO_BYTES;
+    if (this.#rawBytes < 0 && this.#header.buffer.length > MOST_HEADER_BYTES) {
+      this.#header = new ProtobufWriter(SMALL_HEADER_BYTES);
+    }
   }
 
   /** Closes the chunk that may have spans of this source. */
@@ -298,11 +333,22 @@ export class SourceBatcher {
     else closed();
   }
 
+  /** Whether a span may go into a chunk as it is: the chunk has its resource already, or takes it with the span. */
+  #fits(chunk: OpenChunk, spans: EncodedSpans, index: number): boolean {
+    if (this.#handle >= 0) return this.#batcher.hasRoom(chunk, spans, index, 0);
+    return chunk.builder.isCrowded && this.#batcher.hasRoom(chunk, spans, index, this.#resourceBytes);
+  }
+
+  /** What the resource takes in a chunk. */
+  get #resourceBytes(): number {
+    return this.#header.position - this.#headerStart + RESOURCE_FRAME_BYTES;
+  }
+
   #chunkFor(spans: EncodedSpans, index: number): OpenChunk {
-    const bytes = this.#headerBytes + RESOURCE_FRAME_BYTES;
-    const chunk = this.#batcher.chunkFor(this.#source, this.#chunk, spans, index, bytes);
+    const chunk = this.#batcher.chunkFor(this.#source, this.#chunk, spans, index, this.#resourceBytes);
     this.#chunk = chunk;
-    this.#handle = this.#batcher.resource(chunk, this.#header, 0, this.#headerBytes);
+    const { buffer, position } = this.#header;
+    this.#handle = this.#batcher.resource(chunk, buffer, this.#headerStart, position);
     return chunk;
   }
 
@@ -310,14 +356,11 @@ export class SourceBatcher {
     const length = end - start;
     // Agents' spans mostly carry none, which needs no call into the runtime.
     if (equalBytes(this.#raw, 0, this.#rawBytes, buffer, start, end)) return;
-    const header = this.#overlay.layOver(buffer, start, end);
-    this.#headerBytes = header.end - header.start;
-    this.#header = copyInto(this.#header, header.buffer, header.start, header.end);
+    this.#rawBytes = -1;
     this.#handle = -1;
-    if (length > REMEMBERED_RESOURCE_BYTES) {
-      this.#rawBytes = -1;
-      return;
-    }
+    this.#headerStart = this.#overlay.layOver(buffer, start, end, this.#header);
+    // In a crowded chunk the next span has most probably another one again.
+    if (length > REMEMBERED_RESOURCE_BYTES || (this.#chunk?.isOpen === true && this.#chunk.builder.isCrowded)) return;
     this.#raw = copyInto(this.#raw, buffer, start, end);
     this.#rawBytes = length;
   }

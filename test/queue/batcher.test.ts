@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { type UnwrittenBytes, writtenOut } from "../../src/base/unwritten-bytes.ts";
 import { Batcher, type SourceBatcher } from "../../src/queue/batcher.ts";
-import type { ResourceHeader } from "../../src/otlp/resource.ts";
+import type { ProtobufWriter } from "../../src/otlp/protobuf-writer.ts";
 import { Metrics } from "../../src/pipeline/metrics.ts";
 import type { BatchSettings } from "../../src/pipeline/settings.ts";
 import { decodeRequest } from "../support/collector-stub.ts";
@@ -30,10 +30,12 @@ class NamedOverlay {
     this.name = name;
   }
 
-  layOver(buffer: Uint8Array, start: number, end: number): ResourceHeader {
+  layOver(buffer: Uint8Array, start: number, end: number, written: ProtobufWriter): number {
     this.applied++;
-    const header = Uint8Array.from([...resourceOf("guest", this.name), ...buffer.subarray(start, end)]);
-    return { buffer: header, start: 0, end: header.length };
+    written.clear();
+    written.bytes(resourceOf("guest", this.name));
+    written.bytes(buffer.subarray(start, end));
+    return 0;
   }
 }
 
@@ -240,6 +242,33 @@ test("a resource too large to remember is laid over each time, and is not mixed 
     [`guestak${"y".repeat(5000)}`]: [4],
     guesta: [5],
   });
+});
+
+test("a source with another resource in each payload mixes nothing up, and another's spans stay together", () => {
+  const { batcher, batches, metrics, open } = setUp({ maxSpans: 200, maxBytes: 20_000 });
+  const overlay = new NamedOverlay("a");
+  const [odd, usual] = [open("a", overlay), open("a", new NamedOverlay("b"))];
+  const letters = (number: number): string => [...`${number}`].map((digit) => "abcdefghij"[Number(digit)]).join("");
+  const expected: Record<string, number[]> = { guestbku: [] };
+  for (const number of range(1, 1000)) {
+    const name = letters(number);
+    const numbers = [number, ...number % 4 === 0 ? [number + 10_000] : []];
+    odd.accept(payload(numbers, { resource: resourceOf("k", name), nameBytes: number % 50 }));
+    expected[`guestak${name}`] = numbers;
+    if (number % 3 > 0) continue;
+    usual.accept(payload([number + 20_000], { resource: resourceOf("k", "u") }));
+    expected["guestbku"]?.push(number + 20_000);
+  }
+  assert.equal(metrics.heldOpen, batcher.countSpans());
+  batcher.flush();
+  const sent: Record<string, number[]> = {};
+  for (const { bytes, spans, byResource } of batches) {
+    assert.ok(bytes <= 20_000, `${bytes} bytes`);
+    assert.ok(spans <= 200, `${spans} spans`);
+    for (const [name, numbers] of Object.entries(byResource)) (sent[name] ??= []).push(...numbers);
+  }
+  assert.deepEqual(sent, expected);
+  assert.equal(overlay.applied, 1000);
 });
 
 test("spans' bytes arrive as they were", () => {
