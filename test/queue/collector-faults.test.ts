@@ -181,7 +181,7 @@ test(
       assert.equal(stub.requests.length, 2);
       assert.equal(metrics.collector.forwarded, 16);
       assert.deepEqual(metrics.collector.dropped, { rejected: 4 });
-      assert.equal(log.find("but for some spans")[0]?.fields["message"], "four are bad");
+      assert.equal(log.find("except for some spans")[0]?.fields["message"], "four are bad");
     }),
 );
 
