@@ -2,6 +2,8 @@
 // allocate, clear and collect a buffer for each costs more than to decode the frame. So some of them are reused, by the
 // readers of all guests, each of which looks only at what it has written.
 
+import { freeBytes } from "../base/free-bytes.ts";
+
 /** A frame this small has a buffer that its reader keeps. */
 const SMALLEST_SHIFT = 13;
 /** What is larger is rare, and takes long to arrive. */
@@ -18,10 +20,11 @@ export function takeCarryBuffer(bytes: number): Uint8Array | undefined {
   return spares[shift]?.pop() ?? new Uint8Array(1 << shift);
 }
 
-/** Gives back a buffer of a reader's, which no longer reads or writes it. */
+/** Gives back a buffer of a reader's, which no longer reads or writes it. One that is not kept is freed. */
 export function giveBackCarryBuffer(buffer: Uint8Array): void {
   const { length } = buffer;
-  if (length < 1 << SMALLEST_SHIFT || length > 1 << LARGEST_SHIFT || (length & (length - 1)) !== 0) return;
-  const spare = spares[31 - Math.clz32(length)] as Uint8Array[];
-  if (spare.length < MOST_SPARE) spare.push(buffer);
+  const isOurs = length >= 1 << SMALLEST_SHIFT && length <= 1 << LARGEST_SHIFT && (length & (length - 1)) === 0;
+  const spare = isOurs ? spares[31 - Math.clz32(length)] : undefined;
+  if (spare !== undefined && spare.length < MOST_SPARE) spare.push(buffer);
+  else freeBytes(buffer);
 }

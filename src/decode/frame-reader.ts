@@ -1,4 +1,5 @@
 import { copyBytes } from "../otlp/put-bytes.ts";
+import { freeBytes } from "../base/free-bytes.ts";
 import { giveBackCarryBuffer, takeCarryBuffer } from "./carry-buffers.ts";
 import { FRAME_HEADER_BYTES, HeaderSearch, RECOGNISED_BYTES } from "./header-search.ts";
 
@@ -144,6 +145,8 @@ export class FrameReader {
   /** What follows the held bytes and has not been looked at; only while the reader is stopped. */
   #waiting: WaitingChunk | undefined;
   #isClosed = false;
+  /** The sink may be reading what has come. It stays so if the sink throws. */
+  #isReading = false;
 
   /** `maxFrameBytes` is the largest payload that is taken, below 2^31. */
   constructor(maxFrameBytes: number, sink: FrameSink) {
@@ -236,6 +239,7 @@ export class FrameReader {
   /** Goes on with what waits since the sink's turn was over. */
   proceed(): void {
     this.#isStopped = false;
+    this.#isReading = true;
     this.#takeHeld();
     const waiting = this.#waiting;
     if (waiting === undefined) this.#checkText(this.#held);
@@ -243,14 +247,17 @@ export class FrameReader {
       this.#waiting = undefined;
       this.#pushFrom(waiting.chunk, waiting.at, waiting.release);
     }
+    this.#endReading();
   }
 
   /** Gives up the frame that the stream is inside of, if any, and looks for others in what has come of it. */
   giveUp(): void {
     this.#gatherWaiting();
     if (!this.#inFrame) return;
+    this.#isReading = true;
     this.#abandon();
     this.#checkText(this.#held);
+    this.#endReading();
   }
 
   /**
@@ -258,6 +265,7 @@ export class FrameReader {
    * done because the reader is stopped: to be called again after {@link proceed}.
    */
   finish(): boolean {
+    this.#isReading = true;
     while (!this.#isStopped && this.#inFrame) {
       if (this.#pay(REFUSAL_COST)) this.#abandon();
       else {
@@ -265,20 +273,30 @@ export class FrameReader {
         this.close();
       }
     }
+    this.#endReading();
     return !this.#isStopped;
   }
 
   /**
    * Takes nothing more, hands out nothing more, and holds nothing. May be called by the sink, which may still read the
-   * carry buffer then, so that is not given back for others to write to.
+   * carry buffer then, so that is given back once the sink is done.
    */
   close(): void {
     this.#isClosed = true;
     this.#isStopped = this.#inFrame = false;
     this.#held = 0;
-    this.#carry = this.#spare = NO_BYTES;
     this.#waiting?.release?.(this.#waiting.chunk);
     this.#waiting = undefined;
+    if (!this.#isReading) this.#endReading();
+  }
+
+  /** The sink reads nothing any more of what it was given. */
+  #endReading(): void {
+    this.#isReading = false;
+    if (!this.#isClosed) return;
+    const { length } = this.#carry;
+    if (length > RETAINED_BYTES) giveBackCarryBuffer(this.#carry);
+    this.#carry = this.#spare = NO_BYTES;
   }
 
   get #mostCredit(): number {
@@ -292,9 +310,11 @@ export class FrameReader {
   }
 
   #pushFrom(chunk: Uint8Array, at: number, release: ReleaseChunk | undefined): void {
+    this.#isReading = true;
     while (at < chunk.length && !this.#isClosed && !this.#isStopped) {
       at = this.#held > 0 ? this.#pushHeld(chunk, at) : this.#pushAll(chunk, at);
     }
+    this.#endReading();
     if (this.#isStopped && at < chunk.length) this.#wait(chunk, at, release);
     else release?.(chunk);
   }
@@ -312,7 +332,7 @@ export class FrameReader {
     copyBytes(chunk, at, chunk.length, both, waits);
     releaseBefore?.(before);
     release?.(chunk);
-    this.#waiting = { chunk: both, at: 0, release: undefined };
+    this.#waiting = { chunk: both, at: 0, release: freeBytes };
   }
 
   get #waitingBytes(): number {

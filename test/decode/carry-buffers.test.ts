@@ -23,3 +23,12 @@ test("buffers of other sizes are not kept", () => {
     assert.ok(!others.includes(takeCarryBuffer(bytes) as Uint8Array));
   }
 });
+
+test("the memory of a buffer that is not kept is freed at once, if it is no small one", () => {
+  const others = [1024, 4096, 20_000, 131_072].map((bytes) => new Uint8Array(bytes));
+  for (const buffer of others) giveBackCarryBuffer(buffer);
+  assert.deepEqual(others.map(({ length }) => length), [1024, 0, 0, 0]);
+  const alike = Array.from({ length: 5 }, () => new Uint8Array(65_536));
+  for (const buffer of alike) giveBackCarryBuffer(buffer);
+  assert.equal(alike.at(-1)?.length, 0);
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { FRAME_HEADER_BYTES, FrameReader, UNFINISHED } from "../../src/decode/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader, type FrameSink, TAKEN, UNFINISHED } from "../../src/decode/frame-reader.ts";
 import { frameSink } from "./support/frame-sink.ts";
 import { concatenate, fixture, FIXTURES, frame, splitFrames } from "./support/fixtures.ts";
 import { Random } from "./support/random.ts";
@@ -196,6 +196,30 @@ describe("memory", () => {
     // The next unfinished frame begins with little.
     reader.push(stream.slice(0, 9));
     assert.equal(reader.heldBytes, 1024);
+  });
+
+  test("is freed at once when a reader is closed, but not while its sink reads it", () => {
+    for (const closes of ["outside", "in the sink"]) {
+      let buffer: Uint8Array | undefined;
+      let length = 0;
+      const payload: FrameSink["payload"] = (carry, start, end) => {
+        if (closes === "in the sink") reader.close();
+        buffer = carry;
+        length = carry.subarray(start, end).length;
+        return closes === "in the sink" ? TAKEN : UNFINISHED;
+      };
+      const sink = frameSink(() => {}, { payload });
+      const reader = new FrameReader(MIB, sink);
+      const stream = frame(new Uint8Array(200_000));
+      reader.push(stream.slice(0, 100_000));
+      reader.push(stream.slice(100_000));
+      assert.equal(length, 200_000, closes);
+      if (closes === "outside") {
+        assert.ok((buffer?.length ?? 0) >= 200_000);
+        reader.close();
+      }
+      assert.equal(buffer?.length, 0, closes);
+    }
   });
 });
 
