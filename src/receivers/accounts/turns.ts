@@ -120,6 +120,14 @@ export class Turns {
     if (account.members.has(taker)) taker.pauseForTurn();
   }
 
+  /** A connection has been accepted. It is not read while its account is busy, as the account's others are not. */
+  join(account: AccountTurns, taker: TurnTaker): void {
+    account.members.add(taker);
+    if (!account.isBusy) return;
+    account.parked.add(taker);
+    taker.pauseForTurn();
+  }
+
   /** A connection has ended: it is not read any more, but what waits of it is still worked on. */
   detach(account: AccountTurns, taker: TurnTaker): void {
     account.members.delete(taker);

@@ -88,11 +88,11 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     this.#pauses = new Pauses(connection, owner.now);
     this.#frames = new GuestFrames(this, connection.source.name, log);
     this.#lastData = this.#frameBegan = owner.now();
-    account.turns.members.add(this);
   }
 
   /** To be called once, before anything is read: what the guest's other connections took may have to be waited for. */
   begin(): void {
+    if (this.#state === "open") this.#owner.turns.join(this.account.turns, this);
     this.#limitRate();
   }
 

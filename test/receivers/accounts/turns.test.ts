@@ -35,7 +35,7 @@ class Worker implements TurnTaker {
     this.#turns = turns;
     this.#clock = clock;
     this.account = account;
-    account.members.add(this);
+    turns.join(account, this);
   }
 
   comes(ms: number): void {
@@ -128,6 +128,17 @@ test("the connections of a busy account are not read, and are read again a few a
     before = paused();
   }
   assert.equal(paused(), 0);
+});
+
+test("a connection that comes while its account is busy is not read either, until its turn comes", () => {
+  const { clock, turns, run } = setUp();
+  const busy = new Worker(turns, clock);
+  busy.comes(10);
+  const later = Array.from({ length: 20 }, () => new Worker(turns, clock, busy.account));
+  const other = new Worker(turns, clock);
+  assert.deepEqual([later.filter(({ isPaused }) => isPaused).length, other.isPaused], [20, false]);
+  while (run());
+  assert.ok([busy, ...later].every(({ isPaused }) => !isPaused));
 });
 
 test("when many come in one turn of the event loop, the rest waits for the next one", () => {
