@@ -9,15 +9,18 @@ const LOOK_INTERVAL_MS = 100;
 /**
  * The places for connections (`--max-guests`).
  *
- * A connection that the other end has closed keeps no place, even if something of it is still to be read. When all
- * places are taken, a newcomer gets one from a guest that clearly has more places than the newcomer's own, so nobody
- * keeps others out by connecting often. If there is no such guest, it gets one from a guest that is stuck in a frame.
+ * A connection that the other end has closed keeps no place, even if something of it is still to be read, as long as
+ * there are not more such connections than places. When all places are taken, a newcomer gets one from a guest that
+ * clearly has more places than the newcomer's own, so nobody keeps others out by connecting often. If there is no such
+ * guest, it gets one from a guest that is stuck in a frame.
  */
 export class Places {
   readonly #limits: GuestLimits;
   readonly #metrics: Metrics;
   readonly #now: () => number;
   readonly #guests = new Map<GuestAccount<Guest>, Set<Guest>>();
+  /** Connections that are read to their end without a place. */
+  readonly #leaving = new Set<Guest>();
   #taken = 0;
   #lookedAt = -Infinity;
 
@@ -61,8 +64,13 @@ export class Places {
     this.#count(1);
   }
 
-  /** Gives a connection's place back, if it has one. */
+  /** A connection has ended. Gives its place back, if it has one. */
   leave(guest: Guest): void {
+    this.#leaving.delete(guest);
+    this.#giveBack(guest);
+  }
+
+  #giveBack(guest: Guest): void {
     const guests = this.#guests.get(guest.account);
     if (guests?.delete(guest) !== true) return;
     if (guests.size === 0) this.#guests.delete(guest.account);
@@ -80,8 +88,10 @@ export class Places {
     if (now - this.#lookedAt < LOOK_INTERVAL_MS) return false;
     this.#lookedAt = now;
     for (const guest of [...this.#all()]) {
+      if (this.#leaving.size >= this.#limits.maxGuests) break;
       if (!guest.isClosed) continue;
-      this.leave(guest);
+      this.#giveBack(guest);
+      this.#leaving.add(guest);
       guest.readToEnd();
     }
     return this.#taken < this.#limits.maxGuests;

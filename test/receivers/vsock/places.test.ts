@@ -85,6 +85,36 @@ test("a connection that the other end has closed keeps no place, though it is pa
   receiver.close();
 });
 
+test("no more closed connections than there are places wait without one to be read to their end", () => {
+  const { receiver, metrics, sink } = setUp({ maxGuests: 3 });
+  sink.setPaused(true);
+  const all = connections(3, 10);
+  const guests = all.map((connection) => {
+    // It leaves at once, and the places are looked at each time.
+    connection.isClosed = true;
+    receiver.time += 1000;
+    return receiver.accept(connection);
+  });
+  // Three that have left are read to their end, three have places, and the rest is refused.
+  assert.deepEqual(all.map(({ isDestroyed }) => isDestroyed), [
+    ...Array<boolean>(6).fill(false),
+    ...Array<boolean>(4).fill(true),
+  ]);
+  assert.deepEqual(all.slice(0, 6).map(({ isPaused }) => isPaused), [false, false, false, true, true, true]);
+  assert.equal(metrics.guestsConnected, 3);
+  // Another guest gets a place nevertheless.
+  const other = new FakeConnection("vsock:4:1024");
+  receiver.accept(other);
+  assert.deepEqual([other.isDestroyed, metrics.disconnected], [false, { "max-guests": 5 }]);
+  // Once one of them has been read to its end, there is room for another one.
+  guests[0]?.end();
+  receiver.time += 1000;
+  const later = new FakeConnection("vsock:3:9999");
+  receiver.accept(later);
+  assert.deepEqual([later.isDestroyed, metrics.guestsConnected], [false, 3]);
+  receiver.close();
+});
+
 test("who leaves gives its place back: it is not counted any more", () => {
   const { receiver, metrics } = setUp({ maxGuests: 4 });
   const guests = connections(3, 4).map((connection) => receiver.accept(connection));
