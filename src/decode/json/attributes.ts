@@ -3,13 +3,12 @@ import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
 import { NAN_TEXT } from "../canonical.ts";
-import { type JsonInput, Literal } from "./input.ts";
+import { type JsonInput, Literal, SPACE } from "./input.ts";
 import { readDouble, readInt64 } from "./number.ts";
 import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import type { StructReader } from "./struct.ts";
 
-const SPACE = 0x20;
 const MINUS = 0x2d;
 const ZERO = 0x30;
 /** What `null` begins with. */
@@ -18,6 +17,8 @@ const LETTER_N = 0x6e;
 const SHORT_DIGITS = 9;
 /** An `AnyValue` with a double: a tag and 64 bits. */
 const DOUBLE_BYTES = 9;
+/** The length of a shorter text, and that of an `AnyValue` with it, take one byte. */
+const MOST_SHORT_TEXT = 0x7e;
 
 /** The values' variants as agents write them, with what comes before and after. */
 const VALUE_HEADS = data.VALUES.list.map((name) => new Literal(`{"${name}":`));
@@ -119,6 +120,10 @@ export class AttributeReader {
         this.#double();
         continue;
       }
+      if (variant === data.STRING) {
+        this.#string();
+        continue;
+      }
       const element = output.openMessage(tag.ARRAY_VALUE_VALUES);
       this.#scalar(variant);
       output.closeMessage(element);
@@ -177,6 +182,26 @@ export class AttributeReader {
     buffer[position + 2] = tag.ANY_VALUE_DOUBLE;
     view.setFloat64(position + 3, readDouble(this.#input), true);
     output.position = position + 2 + DOUBLE_BYTES;
+  }
+
+  /** An array's string. */
+  #string(): void {
+    const output = this.#output;
+    const { position } = output;
+    const content = position + 4;
+    output.position = content;
+    readString(this.#input, output);
+    const length = output.position - content;
+    const { buffer } = output;
+    buffer[position] = tag.ARRAY_VALUE_VALUES;
+    buffer[position + 2] = tag.ANY_VALUE_STRING;
+    if (length < MOST_SHORT_TEXT) {
+      buffer[position + 1] = length + 2;
+      buffer[position + 3] = length;
+    } else {
+      output.closeMessage(content);
+      output.closeMessage(position + 2);
+    }
   }
 
   /** Reads the beginning of an enum's variant that has a value, up to the value. */

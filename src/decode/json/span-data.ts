@@ -77,4 +77,5 @@ export const VALUES = new Names(["Bool", "I64", "F64", "String", "Array"]);
 export const BOOL = 0;
 export const I64 = 1;
 export const F64 = 2;
+export const STRING = 3;
 export const ARRAY = 4;

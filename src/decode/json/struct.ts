@@ -1,17 +1,33 @@
-import { CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { type JsonInput, Literal } from "./input.ts";
+import { type JsonInput, Literal, SPACE } from "./input.ts";
 import { readString } from "./string.ts";
 
 /** Names of members or variants, found by their bytes. */
 export class Names {
   readonly list: readonly string[];
   readonly #bytes: readonly Uint8Array[];
+  /** The names as agents write them. */
+  readonly #quoted: readonly Literal[];
+  /** What these begin with, which tells nearly all of them apart. */
+  readonly #firstWords: Int32Array;
 
   constructor(list: readonly string[]) {
     const encoder = new TextEncoder();
     this.list = list;
     this.#bytes = list.map((name) => encoder.encode(name));
+    this.#quoted = list.map((name) => new Literal(`"${name}"`));
+    this.#firstWords = Int32Array.from(this.#quoted, ({ words }) => words[0] as number);
+  }
+
+  /** Skips a name if it is next and has no escapes, and returns which it is; else -1. */
+  skip(input: JsonInput): number {
+    const words = this.#firstWords;
+    const word = input.view.getInt32(input.at, true);
+    for (let index = 0; index < words.length; index++) {
+      if (words[index] === word && input.matches(this.#quoted[index] as Literal)) return index;
+    }
+    return -1;
   }
 
   /** Which name `buffer[start … end)` is; -1 for none. */
@@ -103,8 +119,9 @@ export class StructReader {
     const input = this.#input;
     const end = ++this.#depth * STRIDE + END;
     this.#index[end] = IN_ORDER;
-    if (input.bytes[input.at] === OPEN_BRACE || input.peek() === OPEN_BRACE) return;
-    if (input.peek() !== OPEN_BRACKET) throw input.error("invalid-value", "an object expected");
+    const byte = input.peek();
+    if (byte === OPEN_BRACE) return;
+    if (byte !== OPEN_BRACKET) throw input.error("invalid-value", "an object expected");
     input.at++;
     this.#index[end] = ARRAY;
   }
@@ -118,8 +135,9 @@ export class StructReader {
 
   /** Goes to the value of a member that may be left out, as serde has it for an `Option`; false where it is. */
   optionalMember(member: Member): boolean {
+    if (this.#index[this.#depth * STRIDE + END] === ARRAY) return this.#element(member);
     // What follows the member before it is the right one even where the struct has an index.
-    return this.matches(member.head) || this.#find(member);
+    return this.#input.matches(member.head) || this.#find(member);
   }
 
   /** Skips text that begins with a member's name, if the struct goes on with it exactly. */
@@ -181,17 +199,25 @@ export class StructReader {
     return variant;
   }
 
+  /** Goes to the value of a member in an array, which has those, too, that may be left out of an object. */
+  #element(member: Member): boolean {
+    const input = this.#input;
+    const { bytes, at } = input;
+    // As most arrays are: a comma, and a value without space before it.
+    const next = bytes[at + 1] as number;
+    if (bytes[at] === COMMA && member.index > 0 && next > SPACE && next !== CLOSE_BRACKET) {
+      input.at = at + 1;
+      return true;
+    }
+    if (input.more(CLOSE_BRACKET, member.index === 0)) return true;
+    throw input.error("missing-field", `no element "${member.name}"`, input.at - 1);
+  }
+
   /** The way to a member whose name is not simply next. */
   #find(member: Member): boolean {
     const input = this.#input;
     const base = this.#depth * STRIDE;
-    const end = this.#index[base + END];
-    if (end === ARRAY) {
-      // An array has those members, too, that may be left out of an object.
-      if (input.more(CLOSE_BRACKET, member.index === 0)) return true;
-      throw input.error("missing-field", `no element "${member.name}"`, input.at - 1);
-    }
-    if (end === IN_ORDER && this.#search(member)) return true;
+    if (this.#index[base + END] === IN_ORDER && this.#search(member)) return true;
     const at = this.#index[base + member.index] as number;
     // Where it is absent, what follows next is the struct's end, and not what may follow the struct.
     input.at = at !== 0 ? at : this.#index[base + END] as number - 1;
@@ -249,8 +275,10 @@ export class StructReader {
     );
   }
 
-  /** Reads a string and returns which of the names it is. */
+  /** Reads a string and returns which of the names it is, -1 for none. */
   #string(names: Names): number {
+    const usual = names.skip(this.#input);
+    if (usual >= 0) return usual;
     const output = this.#output;
     const start = output.position;
     readString(this.#input, output);

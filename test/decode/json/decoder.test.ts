@@ -649,6 +649,34 @@ describe("members", () => {
     }
   });
 
+  test("in the wrong order at every level, and with others between them", () => {
+    const reversed = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(reversed);
+      if (typeof value !== "object" || value === null) return value;
+      const members = Object.entries(value).reverse().map(([name, member]) => [name, reversed(member)]);
+      // A variant has nothing but its value, and a time may have no other members.
+      const isOpen = members.length > 1 && !("secs_since_epoch" in value);
+      return Object.fromEntries(isOpen ? [...members, ["unknown", { list: [[], {}, [{}]] }]] : members);
+    };
+    const context = { trace_id: 1, span_id: 2, trace_flags: 1, is_remote: true, trace_state: [["a", "b"]] };
+    const attributes = [{ key: "k", value: { Array: { String: ["é", "", "n".repeat(126)] } } }];
+    const event = {
+      name: "e",
+      timestamp: { secs_since_epoch: 1, nanos_since_epoch: 2 },
+      attributes,
+      dropped_attributes_count: 3,
+    };
+    const queue = (element: unknown) => ({ queue: [element, element], max_len: 128, dropped_count: 4 });
+    const members = {
+      ...JSON.parse(span()) as object,
+      span_context: context,
+      events: queue(event),
+      links: queue({ span_context: context, attributes, dropped_attributes_count: 5 }),
+    };
+    const text = JSON.stringify(reversed(members));
+    assert.deepEqual(decode(text), decode(JSON.stringify(members)), text);
+  });
+
   for (const missing of Object.keys(MEMBERS)) {
     test(`without ${missing}`, () => {
       const rest = Object.fromEntries(Object.entries(MEMBERS).filter(([name]) => name !== missing));
