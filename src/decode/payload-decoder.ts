@@ -32,6 +32,13 @@ const MOST_DIAGNOSED = 16;
 /** A smaller request is always diagnosed, bytes. */
 const LARGE_DIAGNOSIS_BYTES = 1024;
 
+/**
+ * How many more bytes of a guest's JSON the decoder in WebAssembly may leave to the one in TypeScript than it decodes.
+ * After that it is tried with one byte in {@link BYTES_PER_TRIED} only, because what the guest sends may change.
+ */
+const MOST_LEFT_BYTES = 64 * 1024;
+const BYTES_PER_TRIED = 16;
+
 /** Takes what nobody needs. */
 const SCRATCH = new EncodedSpans();
 
@@ -49,6 +56,8 @@ export class PayloadDecoder {
   #last: Encoding | undefined;
   /** How many more payloads have been refused than taken, up to {@link MOST_DIAGNOSED}. */
   #refused = 0;
+  /** How many more bytes of JSON the decoder in WebAssembly may leave. It is not tried while this is negative. */
+  #mayLeaveBytes = MOST_LEFT_BYTES;
 
   constructor() {
     this.seen = this.#seen;
@@ -75,7 +84,7 @@ export class PayloadDecoder {
    * span. Undefined in other encodings, whose beginnings are known without that.
    */
   checkBeginning(buffer: Uint8Array, start: number, end: number): WireError | undefined {
-    return this.#last === "bincode" ? attempt("bincode", buffer, start, end, SCRATCH, false) : undefined;
+    return this.#last === "bincode" ? this.#attempt("bincode", buffer, start, end, SCRATCH, false) : undefined;
   }
 
   /** As {@link read}, but throws the error. */
@@ -180,6 +189,46 @@ export class PayloadDecoder {
     return undefined;
   }
 
+  /**
+   * Decodes a payload in one encoding after clearing `spans`; returns why it is not written in it.
+   *
+   * @param isTerse it is enough to know that it is not, if that is less work.
+   */
+  #attempt(
+    encoding: Encoding,
+    buffer: Uint8Array,
+    start: number,
+    end: number,
+    spans: EncodedSpans,
+    isTerse: boolean,
+  ): WireError | undefined {
+    spans.clear();
+    try {
+      if (encoding === "json") this.#decodeJson(buffer, start, end, spans);
+      else if (encoding === "bincode") decodeBincodeFast(buffer, start, end, spans);
+      else if (isTerse) decodeOtlpTersely(buffer, start, end, spans);
+      else decodeOtlpFast(buffer, start, end, spans);
+      return undefined;
+    } catch (error) {
+      if (error instanceof WireError) return error;
+      throw error;
+    }
+  }
+
+  /**
+   * As {@link decodeJsonFast}, but a guest whose payloads are mostly left to `decodeJson` after all has them decoded by
+   * that at once. Otherwise it could have each of them decoded twice.
+   */
+  #decodeJson(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
+    const bytes = (end - start) | 0;
+    if (this.#mayLeaveBytes < 0) this.#mayLeaveBytes += (bytes / BYTES_PER_TRIED) | 0;
+    else if (vectorDecoders()?.json(buffer, start, end, spans) === true) {
+      this.#mayLeaveBytes = Math.min(this.#mayLeaveBytes + bytes, MOST_LEFT_BYTES);
+      return;
+    } else this.#mayLeaveBytes -= bytes;
+    decodeJson(buffer, start, end, spans);
+  }
+
   #try(
     buffer: Uint8Array,
     start: number,
@@ -192,14 +241,14 @@ export class PayloadDecoder {
     let furthest = 0;
     let isLastTried = last !== undefined && begins(last, buffer, start, end);
     if (last !== undefined && isLastTried) {
-      likely = attempt(last, buffer, start, end, spans, isTerse);
+      likely = this.#attempt(last, buffer, start, end, spans, isTerse);
       if (likely === undefined) return last;
       furthest = Infinity;
     }
     let cause: WireError | undefined;
     for (const encoding of possible(buffer, start, end)) {
       if (isLastTried && encoding === last) continue;
-      const error = attempt(encoding, buffer, start, end, spans, isTerse);
+      const error = this.#attempt(encoding, buffer, start, end, spans, isTerse);
       if (error === undefined) {
         this.#last = encoding;
         this.#seen.add(encoding);
@@ -218,7 +267,7 @@ export class PayloadDecoder {
       }
     }
     // Whatever the others say, they are not what this guest writes.
-    if (last !== undefined && !isLastTried) likely = attempt(last, buffer, start, end, spans, isTerse);
+    if (last !== undefined && !isLastTried) likely = this.#attempt(last, buffer, start, end, spans, isTerse);
     return likely ?? new WireError("unknown-encoding", 0, "neither bincode nor JSON nor OTLP", { cause });
   }
 }
@@ -233,13 +282,6 @@ function begins(encoding: Encoding, buffer: Uint8Array, start: number, end: numb
   const isBrace = first === OPEN_BRACE || first === OPEN_BRACKET;
   if (encoding === "json") return isBrace || isWhiteSpace(first as number);
   return !isBrace && first !== OTLP_FIRST_BYTE || resemblesBincode(buffer, start, end, end - start);
-}
-
-/** Decodes a payload in one encoding. To look for the function in an object takes longer. */
-function decode(encoding: Encoding, buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
-  if (encoding === "json") decodeJsonFast(buffer, start, end, spans);
-  else if (encoding === "bincode") decodeBincodeFast(buffer, start, end, spans);
-  else decodeOtlpFast(buffer, start, end, spans);
 }
 
 /** As `decodeJson`, but faster for what agents usually send. */
@@ -263,30 +305,6 @@ function decodeOtlpTersely(buffer: Uint8Array, start: number, end: number, spans
   if (isValid === undefined) decodeOtlp(buffer, start, end, spans);
   // Both decoders take the same requests, so the other one could only say why.
   else if (!isValid) throw new WireError("invalid-value", end - start, "one more request that is not valid");
-}
-
-/**
- * Decodes a payload in one encoding after clearing `spans`; returns why it is not written in it.
- *
- * @param isTerse it is enough to know that it is not, if that is less work.
- */
-function attempt(
-  encoding: Encoding,
-  buffer: Uint8Array,
-  start: number,
-  end: number,
-  spans: EncodedSpans,
-  isTerse: boolean,
-): WireError | undefined {
-  spans.clear();
-  try {
-    if (isTerse && encoding === "otlp") decodeOtlpTersely(buffer, start, end, spans);
-    else decode(encoding, buffer, start, end, spans);
-    return undefined;
-  } catch (error) {
-    if (error instanceof WireError) return error;
-    throw error;
-  }
 }
 
 /** The encodings that a payload may have, judged by its beginning and its length; the more likely ones first. */

@@ -105,6 +105,25 @@ for (const name of FIXTURES) {
   });
 }
 
+test("JSON comes out the same after much that the decoder in WebAssembly leaves to the other one", () => {
+  const decoder = new PayloadDecoder();
+  const record = made.span();
+  const usual = encodeJson(record);
+  const unusual = new TextEncoder().encode(`${new TextDecoder().decode(usual)} `);
+  const invalid = new TextEncoder().encode(`${new TextDecoder().decode(usual)}]`);
+  const expected = [asOtlp(record)];
+  for (const payload of [usual, unusual, invalid, usual, unusual]) {
+    // More than that may leave, and then so much that it is tried again.
+    for (let bytes = 0; bytes < 256 * 1024; bytes += payload.length) {
+      if (payload === invalid) assert.equal(refusal(decoder, payload).offset, usual.length);
+      else {
+        assert.equal(decode(decoder, payload), "json");
+        assert.deepEqual(decodeEncodedSpans(spans), expected);
+      }
+    }
+  }
+});
+
 describe("an encoding is told apart", () => {
   test("whatever byte bincode begins with", SLOW, () => {
     for (let byte = 0; byte < 256; byte++) {
