@@ -24,6 +24,8 @@ export interface OverlayRules {
    * same key: beside the host's word about a source, the rest must not be the source's own.
    */
   readonly reservedPrefix?: string;
+  /** Further keys of which the same holds. */
+  readonly reservedKeys?: readonly string[];
 }
 
 /**
@@ -84,10 +86,10 @@ export class ResourceOverlay {
   private keyStart = 0;
   private keyEnd = 0;
 
-  constructor({ forced, completing = new Map(), reservedPrefix }: OverlayRules) {
+  constructor({ forced, completing = new Map(), reservedPrefix, reservedKeys = [] }: OverlayRules) {
     this.hostKeys = [
       ...[...completing].map(([key, value]) => hostKey(key, encodeAttributes(new Map([[key, value]])))),
-      ...[...forced.keys()].map((key) => hostKey(key)),
+      ...[...new Set([...forced.keys(), ...reservedKeys])].map((key) => hostKey(key)),
     ];
     this.completing = completing.size;
     this.lengths = this.hostKeys.reduce((bits, { key }) => bits | (1 << (key.length & 31)), 0);

@@ -1,4 +1,5 @@
 import { ResourceOverlay } from "../otlp/resource.ts";
+import { POD_ATTRIBUTES } from "./pod-attributes.ts";
 import type { Source } from "./source.ts";
 
 /** The resource attribute that names a service (OpenTelemetry semantic conventions). */
@@ -20,9 +21,9 @@ export interface HostResource {
 /**
  * How the host's attributes are laid over the resources of a source.
  *
- * A guest's word never passes for the host's: all of the host's attributes are forced, and everything under `kata.` is
- * the host's to say. The host's own programs (runtimes, containerd) keep what they say, their `service.name` above all,
- * and get the host's attributes where they have none; only the listener says who they are.
+ * A guest's word never passes for the host's: all of the host's attributes are forced, and a guest says nothing under
+ * `kata.`, nor which pod it is. The host's own programs (runtimes, containerd) keep what they say, their `service.name`
+ * above all, and get the host's attributes where they have none; only the listener says who they are.
  */
 export function overlayFor(source: Source, host: HostResource): ResourceOverlay {
   const own = new Map<string, string | number>([[SERVICE_NAME, host.traceName]]);
@@ -32,6 +33,7 @@ export function overlayFor(source: Source, host: HostResource): ResourceOverlay 
     ? new ResourceOverlay({
       forced: new Map([...own, ...source.attributes, [COMPONENT, AGENT]]),
       reservedPrefix: IDENTITY_PREFIX,
+      reservedKeys: POD_ATTRIBUTES,
     })
     : new ResourceOverlay({ completing: own, forced: source.attributes });
 }

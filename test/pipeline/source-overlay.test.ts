@@ -42,6 +42,27 @@ test("a guest's resource gets the trace name, the configured attributes and its 
   assert.deepEqual(laidOver("guest", ...CLAIMS, attribute("kata.component", "runtime")), ["other=own", ...host]);
 });
 
+test("which pod a guest is, is the host's to say, even if the host does not know; its programs may say it", () => {
+  const pod = ["k8s.pod.name", "k8s.namespace.name", "k8s.pod.uid", "container.id", "container.runtime.name"];
+  const claims = pod.map((key) => attribute(key, "forged"));
+  const others = ["container.idx", "container.name", "k8s.pod"].map((key) => attribute(key, "own"));
+  const host = laidOver("guest");
+  assert.deepEqual(laidOver("guest", ...claims, ...others), [
+    ...["container.idx=own", "container.name=own", "k8s.pod=own"],
+    ...host,
+  ]);
+  const source = { kind: "guest", name: "n", account: "a", attributes: new Map([["k8s.pod.name", "web-0"]]) } as const;
+  const header = overlayFor(source, { traceName: "agent", resourceAttributes: new Map() })
+    .apply(encode("ResourceSpans", { resource: { attributes: claims } }));
+  const { resource } = decode("ResourceSpans", header) as { resource: { attributes: { key: string }[] } };
+  assert.deepEqual(resource.attributes, [
+    { key: "service.name", value: { stringValue: "agent" } },
+    { key: "k8s.pod.name", value: { stringValue: "web-0" } },
+    { key: "kata.component", value: { stringValue: "agent" } },
+  ]);
+  assert.ok(laidOver("host", ...claims).includes("k8s.pod.name=forged"));
+});
+
 for (const kind of ["runtime", "host"] as const) {
   test(`a ${kind}'s resource keeps what it says, and is completed; who it is stays the listener's to say`, () => {
     assert.deepEqual(laidOver(kind), [

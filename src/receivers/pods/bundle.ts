@@ -1,15 +1,10 @@
+import { CONTAINER_ID, NAMESPACE, POD_NAME, POD_UID, RUNTIME_NAME } from "../../pipeline/pod-attributes.ts";
+
 /** A container's annotations, as its OCI bundle's `config.json` has them. */
 type Annotations = Readonly<Record<string, unknown>>;
 
 /** Which container runtime made a bundle; OpenTelemetry's `container.runtime.name`. */
 export type ContainerRuntime = "containerd" | "cri-o";
-
-/** OpenTelemetry's names (semantic conventions, `k8s` and `container`). */
-const POD_NAME = "k8s.pod.name";
-const NAMESPACE = "k8s.namespace.name";
-const POD_UID = "k8s.pod.uid";
-const CONTAINER_ID = "container.id";
-const RUNTIME_NAME = "container.runtime.name";
 
 /** What containerd's CRI plugin writes: `pkg/cri/annotations` in containerd. */
 const CRI = "io.kubernetes.cri.";
