@@ -9,6 +9,7 @@ import { concatenate, fixture, frame } from "../../decode/support/fixtures.ts";
 import { bytesField } from "../../decode/support/otlp-message.ts";
 import { IDS, repeated } from "../../hostile/payloads.ts";
 import { deliveryTo, sendStream } from "../../hostile/requests.ts";
+import { until } from "../../support/until.ts";
 import { FakeConnection, setUp } from "./support.ts";
 
 const [SPAN = new Uint8Array()] = fixture("session-isolated").expected.map((record) => frame(encodeBincode(record)));
@@ -377,6 +378,23 @@ test("a paused account pauses its own connections, those that come meanwhile too
   assert.deepEqual(paused(), [true, true, false, true, false]);
   sink.setAccountPaused("vsock:3", false);
   assert.deepEqual(paused(), [false, false, false, false, false]);
+  receiver.close();
+});
+
+test("a connection that comes while its guest waits for its turn is not read before that has come", async () => {
+  const { receiver, sink, vsock } = setUp();
+  // Each payload takes longer than a turn.
+  sink.onAccept = () => receiver.time += 10;
+  const [first, later, other] = ["vsock:3:1", "vsock:3:2", "vsock:4:1"].map((name) => new FakeConnection(name));
+  assert.ok(first !== undefined && later !== undefined && other !== undefined);
+  const count = Math.ceil(64 * 1024 / SPAN.length);
+  receiver.accept(first).data(spans(count));
+  assert.ok(vsock.received < count);
+  receiver.accept(later);
+  receiver.accept(other);
+  assert.deepEqual([first.isPaused, later.isPaused, other.isPaused], [true, true, false]);
+  await until(() => !first.isPaused && !later.isPaused, "both are read again");
+  assert.equal(vsock.received, count);
   receiver.close();
 });
 
