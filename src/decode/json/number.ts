@@ -1,3 +1,4 @@
+import { CLOSE_BRACE, CLOSE_BRACKET, COMMA } from "./characters.ts";
 import { isDigit, type JsonInput } from "./input.ts";
 import { scaled } from "./scaled-double.ts";
 
@@ -43,8 +44,21 @@ const ZERO = 0x30;
 // 64 bits and more are put together from 32-bit integers: JavaScript engines are slow to make an integer of a double
 // that is beyond 2^31, and BigInts are allocated.
 
-/** Reads an unsigned integer of at most `max`, which is below 2^53. */
+/** Reads an integer of one digit, as most are, if that is next; else -1, and nothing has been read. */
+function oneDigit(input: JsonInput): number {
+  const { bytes, at } = input;
+  const digit = (bytes[at] as number) - ZERO;
+  if (digit < 0 || digit > 9) return -1;
+  const next = bytes[at + 1];
+  if (next !== COMMA && next !== CLOSE_BRACKET && next !== CLOSE_BRACE) return -1;
+  input.at = at + 1;
+  return digit;
+}
+
+/** Reads an unsigned integer of at most `max`, which is from 9 to 2^53. */
 export function readUint(input: JsonInput, max: number): number {
+  const digit = oneDigit(input);
+  if (digit >= 0) return digit;
   const first = (input.peek(), input.at);
   const bytes = input.bytes;
   let at = first;
@@ -64,6 +78,12 @@ export function readUint(input: JsonInput, max: number): number {
 
 /** Reads a u64 into `input.high` and `input.low`. */
 export function readUint64(input: JsonInput): void {
+  const digit = oneDigit(input);
+  if (digit >= 0) {
+    input.high = 0;
+    input.low = digit;
+    return;
+  }
   const digits = measureDigits(input);
   const at = input.at;
   input.at = at + digits;
@@ -131,6 +151,12 @@ export function readInt64(input: JsonInput): void {
 
 /** Reads a u128 and writes it, big endian, at `view[at … at + 16)`. */
 export function readUint128(input: JsonInput, view: DataView, at: number): void {
+  const digit = oneDigit(input);
+  if (digit >= 0) {
+    for (let word = 0; word < 12; word += 4) view.setInt32(at + word, 0);
+    view.setInt32(at + 12, digit);
+    return;
+  }
   const digits = measureDigits(input);
   const start = input.at;
   const end = start + digits;
