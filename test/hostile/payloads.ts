@@ -29,6 +29,8 @@ export interface HostileStream {
 
 /** How large a payload is in which one thing comes again and again, bytes. */
 const PAYLOAD_BYTES = 32 * 1024;
+/** A large payload, but small enough to be decoded in one step. */
+const LARGE_BYTES = 400 * 1024;
 /** How many bytes of small frames there are in a stream. */
 const STREAM_BYTES = 256 * 1024;
 /** Written before its values, an OTLP array is a field of `AnyValue`, and its values are fields 1. */
@@ -200,6 +202,15 @@ function nestedLists(depth: number): Uint8Array {
   return value;
 }
 
+/** What `"é",` takes in JSON. */
+const SHORT_TEXT_BYTES = 5;
+
+/** A span that has an array of strings of one character, of two bytes each, written with about so many bytes. */
+function shortTexts(bytes: number): SpanRecord {
+  const values = Array.from({ length: Math.floor(bytes / SHORT_TEXT_BYTES) }, () => ({ stringValue: "é" }));
+  return { ...EMPTY_SPAN, attributes: [{ key: "k", value: { arrayValue: { values } } }] };
+}
+
 /** Payloads whose refusal costs the most: what is wrong with them comes last. */
 function refused(): readonly HostileStream[] {
   const json = encodeJson({ ...EMPTY_SPAN, name: "n".repeat(100) });
@@ -219,6 +230,10 @@ function refused(): readonly HostileStream[] {
   return [
     { name: "refused: JSON with a byte too many", bytes: frames(isBroken(json)) },
     { name: "refused: long JSON with a byte too many", bytes: frames(isBroken(longJson)) },
+    {
+      name: "refused: JSON with an array of short strings that are not ASCII",
+      bytes: frames(isBroken(encodeJson(shortTexts(PAYLOAD_BYTES)))),
+    },
     { name: "refused: bincode with a byte too many", bytes: frames(isBroken(bincode)) },
     { name: "refused: small bincode with a byte too many", bytes: frames(isBroken(encodeBincode(EMPTY_SPAN))) },
     { name: "refused: empty payloads", bytes: frames(new Uint8Array(0)) },
@@ -261,6 +276,10 @@ function alternating(): readonly HostileStream[] {
   ];
 }
 
+/** A span in JSON that is as short as serde_json takes it. */
+const SPAN_AS_ARRAYS =
+  '[[1,1,0,false,null],0,"Internal","",[1,0],[1,0],[{},[],1,0],[null,1,0],[null,1,0],"Unset","",null]';
+
 /** Small frames, whose header and whose span cost more than their bytes. */
 function smallFrames(): readonly HostileStream[] {
   const resource = (number: number): Uint8Array =>
@@ -275,6 +294,7 @@ function smallFrames(): readonly HostileStream[] {
     },
     { name: "bincode: small frames with a resource each", bytes: twoResources(encodeBincode) },
     { name: "JSON: small frames with a resource each", bytes: twoResources(encodeJson) },
+    { name: "JSON: small frames with structs as arrays", bytes: frames(new TextEncoder().encode(SPAN_AS_ARRAYS)) },
   ];
 }
 
@@ -297,6 +317,7 @@ export function hostileStreams(): readonly HostileStream[] {
     ...agents,
     ...otlpPayloads(PAYLOAD_BYTES).map(([name, payload]) => ({ name: `OTLP: ${name}`, bytes: frames(payload) })),
     ...smallFrames(),
+    { name: "JSON: a large array of two-byte strings", bytes: frames(encodeJson(shortTexts(LARGE_BYTES))) },
     ...alternating(),
     ...refused(),
   ];
