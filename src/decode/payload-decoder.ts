@@ -303,7 +303,8 @@ export function decodeOtlpFast(buffer: Uint8Array, start: number, end: number, s
 function decodeOtlpTersely(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
   const isValid = vectorDecoders()?.isOtlp(buffer, start, end, spans);
   if (isValid === undefined) decodeOtlp(buffer, start, end, spans);
-  // Both decoders take the same requests, so the other one could only say why.
+  // Both decoders take the same requests, but for some of over 400 KiB that have a resource in two pieces, and those
+  // come here in parts that have it in one. So the other decoder could only say why.
   else if (!isValid) throw new WireError("invalid-value", end - start, "one more request that is not valid");
 }
 
