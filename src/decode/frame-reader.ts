@@ -571,7 +571,7 @@ export class FrameReader {
     this.#letGo(before);
   }
 
-  /** Keeps a small carry buffer that is no longer in use, and gives back a larger one. */
+  /** Keeps an unused carry buffer if it is small, and gives it back if it is large. */
   #letGo(buffer: Uint8Array): void {
     if (buffer.length > RETAINED_BYTES) giveBackCarryBuffer(buffer);
     else if (buffer.length > this.#spare.length) this.#spare = buffer;

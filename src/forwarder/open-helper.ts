@@ -50,7 +50,7 @@ export async function startHelper(
 
 /**
  * Finds the sandbox of a runtime's connection through the helper, which may look at root's processes. This process may
- * not, once it is another user. Undefined if there is no helper that may.
+ * not after it has changed its user. Undefined if no helper can do that.
  */
 export function helperPeers(helper: HelperProcess | undefined, log: Logger): FindPeer | undefined {
   if (helper?.findsPeers !== true) return undefined;

@@ -84,7 +84,7 @@ export class ProtobufReader {
           throw new ProtobufError("field longer than its message", this.fieldStart);
         }
         this.start = this.position;
-        // `low` may be a double, as which JavaScriptCore would then hold every place that is derived from this one.
+        // If `low` is a double, JavaScriptCore would otherwise store each offset derived from this one as a double.
         this.end = this.position += this.low | 0;
         break;
       }

@@ -465,7 +465,7 @@ export class RequestBuilder {
   }
 }
 
-/** The first span behind a payload's `first` one that does not share its resource, or that there is no room for. */
+/** The next span after `first` in a payload that has another resource or does not fit. */
 function endOfResource(spans: EncodedSpans, first: number, mostSpans: number, roomBytes: number): number {
   const stop = Math.min(spans.count, first + mostSpans);
   let next = first;

@@ -113,7 +113,7 @@ function tcp(address: Address, signal: AbortSignal): Promise<Socket> {
   return ready(socket, "connect", signal);
 }
 
-/** Speaks TLS over a connection. The given context alone decides who is trusted, not a variable of the runtime. */
+/** Speaks TLS over a connection. Only the given context decides who is trusted; environment variables do not. */
 async function secured(
   socket: Socket,
   host: string,

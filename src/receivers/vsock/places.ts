@@ -11,8 +11,8 @@ const LOOK_INTERVAL_MS = 100;
  *
  * A connection that the other end has closed keeps no place, even if something of it is still to be read, as long as
  * there are not more such connections than places. When all places are taken, a newcomer gets one from a guest that
- * clearly has more places than the newcomer's own, so nobody keeps others out by connecting often. If there is no such
- * guest, it gets one from a guest that is stuck in a frame.
+ * clearly has more places than the newcomer's own, so no guest can keep others out by opening many connections. Failing
+ * that, it gets one from a guest that is stuck in a frame.
  */
 export class Places {
   readonly #limits: GuestLimits;

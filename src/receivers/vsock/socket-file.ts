@@ -22,7 +22,7 @@ export interface SocketAccess {
 /** The largest number of a group: chown(2) takes 2^32 - 1 for none. */
 const MAX_GID = 2 ** 32 - 2;
 
-/** The number of a group, by name or number; undefined if there is no such group. */
+/** The number of a group that is given by its name or number; undefined if the group does not exist. */
 export function groupNumber(libc: Libc, group: string): number | undefined {
   if (!/^\d+$/.test(group)) return libc.groupByName(group);
   return Number(group) <= MAX_GID ? Number(group) : undefined;

@@ -137,7 +137,7 @@ const watch: Watch = (fd, { open, ring, ended }) => {
   bunConnect({ fd, socket }).catch(ended);
 };
 
-/** Who has connected, if the kernel tells by an address. */
+/** The address of the peer that has connected, if the kernel reports one. */
 type PeerOf = (socket: BunSocket) => VsockAddress | undefined;
 
 /** What Bun calls for connections. */

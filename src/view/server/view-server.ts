@@ -99,7 +99,7 @@ export class ViewServer {
     }
   }
 
-  /** The URL to open in a browser; anyone who has it may see everything. */
+  /** The URL to open in a browser; anyone with this URL can see everything. */
   get url(): string {
     return `${this.#origin}/#token=${this.#sessions.token}`;
   }
