@@ -58,25 +58,11 @@ export interface ForwarderParts {
  * @param setNotReady says why the forwarder is not ready from now on.
  */
 export function runningForwarder(parts: ForwarderParts, setNotReady: (why: string) => void): Forwarder {
-  const {
-    settings,
-    listener,
-    listenLog,
-    guests,
-    receiver,
-    hosts,
-    sink,
-    joinTraces,
-    server,
-    metrics,
-    trace,
-    log,
-    continuation,
-  } = parts;
+  const { settings, listener, guests, receiver, joinTraces, trace, continuation } = parts;
   const logFigures = (): void => {
-    const all = figures(metrics, { guests: settings.limits.maxGuests });
+    const all = figures(parts.metrics, { guests: settings.limits.maxGuests });
     // People look for what happened; programs want every series.
-    log.info("figures", settings.log.format === "text" ? withoutZeros(all) : all);
+    parts.log.info("figures", settings.log.format === "text" ? withoutZeros(all) : all);
   };
 
   async function stop(): Promise<number> {
@@ -102,28 +88,28 @@ export function runningForwarder(parts: ForwarderParts, setNotReady: (why: strin
   async function deliver(): Promise<number> {
     const deadline = performance.now() + settings.shutdownTimeoutMs;
     const readingMs = settings.shutdownTimeoutMs * READING_SHARE;
-    await Promise.all([receiver.drain(readingMs), hosts?.stop(readingMs)]);
+    await Promise.all([receiver.drain(readingMs), parts.hosts?.stop(readingMs)]);
     await listener.stopAccepting();
     receiver.close();
     const timeLeft = (): number => Math.max(0, deadline - performance.now());
-    const lost = await sink.drain(timeLeft());
+    const lost = await parts.sink.drain(timeLeft());
     await trace.stop(Math.min(OWN_SPANS_MS, timeLeft()));
     await end();
     return lost;
   }
   async function abort(): Promise<number> {
     if (continuation?.persists === true) leave(continuation);
-    await Promise.all([listener.stopAccepting(), hosts?.abort()]);
+    await Promise.all([listener.stopAccepting(), parts.hosts?.abort()]);
     receiver.close();
-    const lost = await sink.abort();
+    const lost = await parts.sink.abort();
     await trace.stop(0);
     await end();
     return lost;
   }
   async function end(): Promise<void> {
-    listenLog.flush();
+    parts.listenLog.flush();
     logFigures();
-    await server?.close();
+    await parts.server?.close();
   }
   continuation?.serve({
     settle: async () => {
