@@ -10,7 +10,7 @@ export const LARGE_PAYLOAD_BYTES: number = 512 * 1024;
  * A request in OTLP is decoded in steps if it has more than so many bytes, since it may have a span for every 30 of
  * them, each of which takes microseconds after it is decoded.
  */
-const LARGE_REQUEST_BYTES = 128 * 1024;
+export const LARGE_REQUEST_BYTES: number = 128 * 1024;
 
 /** The tag of `ExportTraceServiceRequest.resource_spans`, which begins every request. */
 export const OTLP_FIRST_BYTE = 0x0a;

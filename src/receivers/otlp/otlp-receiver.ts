@@ -1,4 +1,5 @@
 import { type Logger, rateLimited, type RateLimitedLogger } from "../../base/log.ts";
+import { LARGE_REQUEST_BYTES } from "../../decode/large-payloads.ts";
 import { decodeOtlpJson, decodeOtlpJsonInSteps } from "../../decode/otlp-json/decoder.ts";
 import { decodeOtlpInSteps, decodeOtlpLeniently } from "../../decode/otlp/lenient.ts";
 import { WireError } from "../../decode/wire-error.ts";
@@ -26,11 +27,6 @@ export const OTLP_ENCODINGS = ["protobuf", "json"] as const satisfies readonly E
 const MEBIBYTE = 1024 * 1024;
 /** The largest request, as it is sent and decompressed, bytes: the Collector's limit over HTTP is about the same. */
 const MAX_REQUEST_BYTES = 16 * MEBIBYTE;
-/**
- * A larger one is decoded and handed on in steps, bytes, because it may have a span for every 30 of them, each of which
- * takes microseconds.
- */
-const LARGE_REQUEST_BYTES = 128 * 1024;
 /** What requests may have together that are decoded in steps, or wait for it, bytes. */
 const MAX_WAITING_BYTES = 64 * MEBIBYTE;
 /** Requests that are decompressed at a time. */
