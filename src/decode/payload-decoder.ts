@@ -221,12 +221,14 @@ export class PayloadDecoder {
    */
   #decodeJson(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
     const bytes = (end - start) | 0;
-    if (this.#mayLeaveBytes < 0) this.#mayLeaveBytes += (bytes / BYTES_PER_TRIED) | 0;
-    else if (vectorDecoders()?.json(buffer, start, end, spans) === true) {
-      this.#mayLeaveBytes = Math.min(this.#mayLeaveBytes + bytes, MOST_LEFT_BYTES);
+    if (this.#mayLeaveBytes < 0) {
+      this.#mayLeaveBytes += (bytes / BYTES_PER_TRIED) | 0;
+      decodeJson(buffer, start, end, spans);
       return;
-    } else this.#mayLeaveBytes -= bytes;
-    decodeJson(buffer, start, end, spans);
+    }
+    const before = this.#mayLeaveBytes;
+    this.#mayLeaveBytes -= bytes;
+    if (decodeJsonFast(buffer, start, end, spans)) this.#mayLeaveBytes = Math.min(before + bytes, MOST_LEFT_BYTES);
   }
 
   #try(
@@ -284,9 +286,11 @@ function begins(encoding: Encoding, buffer: Uint8Array, start: number, end: numb
   return !isBrace && first !== OTLP_FIRST_BYTE || resemblesBincode(buffer, start, end, end - start);
 }
 
-/** As `decodeJson`, but faster for what agents usually send. */
-export function decodeJsonFast(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): void {
-  if (vectorDecoders()?.json(buffer, start, end, spans) !== true) decodeJson(buffer, start, end, spans);
+/** As `decodeJson`, but faster for what agents usually send; false if it was left to that. */
+export function decodeJsonFast(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
+  if (vectorDecoders()?.json(buffer, start, end, spans) === true) return true;
+  decodeJson(buffer, start, end, spans);
+  return false;
 }
 
 /** As `decodeBincode`, likewise. */
