@@ -1,4 +1,4 @@
-import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET } from "./characters.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, COMMA, MINUS, OPEN_BRACE, OPEN_BRACKET, ZERO } from "./characters.ts";
 import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import * as tag from "../../otlp/trace-fields.ts";
 import { AttributeMap } from "../attribute-map.ts";
@@ -9,8 +9,6 @@ import * as data from "./span-data.ts";
 import { readString } from "./string.ts";
 import type { StructReader } from "./struct.ts";
 
-const MINUS = 0x2d;
-const ZERO = 0x30;
 /** What `null` begins with. */
 const LETTER_N = 0x6e;
 /** Digits of a number below 2^31, whatever they are. */

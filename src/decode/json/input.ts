@@ -1,4 +1,16 @@
-import { CLOSE_BRACE, COLON, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./characters.ts";
+import {
+  BACKSLASH,
+  CLOSE_BRACE,
+  COLON,
+  COMMA,
+  MINUS,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  PLUS,
+  POINT,
+  QUOTE,
+  ZERO,
+} from "./characters.ts";
 import { Buffer } from "node:buffer";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { type InvalidReason, WireError } from "../wire-error.ts";
@@ -28,10 +40,6 @@ const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 /** The last of the bytes that are white space or control characters. */
 export const SPACE = 0x20;
-const PLUS = 0x2b;
-const MINUS = 0x2d;
-const POINT = 0x2e;
-const BACKSLASH = 0x5c;
 
 /** What stands for a long text: this byte, which is in no JSON text, and its number, 32 bits little endian. */
 export const LONG_TEXT = 0x01;
@@ -313,7 +321,7 @@ export class JsonInput {
     if (bytes[at] === MINUS) at++;
     const integer = at;
     at = this.#skipDigits(at);
-    if (bytes[integer] === 0x30 && at - integer > 1) {
+    if (bytes[integer] === ZERO && at - integer > 1) {
       throw this.error("invalid-value", "a number begins with 0", integer);
     }
     if (bytes[at] === POINT) at = this.#skipDigits(at + 1);
@@ -336,7 +344,7 @@ export class JsonInput {
 }
 
 export function isDigit(byte: number): boolean {
-  return byte >= 0x30 && byte <= 0x39;
+  return byte >= ZERO && byte <= 0x39;
 }
 
 /** Whether an escape is well-formed whose backslash is before `at`, as far as one can tell without the next escape. */
@@ -363,7 +371,7 @@ function isEscape(bytes: Uint8Array, at: number): boolean {
 
 /** A hexadecimal digit's value, -1 for any other byte. */
 export function hexDigit(byte: number): number {
-  if (isDigit(byte)) return byte - 0x30;
+  if (isDigit(byte)) return byte - ZERO;
   const letter = byte | 0x20;
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
 }

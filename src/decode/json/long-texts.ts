@@ -2,11 +2,10 @@ import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { type LargePayload, LONG_TEXT_BYTES, MOST_SHORT_BYTES, STEP_BYTES } from "../large-payloads.ts";
 import { vectorDecoders } from "../vector-decoders.ts";
 import { WireError } from "../wire-error.ts";
+import { BACKSLASH, QUOTE } from "./characters.ts";
 import { hexDigit, JsonInput, LONG_TEXT, LONG_TEXT_MARK_BYTES } from "./input.ts";
 import { readString } from "./string.ts";
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 const LETTER_U = 0x75;
 /** What an escape takes, and one that names half a character: it has to stay with what follows it. */
 const ESCAPE_BYTES = 2;

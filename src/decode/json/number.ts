@@ -1,4 +1,4 @@
-import { CLOSE_BRACE, CLOSE_BRACKET, COMMA } from "./characters.ts";
+import { CLOSE_BRACE, CLOSE_BRACKET, COMMA, MINUS, PLUS, POINT, ZERO } from "./characters.ts";
 import { isDigit, type JsonInput } from "./input.ts";
 import { scaled } from "./scaled-double.ts";
 
@@ -32,11 +32,6 @@ const MOST_FAST_DIGITS = 19;
  */
 const FEW_LONG_DOUBLES = 32;
 const BYTES_PER_LONG_DOUBLE = 64;
-
-const MINUS = 0x2d;
-const PLUS = 0x2b;
-const POINT = 0x2e;
-const ZERO = 0x30;
 
 // Integers are read as serde_json reads them into Rust's integer types: digits only, no leading zero, no `-0`; a
 // fraction or an exponent makes a number a float, whatever its value. All throw `invalid-value` for anything else.

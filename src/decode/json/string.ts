@@ -1,9 +1,8 @@
-import { QUOTE } from "./characters.ts";
+import { BACKSLASH, QUOTE } from "./characters.ts";
 import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { hexDigit, type JsonInput, LONG_TEXT_MARK_BYTES } from "./input.ts";
 import { invalidUtf8At } from "../utf8.ts";
 
-const BACKSLASH = 0x5c;
 const FIRST_PRINTABLE = 0x20;
 const FIRST_NON_ASCII = 0x80;
 

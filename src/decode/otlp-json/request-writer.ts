@@ -1,8 +1,8 @@
 import { Buffer } from "node:buffer";
-import type { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
-import { ProtobufWriter as Scratch } from "../../otlp/protobuf-writer.ts";
+import { ProtobufWriter } from "../../otlp/protobuf-writer.ts";
 import { ANY_VALUE_DOUBLE } from "../../otlp/trace-fields.ts";
 import { MAX_MESSAGE_DEPTH } from "../canonical.ts";
+import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "../json/characters.ts";
 import { hexDigit, JsonInput } from "../json/input.ts";
 import { STEP_BYTES } from "../large-payloads.ts";
 import { readDouble, readInt64, readUint64 } from "../json/number.ts";
@@ -11,14 +11,6 @@ import type { RejectedSpans } from "../otlp/lenient.ts";
 import * as form from "../otlp/messages.ts";
 import { WireError } from "../wire-error.ts";
 import { type JsonField, type JsonShape, REQUEST_SHAPE } from "./names.ts";
-
-const QUOTE = 0x22;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const COLON = 0x3a;
-const BACKSLASH = 0x5c;
 
 /** The messages that spans lie in, below the request. */
 const AROUND_SPANS: ReadonlySet<unknown> = new Set([form.RESOURCE_SPANS, form.SCOPE_SPANS]);
@@ -40,7 +32,7 @@ const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
 export class RequestWriter {
   readonly #input = new JsonInput();
   /** A name, or a string that becomes something else. */
-  readonly #text = new Scratch(256);
+  readonly #text = new ProtobufWriter(256);
   #output: ProtobufWriter = this.#text;
   #rejected: RejectedSpans = new Map();
   /** Where in the input the step began. */
