@@ -1,11 +1,11 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { accepts } from "../../test/collector/daemon.ts";
 import { freePorts } from "../../test/support/ports.ts";
 import type { LoadEncoding } from "./frames.ts";
-import { type Forwarder, type ForwarderOptions, whenItListens } from "./processes.ts";
+import { type Forwarder, type ForwarderOptions, launch, whenItListens } from "./processes.ts";
 
 // What the forwarder is compared with, each started to send to the same stub.
 
@@ -25,11 +25,11 @@ export const COLLECTOR: string | undefined = process.env["KTF_OTELCOL"] || undef
 export async function startRust(
   path: string,
   encoding: LoadEncoding,
-  { port, protocol = "http/protobuf" }: ForwarderOptions,
+  { port, protocol = "http/protobuf", launcher }: ForwarderOptions,
 ): Promise<Contender> {
   const endpoint = `http://127.0.0.1:${port}`;
   const args = ["--unix", path, "--encoding", encoding, "--endpoint", endpoint, "--protocol", protocol];
-  const child = spawn(RUST_FORWARDER as string, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const child = launch(RUST_FORWARDER as string, args, { launcher });
   return await whenItListens(child, path, () => existsSync(path));
 }
 
@@ -38,11 +38,11 @@ export async function startFloor(
   path: string,
   fixture: string,
   encoding: LoadEncoding,
-  { port }: ForwarderOptions,
+  { port, launcher }: ForwarderOptions,
 ): Promise<Contender> {
   const script = fileURLToPath(new URL("floor.ts", import.meta.url));
   const args = [script, path, String(port), fixture, encoding];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const child = launch(process.execPath, args, { launcher });
   return await whenItListens(child, path, () => existsSync(path));
 }
 
@@ -54,14 +54,14 @@ export async function startEmpty(path: string, executable: string): Promise<Cont
     execFileSync(process.execPath, ["build", script, ...options], { stdio: "ignore" });
   }
   const began = performance.now();
-  const child = spawn(executable, [path], { stdio: ["ignore", "inherit", "inherit"] });
+  const child = launch(executable, [path]);
   return await whenItListens(child, path, () => existsSync(path), began);
 }
 
 /** Starts the OpenTelemetry Collector with a batch processor, as large as the forwarder's requests. */
 export async function startCollector(
   path: string,
-  { port, protocol = "http/protobuf" }: ForwarderOptions,
+  { port, protocol = "http/protobuf", launcher }: ForwarderOptions,
 ): Promise<Contender> {
   const [otlpPort = 0] = await freePorts(1);
   const grpc = { endpoint: `127.0.0.1:${port}`, compression: "none", tls: { insecure: true } };
@@ -78,6 +78,6 @@ export async function startCollector(
   const file = `${path}.yaml`;
   // JSON is YAML too.
   writeFileSync(file, JSON.stringify(configuration));
-  const child = spawn(COLLECTOR as string, ["--config", file], { stdio: ["ignore", "ignore", "ignore"] });
+  const child = launch(COLLECTOR as string, ["--config", file], { launcher, isSilent: true });
   return { ...await whenItListens(child, path, () => accepts(otlpPort)), otlpPort };
 }

@@ -21,8 +21,8 @@ const { values } = parseArgs({
 });
 
 const directory = mkdtempSync(join(os.tmpdir(), "ktf-bench-"));
-// The forwarder becomes another user, and its spool is below this directory.
-chmodSync(directory, 0o755);
+// The forwarder becomes another user, or is one, and its spool and sockets are in this directory, which is like /tmp.
+chmodSync(directory, 0o1777);
 const stub = await startStub();
 try {
   const context: Context = {
@@ -31,6 +31,7 @@ try {
     rounds: Number(values.rounds),
     agent: process.env["KTF_AGENT"] || undefined,
     whole: new WholeProcess(directory, stub),
+    directory,
   };
   const measured: Measured[] = [];
   for (const name of values.only.split(",")) {

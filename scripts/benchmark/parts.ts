@@ -3,6 +3,7 @@ import { type DecodeFigures, measureDecode } from "./decode.ts";
 import { COLLECTOR, RUST_FORWARDER, type System } from "./contenders.ts";
 import { type LoadEncoding, meanBytes } from "./frames.ts";
 import { doubtsAboutDecoding, doubtsAboutRuns } from "./doubts.ts";
+import { measureInstructions } from "./instructions.ts";
 import { median } from "./machine.ts";
 import { measureProcessors } from "./processors.ts";
 import { measureRuntimes } from "./runtimes.ts";
@@ -19,6 +20,8 @@ export interface Context {
   /** The program in test/agent; absent: there is no Rust. */
   readonly agent: string | undefined;
   readonly whole: WholeProcess;
+  /** Where files may be written for as long as the benchmark runs. */
+  readonly directory: string;
 }
 
 /** What a part of the benchmark has found. */
@@ -256,6 +259,7 @@ async function idle({ whole, guests, spans }: Context): Promise<Measured> {
 /** The parts of the benchmark, by the names that `--only` takes. */
 export const PARTS: Readonly<Record<string, (context: Context) => Promise<Measured>>> = {
   ...{ decode, compare, variants, guests, latency, idle },
+  instructions: measureInstructions,
   runtimes: measureRuntimes,
   processors: measureProcessors,
   "wake-ups": measureWakeUps,

@@ -61,10 +61,45 @@ export interface Forwarder {
   kill(): Promise<void>;
 }
 
+/** A program that starts another one, for example an emulator. */
+export interface Launcher {
+  /** The program and its own arguments, after which the other one's command follows. */
+  readonly command: readonly [program: string, ...args: string[]];
+  /** The user and group that it becomes; absent: it stays who starts it. */
+  readonly user?: number;
+}
+
+/** How a program is started. */
+export interface LaunchOptions {
+  readonly launcher?: Launcher | undefined;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Whether what it prints is thrown away. */
+  readonly isSilent?: boolean;
+}
+
+/** Starts a program, directly or by a launcher. Its output is the benchmark's. */
+export function launch(
+  program: string,
+  args: readonly string[],
+  { launcher, env = process.env, isSilent = false }: LaunchOptions = {},
+): ChildProcess {
+  const [first, ...rest] = [...launcher?.command ?? [], program, ...args] as [string, ...string[]];
+  const output = isSilent ? "ignore" : "inherit";
+  return spawn(first, rest, {
+    stdio: ["ignore", output, output],
+    env,
+    ...(launcher?.user !== undefined && { uid: launcher.user, gid: launcher.user }),
+  });
+}
+
 /** How a forwarder is started. */
 export interface ForwarderOptions {
   /** Where the collector is. */
   readonly port: number;
+  /** Absent: it is started directly. */
+  readonly launcher?: Launcher;
+  /** Another copy of the executable that is measured. */
+  readonly executable?: string;
   readonly protocol?: "grpc" | "http/protobuf";
   /** Absent: spans are held in memory. */
   readonly spool?: string;
@@ -78,8 +113,10 @@ export interface ForwarderOptions {
 /** Starts the forwarder and waits until it listens. */
 export async function startForwarder(
   socketPath: string,
-  { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false, metricsPort }: ForwarderOptions,
+  options: ForwarderOptions,
 ): Promise<Forwarder> {
+  const { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false, metricsPort } = options;
+  const { launcher, executable = EXECUTABLE } = options;
   const began = performance.now();
   const args = ["--socket-path", socketPath, "--log-level", "error"];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
@@ -92,7 +129,7 @@ export async function startForwarder(
     // One of JavaScriptCore's options (Source/JavaScriptCore/runtime/OptionsList.h).
     ...(withoutWebAssembly && { BUN_JSC_useWasm: "0" }),
   };
-  const child = spawn(EXECUTABLE, args, { stdio: ["ignore", "inherit", "inherit"], env });
+  const child = launch(executable, args, { launcher, env });
   return await whenItListens(child, socket, () => existsSync(socket), began);
 }
 

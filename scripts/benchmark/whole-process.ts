@@ -1,13 +1,15 @@
 import { once } from "node:events";
+import { chmodSync, copyFileSync, existsSync } from "node:fs";
 import net from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { spanSizes } from "./decode.ts";
 import { type LoadEncoding, shares } from "./frames.ts";
 import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
 import { type Contender, startCollector, startEmpty, startFloor, startRust, type System } from "./contenders.ts";
-import { startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
+import { type InstructionCounter, readInstructions } from "./instruction-counter.ts";
+import { EXECUTABLE, type Launcher, startForwarder, startLoad, startStub, type Stub } from "./processes.ts";
 
 /** How long an idle process is busy with its start, milliseconds. */
 const SETTLE_MS = 1500;
@@ -23,6 +25,8 @@ const FULL_AFTER_MS = 3000;
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
 const PACED_SECONDS = 10;
+/** A user without any rights, which has this number on Debian and others. */
+const NOBODY = 65534;
 
 /** What is sent. */
 export interface LoadOptions {
@@ -38,6 +42,8 @@ export interface Way {
   readonly spooled?: boolean;
   readonly compression?: "gzip";
   readonly system?: System;
+  readonly launcher?: Launcher;
+  readonly executable?: string;
 }
 
 /** A forwarder under as much load as it takes. */
@@ -50,6 +56,15 @@ export interface LoadRun {
   readonly busy: { readonly forwarder: number; readonly load: number; readonly stub: number };
   /** How much of one core everything else on the machine took. */
   readonly others: number;
+}
+
+/** Instructions in user mode, for a million spans. */
+export interface InstructionRun {
+  /** Of all threads, from the start of the process to the last span's receipt. */
+  readonly total: number;
+  readonly mainThread: number;
+  /** Before the first connection. */
+  readonly start: number;
 }
 
 /** Runs the forwarder's processes in one directory against one stub. */
@@ -65,13 +80,15 @@ export class WholeProcess {
 
   /** Starts a system, a new process each time. */
   start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode"): Promise<Contender> {
-    const { protocol, spooled = false, compression, system = "forwarder" } = way;
+    const { protocol, spooled = false, compression, system = "forwarder", launcher, executable } = way;
     const path = (kind: string): string => join(this.#directory, `${this.#runs}.${kind}`);
     this.#runs++;
     const options = {
       ...(protocol === "grpc" ? { protocol, port: this.#stub.grpcPort } : { port: this.#stub.port }),
       ...(spooled && { spool: path("spool") }),
       ...(compression !== undefined && { compression }),
+      ...(launcher !== undefined && { launcher }),
+      ...(executable !== undefined && { executable }),
     };
     switch (system) {
       case "forwarder":
@@ -89,29 +106,7 @@ export class WholeProcess {
 
   /** Sends spans as fast as they are read, each time to a new forwarder. */
   async load(encoding: LoadEncoding, options: LoadOptions, way: Way = {}): Promise<LoadRun> {
-    const stub = this.#stub;
-    const forwarder = await this.start(way, options.fixture, encoding);
-    const { pid, socket, otlpPort } = forwarder;
-    await sleep(SETTLE_MS);
-    await stub.reset();
-    const before = this.#used(pid, (await stub.figures()).cpuSeconds);
-    const load = await startLoad({
-      ...{ socket, encoding, rate: 0, ...options },
-      ...(otlpPort !== undefined && { otlpPort }),
-    }).figures;
-    const received = await stub.waitFor(options.spans);
-    const after = this.#used(pid, received.cpuSeconds);
-    const { peak } = residentMb(pid);
-    const isOurs = (way.system ?? "forwarder") === "forwarder";
-    const code = await forwarder.stop();
-    if (isOurs && code !== 0) throw new Error("the forwarder lost spans");
-    // The others encode differently, and what is over the limit of a value is cut.
-    const expected = isOurs && options.fixture !== "file" ? expectedBytes(encoding, options) : received.bytes;
-    if (received.spans !== options.spans || received.bytes !== expected) {
-      throw new Error(
-        `${received.spans} spans of ${received.bytes} bytes arrived, not ${options.spans} of ${expected}`,
-      );
-    }
+    const { before, after, load, peakMb } = await this.#send(encoding, options, way, (...used) => this.#used(...used));
     const wall = after.at - before.at;
     const cpu = after.forwarder - before.forwarder;
     const stubCpu = after.stub - before.stub;
@@ -119,7 +114,7 @@ export class WholeProcess {
     return {
       cpuPerMillion: cpu / (options.spans / 1e6),
       millionPerSecond: options.spans / wall / 1e6,
-      peakMb: peak,
+      peakMb,
       busy: {
         forwarder: (after.main - before.main) / wall,
         load: load.cpuSeconds / wall,
@@ -127,6 +122,73 @@ export class WholeProcess {
       },
       others: Math.max(0, (after.machine - before.machine - ours) / wall),
     };
+  }
+
+  /** The same, but instructions are counted instead of time. */
+  async instructions(
+    encoding: LoadEncoding,
+    options: LoadOptions,
+    way: Way,
+    counter: InstructionCounter,
+  ): Promise<InstructionRun> {
+    const counts = join(this.#directory, `${this.#runs}.instructions`);
+    // QEMU's user mode has no seccomp, which the forwarder demands as root.
+    const becomesOther = isForwarder(way) && process.getuid?.() === 0;
+    const launcher = { ...counter.launcher(counts), ...(becomesOther && { user: NOBODY }) };
+    const { before, after } = await this.#send(
+      encoding,
+      options,
+      { ...way, launcher, ...(becomesOther && { executable: this.#readableExecutable() }) },
+      (pid) => readInstructions(counts, pid),
+    );
+    const perMillion = (from: number, to: number): number => from + (to - from) / (options.spans / 1e6);
+    return {
+      start: before.total,
+      total: perMillion(before.total, after.total),
+      mainThread: perMillion(before.mainThread, after.mainThread),
+    };
+  }
+
+  /** A copy of the executable that every user can read, wherever the project is. */
+  #readableExecutable(): string {
+    const copy = join(this.#directory, basename(EXECUTABLE));
+    if (!existsSync(copy)) {
+      copyFileSync(EXECUTABLE, copy);
+      chmodSync(copy, 0o755);
+    }
+    return copy;
+  }
+
+  /** Sends spans to a new process, whose use of something is read before and afterwards. Throws if one is lost. */
+  async #send<Used>(
+    encoding: LoadEncoding,
+    options: LoadOptions,
+    way: Way,
+    readUsed: (pid: number, stubCpuSeconds: number) => Used,
+  ) {
+    const stub = this.#stub;
+    const forwarder = await this.start(way, options.fixture, encoding);
+    const { pid, socket, otlpPort } = forwarder;
+    await sleep(SETTLE_MS);
+    await stub.reset();
+    const before = readUsed(pid, (await stub.figures()).cpuSeconds);
+    const load = await startLoad({
+      ...{ socket, encoding, rate: 0, ...options },
+      ...(otlpPort !== undefined && { otlpPort }),
+    }).figures;
+    const received = await stub.waitFor(options.spans);
+    const after = readUsed(pid, received.cpuSeconds);
+    const { peak } = residentMb(pid);
+    const code = await forwarder.stop();
+    if (isForwarder(way) && code !== 0) throw new Error("the forwarder lost spans");
+    // The others encode differently, and what is over the limit of a value is cut.
+    const expected = isForwarder(way) && options.fixture !== "file" ? expectedBytes(encoding, options) : received.bytes;
+    if (received.spans !== options.spans || received.bytes !== expected) {
+      throw new Error(
+        `${received.spans} spans of ${received.bytes} bytes arrived, not ${options.spans} of ${expected}`,
+      );
+    }
+    return { before, after, load, peakMb: peak };
   }
 
   #used(pid: number, stub: number) {
@@ -211,6 +273,10 @@ export class WholeProcess {
     await forwarder.stop();
     return { ...latencyMs, cpuPerMillion };
   }
+}
+
+function isForwarder({ system = "forwarder" }: Way): boolean {
+  return system === "forwarder";
 }
 
 /** What the stub must have counted. If it has not, spans were lost, or the stub does not count. */
