@@ -32,8 +32,12 @@ export function missingForCounting(): string | undefined {
   const emulator = spawnSync(EMULATOR, ["--version"], { encoding: "utf8" });
   if (emulator.error !== undefined) return `there is no ${EMULATOR}: install qemu-user`;
   const [, version = ""] = /version (\d+\.\d+)/.exec(emulator.stdout) ?? [];
-  if (!(Number(version) >= LEAST_VERSION && Number(version) < FIRST_OTHER_VERSION)) {
-    return `the plugin is made for QEMU ${LEAST_VERSION} to 8.2, and ${EMULATOR} is ${version}: install an older one`;
+  const isRightVersion = Number(version) >= LEAST_VERSION && Number(version) < FIRST_OTHER_VERSION;
+  const { stdout: help } = spawnSync(EMULATOR, ["--help"], { encoding: "utf8" });
+  // One that is linked statically, like Debian's since version 13, takes no plugins.
+  if (!isRightVersion || !help.includes("-plugin")) {
+    return `${EMULATOR} ${version} does not take the plugin: install QEMU ${LEAST_VERSION} to 8.2 that is linked ` +
+      "dynamically, like Debian 12's qemu-user";
   }
   if (spawnSync("cc", ["--version"]).error !== undefined) return "there is no cc: install gcc";
   return undefined;

@@ -9,11 +9,12 @@ import type { InstructionRun } from "./whole-process.ts";
 
 type Protocol = "grpc" | "http";
 
+/** A unit of instructions: 10^9, Ginstr. */
 const BILLION = 1e9;
 /** So many times fewer spans are sent to the programs that compile nothing while they run, which take long in QEMU. */
 const FEWER = 3;
-const FIGURE = "user-mode instructions";
-const UNIT = "10⁹ per million spans";
+const FIGURE = "instructions in user mode";
+const UNIT = "Ginstr per million spans";
 const NOTE =
   "Instructions are those of a process's own code (user mode, all threads, not the kernel's), from its start " +
   "until a million spans have been received, counted under QEMU in one run. With fewer spans (--spans) their figure " +
@@ -70,7 +71,7 @@ export async function measureInstructions(context: Context): Promise<Measured> {
     );
     starts.push(ours.start);
   }
-  rows.push({ figure: "– before the first connection", value: median(starts) / BILLION, unit: "10⁹" });
+  rows.push({ figure: "– before the first connection", value: median(starts) / BILLION, unit: "Ginstr" });
   for (const [name, { total }] of Object.entries(found)) {
     if (!name.startsWith("forwarder")) rows.push(row(`${FIGURE}, ${name}`, total));
   }

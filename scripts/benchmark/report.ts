@@ -34,8 +34,9 @@ export function reached({ value, goal, comparisons = [] }: Row): boolean | undef
   return goals.length === 0 ? undefined : !goals.includes(false);
 }
 
+/** Three digits, or all before the point if they are more. */
 function number(n: number): string {
-  return n.toFixed(n < 10 ? 2 : 0);
+  return n.toFixed(n < 10 ? 2 : n < 100 ? 1 : 0);
 }
 
 function sign(goal: Goal): string {
