@@ -8,6 +8,7 @@ const LITERALS: Readonly<Record<string, string>> = {
   Context: '{"span_context":{"trace_id":',
   SpanId: ',"span_id":',
   Flags: ',"trace_flags":',
+  UsualContextEnd: ',"trace_flags":1,"is_remote":false,"trace_state":null},"parent_span_id":',
   ContextEnd: ',"is_remote":false,"trace_state":null},"parent_span_id":',
   RemoteContextEnd: ',"is_remote":true,"trace_state":null},"parent_span_id":',
   Internal: ',"span_kind":"Internal","name":"',
@@ -26,6 +27,8 @@ const LITERALS: Readonly<Record<string, string>> = {
   Events: ',"events":{"queue":',
   UsualEnd: ',"events":{"queue":null,"max_len":128,"dropped_count":0},"links":{"queue":null,"max_len":128,' +
     '"dropped_count":0},"status_code":"Unset","status_message":""',
+  UsualLinks: ',"max_len":128,"dropped_count":0},"links":{"queue":null,"max_len":128,"dropped_count":0},' +
+    '"status_code":"Unset","status_message":""',
   Links: ',"links":{"queue":null',
   Status: ',"status_code":"Unset","status_message":""',
   Unset: ',"status_code":"Unset","status_message":"',
@@ -40,15 +43,19 @@ const LITERALS: Readonly<Record<string, string>> = {
   EventName: '{"name":"',
   Timestamp: ',"timestamp":{"secs_since_epoch":',
   EventAttributes: ',"attributes":[',
+  UsualEventDropped: ',"dropped_attributes_count":0}',
   EventDropped: ',"dropped_attributes_count":',
   Key: '{"key":"',
-  Value: ',"value":',
-  String: '{"String":"',
+  Value: ',"value"',
+  String: ':{"String":"',
   StringArray: '{"String":',
-  I64: '{"I64":',
-  F64: '{"F64":',
-  Bool: '{"Bool":',
-  Array: '{"Array":',
+  I64: ':{"I64":',
+  F64: ':{"F64":',
+  Bool: ':{"Bool":',
+  Array: ':{"Array":',
+  IntArray: '{"I64":',
+  DoubleArray: '{"F64":',
+  BoolArray: '{"Bool":',
 };
 
 /** How many bytes are compared at once, the most first. */

@@ -11,9 +11,6 @@ export let mostAhead: usize = 0;
 /** False once something is not as usual. What is written after that is of no use. */
 export let isUsual: bool = true;
 
-/** How many zero bytes follow the payload: enough for all vectors that are read at its end at once. */
-const ZEROS: usize = 64;
-
 /** Begins a payload of `length` bytes. */
 export function begin(length: usize): void {
   at = INPUT;
@@ -21,7 +18,12 @@ export function begin(length: usize): void {
   mostAhead = MOST_AHEAD + 2 * (MOST_INPUT - length);
   isUsual = true;
   // No JSON text has a zero byte, so nothing that is usual reaches beyond them, and few loops have to look for the end.
-  for (let zero = end; zero < end + ZEROS; zero += 16) v128.store(zero, i8x16.splat(0));
+  // They are enough for all vectors that are read at its end at once.
+  const zeros = i8x16.splat(0);
+  v128.store(end, zeros);
+  v128.store(end, zeros, 16);
+  v128.store(end, zeros, 32);
+  v128.store(end, zeros, 48);
 }
 
 export function moveTo(place: usize): void {

@@ -1,15 +1,19 @@
 import { at, giveUp, isUsual, moveTo } from "./cursor";
 import { readF64, readI64 } from "./json-number";
-import { plainLength, readLongText, readText } from "./json-text";
+import { keyLength, plainLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
+import { PRINTS } from "./memory";
 import {
   closeMessage,
   closeStringAttribute,
-  isNewKey,
+  fingerprint,
+  fingerprintBit,
+  isKnownFingerprint,
   isTooLong,
   LONG_TEXT_PREFIX,
   MOST_KEY_BYTES,
   MOST_KEYS,
+  shortFingerprint,
   varint64,
 } from "./output";
 
@@ -28,21 +32,41 @@ export function attributeMap(tag: u8, from: usize, to: usize): usize {
     moveTo(from + 1);
     return to;
   }
-  let keys: u32 = 0;
+  let prints = PRINTS;
+  let bits: u64 = 0;
   let separator: u8;
   do {
-    if (load<u8>(from) != QUOTE || keys == MOST_KEYS) {
+    if (load<u8>(from) != QUOTE || prints == PRINTS + 8 * MOST_KEYS) {
       giveUp();
       return to;
     }
     store<u8>(to, tag);
     const content = to + 2;
     const key = content + 2;
-    const keyEnd = readKey(from + 1, content);
-    if (!isUsual) return to;
-    from = at;
-    if (!isNewKey(key, keyEnd - key, keys++) || load<u8>(from) != COLON) giveUp();
-    to = keyedValue(content, from + 1, keyEnd);
+    let keyEnd: usize;
+    let print: u64;
+    const block = v128.load(from, 1);
+    const length = keyLength(block);
+    from += 1 + length;
+    if (load<u8>(from) == QUOTE && length > 0) {
+      store<u8>(content, 0x0a);
+      store<u8>(content, <u8> length, 1);
+      v128.store(key, block);
+      keyEnd = key + length;
+      print = shortFingerprint(block, length);
+      from++;
+    } else {
+      keyEnd = readKey(from - length, content);
+      if (!isUsual) return to;
+      print = fingerprint(key, keyEnd - key);
+      from = at;
+    }
+    store<u64>(prints, print);
+    const bit = fingerprintBit(print);
+    if ((bits & bit) != 0 && isKnownFingerprint(print, prints)) giveUp();
+    bits |= bit;
+    prints += 8;
+    to = value(content, from, keyEnd);
     from = at;
     separator = load<u8>(from++);
   } while (separator == COMMA && isUsual);
@@ -69,7 +93,7 @@ export function attributeList(tag: u8, from: usize, to: usize): usize {
     from = at;
     if (!literal.isValue(from)) giveUp();
     if (!isUsual) return to;
-    to = keyedValue(content, from + literal.VALUE, keyEnd);
+    to = value(content, from + literal.VALUE, keyEnd);
     from = at;
     if (load<u8>(from) != CLOSE_BRACE) giveUp();
     separator = load<u8>(from, 1);
@@ -90,34 +114,49 @@ function readKey(from: usize, content: usize): usize {
   return to;
 }
 
-/** A value, `{"I64":5}`, and with it the end of its attribute, whose key is written from `content` to `to`. */
-function keyedValue(content: usize, from: usize, to: usize): usize {
+/**
+ * A value, from the colon in front of it, `:{"I64":5}`, and with it the end of its attribute, whose key is written from
+ * `content` to `to`.
+ */
+function value(content: usize, from: usize, to: usize): usize {
   store<u8>(to, 0x12);
   const value = to + 2;
-  const letter = load<u8>(from, 2);
-  if (letter == 0x53) {
-    if (!literal.isString(from)) giveUp();
+  if (literal.isString(from)) {
     from += literal.STRING;
     store<u8>(value, 0x0a);
-    const length = plainLength(from);
-    if (load<u8>(from + length) == QUOTE && value + 2 + length - content < 0x80) {
-      v128.store(value + 2, v128.load(from));
+    const block = v128.load(from);
+    const length = plainLength(block);
+    // The bytes of a quote and a brace. With the longest key, the attribute's length takes one byte.
+    if (load<u16>(from + length) == 0x7d22) {
+      v128.store(value + 2, block);
       store<u8>(value - 1, <u8> (length + 2));
       store<u8>(value + 1, <u8> length);
       to = value + 2 + length;
       store<u8>(content - 1, <u8> (to - content));
-      moveTo(from + length + 1);
-    } else {
-      const text = to + LONG_TEXT_PREFIX;
-      to = closeStringAttribute(content, to, text, readLongText(from, text));
+      moveTo(from + length + 2);
+      return to;
     }
-    closeBrace();
-    return to;
+    return longString(content, from, to);
   }
-  if (letter == 0x49) {
-    if (!literal.isI64(from)) giveUp();
-    to = intValue(from + literal.I64, value);
-  } else if (letter == 0x46) {
+  if (!literal.isI64(from)) return otherValue(content, from, to);
+  to = intValue(from + literal.I64, value);
+  closeBrace();
+  store<u8>(value - 1, <u8> (to - value));
+  store<u8>(content - 1, <u8> (to - content));
+  return to;
+}
+
+function longString(content: usize, from: usize, to: usize): usize {
+  const text = to + LONG_TEXT_PREFIX;
+  to = closeStringAttribute(content, to, text, readLongText(from, text));
+  closeBrace();
+  return to;
+}
+
+function otherValue(content: usize, from: usize, to: usize): usize {
+  const value = to + 2;
+  const letter = load<u8>(from, 3);
+  if (letter == 0x46) {
     if (!literal.isF64(from)) giveUp();
     to = doubleValue(from + literal.F64, value);
   } else if (letter == 0x42) {
@@ -173,18 +212,18 @@ function boolValue(from: usize, to: usize): usize {
 /** An array of values of one kind, `{"I64":[5,6]}`. */
 function array(from: usize, to: usize): usize {
   const letter = load<u8>(from, 2);
-  let length = literal.BOOL;
+  let length = literal.BOOL_ARRAY;
   let isKnown = false;
   if (letter == 0x53) {
     isKnown = literal.isStringArray(from);
     length = literal.STRING_ARRAY;
   } else if (letter == 0x49) {
-    isKnown = literal.isI64(from);
-    length = literal.I64;
+    isKnown = literal.isIntArray(from);
+    length = literal.INT_ARRAY;
   } else if (letter == 0x46) {
-    isKnown = literal.isF64(from);
-    length = literal.F64;
-  } else isKnown = literal.isBool(from);
+    isKnown = literal.isDoubleArray(from);
+    length = literal.DOUBLE_ARRAY;
+  } else isKnown = literal.isBoolArray(from);
   from += length;
   if (!isKnown || load<u8>(from) != OPEN_BRACKET) {
     giveUp();

@@ -1,10 +1,10 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
 import { attributeList, attributeMap, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "./json-attributes";
-import { nanoseconds, readU128, readU64, readUint, usualDigits } from "./json-number";
-import { plainLength, readLongText, readText } from "./json-text";
+import { nanoseconds, readU128, readU64, readUint, usualTime } from "./json-number";
+import { keyLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
 import { OUTPUT } from "./memory";
-import { closeField, closeMessage, closeOptional, FIELD_PREFIX, flagsField, varint } from "./output";
+import { closeField, closeMessage, closeOptional, FIELD_PREFIX, flagsField, storeBigEndian64, varint } from "./output";
 import { tell } from "./result";
 
 // As in bincode.ts, functions take `from`, where something begins in the payload, and `to`, where it goes, and return
@@ -33,21 +33,25 @@ export function decodeJson(length: usize): bool {
   store<u16>(content, 0x0812, 18);
   const spanId = readU64(from + literal.SPAN_ID);
   if (spanId == 0) giveUp();
-  store<u64>(content, bswap<u64>(spanId), 20);
+  storeBigEndian64(content + 20, spanId);
   from = at;
-  if (!literal.isFlags(from)) giveUp();
-  const flags = readUint(from + literal.FLAGS, MAX_U8);
-  from = at;
-  if (literal.isContextEnd(from)) from += literal.CONTEXT_END;
+  let flags: u64 = 1;
+  if (literal.isUsualContextEnd(from)) from += literal.USUAL_CONTEXT_END;
   else {
-    if (!literal.isRemoteContextEnd(from)) giveUp();
-    from += literal.REMOTE_CONTEXT_END;
+    if (!literal.isFlags(from)) giveUp();
+    flags = readUint(from + literal.FLAGS, MAX_U8);
+    from = at;
+    if (literal.isContextEnd(from)) from += literal.CONTEXT_END;
+    else {
+      if (!literal.isRemoteContextEnd(from)) giveUp();
+      from += literal.REMOTE_CONTEXT_END;
+    }
   }
   let to = content + 28;
   const parent = readU64(from);
   if (parent != 0) {
     store<u16>(to, 0x0822);
-    store<u64>(to, bswap<u64>(parent), 2);
+    storeBigEndian64(to + 2, parent);
     to += 10;
   }
   const kind = readKind(at);
@@ -79,12 +83,15 @@ export function decodeJson(length: usize): bool {
       to = events(from, to);
       from = at;
     }
-    to = limit(0x60, from, to);
-    from = at;
-    // Links are rare.
-    if (!literal.isLinks(from)) giveUp();
-    to = limit(0x70, from + literal.LINKS, to);
-    to = status(at, to);
+    if (literal.isUsualLinks(from)) moveTo(from + literal.USUAL_LINKS);
+    else {
+      to = limit(0x60, from, to);
+      from = at;
+      // Links are rare.
+      if (!literal.isLinks(from)) giveUp();
+      to = limit(0x70, from + literal.LINKS, to);
+      to = status(at, to);
+    }
   }
   if (!isUsual) return false;
   from = at;
@@ -147,10 +154,8 @@ function readTime(from: usize): u64 {
   // Seconds of ten digits, and nanoseconds of nine, as most are: then what follows does not wait for their number.
   const usual = from + USUAL_SECONDS + literal.NANOS;
   if (literal.isNanos(from + USUAL_SECONDS) && load<u8>(usual + USUAL_NANOSECONDS) == CLOSE_BRACE) {
-    const seconds = usualDigits(from, USUAL_SECONDS);
-    const rest = usualDigits(usual, USUAL_NANOSECONDS);
     moveTo(usual + USUAL_NANOSECONDS + 1);
-    return nanoseconds(seconds, rest);
+    return usualTime(from, usual);
   }
   const seconds = readU64(from);
   from = at;
@@ -206,7 +211,7 @@ function evictionList(from: usize, scratch: usize): usize {
   let separator: u8;
   do {
     if (load<u8>(from) != QUOTE) giveUp();
-    const length = plainLength(from + 1);
+    const length = keyLength(v128.load(from, 1));
     if (load<u8>(from + 1 + length) == QUOTE) from += length + 2;
     else {
       readLongText(from + 1, scratch);
@@ -242,10 +247,15 @@ function events(from: usize, to: usize): usize {
     if (!isUsual) return to;
     to = attributeList(0x1a, from + literal.EVENT_ATTRIBUTES, to);
     from = at;
-    if (!literal.isEventDropped(from)) giveUp();
-    to = closeMessage(content, countField(0x20, from + literal.EVENT_DROPPED, to));
-    closeBrace();
-    from = at;
+    if (literal.isUsualEventDropped(from)) {
+      from += literal.USUAL_EVENT_DROPPED;
+      to = closeMessage(content, to);
+    } else {
+      if (!literal.isEventDropped(from)) giveUp();
+      to = closeMessage(content, countField(0x20, from + literal.EVENT_DROPPED, to));
+      closeBrace();
+      from = at;
+    }
     separator = load<u8>(from++);
   } while (separator == COMMA && isUsual);
   if (separator != CLOSE_BRACKET) giveUp();

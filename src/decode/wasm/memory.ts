@@ -12,6 +12,10 @@ export const PRINTS: usize = 256;
 export const SHUFFLES: usize = 1024;
 /** What the letter behind a backslash stands for; 0 for one that needs more than a table. */
 export const ESCAPES: usize = 3072;
+/** At an offset of 16 - n, a vector whose first n bytes are 0xff and the others 0. */
+export const KEY_MASKS: usize = 3328;
+/** At an offset of n up to 16, a vector whose last n bytes are 0x0f and the others 0. */
+export const DIGIT_MASKS: usize = 3360;
 /** For each of OTLP's messages, the fields that have a tag of one byte, by that byte, u32 each: see `otlp.ts`. */
 export const FIELDS: usize = 4096;
 /** For each of these messages, the numbers of its fields, and of those that have to be there, as bits of an u32. */
@@ -43,6 +47,8 @@ export function initialize(): void {
       if (((dropped >> byte) & 1) == 0) store<u8>(kept++, byte);
     }
   }
+  v128.store(KEY_MASKS, i8x16.splat(-1));
+  v128.store(DIGIT_MASKS, i8x16.splat(0x0f), 16);
   store<u8>(ESCAPES + 0x22, 0x22);
   store<u8>(ESCAPES + 0x5c, 0x5c);
   store<u8>(ESCAPES + 0x2f, 0x2f);

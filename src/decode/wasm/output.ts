@@ -1,5 +1,5 @@
 import { mostAhead } from "./cursor";
-import { INPUT, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
+import { INPUT, KEY_MASKS, OUTPUT, PRINT_BITS, PRINTS } from "./memory";
 
 // Protobuf, written to the module's memory. Functions take the place to write to and return the place after it.
 
@@ -10,6 +10,26 @@ export const FEW_BYTES: usize = 512;
 export const MOST_KEYS: u32 = 64;
 /** Keys longer than this are not usual. A shorter one, with a scalar, is a message with a length of one byte. */
 export const MOST_KEY_BYTES: usize = 96;
+/** An odd number that spreads a key's bits over the upper ones of a product: 2^64 divided by the golden ratio. */
+const FACTOR: u64 = 0x9e3779b97f4a7c15;
+
+/**
+ * Writes two numbers of 64 bits, the highest byte of each first. Engines swap the bytes of a number by a dozen
+ * instructions, and those of a vector by one.
+ */
+export function storeBigEndian(to: usize, first: u64, second: u64): void {
+  v128.store(to, reversed(i64x2.replace_lane(i64x2.splat(<i64> first), 1, <i64> second)));
+}
+
+/** Writes one of them. */
+export function storeBigEndian64(to: usize, value: u64): void {
+  v128.store64_lane(to, reversed(i64x2.splat(<i64> value)), 0);
+}
+
+/** The bytes of both halves, each the other way round. */
+function reversed(halves: v128): v128 {
+  return i8x16.shuffle(halves, halves, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
+}
 
 export function varint(to: usize, value: u64): usize {
   while (value > 0x7f) {
@@ -27,7 +47,8 @@ export function varint64(to: usize, value: u64): usize {
   let bytes = (value & 0x0fffffff) | ((value & 0x00fffffff0000000) << 4);
   bytes = (bytes & 0x00003fff00003fff) | ((bytes & 0x0fffc0000fffc000) << 2);
   bytes = (bytes & 0x007f007f007f007f) | ((bytes & 0x3f803f803f803f80) << 1);
-  const last = (63 - clz(value | 1)) / 7;
+  // A seventh of the highest bit's number, which is below 64.
+  const last = ((63 - clz(value | 1)) * 37) >> 8;
   store<u64>(to, bytes | (0x8080808080808080 & ((<u64> 1 << (last << 3)) - 1)));
   return to + <usize> last + 1;
 }
@@ -138,10 +159,28 @@ export function isTooLong(to: usize, from: usize): bool {
 }
 
 /** Equal keys have equal fingerprints, and different ones nearly always different ones. */
-function fingerprint(key: usize, length: usize): u64 {
-  const head = load<u64>(key);
-  if (length < 8) return (head & ((<u64> 1 << (<u64> length << 3)) - 1)) | (<u64> length << 56);
-  return head * 0x9e3779b97f4a7c15 ^ (load<u64>(key + length - 8) + length);
+export function fingerprint(key: usize, length: usize): u64 {
+  if (length <= 16) return shortFingerprint(v128.load(key), length);
+  return (load<u64>(key) * FACTOR) ^ (load<u64>(key + length - 8) + length);
+}
+
+/** The same of a key that the block begins with, of 16 bytes at most. */
+export function shortFingerprint(block: v128, length: usize): u64 {
+  const key = v128.and(block, v128.load(KEY_MASKS + 16 - length));
+  return (i64x2.extract_lane(key, 0) ^ i64x2.extract_lane(key, 1)) * FACTOR;
+}
+
+/** Each fingerprint sets one of 64 bits. Most keys find theirs not set, and need not be compared with the others. */
+export function fingerprintBit(print: u64): u64 {
+  return <u64> 1 << (print >> 58);
+}
+
+/** Whether one of the fingerprints up to `prints` is this one. */
+export function isKnownFingerprint(print: u64, prints: usize): bool {
+  for (let other = PRINTS; other < prints; other += 8) {
+    if (load<u64>(other) == print) return true;
+  }
+  return false;
 }
 
 /** Notes the key of a map's entry; false if an earlier one may be the same. */
@@ -149,13 +188,8 @@ export function isNewKey(key: usize, length: usize, earlier: u32): bool {
   const print = fingerprint(key, length);
   const prints = PRINTS + (<usize> earlier << 3);
   store<u64>(prints, print);
-  // Each fingerprint sets one of 64 bits. Most keys find theirs not set, and need not be compared with the others.
-  const bit = <u64> 1 << (print * 0x9e3779b97f4a7c15 >> 58);
+  const bit = fingerprintBit(print);
   const bits = earlier == 0 ? 0 : load<u64>(PRINT_BITS);
   store<u64>(PRINT_BITS, bits | bit);
-  if ((bits & bit) == 0) return true;
-  for (let other = PRINTS; other < prints; other += 8) {
-    if (load<u64>(other) == print) return false;
-  }
-  return true;
+  return (bits & bit) == 0 || !isKnownFingerprint(print, prints);
 }
