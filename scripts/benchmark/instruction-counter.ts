@@ -5,8 +5,8 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { Launcher } from "./processes.ts";
 
-// Counts the instructions of a program by running it in QEMU's user mode with a plugin (instruction-counter.c). Most
-// virtual machines have no hardware counters, and so the figures of different machines can be compared.
+// Counts the instructions of a program by running it in QEMU's user mode with a plugin (instruction-counter.c), because
+// most virtual machines have no hardware counters. The figures of different machines can be compared.
 
 const SOURCE = fileURLToPath(new URL("instruction-counter.c", import.meta.url));
 /** QEMU's emulator of this machine's own architecture. */
@@ -26,9 +26,9 @@ export interface Instructions {
   readonly mainThread: number;
 }
 
-/** What the plugin needs and this machine does not have, and what to do; undefined if nothing is missing. */
+/** What is missing on this machine for counting, and what to do about it; undefined if nothing is. */
 export function missingForCounting(): string | undefined {
-  if (EMULATOR === undefined) return `QEMU is not looked for on ${process.arch}`;
+  if (EMULATOR === undefined) return `this benchmark knows no emulator of ${process.arch}`;
   const emulator = spawnSync(EMULATOR, ["--version"], { encoding: "utf8" });
   if (emulator.error !== undefined) return `there is no ${EMULATOR}: install qemu-user`;
   const [, version = ""] = /version (\d+\.\d+)/.exec(emulator.stdout) ?? [];

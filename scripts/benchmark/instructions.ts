@@ -4,14 +4,14 @@ import type { LoadEncoding } from "./frames.ts";
 import { InstructionCounter, missingForCounting } from "./instruction-counter.ts";
 import { median } from "./machine.ts";
 import type { Context, Measured } from "./parts.ts";
-import type { Comparison, Goal, Row } from "./report.ts";
+import { atMost, type Comparison, type Row } from "./report.ts";
 import type { InstructionRun } from "./whole-process.ts";
 
 type Protocol = "grpc" | "http";
 
 /** A unit of instructions: 10^9, Ginstr. */
 const BILLION = 1e9;
-/** So many times fewer spans are sent to the programs that compile nothing while they run, which take long in QEMU. */
+/** Programs that compile nothing while they run take long in QEMU, so they get so many times fewer spans. */
 const FEWER = 3;
 const FIGURE = "instructions in user mode";
 const UNIT = "Ginstr per million spans";
@@ -20,13 +20,13 @@ const NOTE =
   "until a million spans have been received, counted under QEMU in one run. With fewer spans (--spans) their figure " +
   "for a million is higher, because what is compiled is the same.";
 
-/** One of the paths whose instructions are counted, and what is to be reached. */
+/** One of the paths whose instructions are counted, and its goals. */
 interface Path {
   readonly encoding: LoadEncoding;
   readonly protocol: Protocol;
   /** 10⁹ instructions for a million spans. */
   readonly goal: number;
-  /** In proportion to other systems. */
+  /** As a share of the other systems' instructions. */
   readonly rustGoal?: number;
   readonly collectorGoal?: number;
 }
@@ -99,10 +99,6 @@ function row(figure: string, instructions: number, goal?: number): Row {
     ...{ figure, value: instructions / BILLION, unit: UNIT },
     ...(goal !== undefined && { goal: atMost(goal) }),
   };
-}
-
-function atMost(value: number): Goal {
-  return { kind: "max", value };
 }
 
 function nameOf(way: LoadEncoding | Protocol): string {

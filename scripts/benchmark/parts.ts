@@ -7,7 +7,7 @@ import { measureInstructions } from "./instructions.ts";
 import { median } from "./machine.ts";
 import { measureProcessors } from "./processors.ts";
 import { measureRuntimes } from "./runtimes.ts";
-import type { Comparison, Goal, Row } from "./report.ts";
+import { atLeast, atMost, type Comparison, type Row } from "./report.ts";
 import { measureWakeUps } from "./wake-ups.ts";
 import type { LoadRun, Way, WholeProcess } from "./whole-process.ts";
 
@@ -40,9 +40,6 @@ const SMALL_BYTES = 1200;
 const LEAST_SPANS = 200;
 /** Spans of a megabyte and more. All connections are one guest's here, which may not hold several of them. */
 const FILE_SPANS = 60;
-
-const atMost = (value: number): Goal => ({ kind: "max", value });
-const atLeast = (value: number): Goal => ({ kind: "min", value });
 
 function most(figure: string, value: number, unit: string, goal?: number): Row {
   return { figure, value, unit, ...(goal !== undefined && { goal: atMost(goal) }) };

@@ -6,6 +6,9 @@ export interface Goal {
   readonly value: number;
 }
 
+export const atMost = (value: number): Goal => ({ kind: "max", value });
+export const atLeast = (value: number): Goal => ({ kind: "min", value });
+
 /** A figure as a multiple of another one of the same run. */
 export interface Comparison {
   /** What follows the number: `the Rust crates' speed`. */

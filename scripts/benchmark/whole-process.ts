@@ -25,7 +25,7 @@ const FULL_AFTER_MS = 3000;
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
 const PACED_SECONDS = 10;
-/** A user without any rights, which has this number on Debian and others. */
+/** A user without any rights: the number of `nobody` on Debian and most others. */
 const NOBODY = 65534;
 
 /** What is sent. */
@@ -43,6 +43,7 @@ export interface Way {
   readonly compression?: "gzip";
   readonly system?: System;
   readonly launcher?: Launcher;
+  /** A copy of the forwarder's executable. */
   readonly executable?: string;
 }
 
@@ -133,12 +134,12 @@ export class WholeProcess {
   ): Promise<InstructionRun> {
     const counts = join(this.#directory, `${this.#runs}.instructions`);
     // QEMU's user mode has no seccomp, which the forwarder demands as root.
-    const becomesOther = isForwarder(way) && process.getuid?.() === 0;
-    const launcher = { ...counter.launcher(counts), ...(becomesOther && { user: NOBODY }) };
+    const becomesNobody = isForwarder(way) && process.getuid?.() === 0;
+    const launcher = { ...counter.launcher(counts), ...(becomesNobody && { user: NOBODY }) };
     const { before, after } = await this.#send(
       encoding,
       options,
-      { ...way, launcher, ...(becomesOther && { executable: this.#readableExecutable() }) },
+      { ...way, launcher, ...(becomesNobody && { executable: this.#readableExecutable() }) },
       (pid) => readInstructions(counts, pid),
     );
     const perMillion = (from: number, to: number): number => from + (to - from) / (options.spans / 1e6);
