@@ -13,6 +13,14 @@ const SMALLEST_CARRY_BYTES = 1024;
 /** After so many bytes the sink is asked whether to go on; about a tenth of a millisecond's work. */
 const SLICE_BYTES = 16 * 1024;
 
+/** So many frames at least are handed to the sink together. */
+const FEWEST_TOGETHER = 2;
+/**
+ * How many frames come one by one after the sink has not taken all that it got together, because it has looked at the
+ * next one in vain, and a guest must not have it look twice at each.
+ */
+const FRAMES_APART = 16;
+
 /**
  * A frame that was found by searching in bincode, and is not valid, was one nevertheless if so many bytes of it looked
  * like a span. With fewer, another frame's bytes may have looked like one by chance.
@@ -58,6 +66,12 @@ export interface FrameSink {
    * @param isFound the frame was found by searching, and may be none.
    */
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number;
+  /**
+   * Whole frames that follow each other, `buffer[start … end)`, headers included, none of which was found by searching;
+   * the bytes are the sink's only until it returns. Returns how many of them it has taken, the first ones, each of
+   * which is a span. The others come to {@link payload}. Absent: all of them do.
+   */
+  payloads?(buffer: Uint8Array, start: number, end: number, frames: number): number;
   /** Whether the beginning of a payload of `length` bytes looks like a span's; see `Resembles`. */
   resembles(buffer: Uint8Array, start: number, end: number, length: number): boolean;
   /**
@@ -101,9 +115,9 @@ export interface UnfinishedFrame {
 /**
  * Cuts one guest's stream into payloads, whatever chunks it comes in.
  *
- * A payload that lies whole in a chunk is handed out where it is; any other is gathered in a carry buffer, which grows
- * as the bytes arrive: nothing is allocated because a length says so. A chunk that has to wait for a turn is not copied
- * if the reader may own it.
+ * A payload that lies whole in a chunk is handed out where it is, together with others if it is small. Any other is
+ * gathered in a carry buffer, which grows as the bytes arrive: nothing is allocated because a length says so. A chunk
+ * that has to wait for a turn is not copied if the reader may own it.
  *
  * Places and lengths within a buffer are integers for the engine too. Where one is computed from a number that may be
  * larger, it is made an integer with `| 0`: a single double would be seen by every decoder that is given the place, and
@@ -139,6 +153,8 @@ export class FrameReader {
   #wantsTail = false;
   /** What refused payloads may still cost, bytes. */
   #credit: number;
+  /** How many more frames are not handed out together with others. */
+  #apart = 0;
   /** Bytes of work since the sink was asked whether to go on. */
   #sliceBytes = 0;
   #isStopped = false;
@@ -445,6 +461,16 @@ export class FrameReader {
           break;
         }
       }
+      if (!this.#inFrame && !this.#isFound) {
+        if (this.#apart > 0) this.#apart--;
+        else {
+          const next = this.#takeTogether(buffer, at, end);
+          if (next > at) {
+            at = next;
+            continue;
+          }
+        }
+      }
       this.#wanted = FRAME_HEADER_BYTES;
       if (at === end) break;
       if (!this.#inFrame) this.#framesBegun++;
@@ -501,6 +527,40 @@ export class FrameReader {
       this.#tail = 0;
     }
     return at;
+  }
+
+  /**
+   * Takes as many of the whole frames at the beginning of `buffer[at … end)` as the sink takes together. Returns where
+   * the rest begins.
+   */
+  #takeTogether(buffer: Uint8Array, at: number, end: number): number {
+    const most = this.#maxFrameBytes;
+    const stop = Math.min(end, at + SLICE_BYTES) | 0;
+    let last = at;
+    let behind = frameEnd(buffer, at, stop, most);
+    let frames = 0;
+    while (behind > last) {
+      frames++;
+      const next = frameEnd(buffer, behind, stop, most);
+      if (next === behind) break;
+      last = behind;
+      behind = next;
+    }
+    if (frames < FEWEST_TOGETHER) return at;
+    const taken = this.#sink.payloads?.(buffer, at, behind, frames) ?? 0;
+    if (taken < frames) {
+      this.#apart = FRAMES_APART;
+      if (taken === 0) return at;
+      behind = at;
+      for (let i = 0; i < taken; i++) {
+        last = behind;
+        behind = frameEnd(buffer, behind, stop, most);
+      }
+    }
+    this.#framesBegun += taken;
+    this.#sliceBytes += behind - at - taken * FRAME_HEADER_BYTES;
+    this.#tail = this.#sink.isText ? 0 : Math.min(behind - last - FRAME_HEADER_BYTES, TAIL_BYTES);
+    return behind;
   }
 
   /**
@@ -602,6 +662,19 @@ export class FrameReader {
     this.#held += this.#tail;
     this.#tail = 0;
   }
+}
+
+/**
+ * The end of the frame at `at`, if it is whole in `buffer[at … stop)`, and its payload has at most `most` bytes and
+ * less than 64 KiB; else `at`.
+ */
+function frameEnd(buffer: Uint8Array, at: number, stop: number, most: number): number {
+  const start = at + FRAME_HEADER_BYTES;
+  if (start > stop) return at;
+  const high = (buffer[at] as number) | (buffer[at + 1] as number) | (buffer[at + 2] as number) |
+    (buffer[at + 3] as number) | (buffer[at + 4] as number) | (buffer[at + 5] as number);
+  const length = ((buffer[at + 6] as number) << 8) | (buffer[at + 7] as number);
+  return high !== 0 || length > most || start + length > stop ? at : start + length;
 }
 
 /** The number of 32 bits, big endian, at `at`. */

@@ -113,6 +113,28 @@ export class PayloadDecoder {
     return result;
   }
 
+  /**
+   * Decodes frames that follow each other, `buffer[start … end)`, headers included, into `spans`, which is cleared
+   * first: as {@link read} does with the payload of each, but only up to the first that is not as agents usually write
+   * it in {@link encoding}. Returns how many those are, each of one span.
+   *
+   * @param frames how many there are.
+   */
+  readFrames(buffer: Uint8Array, start: number, end: number, frames: number, spans: EncodedSpans): number {
+    const isJson = this.#last === "json";
+    if ((!isJson && this.#last !== "bincode") || this.#mayLeaveBytes < 0) return 0;
+    spans.clear();
+    const count = vectorDecoders()?.frames(isJson, buffer, start, end, spans) ?? 0;
+    this.#refused = Math.max(0, this.#refused - count);
+    if (isJson && count === frames) this.#mayLeaveBytes = Math.min(this.#mayLeaveBytes + end - start, MOST_LEFT_BYTES);
+    return count;
+  }
+
+  /** What the guest used last; undefined before its first span. */
+  get encoding(): Encoding | undefined {
+    return this.#last;
+  }
+
   #count(result: Encoding | WireError): void {
     if (result instanceof WireError) this.#refused = Math.min(this.#refused + 1, MOST_DIAGNOSED);
     else if (this.#refused > 0) this.#refused--;

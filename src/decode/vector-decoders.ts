@@ -11,6 +11,7 @@ interface Exports {
   readonly memory: WebAssembly.Memory;
   decodeJson(length: number): number;
   decodeBincode(length: number): number;
+  decodeFrames(length: number, isJson: number): number;
   decodeJsonText(length: number): number;
   decodeOtlp(length: number): number;
 }
@@ -63,15 +64,26 @@ class VectorDecoders {
     return true;
   }
 
+  /**
+   * Decodes whole frames that follow each other, `buffer[start … end)`, headers included, with a span each in JSON or
+   * in bincode, up to the first whose payload is left to the decoder in TypeScript. Returns how many that were; 0 also
+   * if something is in `spans` already.
+   */
+  frames(isJson: boolean, buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): number {
+    const { writer } = spans;
+    if (writer.position > 0 || !this.#load(buffer, start, end)) return 0;
+    const count = this.#exports.decodeFrames((end - start) | 0, isJson ? 1 : 0);
+    if (count > 0) this.#lend(spans, count);
+    return count;
+  }
+
   /** The same for a request in OTLP and `decodeOtlp`, if nothing is in `spans`. */
   otlp(buffer: Uint8Array, start: number, end: number, spans: EncodedSpans): boolean {
     const { writer } = spans;
     if (writer.position > 0 || !this.#load(buffer, start, end)) return false;
     const count = this.#exports.decodeOtlp((end - start) | 0);
     if (count === 0) return false;
-    this.#borrower = writer;
-    writer.borrow(this.#bytes, this.#view, this.#result[1] as number);
-    spans.setRanges(this.#ranges, count);
+    this.#lend(spans, count);
     return true;
   }
 
@@ -96,6 +108,14 @@ class VectorDecoders {
     this.#borrower = undefined;
     Buffer.prototype.copy.call(buffer as Buffer, this.#bytes, INPUT, start, end);
     return true;
+  }
+
+  /** Lets `spans` have what has become of several spans where it lies. */
+  #lend(spans: EncodedSpans, count: number): void {
+    const { writer } = spans;
+    this.#borrower = writer;
+    writer.borrow(this.#bytes, this.#view, this.#result[1] as number);
+    spans.setRanges(this.#ranges, count);
   }
 
   #take(spans: EncodedSpans): void {

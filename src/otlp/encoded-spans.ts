@@ -218,6 +218,28 @@ export class EncodedSpans {
       this.scopeEnd(span) === this.scopeEnd(span - 1);
   }
 
+  /**
+   * The first span after `first` that does not follow the one before it in `writer.buffer`, or has another scope or
+   * resource.
+   */
+  endOfRun(first: number): number {
+    const ranges = this.#ranges;
+    let at = first * RANGES_PER_SPAN;
+    const scopeStart = ranges[at + 2];
+    const scopeEnd = ranges[at + 3];
+    const resourceStart = ranges[at + 4];
+    const resourceEnd = ranges[at + 5];
+    let end = ranges[at + 1];
+    let next = first + 1;
+    for (; next < this.count; next++) {
+      at += RANGES_PER_SPAN;
+      if (ranges[at] !== end || ranges[at + 2] !== scopeStart || ranges[at + 3] !== scopeEnd) break;
+      if (ranges[at + 4] !== resourceStart || ranges[at + 5] !== resourceEnd) break;
+      end = ranges[at + 1];
+    }
+    return next;
+  }
+
   spanStart(span: number): number {
     return this.#ranges[span * RANGES_PER_SPAN] as number;
   }

@@ -156,14 +156,18 @@ export class RequestBuilder {
   }
 
   /** What `bytes` would be at most after {@link append} with the same arguments. */
-  bytesWith(spans: EncodedSpans, span: number): number {
+  bytesWith(spans: EncodedSpans, span: number, end: number = span + 1): number {
     return this.bytes + NESTING_BYTES +
       (spans.scopeEnd(span) - spans.scopeStart(span)) +
-      (spans.spanEnd(span) - spans.spanStart(span));
+      (spans.spanEnd(end - 1) - spans.spanStart(span));
   }
 
-  /** Adds one span of a payload, the first of them first; copies what it needs. */
-  append(resource: number, spans: EncodedSpans, span: number): void {
+  /**
+   * Adds one span of a payload, the first of them first; copies what it needs.
+   *
+   * @param next adds the spans behind it up to this one, too, which must be a run (see `EncodedSpans.endOfRun`).
+   */
+  append(resource: number, spans: EncodedSpans, span: number, next: number = span + 1): void {
     const buffer = spans.writer.buffer;
     const start = spans.scopeStart(span);
     const end = spans.scopeEnd(span);
@@ -175,10 +179,10 @@ export class RequestBuilder {
         start === spans.scopeStart(span - 1) && end === spans.scopeEnd(span - 1);
       scope = isShared ? this.resources[resource + CURRENT_SCOPE] as number : this.scope(resource, buffer, start, end);
       this.lastSpans = spans;
-      this.lastSpan = span;
+      this.lastSpan = next - 1;
       this.lastResource = resource;
     }
-    this.appendSpan(scope, buffer, spans.spanStart(span), spans.spanEnd(span));
+    this.appendSpans(scope, buffer, spans.spanStart(span), spans.spanEnd(next - 1), next - span);
   }
 
   /**
@@ -238,7 +242,7 @@ export class RequestBuilder {
     this.lastSpans = undefined;
     const resource = this.resource(part.resource);
     const scope = this.scope(resource, part.scope, 0, part.scope.length);
-    this.appendSpan(scope, part.span, 0, part.span.length);
+    this.appendSpans(scope, part.span, 0, part.span.length, 1);
   }
 
   /** The request, in an array of its own and of its exact size. Changes nothing here. */
@@ -317,14 +321,14 @@ export class RequestBuilder {
     return scope;
   }
 
-  private appendSpan(scope: number, source: Uint8Array, start: number, end: number): void {
+  private appendSpans(scope: number, source: Uint8Array, start: number, end: number, count: number): void {
     if (scope !== this.openScope) {
       this.closeRun();
       this.openScope = scope;
       this.openStart = this.end;
     }
     this.put(source, start, end);
-    this.spanCount++;
+    this.spanCount += count;
   }
 
   /** Takes the open run down. To be called before anything else goes behind it, or the runs are read. */

@@ -179,13 +179,21 @@ export class Batcher {
     return handle;
   }
 
-  append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number): void {
+  /** Adds a span, and with it as many of the run that it begins as there is room for; returns the next one. */
+  append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number): number {
     const { builder } = chunk;
+    const { maxSpans, maxBytes } = this.#settings;
     const before = builder.bytes;
     if (chunk.entry !== undefined && !chunk.isUnnoted) this.#noteSoon(chunk);
-    builder.append(resource, spans, index);
-    this.#metrics.heldOpen++;
+    let next = index + 1;
+    if (next < spans.count) {
+      const end = Math.min(spans.endOfRun(index), index + maxSpans - builder.spans);
+      if (end > next && builder.bytesWith(spans, index, end) <= maxBytes) next = end;
+    }
+    builder.append(resource, spans, index, next);
+    this.#metrics.heldOpen += next - index;
     this.#appended(chunk, before);
+    return next;
   }
 
   /** See `RequestBuilder.appendWhole`: adds a span and those behind it that share its resource; returns the next one. */
@@ -311,7 +319,7 @@ export class SourceBatcher {
       }
       let chunk = this.#chunk;
       if (chunk === undefined || !this.#fits(chunk, spans, index)) chunk = this.#chunkFor(spans, index);
-      if (this.#handle >= 0) batcher.append(chunk, this.#handle, spans, index++);
+      if (this.#handle >= 0) index = batcher.append(chunk, this.#handle, spans, index);
       else {
         const { buffer, position } = this.#header;
         index = batcher.appendWhole(chunk, buffer, this.#headerStart, position, spans, index);

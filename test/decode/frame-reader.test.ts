@@ -93,6 +93,87 @@ test("a payload that lies whole in the chunk is handed out where it is", () => {
   assert.deepEqual(seen, [[true, 8, 10], [true, 18, 19]]);
 });
 
+describe("frames that lie whole in a chunk", () => {
+  /** A reader whose sink takes so many of the frames that it gets together, and what was handed out together. */
+  function together(take: (frames: number) => number, maxFrameBytes = 4 * MIB, others: Partial<FrameSink> = {}) {
+    const out: Uint8Array[] = [];
+    const handed: number[] = [];
+    const reader = new FrameReader(
+      maxFrameBytes,
+      frameSink((buffer, start, end) => out.push(buffer.slice(start, end)), {
+        payloads: (buffer, start, end, frames) => {
+          const payloads = splitFrames(buffer.slice(start, end));
+          assert.equal(payloads.length, frames);
+          handed.push(frames);
+          const taken = take(frames);
+          out.push(...payloads.slice(0, taken));
+          return taken;
+        },
+        ...others,
+      }),
+    );
+    return { reader, out, handed };
+  }
+
+  for (const name of FIXTURES) {
+    test(`${name}: are the same however many of them are taken together`, () => {
+      const { bincodeStream, bincode } = fixture(name);
+      const random = new Random(11);
+      for (const take of [(all: number) => all, () => 0, (all: number) => random.below(all + 1)]) {
+        for (const size of [() => bincodeStream.length, () => 1 + random.below(20_000), () => 3000]) {
+          const { reader, out, handed } = together(take);
+          pushInPieces(reader, bincodeStream, size);
+          assert.deepEqual(out, bincode);
+          assert.equal(reader.framesBegun, bincode.length);
+          assert.deepEqual([reader.inFrame, reader.heldBytes], [false, 0]);
+          assert.ok(handed.every((frames) => frames >= 2));
+        }
+      }
+    });
+  }
+
+  test("come together up to 16 KiB, and one by one for a while after one that is not taken", () => {
+    const frames = (count: number) => concatenate(Array.from({ length: count }, () => frame(new Uint8Array(92))));
+    const all = together((count) => count);
+    all.reader.push(frames(400));
+    assert.deepEqual(all.handed, [163, 163, 74]);
+    const none = together(() => 0);
+    none.reader.push(frames(40));
+    assert.deepEqual(none.handed, [40, 23, 6]);
+    assert.equal(none.out.length, 40);
+  });
+
+  test("do not come together with one over the limit, or with one of 64 KiB", () => {
+    for (const [length, limit] of [[101, 100], [65_536, MIB], [65_536 + 50, MIB]] as const) {
+      const small = frame(Uint8Array.of(1));
+      const skipped: bigint[] = [];
+      const { reader, out, handed } = together((count) => count, limit, { oversized: (bytes) => skipped.push(bytes) });
+      reader.push(concatenate([small, small, frame(new Uint8Array(length)), small, small, small]));
+      assert.deepEqual(handed, [2, 3]);
+      assert.deepEqual([out.length, skipped.length], limit === 100 ? [5, 1] : [6, 0]);
+    }
+  });
+
+  test("wait for another turn after 32 KiB of them", () => {
+    let turns = 0;
+    const { reader, out } = together((count) => count, MIB, { turnIsOver: () => (turns++, true) });
+    reader.push(concatenate(Array.from({ length: 100 }, () => frame(new Uint8Array(992)))));
+    assert.ok(reader.isStopped);
+    assert.deepEqual([turns, out.length], [1, 32]);
+    while (reader.isStopped) reader.proceed();
+    assert.deepEqual([turns, out.length], [3, 100]);
+  });
+
+  test("are not taken after the sink has closed the reader", () => {
+    const frames = together((count) => {
+      frames.reader.close();
+      return count;
+    });
+    frames.reader.push(concatenate(Array.from({ length: 500 }, () => frame(new Uint8Array(92)))));
+    assert.equal(frames.out.length, 163);
+  });
+});
+
 test("a payload has been handed out when the push that ends it returns", () => {
   const { reader, out } = reading();
   reader.push(header(0n));

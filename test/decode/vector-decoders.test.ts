@@ -6,9 +6,15 @@ import { decodeBincodeFast, decodeJsonFast } from "../../src/decode/payload-deco
 import { vectorDecoders } from "../../src/decode/vector-decoders.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
-import { Differential, DifferentialCases, type Taken, type VectorEncoding } from "./support/differential.ts";
+import {
+  checkFrames,
+  Differential,
+  DifferentialCases,
+  type Taken,
+  type VectorEncoding,
+} from "./support/differential.ts";
 import { hostileStreams, repeated } from "../hostile/payloads.ts";
-import { splitFrames } from "./support/fixtures.ts";
+import { frame, splitFrames } from "./support/fixtures.ts";
 import {
   bytesField,
   fixed32Field,
@@ -400,6 +406,79 @@ test("spans outlive the next payload, of the same encoding or another, until the
   first.clear();
   first.writer.byte(1);
   assert.equal(first.writer.buffer[0], 1);
+});
+
+describe("frames that follow each other", () => {
+  for (const stream of REAL_STREAMS) {
+    test(`of ${stream.file} become what they become one by one`, () => {
+      const payloads = splitFrames(streamBytes(stream)).filter(({ length }) => length <= 8192);
+      for (let at = 0; at < payloads.length; at += 40) {
+        const some = payloads.slice(at, at + 40);
+        assert.equal(checkFrames(stream.encoding, some), some.length);
+      }
+    });
+  }
+
+  for (const encoding of ["bincode", "json"] as const) {
+    test(`in ${encoding}, right or wrong, become what they become one by one`, () => {
+      const random = new Random(3);
+      const cases = new DifferentialCases(random);
+      let taken = 0;
+      for (let i = 0; i < 2000; i++) {
+        taken += checkFrames(encoding, random.many(1 + random.below(5), () => cases.next(encoding)));
+      }
+      assert.ok(taken > 200, `${taken} were taken`);
+    });
+  }
+
+  test("end before one that is not whole, and one that is not a span, and leave what they came in alone", () => {
+    const one = frame(spanWith(`{"String":"${"one".repeat(50)}"}`));
+    const vectors = vectorDecoders();
+    const spans = new EncodedSpans();
+    const wrong = frame(json("{}"));
+    const empty = frame(new Uint8Array(0));
+    const long = frame(new Uint8Array(20));
+    long.fill(0xff, 0, 8);
+    for (const last of [one.slice(0, -1), one.slice(0, 8), one.slice(0, 7), wrong, empty, long]) {
+      const stream = new Uint8Array(Buffer.concat([one, one, last]));
+      const before = stream.slice();
+      spans.clear();
+      assert.equal(vectors?.frames(true, stream, 0, stream.length, spans), 2);
+      assert.deepEqual(stream, before);
+      assert.equal(spans.endOfRun(0), 2);
+      const [first, second] = [0, 1].map((i) => spans.writer.buffer.slice(spans.spanStart(i), spans.spanEnd(i)));
+      assert.deepEqual(first, second);
+      assert.equal(spans.writer.position, spans.spanEnd(1));
+    }
+  });
+
+  test("are not decoded together with a span that is so long that its length takes three bytes", () => {
+    const small = spanWith('{"I64":1}');
+    const long = spanWith(`{"String":"${"x".repeat(20_000)}"}`);
+    assert.equal(checkFrames("json", [small, long, small]), 1);
+    assert.equal(checkFrames("json", [long, small]), 0);
+    // Of an array more comes than there was of it.
+    const array = spanWith(`{"Array":{"I64":[${"1,".repeat(5000)}1]}}`);
+    assert.equal(differential.check("json", array), "by both");
+    assert.equal(checkFrames("json", [small, array, small]), 1);
+  });
+
+  test("may have resources", () => {
+    const without = spanWith('{"I64":1}');
+    const text = new TextDecoder().decode(without);
+    const [one, other] = ["one", "the other"].map((value) =>
+      json(text.replace('"resource":null', `"resource":{"attrs":{"a":{"String":"${value}"}}}`))
+    ) as [Uint8Array, Uint8Array];
+    assert.equal(checkFrames("json", [without, one, one, other, without, without]), 6);
+  });
+
+  test("are left alone where spans are there already", () => {
+    const one = frame(spanWith('{"I64":1}'));
+    const spans = new EncodedSpans();
+    spans.writer.byte(7);
+    assert.equal(vectorDecoders()?.frames(true, one, 0, one.length, spans), 0);
+    assert.deepEqual([spans.count, spans.writer.position, spans.writer.buffer[0]], [0, 1, 7]);
+  });
 });
 
 test("an error is the one of the decoders in TypeScript", () => {

@@ -2,7 +2,7 @@ import { EncodedSpans } from "../../src/otlp/encoded-spans.ts";
 import { countSpans, halve } from "../../src/otlp/request.ts";
 import { RequestBuilder } from "../../src/otlp/request-builder.ts";
 import { ResourceOverlay } from "../../src/otlp/resource.ts";
-import { FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
+import { FRAME_HEADER_BYTES, FrameReader, TAKEN } from "../../src/decode/frame-reader.ts";
 import { type Encoding, PayloadDecoder } from "../../src/decode/payload-decoder.ts";
 import { WireError } from "../../src/decode/wire-error.ts";
 import { dumpJsonPieces } from "../../src/record/dump-json-pieces.ts";
@@ -85,6 +85,11 @@ export class Checker {
         if (random.oneIn(2)) return random.below(end - start + 1);
         taken += end - start;
         return TAKEN;
+      },
+      payloads: (_buffer, start, end, frames) => {
+        const some = random.below(frames + 1);
+        if (some === frames) taken += end - start - frames * FRAME_HEADER_BYTES;
+        return some;
       },
       resembles: () => random.oneIn(4),
       begun: (_buffer, start, end) => random.oneIn(2) ? end - start : TAKEN,

@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import {
   changedByte,
+  checkFrames,
   Differential,
   DifferentialCases,
   type Taken,
@@ -42,6 +43,7 @@ for (; number < count && performance.now() < deadline; number++) {
   let taken: Taken;
   try {
     taken = differential.check(encoding, payload);
+    if (encoding !== "otlp" && number % VARIANTS === 1) checkFrames(encoding, [whole, whole, payload, whole]);
   } catch (error) {
     const file = join(tmpdir(), `ktf-differential-${seed}-${number}.bin`);
     writeFileSync(file, payload);

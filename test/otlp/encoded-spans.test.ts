@@ -36,6 +36,26 @@ test("each span keeps its ranges, also of many spans, payload after payload", ()
   }
 });
 
+test("a run ends before a span that does not follow, or has another scope or resource", () => {
+  const spans = new EncodedSpans();
+  const place = { scope: [0, 1], resource: [1, 2] };
+  const add = (start: number, end: number, { scope, resource } = place) => {
+    spans.setScope(scope[0] as number, scope[1] as number);
+    spans.setResource(resource[0] as number, resource[1] as number);
+    spans.add(start, end);
+  };
+  add(10, 20);
+  add(20, 30);
+  add(31, 40);
+  add(40, 50, { ...place, scope: [0, 2] });
+  add(50, 60, { ...place, scope: [1, 1] });
+  add(60, 70);
+  add(70, 80, { ...place, resource: [1, 3] });
+  add(80, 90, { ...place, resource: [2, 3] });
+  add(90, 99, { ...place, resource: [2, 3] });
+  assert.deepEqual(Array.from({ length: 9 }, (_, i) => spans.endOfRun(i)), [2, 2, 3, 4, 5, 6, 7, 9, 9]);
+});
+
 test("a span that moved keeps the rest", () => {
   const spans = new EncodedSpans();
   for (let i = 0; i < 3; i++) addAt(spans, i);

@@ -95,6 +95,24 @@ test("however many resources there are, each span is below its own, and the jour
   assert.deepEqual(sorted(Buffer.concat(parts)), sorted(request));
 });
 
+test("a run of spans is appended at once, and makes the same request as one by one", () => {
+  const spans = payload(header("resource"), { one: 5, other: 3 });
+  const [byRun, each] = [new RequestBuilder(), new RequestBuilder()];
+  const { buffer } = spans.writer;
+  const resource = byRun.resource(buffer, 0, spans.resourceEnd(0));
+  for (let i = 0; i < spans.count;) {
+    const next = spans.endOfRun(i);
+    assert.equal(next, i === 0 ? 5 : 8);
+    const most = byRun.bytesWith(spans, i, next);
+    byRun.append(resource, spans, i, next);
+    assert.ok(byRun.bytes <= most);
+    i = next;
+  }
+  append(each, spans);
+  assert.deepEqual([byRun.spans, byRun.bytes], [each.spans, each.bytes]);
+  assert.deepEqual(byRun.finish(), each.finish());
+});
+
 test("a long resource is there once for all scopes that a payload has below it", () => {
   const builder = crowded();
   const before = builder.finish().length;

@@ -1,5 +1,4 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
-import { OUTPUT } from "./memory";
 import {
   closeField,
   closeMessage,
@@ -61,13 +60,13 @@ function flagAt(from: usize): u32 {
 }
 
 /**
- * Decodes a span in bincode of `length` bytes: a `SpanData` as agents have it, without links and trace state. Returns
- * false if anything is not so, or not valid.
+ * Decodes the span in bincode of `length` bytes at `from`: a `SpanData` as agents have it, without links and trace
+ * state. Returns false if anything is not so, or not valid.
+ *
+ * @param content where the fields of the span go; its tag and length go before that.
  */
-export function decodeBincode(length: usize): bool {
-  begin(length);
-  let from = at;
-  const content = OUTPUT + FIELD_PREFIX;
+export function decodeBincodeSpan(from: usize, length: usize, content: usize): bool {
+  begin(from, length);
   store<u16>(content, 0x100a);
   store<u64>(content, bswap<u64>(load<u64>(from, 8)), 2);
   store<u64>(content, bswap<u64>(load<u64>(from)), 10);

@@ -11,11 +11,14 @@ export let mostAhead: usize = 0;
 /** False once something is not as usual. What is written after that is of no use. */
 export let isUsual: bool = true;
 
-/** Begins a payload of `length` bytes. */
-export function begin(length: usize): void {
-  at = INPUT;
-  end = INPUT + length;
-  mostAhead = MOST_AHEAD + 2 * (MOST_INPUT - length);
+/** How many bytes behind the payload are overwritten with zeros. */
+export const ZEROS: usize = 64;
+
+/** Begins the payload of `length` bytes at `start`. */
+export function begin(start: usize, length: usize): void {
+  at = start;
+  end = start + length;
+  mostAhead = MOST_AHEAD + 2 * (INPUT + MOST_INPUT - end);
   isUsual = true;
   // No JSON text has a zero byte, so nothing that is usual reaches beyond them, and few loops have to look for the end.
   // They are enough for all vectors that are read at its end at once.

@@ -1,7 +1,7 @@
 import { initialize } from "./memory";
 
-export { decodeBincode } from "./bincode";
-export { decodeJson, decodeJsonText } from "./json";
+export { decodeBincode, decodeFrames, decodeJson } from "./frames";
+export { decodeJsonText } from "./json";
 export { decodeOtlp } from "./otlp";
 
 initialize();

@@ -3,7 +3,7 @@ import { attributeList, attributeMap, CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BR
 import { nanoseconds, readU128, readU64, readUint, usualTime } from "./json-number";
 import { keyLength, readLongText, readText } from "./json-text";
 import * as literal from "./dist/literals";
-import { OUTPUT } from "./memory";
+import { INPUT, OUTPUT } from "./memory";
 import { closeField, closeMessage, closeOptional, FIELD_PREFIX, flagsField, storeBigEndian64, varint } from "./output";
 import { tell } from "./result";
 
@@ -18,14 +18,14 @@ const MAX_U8: u64 = 0xff;
 const MAX_U32: u64 = 0xffffffff;
 
 /**
- * Decodes a span in JSON of `length` bytes, written as serde_json writes what agents have: members in the order of
- * their declaration, no white space. Returns false if anything is not so, or not valid.
+ * Decodes the span in JSON of `length` bytes at `from`, written as serde_json writes what agents have: members in the
+ * order of their declaration, no white space. Returns false if anything is not so, or not valid.
+ *
+ * @param content where the fields of the span go; its tag and length go before that.
  */
-export function decodeJson(length: usize): bool {
-  begin(length);
-  let from = at;
+export function decodeJsonSpan(from: usize, length: usize, content: usize): bool {
+  begin(from, length);
   if (!literal.isContext(from)) return false;
-  const content = OUTPUT + FIELD_PREFIX;
   store<u16>(content, 0x100a);
   readU128(from + literal.CONTEXT, content + 2);
   from = at;
@@ -117,7 +117,7 @@ export function decodeJson(length: usize): bool {
 
 /** Decodes the rest of a string, which the payload is up to its quote. Returns how many bytes it has, -1 if wrong. */
 export function decodeJsonText(length: usize): i32 {
-  begin(length);
+  begin(INPUT, length);
   store<u8>(end, QUOTE);
   const to = readText(at, OUTPUT);
   return isUsual && at == end + 1 ? <i32> (to - OUTPUT) : -1;

@@ -89,7 +89,7 @@ let repeatedBytes: usize = 0;
  * RANGES; 0 if it is not valid or not usual.
  */
 export function decodeOtlp(length: usize): usize {
-  begin(length);
+  begin(INPUT, length);
   bytes = <u32> length;
   unknownFields =
     paddedLengths =

@@ -40,6 +40,13 @@ export class SpanRate {
     return false;
   }
 
+  /** Whether {@link take} would give a guest so many spans. */
+  has(spans: number): boolean {
+    const isGiven = this.#bucket.take(spans, this.#now()) <= MOST_DEBT_S * 1000;
+    this.#bucket.giveBack(spans);
+    return isGiven;
+  }
+
   /** For how long no more should be read, milliseconds. */
   get wait(): number {
     return this.#bucket.take(0, this.#now());

@@ -21,8 +21,10 @@ export interface FramesOwner {
   readonly received: ReceiverMetrics;
   /** One for all guests: a payload is decoded and handed on before the next is looked at. */
   readonly spans: EncodedSpans;
-  /** Takes the spans of one payload. */
+  /** Takes the spans of one payload, or of several. */
   accept(spans: EncodedSpans): void;
+  /** Whether {@link accept} would drop none of so many spans. */
+  hasRate(spans: number): boolean;
   /** A payload was not valid. */
   invalid(): void;
   /** Whether the rest has to wait for another turn. */
@@ -88,6 +90,19 @@ export class GuestFrames implements FrameSink {
     this.isStalled = false;
     if (!isLarge) this.#take(this.#owner.spans);
     return TAKEN;
+  }
+
+  payloads(buffer: Uint8Array, start: number, end: number, frames: number): number {
+    const owner = this.#owner;
+    const encoding = this.#decoder.encoding;
+    if (encoding === undefined || !owner.hasRate(frames)) return 0;
+    const taken = this.#decoder.readFrames(buffer, start, end, frames, owner.spans);
+    if (taken === 0) return 0;
+    const { payloads } = owner.received;
+    payloads[encoding] = (payloads[encoding] ?? 0) + taken;
+    this.isStalled = false;
+    this.#take(owner.spans);
+    return taken;
   }
 
   /** Goes on with a large payload until it is done, which is when this returns something, or its turn is over. */

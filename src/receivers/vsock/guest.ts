@@ -176,7 +176,7 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
     this.resume("rate");
   }
 
-  /** Takes the spans of one payload (see `FramesOwner`). */
+  /** Takes spans (see `FramesOwner`). */
   accept(spans: EncodedSpans): void {
     if (this.#rateLifted || this.account.spans === undefined || this.account.spans.take(spans.count)) {
       this.#sink.accept(spans);
@@ -188,6 +188,11 @@ export class Guest implements GuestReceiver, FramesOwner, RateWaiter, TurnTaker 
       limit: this.limits.maxSpansPerSecond,
       seconds: MOST_DEBT_S,
     });
+  }
+
+  /** See `FramesOwner`. */
+  hasRate(spans: number): boolean {
+    return this.#rateLifted || this.account.spans === undefined || this.account.spans.has(spans);
   }
 
   /** A payload was not valid (see `FramesOwner`). */

@@ -8,7 +8,7 @@ import { vectorDecoders } from "../../../src/decode/vector-decoders.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { encodeBincode } from "./bincode-encoder.ts";
-import { splitFrames } from "./fixtures.ts";
+import { concatenate, frame, splitFrames } from "./fixtures.ts";
 import { encodeJson } from "./json-encoder.ts";
 import { mutatedJson, replacedValue } from "./json-mutations.ts";
 import { scrambled } from "./mutations.ts";
@@ -29,6 +29,8 @@ const DEFINITIONS: Readonly<Record<VectorEncoding, Decode>> = {
   otlp: decodeOtlp,
 };
 const MARGIN = 7;
+/** A span's field with a length of two bytes. */
+const MOST_TOGETHER = 3 + 0x3fff;
 
 /** The bytes of each span, of its scope and of its resource. */
 function partsOf(spans: EncodedSpans): string[][] {
@@ -71,6 +73,31 @@ export class Differential {
     assert.deepEqual(partsOf(this.#fast), partsOf(this.#slow));
     return "by both";
   }
+}
+
+/**
+ * Decodes payloads as frames that follow each other, and throws unless those up to the first that WebAssembly leaves to
+ * TypeScript become what they become one by one. Returns how many those are.
+ */
+export function checkFrames(encoding: "bincode" | "json", payloads: readonly Uint8Array[]): number {
+  const vectors = vectorDecoders();
+  if (vectors === null) throw new Error("this runtime has no WebAssembly with vectors");
+  const expected: string[][] = [];
+  const spans = new EncodedSpans();
+  for (const payload of payloads) {
+    spans.clear();
+    if (!vectors[encoding](payload, 0, payload.length, spans)) break;
+    const [parts] = partsOf(spans) as [string[]];
+    // A span that is much longer than its payload is decoded alone.
+    if ((parts[0] as string).length > MOST_TOGETHER) break;
+    expected.push(parts);
+  }
+  const stream = concatenate([Uint8Array.of(0x22), ...payloads.map(frame), new Uint8Array(MARGIN).fill(0x22)]);
+  spans.clear();
+  const count = vectors.frames(encoding === "json", stream, 1, stream.length - MARGIN, spans);
+  assert.equal(count, expected.length);
+  if (count > 0) assert.deepEqual(partsOf(spans), expected);
+  return count;
 }
 
 /** Larger payloads find nothing that smaller ones do not, but long texts. */

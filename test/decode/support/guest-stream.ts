@@ -1,7 +1,9 @@
+import assert from "node:assert/strict";
 import { EncodedSpans } from "../../../src/otlp/encoded-spans.ts";
 import { CERTAIN_BYTES, FrameReader, TAKEN, type UnfinishedFrame } from "../../../src/decode/frame-reader.ts";
 import { PayloadDecoder } from "../../../src/decode/payload-decoder.ts";
 import { WireError } from "../../../src/decode/wire-error.ts";
+import { splitFrames } from "./fixtures.ts";
 
 /** One guest's stream, read and decoded as the forwarder does it. */
 export class GuestStream {
@@ -21,6 +23,7 @@ export class GuestStream {
     let isCertain = false;
     this.reader = new FrameReader(maxFrameBytes, {
       payload: (buffer, start, end, isFound) => this.#payload(buffer, start, end, isFound),
+      payloads: (buffer, start, end, frames) => this.#payloads(buffer, start, end, frames),
       resembles: (buffer, start, end, length) => decoder.resembles(buffer, start, end, length),
       begun: (buffer, start, end) => {
         const error = decoder.checkBeginning(buffer, start, end);
@@ -55,6 +58,13 @@ export class GuestStream {
     }
     while (!this.reader.finish()) this.reader.proceed();
     return this;
+  }
+
+  #payloads(buffer: Uint8Array, start: number, end: number, frames: number): number {
+    const taken = this.#decoder.readFrames(buffer, start, end, frames, this.#spans);
+    if (taken > 0) assert.equal(this.#spans.count, taken);
+    this.taken.push(...splitFrames(buffer.slice(start, end)).slice(0, taken));
+    return taken;
   }
 
   #payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number {

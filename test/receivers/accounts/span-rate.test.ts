@@ -16,6 +16,13 @@ test("what would take longer to pay for than a guest may be paused is refused, a
   assert.equal(rate.wait, 0);
 });
 
+test("whether spans would be given is asked without taking them", () => {
+  const rate = new SpanRate(100, () => 0);
+  assert.deepEqual([rate.has(1600), rate.has(1601), rate.wait], [true, false, 0]);
+  assert.equal(rate.take(1590), true);
+  assert.deepEqual([rate.has(10), rate.has(11), rate.take(10), rate.has(1)], [true, false, true, false]);
+});
+
 test("connections are read again one after the other, and not before there is something to take", async () => {
   let now = 0;
   const rate = new SpanRate(1000, () => now);
