@@ -19,10 +19,12 @@ const GAP_MS = 0.5;
 /** How many connections of a busy account are read again in each turn, when it has nothing else to do. */
 const READ_AGAIN = 8;
 /**
- * So many accounts may wait with what has been read of them, which takes up to half a megabyte each. What comes from
- * further ones is processed at once, although that makes this turn of the event loop longer.
+ * So many accounts may wait with what has been read of them, which takes up to half a megabyte a connection. The others
+ * are not read meanwhile: reading alone takes up to a tenth of a millisecond each.
  */
-const MOST_BUSY = 64;
+const MOST_BUSY = 32;
+/** How many accounts that were held back are read on trial in each turn. Most of them have nothing to say. */
+const MOST_TRIED = 64;
 /** So many connections of an account may wait with what has been read of them, before none of it is read any more. */
 const MOST_WAITING = 16;
 
@@ -41,7 +43,7 @@ export class AccountTurns {
   readonly members = new Set<TurnTaker>();
   /** Those of which something has been read that is still to be worked on, the next one first. */
   readonly waiting = new Set<TurnTaker>();
-  /** Those that are not read only because the account is busy, the next one first. */
+  /** Those that are not read only because the account is busy or held back, the next one first. */
   readonly parked = new Set<TurnTaker>();
   /** How much of its time it has left in this round, milliseconds. */
   deficit = 0;
@@ -57,20 +59,39 @@ export class AccountTurns {
  * (deficit round robin, Shreedhar and Varghese 1995): the time that each has taken is measured, and one that has taken
  * more than its share sits out. So no guest gets more of the process by having more connections, or by sending what is
  * hard to decode, and between two turns everything else goes on.
+ *
+ * An account is free, busy, or held back:
+ *
+ *     free       its connections are read, and what comes is processed at once
+ *     busy       something of it waits (or waited a moment ago): it is in the round, and its connections are parked
+ *     held back  MOST_BUSY accounts are busy, so its connections are parked too, although nothing of it waits
+ *
+ *     free ── something is left over ──▶ busy ── nothing waits, all is read again ──▶ free
+ *     free ── too many are busy ──▶ held back ── tried for a turn in which they were not too many ──▶ free
+ *     busy ── nothing waits, but others are held back ──▶ held back, behind them
+ *     held back, tried ── something is left over ──▶ busy
+ *
+ * Accounts that are held back are read again in the order in which they came to be. One that is tried stays where it is
+ * in that order until it has been read, so that each is read in the end, whoever sends most.
  */
 export class Turns {
   readonly #now: () => number;
   readonly #schedule: (run: () => void) => void;
   readonly #turnMs: number;
   readonly #quantumMs: number;
+  readonly #free = new Set<AccountTurns>();
   readonly #busy: AccountTurns[] = [];
+  /** The next one to be read first. */
+  readonly #heldBack = new Set<AccountTurns>();
+  /** Those of the accounts held back that are being read, all or some of their connections. */
+  readonly #tried = new Set<AccountTurns>();
   #isScheduled = false;
   /** When the work under way has to stop, when it began, and when the work before it ended; monotonic milliseconds. */
   #deadline = 0;
   #began = 0;
   #ended = -Infinity;
-  /** How long accounts that are not busy were worked for in this turn of the event loop, milliseconds. */
-  #used = 0;
+  /** When the first thing came in this turn of the event loop; undefined until it comes. */
+  #turnBegan: number | undefined;
 
   /** @param now monotonic milliseconds. @param schedule runs something in the next turn of the event loop. */
   constructor(
@@ -95,9 +116,12 @@ export class Turns {
    */
   begin(account: AccountTurns): boolean {
     const now = this.#now();
-    if (now - this.#ended > GAP_MS) this.#used = 0;
+    // A turn that has used up an account's share ends with `#run`; a pause in it may be another process's doing.
+    if (!this.#isScheduled && now - this.#ended > GAP_MS) this.#turnBegan = undefined;
+    this.#turnBegan ??= now;
+    if (this.#heldBack.delete(account)) this.#heldBack.add(account);
     this.#began = now;
-    const mayBegin = !account.isBusy && (this.#used < this.#turnMs || this.#busy.length >= MOST_BUSY);
+    const mayBegin = !account.isBusy && now - this.#turnBegan < this.#turnMs;
     this.#deadline = mayBegin ? now + this.#quantumMs : now;
     return mayBegin;
   }
@@ -105,25 +129,27 @@ export class Turns {
   /** Ends what {@link begin} began. @param isLeft whether `taker` has something that waits. */
   end(account: AccountTurns, taker: TurnTaker, isLeft: boolean): void {
     this.#ended = this.#now();
-    const taken = this.#ended - this.#began;
-    this.#used += taken;
+    if (this.#ended - (this.#turnBegan ?? this.#began) >= this.#quantumMs) this.#scheduleRun();
     if (!isLeft) return;
-    if (!account.isBusy) {
-      account.isBusy = true;
-      account.deficit = -taken;
-      this.#busy.push(account);
-      this.#scheduleRun();
-      this.#park(account);
-    } else if (account.waiting.size >= MOST_WAITING) this.#park(account);
+    if (!account.isBusy) this.#makeBusy(account, this.#ended - this.#began);
+    else if (account.waiting.size >= MOST_WAITING) this.#park(account);
     account.waiting.add(taker);
     account.parked.delete(taker);
     if (account.members.has(taker)) taker.pauseForTurn();
   }
 
-  /** A connection has been accepted. It is not read while its account is busy, as the account's others are not. */
+  /**
+   * A connection has been accepted. It is not read while its account is busy or held back, as the account's others are
+   * not.
+   */
   join(account: AccountTurns, taker: TurnTaker): void {
     account.members.add(taker);
-    if (!account.isBusy) return;
+    if (!account.isBusy && !this.#heldBack.has(account)) {
+      this.#free.add(account);
+      if (this.#busy.length < MOST_BUSY) return;
+      this.#holdBack(account);
+    }
+    if (account.parked.has(taker)) return;
     account.parked.add(taker);
     taker.pauseForTurn();
   }
@@ -132,12 +158,40 @@ export class Turns {
   detach(account: AccountTurns, taker: TurnTaker): void {
     account.members.delete(taker);
     account.parked.delete(taker);
+    if (account.members.size > 0) return;
+    this.#free.delete(account);
+    this.#heldBack.delete(account);
+    this.#tried.delete(account);
   }
 
   /** A connection takes no more turns, and what waits of it is given up. */
   leave(account: AccountTurns, taker: TurnTaker): void {
     this.detach(account, taker);
     account.waiting.delete(taker);
+  }
+
+  /** Something is left over of what came of the account. @param taken how long it was worked for, milliseconds. */
+  #makeBusy(account: AccountTurns, taken: number): void {
+    account.isBusy = true;
+    account.deficit = -taken;
+    this.#free.delete(account);
+    this.#heldBack.delete(account);
+    this.#tried.delete(account);
+    this.#busy.push(account);
+    this.#scheduleRun();
+    this.#park(account);
+    if (this.#busy.length < MOST_BUSY) return;
+    for (const other of this.#tried) this.#park(other);
+    this.#tried.clear();
+    for (const other of this.#free) this.#holdBack(other);
+  }
+
+  /** Reads nothing of an account of which nothing waits, until its turn comes. */
+  #holdBack(account: AccountTurns): void {
+    this.#free.delete(account);
+    this.#park(account);
+    this.#heldBack.add(account);
+    this.#scheduleRun();
   }
 
   /** Reads none of the account's connections. */
@@ -158,18 +212,51 @@ export class Turns {
   /** A turn of the event loop has ended, in which what had come was read. */
   #run(): void {
     this.#isScheduled = false;
-    this.#used = 0;
-    const end = this.#now() + this.#turnMs;
+    const began = this.#now();
+    // What has just come may have had the half of it, and what waits has the other.
+    const used = this.#turnBegan === undefined ? 0 : Math.min(this.#turnMs / 2, this.#ended - this.#turnBegan);
+    const end = began + this.#turnMs - used;
+    this.#turnBegan = undefined;
     for (let left = this.#busy.length; left > 0 && this.#now() < end; left--) {
       const account = this.#busy.shift() as AccountTurns;
       // What was not used is not saved up; a debt is paid.
       account.deficit = Math.min(account.deficit, 0) + this.#quantumMs;
       this.#work(account, end);
-      if (account.waiting.size === 0) this.#readAgain(account);
-      account.isBusy = account.waiting.size > 0 || account.parked.size > 0;
-      if (account.isBusy) this.#busy.push(account);
+      if (account.waiting.size > 0) this.#busy.push(account);
+      else this.#rest(account);
     }
-    if (this.#busy.length > 0) this.#scheduleRun();
+    if (this.#busy.length < MOST_BUSY) this.#tryHeldBack();
+    if (this.#busy.length > 0 || this.#heldBack.size > 0) this.#scheduleRun();
+  }
+
+  /** Nothing waits of a busy account any more. */
+  #rest(account: AccountTurns): void {
+    account.isBusy = false;
+    if (account.members.size === 0) return;
+    if (this.#heldBack.size > 0) return this.#holdBack(account);
+    this.#readAgain(account);
+    account.isBusy = account.parked.size > 0;
+    if (account.isBusy) this.#busy.push(account);
+    else this.#free.add(account);
+  }
+
+  /** Reads accounts again that were held back, some at a time: they are free if they leave nothing over in a turn. */
+  #tryHeldBack(): void {
+    for (const account of this.#tried) {
+      if (account.parked.size > 0) {
+        this.#readAgain(account);
+        continue;
+      }
+      this.#tried.delete(account);
+      this.#heldBack.delete(account);
+      this.#free.add(account);
+    }
+    for (const account of this.#heldBack) {
+      if (this.#tried.size >= MOST_TRIED) return;
+      if (this.#tried.has(account)) continue;
+      this.#tried.add(account);
+      this.#readAgain(account);
+    }
   }
 
   #work(account: AccountTurns, end: number): void {

@@ -70,7 +70,7 @@ class Worker implements TurnTaker {
 test("what takes little time is done at once, and nobody is paused", () => {
   const { clock, turns, run } = setUp();
   const worker = new Worker(turns, clock);
-  for (let i = 0; i < 3; i++) worker.comes(1);
+  for (let i = 0; i < 3; i++) worker.comes(0.5);
   assert.deepEqual([worker.left, worker.isPaused, run()], [0, false, false]);
 });
 
@@ -150,6 +150,76 @@ test("when many come in one turn of the event loop, the rest waits for the next 
   assert.ok(workers.some(({ left }) => left > 0));
   while (run());
   assert.ok(workers.every(({ left, isPaused }) => left === 0 && !isPaused));
+});
+
+/** Reads of each worker that is not paused what it has to say, as long as a turn of the event loop lasts. */
+function readOnce(workers: readonly Worker[], unread: Map<Worker, number>): void {
+  for (const worker of workers) {
+    const ms = unread.get(worker);
+    if (ms === undefined || worker.isPaused) continue;
+    unread.delete(worker);
+    worker.comes(ms);
+  }
+}
+
+const countWaiting = (workers: readonly Worker[]): number =>
+  workers.filter(({ account }) => account.waiting.size > 0).length;
+
+test("of hundreds of accounts that burst at once, few wait, and no turn grows with their number", () => {
+  const { clock, turns, run } = setUp();
+  const workers = Array.from({ length: 500 }, () => new Worker(turns, clock));
+  const unread = new Map(workers.map((worker) => [worker, 3]));
+  for (let isLeft = true; isLeft;) {
+    const began = clock.now;
+    readOnce(workers, unread);
+    assert.ok(clock.now - began <= 10, `${clock.now - began} ms of reading`);
+    assert.ok(countWaiting(workers) <= 32, `${countWaiting(workers)} accounts wait`);
+    isLeft = run();
+    assert.ok(clock.now - began <= 17, `a turn of ${clock.now - began} ms`);
+  }
+  assert.equal(unread.size, 0);
+  assert.ok(workers.every(({ done, left, isPaused }) => Math.round(done) === 3 && left === 0 && !isPaused));
+});
+
+test("with more floods than may wait, each account is read in its order, a silent crowd or not", () => {
+  const { clock, turns, run } = setUp();
+  const floods = Array.from({ length: 100 }, () => new Worker(turns, clock));
+  const silent = Array.from({ length: 1000 }, () => new Worker(turns, clock));
+  const light = Array.from({ length: 10 }, () => new Worker(turns, clock));
+  // The floods are always the first to be ready.
+  const workers = [...floods, ...light];
+  const unread = new Map<Worker, number>();
+  const reads = new Map(workers.map((worker) => [worker, 0]));
+  for (let i = 0; i < 1000; i++) {
+    for (const worker of workers) {
+      if (unread.has(worker)) continue;
+      unread.set(worker, floods.includes(worker) ? 5 : 0.1);
+      reads.set(worker, (reads.get(worker) ?? 0) + 1);
+    }
+    readOnce(workers, unread);
+    run();
+    clock.now += 1;
+  }
+  assert.ok(light.every((worker) => (reads.get(worker) ?? 0) > 10), `${light.map((worker) => reads.get(worker))}`);
+  const done = floods.map((flood) => flood.done);
+  assert.ok(Math.min(...done) > 0.7 * Math.max(...done), `${Math.min(...done)} and ${Math.max(...done)} ms`);
+  unread.clear();
+  while (run());
+  assert.ok([...workers, ...silent].every(({ isPaused, left }) => !isPaused && left === 0));
+});
+
+test("an account is held back with all its connections, and so are newcomers; all are read again", () => {
+  const { clock, turns, run } = setUp();
+  const account = new AccountTurns();
+  const held = Array.from({ length: 20 }, () => new Worker(turns, clock, account));
+  const busy = Array.from({ length: 32 }, () => new Worker(turns, clock));
+  for (const worker of busy) worker.comes(20);
+  const [newcomer, sibling] = [new Worker(turns, clock), new Worker(turns, clock, account)];
+  assert.ok([...held, newcomer, sibling].every(({ isPaused }) => isPaused));
+  const [gone] = held as [Worker, ...Worker[]];
+  turns.leave(account, gone);
+  while (run());
+  assert.ok([...held.slice(1), newcomer, sibling, ...busy].every(({ isPaused, left }) => !isPaused && left === 0));
 });
 
 test("a connection that leaves takes no more turns; one that has ended finishes what waits of it", () => {
