@@ -5,6 +5,11 @@ import type { Guest } from "./guest.ts";
 
 /** How often connections that are not read are asked whether the other end has closed, milliseconds, at most. */
 const LOOK_INTERVAL_MS = 100;
+/**
+ * How many connections of one guest are compared when one of them has to go, those first that came first. A guest that
+ * has more would otherwise have all of them looked at for each connection that another one makes.
+ */
+const MOST_COMPARED = 64;
 
 /**
  * The places for connections (`--max-guests`).
@@ -23,6 +28,8 @@ export class Places {
   readonly #leaving = new Set<Guest>();
   #taken = 0;
   #lookedAt = -Infinity;
+  /** When no connection was found to be stuck in a frame, the last time that all were looked at. */
+  #noneStalledAt = -Infinity;
 
   /** @param now monotonic milliseconds. */
   constructor(limits: GuestLimits, metrics: Metrics, now: () => number) {
@@ -44,8 +51,8 @@ export class Places {
     for (const guests of this.#guests.values()) {
       if (guests.size > most) [largest, most] = [guests, guests.size];
     }
-    const guest = leastUseful(largest === undefined ? this.#all() : largest);
-    if (guest === undefined || (largest === undefined && !guest.stalled)) return false;
+    const guest = largest === undefined ? this.#stalled() : leastUseful(firstOf(largest, MOST_COMPARED));
+    if (guest === undefined) return false;
     const taken = `all ${maxGuests} places are taken (--max-guests)`;
     if (guest.stalled) {
       this.#metrics.disconnect("frame-timeout");
@@ -97,6 +104,20 @@ export class Places {
     return this.#taken < this.#limits.maxGuests;
   }
 
+  /**
+   * Of all connections that are stuck in a frame the one that has been silent for longest. If there is none, it takes a
+   * while until all are looked at again, whoever is refused meanwhile. If there are some, `--frame-timeout` limits how
+   * often one is found.
+   */
+  #stalled(): Guest | undefined {
+    const now = this.#now();
+    if (now - this.#noneStalledAt < LOOK_INTERVAL_MS) return undefined;
+    const guest = leastUseful(this.#all());
+    if (guest?.stalled === true) return guest;
+    this.#noneStalledAt = now;
+    return undefined;
+  }
+
   *#all(): Generator<Guest> {
     for (const guests of this.#guests.values()) yield* guests;
   }
@@ -111,4 +132,12 @@ function leastUseful(guests: Iterable<Guest>): Guest | undefined {
     if (isLess) least = guest;
   }
   return least;
+}
+
+function* firstOf<T>(items: Iterable<T>, count: number): Generator<T> {
+  let left = count;
+  for (const item of items) {
+    yield item;
+    if (--left === 0) return;
+  }
 }

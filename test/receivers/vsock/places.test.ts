@@ -132,3 +132,36 @@ test("who leaves gives its place back: it is not counted any more", () => {
   ]);
   assert.equal(metrics.guestsConnected, 4);
 });
+
+/** Counts how often it is looked at when each of the guests came to be silent. */
+function countLooks(guests: readonly object[]): () => number {
+  let looks = 0;
+  for (const [i, guest] of guests.entries()) {
+    Object.defineProperty(guest, "lastData", { get: () => (looks++, i) });
+  }
+  return () => looks;
+}
+
+test("a refused connection does not have all others looked at", () => {
+  const { receiver, metrics } = setUp({ maxGuests: 1000 });
+  const looks = countLooks(connections(3, 1000).map((connection) => receiver.accept(connection)));
+  for (const connection of connections(3, 100)) receiver.accept(connection);
+  assert.deepEqual(metrics.disconnected, { "max-guests": 100 });
+  const before = looks();
+  assert.ok(before <= 2000, `looked ${before} times`);
+  for (const connection of connections(3, 1000)) receiver.accept(connection);
+  assert.equal(looks(), before);
+  receiver.close();
+});
+
+test("a connection that takes a guest's place has a bounded number of that guest's looked at", () => {
+  const { receiver, metrics } = setUp({ maxGuests: 1000 });
+  const looks = countLooks(connections(3, 1000).map((connection) => receiver.accept(connection)));
+  const newcomers = connections(4, 100);
+  for (const connection of newcomers) receiver.accept(connection);
+  assert.ok(newcomers.every(({ isDestroyed }) => !isDestroyed));
+  assert.deepEqual(metrics.disconnected, { "max-guests": 100 });
+  // Two looks compare two connections.
+  assert.ok(looks() <= 100 * 2 * 64, `looked ${looks()} times`);
+  receiver.close();
+});
