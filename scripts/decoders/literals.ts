@@ -34,6 +34,7 @@ const LITERALS: Readonly<Record<string, string>> = {
   Unset: ',"status_code":"Unset","status_message":"',
   Ok: ',"status_code":"Ok","status_message":"',
   Error: ',"status_code":"Error","status_message":"',
+  UsualResource: ',"resource":{"attrs":{"service.name":{"String":"unknown_service"}}}}',
   Resource: ',"resource":{"attrs":{',
   ResourceEnd: "}}",
   NoResource: ',"resource":null}',
@@ -56,6 +57,11 @@ const LITERALS: Readonly<Record<string, string>> = {
   IntArray: '{"I64":',
   DoubleArray: '{"F64":',
   BoolArray: '{"Bool":',
+};
+
+/** What becomes of some of them in OTLP, likewise. */
+const STORED: Readonly<Record<string, string>> = {
+  UsualResource: "\n#\n!\n\x0cservice.name\x12\x11\n\x0funknown_service",
 };
 
 /** How many bytes are compared at once, the most first. */
@@ -91,6 +97,15 @@ function comparison(bytes: Buffer): string {
   return [`!v128.any_true(${different})`, ...others].join(" && ");
 }
 
+/** Writes bytes. */
+function storing(bytes: Buffer): string {
+  return pieces(bytes.length).map(({ offset, width }) =>
+    width === 16
+      ? `v128.store(to, i64x2(${word(bytes, offset, 8)}, ${word(bytes, offset + 8, 8)}), ${offset});`
+      : `store<u${width * 8}>(to, ${word(bytes, offset, width)}, ${offset});`
+  ).join("\n  ");
+}
+
 /** `SpanId` as `SPAN_ID`: the literal's length. */
 function constant(name: string): string {
   return name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
@@ -101,4 +116,9 @@ const functions = Object.entries(LITERALS).map(([name, text]) => {
   return `// ${text}\nexport const ${constant(name)}: usize = ${bytes.length};\n` +
     `export function is${name}(from: usize): bool {\n  return ${comparison(bytes)};\n}\n`;
 });
-process.stdout.write(functions.join("\n"));
+const stores = Object.entries(STORED).map(([name, text]) => {
+  const bytes = Buffer.from(text);
+  return `export const STORED_${constant(name)}: usize = ${bytes.length};\n` +
+    `export function store${name}(to: usize): void {\n  ${storing(bytes)}\n}\n`;
+});
+process.stdout.write([...functions, ...stores].join("\n"));

@@ -124,17 +124,25 @@ function value(content: usize, from: usize, to: usize): usize {
   if (literal.isString(from)) {
     from += literal.STRING;
     store<u8>(value, 0x0a);
-    const block = v128.load(from);
-    const length = plainLength(block);
-    // The bytes of a quote and a brace. With the longest key, the attribute's length takes one byte.
+    const first = v128.load(from);
+    v128.store(value, first, 2);
+    let length = plainLength(first);
+    if (length == 16) {
+      const second = v128.load(from, 16);
+      v128.store(value, second, 18);
+      length += plainLength(second);
+    }
+    // The bytes of a quote and a brace; and the attribute's length takes one byte.
     if (load<u16>(from + length) == 0x7d22) {
-      v128.store(value + 2, block);
-      store<u8>(value - 1, <u8> (length + 2));
-      store<u8>(value + 1, <u8> length);
       to = value + 2 + length;
-      store<u8>(content - 1, <u8> (to - content));
-      moveTo(from + length + 2);
-      return to;
+      if (to - content < 0x80) {
+        store<u8>(value - 1, <u8> (length + 2));
+        store<u8>(value + 1, <u8> length);
+        store<u8>(content - 1, <u8> (to - content));
+        moveTo(from + length + 2);
+        return to;
+      }
+      to = value - 2;
     }
     return longString(content, from, to);
   }

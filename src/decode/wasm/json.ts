@@ -99,12 +99,16 @@ export function decodeJsonSpan(from: usize, length: usize, content: usize): bool
   const start = closeField(0x12, content, to);
   let resource = to;
   let resourceEnd = to;
-  if (literal.isResource(from)) {
-    const attributes = to + FIELD_PREFIX;
-    resourceEnd = attributeMap(0x0a, from + literal.RESOURCE, attributes);
+  if (literal.isUsualResource(from)) {
+    literal.storeUsualResource(to);
+    resourceEnd = to + literal.STORED_USUAL_RESOURCE;
+    from += literal.USUAL_RESOURCE;
+  } else if (literal.isResource(from)) {
+    const first = to + FIELD_PREFIX;
+    resourceEnd = attributeMap(0x0a, from + literal.RESOURCE, first);
     from = at;
-    if (resourceEnd == attributes) resourceEnd = to;
-    else resource = closeField(0x0a, attributes, resourceEnd);
+    if (resourceEnd == first) resourceEnd = to;
+    else resource = closeField(0x0a, first, resourceEnd);
     if (!literal.isResourceEnd(from)) giveUp();
     from += literal.RESOURCE_END;
   } else {
@@ -208,18 +212,21 @@ function evictionList(from: usize, scratch: usize): usize {
   if (!literal.isEvictList(from)) giveUp();
   from += literal.EVICT_LIST;
   if (load<u8>(from) == CLOSE_BRACKET) return from + 1;
-  let separator: u8;
-  do {
-    if (load<u8>(from) != QUOTE) giveUp();
-    const length = keyLength(v128.load(from, 1));
-    if (load<u8>(from + 1 + length) == QUOTE) from += length + 2;
-    else {
-      readLongText(from + 1, scratch);
-      from = at;
+  if (load<u8>(from) != QUOTE) giveUp();
+  while (isUsual) {
+    const key = from + 1;
+    from = key + keyLength(v128.load(key));
+    // From the last quote on: a quote, a comma and a quote, or a quote and a bracket.
+    let next = load<u32>(from);
+    if ((next & 0xffff) != 0x2c22 && (next & 0xffff) != 0x5d22) {
+      readLongText(key, scratch);
+      from = at - 1;
+      next = load<u32>(from);
     }
-    separator = load<u8>(from++);
-  } while (separator == COMMA && isUsual);
-  if (separator != CLOSE_BRACKET) giveUp();
+    from += 2;
+    if ((next & 0xffff) == 0x5d22) return from;
+    if ((next & 0xffffff) != 0x222c22) giveUp();
+  }
   return from;
 }
 
