@@ -15,8 +15,12 @@ export interface FileLocks {
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** Descriptors that the spool keeps open besides that of its directory. The one used longest ago is closed first. */
-const MAX_OPEN_FILES = 8;
+/**
+ * Descriptors that the spool keeps open besides that of its directory. The one used longest ago is closed first. A
+ * replay reads the records of many guests in turns, each guest's in order, so it goes to and fro between segments. A
+ * spool of 512 MiB has as many as this.
+ */
+const MAX_OPEN_FILES = 32;
 
 /** Permission bits that let other users in. */
 const OTHERS = 0o077;
@@ -25,26 +29,26 @@ const OTHERS = 0o077;
 export class FileStorage implements SpoolStorage {
   readonly path: string;
   readonly #directory: number;
-  /** Files with an open descriptor, the one used longest ago first. */
-  readonly #open = new Set<File>();
+  readonly #open: OpenFiles;
 
-  private constructor(path: string, directory: number) {
+  private constructor(path: string, directory: number, most: number) {
     this.path = path;
     this.#directory = directory;
+    this.#open = { files: new Set(), most };
   }
 
   /**
    * Opens the spool's directory for this process alone. The lock ends with the process, however it ends.
    *
-   * @param path of a directory that `prepareSpoolDirectory` has prepared.
+   * @param path of a directory that `prepareSpoolDirectory` has prepared. @param mostOpen files at the same time.
    * Throws {@link SpoolError}, of kind `locked` if another process has it.
    */
-  static open(path: string, locks: FileLocks): FileStorage {
+  static open(path: string, locks: FileLocks, mostOpen: number = MAX_OPEN_FILES): FileStorage {
     const directory = openDirectory(path);
     try {
       checkOwner(path, directory);
       lock(path, directory, locks);
-      return new FileStorage(path, directory);
+      return new FileStorage(path, directory, mostOpen);
     } catch (error) {
       fs.closeSync(directory);
       throw error;
@@ -87,13 +91,20 @@ export class FileStorage implements SpoolStorage {
   }
 
   close(): void {
-    for (const file of [...this.#open]) file.close();
+    for (const file of [...this.#open.files]) file.close();
     fs.closeSync(this.#directory);
   }
 }
 
+interface OpenFiles {
+  /** Those with an open descriptor, the one used longest ago first. */
+  readonly files: Set<File>;
+  /** How many may be open. */
+  readonly most: number;
+}
+
 class File implements StoredFile {
-  readonly #open: Set<File>;
+  readonly #open: OpenFiles;
   readonly #directory: string;
   #name: string;
   #fd: number | undefined;
@@ -103,7 +114,7 @@ class File implements StoredFile {
   /** How many calls on other threads use the descriptor. */
   #underWay = 0;
 
-  constructor(open: Set<File>, directory: string, name: string) {
+  constructor(open: OpenFiles, directory: string, name: string) {
     this.#open = open;
     this.#directory = directory;
     this.#name = name;
@@ -174,7 +185,7 @@ class File implements StoredFile {
 
   close(): void {
     if (this.#fd === undefined) return;
-    this.#open.delete(this);
+    this.#open.files.delete(this);
     const fd = this.#fd;
     this.#fd = undefined;
     fs.closeSync(fd);
@@ -183,8 +194,8 @@ class File implements StoredFile {
   #descriptor(): number {
     if (this.#fd === undefined) this.#use(openRegular(this.#path, this.#name));
     // Used last.
-    this.#open.delete(this);
-    this.#open.add(this);
+    this.#open.files.delete(this);
+    this.#open.files.add(this);
     return this.#fd as number;
   }
 
@@ -201,9 +212,10 @@ class File implements StoredFile {
       throw error;
     }
     this.#fd = fd;
-    this.#open.add(this);
-    for (const file of this.#open) {
-      if (this.#open.size <= MAX_OPEN_FILES) break;
+    const { files, most } = this.#open;
+    files.add(this);
+    for (const file of files) {
+      if (files.size <= most) break;
       if (file !== this && file.#underWay === 0) file.close();
     }
   }

@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs";
 import type { StreamServer } from "./stream-server.ts";
 
 /**
- * Descriptors that guests may not use up: standard streams, event loop, log, spool and the exporter's connections.
- * Of a small limit it is half at most.
+ * Descriptors that guests may not use up: standard streams, event loop, log, the spool's files (at most 32) and the
+ * exporter's connections. Of a small limit it is half at most.
  */
-const RESERVED_DESCRIPTORS = 64;
+const RESERVED_DESCRIPTORS = 96;
 /** A guest can provoke a pause at will: it is reported once in this time, milliseconds. */
 const REPORT_INTERVAL_MS = 60_000;
 

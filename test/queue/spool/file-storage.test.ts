@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { loadLibc } from "../../../ffi/libc.ts";
@@ -30,6 +30,22 @@ async function withDirectory(run: (directory: string, log: RecordingLogger) => v
 
 function open(directory: string, log = new RecordingLogger(), maxBytes = SPOOL_MIN_BYTES): Spool {
   return Spool.open({ storage: FileStorage.open(directory, libc), maxBytes, log });
+}
+
+/** A spool that may have more segments than open files. */
+function openWithFewFiles(directory: string): Spool {
+  const storage = FileStorage.open(directory, libc, 8);
+  return Spool.open({ storage, maxBytes: 64 * MIB, log: new RecordingLogger() });
+}
+
+/** What a descriptor of this process leads to; undefined if it has been closed meanwhile. */
+function linkOf(fd: string): string | undefined {
+  try {
+    return fs.readlinkSync(`/proc/self/fd/${fd}`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return undefined;
+  }
 }
 
 test("a spool in real files is there again after a restart; its files are for their owner only", () =>
@@ -77,13 +93,26 @@ test("a spool has one user at a time, and the error says which", () =>
 
 test("more segments than there are descriptors for them are used all the same", () =>
   withDirectory(async (directory) => {
-    const spool = open(directory, new RecordingLogger(), 64 * MIB);
+    const spool = openWithFewFiles(directory);
     const before = fs.readdirSync("/proc/self/fd").length;
     const ids = range(1, 200).map((number) => spool.append(record(number, 200_000)));
     await spool.commit();
     for (const [i, id] of ids.entries()) assert.equal(numberOf(spool.read(id) as Uint8Array), i + 1);
     assert.ok(fs.readdirSync(directory).length > 9, "there are many segments");
     assert.ok(fs.readdirSync("/proc/self/fd").length <= before + 8, "few of them are open");
+    await spool.close();
+  }));
+
+test("segments that are read in turns stay open", () =>
+  withDirectory(async (directory) => {
+    const spool = open(directory, new RecordingLogger(), 64 * MIB);
+    const ids = range(1, 200).map((number) => spool.append(record(number, 200_000)));
+    await spool.commit();
+    const segments = fs.readdirSync(directory).sort();
+    assert.ok(segments.length > 9, `there are ${segments.length} segments`);
+    for (const id of ids) spool.read(id);
+    const paths = fs.readdirSync("/proc/self/fd").map(linkOf).filter((path) => path?.startsWith(`${directory}/`));
+    assert.deepEqual(paths.map((path) => basename(path as string)).sort(), segments);
     await spool.close();
   }));
 
@@ -129,7 +158,7 @@ test("what others put into the spool's directory is left alone, and neither read
 
 test("a file that another one has been put in the place of is not used any more", () =>
   withDirectory(async (directory) => {
-    const spool = open(directory, new RecordingLogger(), 64 * MIB);
+    const spool = openWithFewFiles(directory);
     // More than stay open.
     const ids = range(1, 200).map((number) => spool.append(record(number, 200_000)));
     await spool.commit();

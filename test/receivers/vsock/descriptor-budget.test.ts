@@ -26,8 +26,8 @@ function budget(openFiles: number) {
   return { it, problems, clock };
 }
 
-test("some descriptors are kept from guests: 64, of a small limit half", () => {
-  assert.equal(budget(1024).it.limit, 960);
+test("some descriptors are kept from guests: 96, of a small limit half", () => {
+  assert.equal(budget(1024).it.limit, 928);
   assert.equal(budget(128).it.limit, 64);
   assert.equal(budget(21).it.limit, 10);
   assert.equal(budget(Infinity).it.limit, Infinity);
