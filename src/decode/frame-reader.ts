@@ -17,9 +17,12 @@ const SLICE_BYTES = 16 * 1024;
 const FEWEST_TOGETHER = 2;
 /**
  * How many frames come one by one after the sink has not taken all that it got together, because it has looked at the
- * next one in vain, and a guest must not have it look twice at each.
+ * next one in vain, and a guest must not have it look twice at each. Twice as many each time, up to the second number.
  */
 const FRAMES_APART = 16;
+const MOST_FRAMES_APART = 1024;
+/** The smallest payload that comes together with others: less than any span has in JSON or bincode. */
+const LEAST_TOGETHER_BYTES = 64;
 
 /**
  * A frame that was found by searching in bincode, and is not valid, was one nevertheless if so many bytes of it looked
@@ -66,10 +69,12 @@ export interface FrameSink {
    * @param isFound the frame was found by searching, and may be none.
    */
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number;
+  /** Whether {@link payloads} is worth to be asked. Absent: it never is. */
+  readonly takesTogether?: boolean;
   /**
    * Whole frames that follow each other, `buffer[start … end)`, headers included, none of which was found by searching;
    * the bytes are the sink's only until it returns. Returns how many of them it has taken, the first ones, each of
-   * which is a span. The others come to {@link payload}. Absent: all of them do.
+   * which is a span. The others come to {@link payload}.
    */
   payloads?(buffer: Uint8Array, start: number, end: number, frames: number): number;
   /** Whether the beginning of a payload of `length` bytes looks like a span's; see `Resembles`. */
@@ -153,8 +158,9 @@ export class FrameReader {
   #wantsTail = false;
   /** What refused payloads may still cost, bytes. */
   #credit: number;
-  /** How many more frames are not handed out together with others. */
+  /** How many more frames are not handed out together with others, and how many will not be the next time. */
   #apart = 0;
+  #nextApart = FRAMES_APART;
   /** Bytes of work since the sink was asked whether to go on. */
   #sliceBytes = 0;
   #isStopped = false;
@@ -463,7 +469,7 @@ export class FrameReader {
       }
       if (!this.#inFrame && !this.#isFound) {
         if (this.#apart > 0) this.#apart--;
-        else {
+        else if (this.#sink.takesTogether === true) {
           const next = this.#takeTogether(buffer, at, end);
           if (next > at) {
             at = next;
@@ -549,14 +555,15 @@ export class FrameReader {
     if (frames < FEWEST_TOGETHER) return at;
     const taken = this.#sink.payloads?.(buffer, at, behind, frames) ?? 0;
     if (taken < frames) {
-      this.#apart = FRAMES_APART;
+      this.#apart = this.#nextApart;
+      this.#nextApart = Math.min(2 * this.#nextApart, MOST_FRAMES_APART);
       if (taken === 0) return at;
       behind = at;
       for (let i = 0; i < taken; i++) {
         last = behind;
         behind = frameEnd(buffer, behind, stop, most);
       }
-    }
+    } else this.#nextApart = FRAMES_APART;
     this.#framesBegun += taken;
     this.#sliceBytes += behind - at - taken * FRAME_HEADER_BYTES;
     this.#tail = this.#sink.isText ? 0 : Math.min(behind - last - FRAME_HEADER_BYTES, TAIL_BYTES);
@@ -665,8 +672,8 @@ export class FrameReader {
 }
 
 /**
- * The end of the frame at `at`, if it is whole in `buffer[at … stop)`, and its payload has at most `most` bytes and
- * less than 64 KiB; else `at`.
+ * The end of the frame at `at`, if it is whole in `buffer[at … stop)`, and its payload has at most `most` bytes, less
+ * than 64 KiB, and at least {@link LEAST_TOGETHER_BYTES}; else `at`.
  */
 function frameEnd(buffer: Uint8Array, at: number, stop: number, most: number): number {
   const start = at + FRAME_HEADER_BYTES;
@@ -674,7 +681,8 @@ function frameEnd(buffer: Uint8Array, at: number, stop: number, most: number): n
   const high = (buffer[at] as number) | (buffer[at + 1] as number) | (buffer[at + 2] as number) |
     (buffer[at + 3] as number) | (buffer[at + 4] as number) | (buffer[at + 5] as number);
   const length = ((buffer[at + 6] as number) << 8) | (buffer[at + 7] as number);
-  return high !== 0 || length > most || start + length > stop ? at : start + length;
+  const isOther = high !== 0 || length < LEAST_TOGETHER_BYTES || length > most;
+  return isOther || start + length > stop ? at : start + length;
 }
 
 /** The number of 32 bits, big endian, at `at`. */

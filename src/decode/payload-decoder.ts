@@ -121,13 +121,18 @@ export class PayloadDecoder {
    * @param frames how many there are.
    */
   readFrames(buffer: Uint8Array, start: number, end: number, frames: number, spans: EncodedSpans): number {
+    if (!this.readsFrames) return 0;
     const isJson = this.#last === "json";
-    if ((!isJson && this.#last !== "bincode") || this.#mayLeaveBytes < 0) return 0;
     spans.clear();
     const count = vectorDecoders()?.frames(isJson, buffer, start, end, spans) ?? 0;
     this.#refused = Math.max(0, this.#refused - count);
     if (isJson && count === frames) this.#mayLeaveBytes = Math.min(this.#mayLeaveBytes + end - start, MOST_LEFT_BYTES);
     return count;
+  }
+
+  /** Whether {@link readFrames} may read some. */
+  get readsFrames(): boolean {
+    return (this.#last === "json" || this.#last === "bincode") && this.#mayLeaveBytes >= 0;
   }
 
   /** What the guest used last; undefined before its first span. */

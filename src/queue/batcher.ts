@@ -33,6 +33,9 @@ const MOST_OPEN_BYTES = 8 * 1024 * 1024;
  */
 const MOST_SPARE_BYTES = 2 * MOST_OPEN_BYTES;
 
+/** After so many spans of a payload that began no run, its others are added one by one, too. */
+const MOST_LONERS = 4;
+
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** Lays the host's attributes over a source's resources. */
@@ -179,16 +182,21 @@ export class Batcher {
     return handle;
   }
 
-  /** Adds a span, and with it as many of the run that it begins as there is room for; returns the next one. */
-  append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number): number {
+  /**
+   * Adds a span; returns the next one.
+   *
+   * @param isRun also adds spans of the run that it begins (see `EncodedSpans.endOfRun`), if there is room for them.
+   */
+  append(chunk: OpenChunk, resource: number, spans: EncodedSpans, index: number, isRun: boolean): number {
     const { builder } = chunk;
     const { maxSpans, maxBytes } = this.#settings;
     const before = builder.bytes;
     if (chunk.entry !== undefined && !chunk.isUnnoted) this.#noteSoon(chunk);
     let next = index + 1;
-    if (next < spans.count) {
-      const end = Math.min(spans.endOfRun(index), index + maxSpans - builder.spans);
-      if (end > next && builder.bytesWith(spans, index, end) <= maxBytes) next = end;
+    if (isRun) {
+      let length = Math.min(spans.endOfRun(index) - index, maxSpans - builder.spans);
+      while (length > 1 && builder.bytesWith(spans, index, index + length) > maxBytes) length >>>= 1;
+      if (length > 1) next = index + length;
     }
     builder.append(resource, spans, index, next);
     this.#metrics.heldOpen += next - index;
@@ -308,6 +316,7 @@ export class SourceBatcher {
     const batcher = this.#batcher;
     let lastStart = -1;
     let lastEnd = -1;
+    let loners = 0;
     for (let index = 0; index < spans.count;) {
       const start = spans.resourceStart(index);
       const end = spans.resourceEnd(index);
@@ -319,8 +328,11 @@ export class SourceBatcher {
       }
       let chunk = this.#chunk;
       if (chunk === undefined || !this.#fits(chunk, spans, index)) chunk = this.#chunkFor(spans, index);
-      if (this.#handle >= 0) index = batcher.append(chunk, this.#handle, spans, index);
-      else {
+      if (this.#handle >= 0) {
+        const next = batcher.append(chunk, this.#handle, spans, index, loners < MOST_LONERS && index + 1 < spans.count);
+        if (next === index + 1) loners++;
+        index = next;
+      } else {
         const { buffer, position } = this.#header;
         index = batcher.appendWhole(chunk, buffer, this.#headerStart, position, spans, index);
       }

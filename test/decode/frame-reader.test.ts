@@ -101,6 +101,7 @@ describe("frames that lie whole in a chunk", () => {
     const reader = new FrameReader(
       maxFrameBytes,
       frameSink((buffer, start, end) => out.push(buffer.slice(start, end)), {
+        takesTogether: true,
         payloads: (buffer, start, end, frames) => {
           const payloads = splitFrames(buffer.slice(start, end));
           assert.equal(payloads.length, frames);
@@ -138,14 +139,24 @@ describe("frames that lie whole in a chunk", () => {
     all.reader.push(frames(400));
     assert.deepEqual(all.handed, [163, 163, 74]);
     const none = together(() => 0);
-    none.reader.push(frames(40));
-    assert.deepEqual(none.handed, [40, 23, 6]);
-    assert.equal(none.out.length, 40);
+    none.reader.push(frames(160));
+    // Each time twice as many: 17 frames, 33, 65, and 45 that are left.
+    assert.deepEqual(none.handed, [160, 143, 110, 45]);
+    assert.equal(none.out.length, 160);
+    const unasked = together((count) => count, MIB, { takesTogether: false });
+    unasked.reader.push(frames(160));
+    assert.deepEqual([unasked.handed.length, unasked.out.length], [0, 160]);
+    let calls = 0;
+    const some = together((count) => calls++ === 2 ? count : 0);
+    some.reader.push(frames(160));
+    assert.deepEqual(some.handed, [160, 143, 110]);
+    some.reader.push(frames(40));
+    assert.deepEqual(some.handed.slice(3), [40, 23]);
   });
 
-  test("do not come together with one over the limit, or with one of 64 KiB", () => {
-    for (const [length, limit] of [[101, 100], [65_536, MIB], [65_536 + 50, MIB]] as const) {
-      const small = frame(Uint8Array.of(1));
+  test("do not come together with one over the limit, of 64 KiB or of less than 64 bytes", () => {
+    for (const [length, limit] of [[101, 100], [65_536, MIB], [65_536 + 80, MIB], [63, MIB], [0, MIB]] as const) {
+      const small = frame(new Uint8Array(64));
       const skipped: bigint[] = [];
       const { reader, out, handed } = together((count) => count, limit, { oversized: (bytes) => skipped.push(bytes) });
       reader.push(concatenate([small, small, frame(new Uint8Array(length)), small, small, small]));

@@ -86,6 +86,7 @@ export class Checker {
         taken += end - start;
         return TAKEN;
       },
+      takesTogether: true,
       payloads: (_buffer, start, end, frames) => {
         const some = random.below(frames + 1);
         if (some === frames) taken += end - start - frames * FRAME_HEADER_BYTES;

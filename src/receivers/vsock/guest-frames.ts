@@ -92,6 +92,10 @@ export class GuestFrames implements FrameSink {
     return TAKEN;
   }
 
+  get takesTogether(): boolean {
+    return this.#decoder.readsFrames;
+  }
+
   payloads(buffer: Uint8Array, start: number, end: number, frames: number): number {
     const owner = this.#owner;
     const encoding = this.#decoder.encoding;

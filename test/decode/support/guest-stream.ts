@@ -23,6 +23,9 @@ export class GuestStream {
     let isCertain = false;
     this.reader = new FrameReader(maxFrameBytes, {
       payload: (buffer, start, end, isFound) => this.#payload(buffer, start, end, isFound),
+      get takesTogether() {
+        return decoder.readsFrames;
+      },
       payloads: (buffer, start, end, frames) => this.#payloads(buffer, start, end, frames),
       resembles: (buffer, start, end, length) => decoder.resembles(buffer, start, end, length),
       begun: (buffer, start, end) => {
