@@ -1,12 +1,15 @@
 /**
- * How far guests may be ahead of a collector that takes requests, bytes of requests: twice as much as can be under way
- * (four requests of 1 MiB), so that a request is ready whenever one is answered, and an eighth of what the queue may
+ * How far guests may be ahead of a collector that takes requests, bytes of requests: half as much again as can be under
+ * way (four requests of 1 MiB), so that a request is ready whenever one is answered, and a tenth of what the queue may
  * hold by default.
  */
-export const AHEAD_BYTES = 8 * 1024 * 1024;
+export const AHEAD_BYTES = 6 * 1024 * 1024;
 
-/** Guests that were stopped are read again when they are ahead by less than this part: not at every request. */
-export const AHEAD_LOW_WATER = 1 / 2;
+/**
+ * Guests that were stopped are read again when they are ahead by less than this part, which is as much as can be under
+ * way: not at every request.
+ */
+export const AHEAD_LOW_WATER = 2 / 3;
 
 /**
  * How long guests wait for a collector that was taking requests but answers no more, milliseconds; then the whole queue

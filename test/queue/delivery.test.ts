@@ -381,7 +381,7 @@ test("a collector that takes requests sets the pace; the rest of the queue is fo
   };
 
   while (!delivery.isPaused("box")) sendOne();
-  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 8);
+  assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 6);
   assert.equal(metrics.collector.backpressurePauses, 0);
   while (delivery.isPaused("box")) await answer(SUCCESS);
   assert.equal(Math.floor(metrics.collector.queueBytes / MIB), 3);

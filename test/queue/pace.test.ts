@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AHEAD_BYTES, Pace } from "../../src/queue/pace.ts";
+import { AHEAD_BYTES, AHEAD_LOW_WATER, Pace } from "../../src/queue/pace.ts";
 import { until } from "../support/until.ts";
 
 const NEVER = 1_000_000;
@@ -16,8 +16,8 @@ test("guests wait at the mark, and until half of it is taken", () => {
   assert.equal(pace.isAhead(0), false);
   assert.equal(pace.isAhead(AHEAD_BYTES - 1), false);
   assert.equal(pace.isAhead(AHEAD_BYTES), true);
-  assert.equal(pace.isAhead(AHEAD_BYTES / 2), true);
-  assert.equal(pace.isAhead(AHEAD_BYTES / 2 - 1), false);
+  assert.equal(pace.isAhead(AHEAD_BYTES * AHEAD_LOW_WATER), true);
+  assert.equal(pace.isAhead(AHEAD_BYTES * AHEAD_LOW_WATER - 1), false);
   assert.equal(pace.isAhead(AHEAD_BYTES - 1), false);
   assert.equal(pace.isAhead(AHEAD_BYTES), true);
   pace.close();
