@@ -49,14 +49,11 @@ const LITERALS: Readonly<Record<string, string>> = {
   Key: '{"key":"',
   Value: ',"value"',
   String: ':{"String":"',
-  StringArray: '{"String":',
+  StringArray: ':{"String":',
   I64: ':{"I64":',
   F64: ':{"F64":',
   Bool: ':{"Bool":',
-  Array: ':{"Array":',
-  IntArray: '{"I64":',
-  DoubleArray: '{"F64":',
-  BoolArray: '{"Bool":',
+  Array: ':{"Array"',
 };
 
 /** What becomes of some of them in OTLP, likewise. */

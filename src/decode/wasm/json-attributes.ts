@@ -217,21 +217,21 @@ function boolValue(from: usize, to: usize): usize {
   return to + 2;
 }
 
-/** An array of values of one kind, `{"I64":[5,6]}`. */
+/** An array of values of one kind, from the colon in front of it, `:{"I64":[5,6]}`. */
 function array(from: usize, to: usize): usize {
-  const letter = load<u8>(from, 2);
-  let length = literal.BOOL_ARRAY;
+  const letter = load<u8>(from, 3);
+  let length = literal.BOOL;
   let isKnown = false;
   if (letter == 0x53) {
     isKnown = literal.isStringArray(from);
     length = literal.STRING_ARRAY;
   } else if (letter == 0x49) {
-    isKnown = literal.isIntArray(from);
-    length = literal.INT_ARRAY;
+    isKnown = literal.isI64(from);
+    length = literal.I64;
   } else if (letter == 0x46) {
-    isKnown = literal.isDoubleArray(from);
-    length = literal.DOUBLE_ARRAY;
-  } else isKnown = literal.isBoolArray(from);
+    isKnown = literal.isF64(from);
+    length = literal.F64;
+  } else isKnown = literal.isBool(from);
   from += length;
   if (!isKnown || load<u8>(from) != OPEN_BRACKET) {
     giveUp();
