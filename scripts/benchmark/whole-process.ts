@@ -4,6 +4,7 @@ import net from "node:net";
 import { basename, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
+import { IS_ROOT, NOBODY } from "../../test/support/root.ts";
 import { spanSizes } from "./decode.ts";
 import { type LoadEncoding, shares } from "./frames.ts";
 import { machineSeconds, mainThreadSeconds, processSeconds, residentMb } from "./machine.ts";
@@ -25,8 +26,6 @@ const FULL_AFTER_MS = 3000;
 const PACED_GUESTS = 10;
 const WARM_UP_SECONDS = 3;
 const PACED_SECONDS = 10;
-/** A user without any rights: the number of `nobody` on Debian and most others. */
-const NOBODY = 65534;
 
 /** What is sent. */
 export interface LoadOptions {
@@ -134,7 +133,7 @@ export class WholeProcess {
   ): Promise<InstructionRun> {
     const counts = join(this.#directory, `${this.#runs}.instructions`);
     // QEMU's user mode has no seccomp, which the forwarder demands as root.
-    const becomesNobody = isForwarder(way) && process.getuid?.() === 0;
+    const becomesNobody = isForwarder(way) && IS_ROOT;
     const launcher = { ...counter.launcher(counts), ...(becomesNobody && { user: NOBODY }) };
     const { before, after } = await this.#send(
       encoding,

@@ -14,12 +14,11 @@ import {
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseThreadStatus } from "../../src/host/thread-status.ts";
-import { NOBODY } from "./support/as-nobody.ts";
 import { type Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Node } from "./support/node.ts";
 import { startStub } from "./support/pipeline.ts";
 import { assertOneLine, CLEAN, runToEnd } from "./support/process.ts";
-import { NEEDS_ROOT } from "../support/root.ts";
+import { NEEDS_ROOT, NOBODY } from "../support/root.ts";
 import { until } from "../support/until.ts";
 import { guestLife } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";

@@ -10,11 +10,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import process from "node:process";
-import { asOrdinaryUser, NOBODY } from "./support/as-nobody.ts";
+import { asOrdinaryUser } from "./support/as-nobody.ts";
 import { Forwarder, startForwarder } from "./support/forwarder.ts";
 import { Pipeline, startStub } from "./support/pipeline.ts";
 import { CLEAN, FAILED } from "./support/process.ts";
-import { NEEDS_ROOT } from "../support/root.ts";
+import { NEEDS_ROOT, NOBODY } from "../support/root.ts";
 import { until } from "../support/until.ts";
 import { guestLife, Sandbox } from "./support/sandbox.ts";
 import { plainFrames, plainIds, taken, takenIds } from "./support/spans.ts";

@@ -6,6 +6,7 @@ import { guestLife, Sandbox } from "../../process/support/sandbox.ts";
 import { otlpRequest, plainFrames, plainRecord } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
 import { range } from "../../support/numbers.ts";
+import { NOBODY } from "../../support/root.ts";
 import { until } from "../../support/until.ts";
 import { fillUp, mountSmall } from "./support/disk.ts";
 import { assertEquation } from "./support/equation.ts";
@@ -24,9 +25,6 @@ const SPAN_BYTES = 4000;
 function firstId(round: number, step: number): number {
   return 1 + (round * 3 + step) * 10_000;
 }
-
-/** Nobody, as whom a forwarder of root's runs by default. */
-const NOBODY = 65_534;
 
 for (const end of ["SIGTERM", "SIGKILL"] as const) {
   test(`a disk without a free byte, after ${end}: it starts, drains and goes on, 20 times of 20`, async () => {

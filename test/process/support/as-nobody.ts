@@ -1,10 +1,7 @@
 import { chmodSync, copyFileSync } from "node:fs";
 import { EXECUTABLE, type RunOptions } from "./process.ts";
-import { IS_ROOT } from "../../support/root.ts";
+import { IS_ROOT, NOBODY } from "../../support/root.ts";
 import type { Sandbox } from "./sandbox.ts";
-
-/** The user and group for IDs that have no mapping (user_namespaces(7), `overflowuid`). */
-export const NOBODY = 65534;
 
 /**
  * How to run the executable as an ordinary user: as it is if the tests run as one, or else as nobody, from a copy that
