@@ -28,9 +28,9 @@ export interface Instructions {
 
 /** What is missing on this machine for counting, and what to do about it; undefined if nothing is. */
 export function missingForCounting(): string | undefined {
-  if (EMULATOR === undefined) return `this benchmark knows no emulator of ${process.arch}`;
+  if (EMULATOR === undefined) return `QEMU's emulator of ${process.arch} is not known to this benchmark`;
   const emulator = spawnSync(EMULATOR, ["--version"], { encoding: "utf8" });
-  if (emulator.error !== undefined) return `there is no ${EMULATOR}: install qemu-user`;
+  if (emulator.error !== undefined) return `${EMULATOR} is not installed: install qemu-user`;
   const [, version = ""] = /version (\d+\.\d+)/.exec(emulator.stdout) ?? [];
   const isRightVersion = Number(version) >= LEAST_VERSION && Number(version) < FIRST_OTHER_VERSION;
   const { stdout: help } = spawnSync(EMULATOR, ["--help"], { encoding: "utf8" });
@@ -39,7 +39,7 @@ export function missingForCounting(): string | undefined {
     return `${EMULATOR} ${version} does not take the plugin: install QEMU ${LEAST_VERSION} to 8.2 that is linked ` +
       "dynamically, like Debian 12's qemu-user";
   }
-  if (spawnSync("cc", ["--version"]).error !== undefined) return "there is no cc: install gcc";
+  if (spawnSync("cc", ["--version"]).error !== undefined) return "no C compiler (cc) is installed: install gcc";
   return undefined;
 }
 

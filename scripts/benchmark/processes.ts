@@ -65,7 +65,7 @@ export interface Forwarder {
 export interface Launcher {
   /** The program and its own arguments, after which the other one's command follows. */
   readonly command: readonly [program: string, ...args: string[]];
-  /** The user and group that it becomes; absent: it stays who starts it. */
+  /** The user and group that it becomes; absent: the user and group do not change. */
   readonly user?: number;
 }
 

@@ -13,15 +13,16 @@ const SMALLEST_CARRY_BYTES = 1024;
 /** After so many bytes the sink is asked whether to go on; about a tenth of a millisecond's work. */
 const SLICE_BYTES = 16 * 1024;
 
-/** So many frames at least are handed to the sink together. */
+/** The fewest frames that are handed to the sink together. */
 const FEWEST_TOGETHER = 2;
 /**
- * How many frames come one by one after the sink has not taken all that it got together, because it has looked at the
- * next one in vain, and a guest must not have it look twice at each. Twice as many each time, up to the second number.
+ * How many frames are handed out one by one after the sink has not taken all of a group. It has then looked at the next
+ * frame in vain, and a guest must not be able to make it look at every frame twice. The number doubles each time, up to
+ * the second one.
  */
 const FRAMES_APART = 16;
 const MOST_FRAMES_APART = 1024;
-/** The smallest payload that comes together with others: less than any span has in JSON or bincode. */
+/** The smallest payload that is handed out together with others: every span in JSON or bincode is larger. */
 const LEAST_TOGETHER_BYTES = 64;
 
 /**
@@ -69,7 +70,7 @@ export interface FrameSink {
    * @param isFound the frame was found by searching, and may be none.
    */
   payload(buffer: Uint8Array, start: number, end: number, isFound: boolean): number;
-  /** Whether {@link payloads} is worth to be asked. Absent: it never is. */
+  /** Whether it is worth calling {@link payloads}. Absent: it never is. */
   readonly takesTogether?: boolean;
   /**
    * Whole frames that follow each other, `buffer[start … end)`, headers included, none of which was found by searching;
@@ -158,7 +159,7 @@ export class FrameReader {
   #wantsTail = false;
   /** What refused payloads may still cost, bytes. */
   #credit: number;
-  /** How many more frames are not handed out together with others, and how many will not be the next time. */
+  /** How many more frames are handed out one by one, and how many will be the next time. */
   #apart = 0;
   #nextApart = FRAMES_APART;
   /** Bytes of work since the sink was asked whether to go on. */

@@ -110,7 +110,7 @@ class VectorDecoders {
     return true;
   }
 
-  /** Lets `spans` have what has become of several spans where it lies. */
+  /** Lends several decoded spans to `spans`, which reads them where they are. */
   #lend(spans: EncodedSpans, count: number): void {
     const { writer } = spans;
     this.#borrower = writer;

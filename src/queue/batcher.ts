@@ -33,7 +33,7 @@ const MOST_OPEN_BYTES = 8 * 1024 * 1024;
  */
 const MOST_SPARE_BYTES = 2 * MOST_OPEN_BYTES;
 
-/** After so many spans of a payload that began no run, its others are added one by one, too. */
+/** Once this many spans of a payload have not begun a run, the rest are added one by one, too. */
 const MOST_LONERS = 4;
 
 const NO_BYTES: Uint8Array = new Uint8Array(0);

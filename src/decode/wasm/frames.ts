@@ -62,7 +62,7 @@ export function decodeFrames(length: usize, isJson: bool): usize {
     to = load<u32>(RESULT, 12);
     store<u64>(ranges, load<u64>(RESULT));
     store<u64>(ranges, 0, 8);
-    // Where there is no resource, as mostly, all spans have the same one.
+    // Most spans have no resource. All of these get the same empty range, so that they can be copied together.
     const resource = load<u64>(RESULT, 8);
     store<u64>(ranges, <u32> resource == <u32> to ? 0 : resource, 16);
     ranges += RANGES_STRIDE;

@@ -46,7 +46,7 @@ function powerOfTen(exponent: u32): u64 {
 
 // Functions with vectors are so small that the compiler inlines them: engines pass vectors in memory.
 
-/** What each byte of 16 is as a digit: more than 9 if it is none. */
+/** The value of each of 16 bytes as a digit; more than 9 if the byte is not a digit. */
 function digitsOf(bytes: v128): v128 {
   return v128.xor(bytes, i8x16.splat(<i8> ZERO));
 }
@@ -79,7 +79,7 @@ export function readU64(from: usize): u64 {
   const count = ctz(notDigits(digits) | 0x10000);
   const first: u32 = load<u8>(from);
   if (first - 0x31 > 8) {
-    // A zero by itself, or what is no number.
+    // Either a single zero or not a number.
     moveTo(from + 1);
     if (first != <u32> ZERO || count > 1) giveUp();
     return 0;

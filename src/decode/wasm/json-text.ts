@@ -21,7 +21,7 @@ export function plainLength(block: v128): usize {
   return <usize> ctz(stops | 0x10000);
 }
 
-/** The same, but fewer for a text with spaces and exclamation marks, which keys do not have. */
+/** The same, except that it also stops at spaces and exclamation marks, which keys do not have. */
 export function keyLength(block: v128): usize {
   const low = i8x16.lt_s(block, i8x16.splat(QUOTE + 1));
   return <usize> ctz(i8x16.bitmask(v128.or(low, i8x16.eq(block, i8x16.splat(BACKSLASH)))) | 0x10000);

@@ -113,7 +113,10 @@ function tcp(address: Address, signal: AbortSignal): Promise<Socket> {
   return ready(socket, "connect", signal);
 }
 
-/** Speaks TLS over a connection. Only the given context decides who is trusted; environment variables do not. */
+/**
+ * Starts TLS on a connection. Which certificates are trusted depends only on the given context, and not on environment
+ * variables.
+ */
 async function secured(
   socket: Socket,
   host: string,

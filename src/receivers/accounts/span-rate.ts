@@ -40,7 +40,7 @@ export class SpanRate {
     return false;
   }
 
-  /** Whether {@link take} would give a guest so many spans. */
+  /** Whether {@link take} would return true for this many spans. */
   has(spans: number): boolean {
     const isGiven = this.#bucket.take(spans, this.#now()) <= MOST_DEBT_S * 1000;
     this.#bucket.giveBack(spans);

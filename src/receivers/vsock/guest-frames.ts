@@ -23,7 +23,7 @@ export interface FramesOwner {
   readonly spans: EncodedSpans;
   /** Takes the spans of one payload, or of several. */
   accept(spans: EncodedSpans): void;
-  /** Whether {@link accept} would drop none of so many spans. */
+  /** Whether {@link accept} would drop none if it got this many spans. */
   hasRate(spans: number): boolean;
   /** A payload was not valid. */
   invalid(): void;

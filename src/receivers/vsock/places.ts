@@ -6,8 +6,8 @@ import type { Guest } from "./guest.ts";
 /** How often connections that are not read are asked whether the other end has closed, milliseconds, at most. */
 const LOOK_INTERVAL_MS = 100;
 /**
- * How many connections of one guest are compared when one of them has to go, those first that came first. A guest that
- * has more would otherwise have all of them looked at for each connection that another one makes.
+ * How many connections of one guest are compared when one of them has to go, the oldest ones. If a guest has more, all
+ * of them would otherwise be looked at for each connection that another guest makes.
  */
 const MOST_COMPARED = 64;
 
