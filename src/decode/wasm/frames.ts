@@ -1,15 +1,13 @@
 import { decodeBincodeSpan } from "./bincode";
 import { ZEROS } from "./cursor";
 import { decodeJsonSpan } from "./json";
-import { INPUT, MOST_SPANS, OUTPUT, RANGES, RESULT } from "./memory";
+import { INPUT, MOST_SPANS, OUTPUT, RANGES, RANGES_STRIDE, RESULT } from "./memory";
 import { FIELD_PREFIX } from "./output";
 
 // Payloads, one at a time or with all that follow it in the same chunk.
 
 /** What a frame has before its payload: the payload's length, big endian. */
 const HEADER: usize = 8;
-/** How many bytes describe a span in `RANGES`: where it, its scope and its resource begin and end. */
-const RANGES_STRIDE: usize = 24;
 /** What a span whose length takes two bytes has before its fields: its tag and that. */
 const USUAL_PREFIX: usize = 3;
 

@@ -34,6 +34,8 @@ export const INPUT: usize = OUTPUT + 2 * MOST_INPUT + MOST_AHEAD + SLACK;
 /** So many spans of one payload are described, and where: six u32 each. The smallest has tag, length, and two IDs. */
 export const MOST_SPANS: usize = MOST_INPUT / 30;
 export const RANGES: usize = INPUT + MOST_INPUT + SLACK;
+/** How many bytes describe a span there: where it, its scope and its resource begin and end. */
+export const RANGES_STRIDE: usize = 24;
 
 export function initialize(): void {
   let power: u64 = 1;

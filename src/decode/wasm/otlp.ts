@@ -1,5 +1,5 @@
 import { at, begin, end, giveUp, isUsual, moveTo } from "./cursor";
-import { FIELDS, INPUT, KNOWN, MOST_SPANS, OUTPUT, RANGES, REQUIRED } from "./memory";
+import { FIELDS, INPUT, KNOWN, MOST_SPANS, OUTPUT, RANGES, RANGES_STRIDE, REQUIRED } from "./memory";
 import { isTooLong, moveDown, moveUp, varint, varintSize } from "./output";
 import { tell } from "./result";
 import { copyText } from "./text";
@@ -72,9 +72,6 @@ const EXPONENT: u64 = 0x7ff0000000000000;
 const FRACTION: u64 = 0x000fffffffffffff;
 /** `Infinity` */
 const INFINITY: u64 = 0x7974696e69666e49;
-
-/** How many i32 describe a span: where it, its scope and its resource begin and end. */
-const STRIDE: usize = 24;
 
 let bytes: u32 = 0;
 let unknownFields: u32 = 0;
@@ -177,7 +174,7 @@ function group(type: u32, from: usize, stop: usize, to: usize): usize {
 function share(type: u32, first: usize, start: usize, stop: usize): void {
   const isResource = type == RESOURCE_SPANS;
   const place: usize = isResource ? 16 : 8;
-  for (let range = RANGES + first * STRIDE; range < RANGES + spans * STRIDE; range += STRIDE) {
+  for (let range = RANGES + first * RANGES_STRIDE; range < RANGES + spans * RANGES_STRIDE; range += RANGES_STRIDE) {
     store<u32>(range + place, <u32> start);
     store<u32>(range + place, <u32> stop, 4);
   }
@@ -191,7 +188,7 @@ function span(from: usize, stop: usize, to: usize): usize {
     return to;
   }
   const next = messageField(REPEATED, SPAN, from, stop, to, 4);
-  const range = RANGES + spans++ * STRIDE;
+  const range = RANGES + spans++ * RANGES_STRIDE;
   store<u32>(range, <u32> to);
   store<u32>(range, <u32> next, 4);
   return next;
