@@ -88,6 +88,12 @@ function decoding(fixture: string, encoding: LoadEncoding): () => Times {
       decoded += spans.count;
       return TAKEN;
     },
+    takesTogether: true,
+    payloads: (buffer, start, end, frames) => {
+      const taken = decoder.readFrames(buffer, start, end, frames, spans);
+      decoded += taken;
+      return taken;
+    },
     resembles: () => false,
     begun: () => TAKEN,
     isText: false,

@@ -68,6 +68,8 @@ class Truncation {
 
   apply(spans: EncodedSpans): void {
     const shortest = Math.min(this.#limit.text, MOST_SPAN_BYTES);
+    // All of a payload's spans and resources lie there, and are mostly small even together.
+    if (spans.writer.position <= Math.min(shortest, MOST_RESOURCE_BYTES)) return;
     for (let span = 0; span < spans.count; span++) {
       const start = spans.spanStart(span);
       const end = spans.spanEnd(span);
