@@ -87,6 +87,8 @@ export interface Destination {
    * order. What comes after the end counts as dropped for `shutdown`.
    */
   push(chunk: Chunk): void;
+  /** How large an open chunk may become at the moment before it is to be pushed, bytes; absent: any size. */
+  readonly chunkBytes?: number;
   /** See `SpanSink`; always false where the destination drops its oldest instead. */
   isPaused(account: string): boolean;
   /** See `SpanSink`. */

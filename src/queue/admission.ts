@@ -12,10 +12,21 @@ import { AHEAD_BYTES, AHEAD_LOW_WATER, type Pace } from "./pace.ts";
  */
 const LOW_WATER = 7 / 8;
 
+/**
+ * What an account may bring when it has just been paused, bytes, because it had been read already: what a socket holds
+ * by default (net.core.wmem_default, and 256 KiB for AF_VSOCK).
+ */
+const LATE_BYTES = 256 * 1024;
+/** Where very many accounts may be late, the room that is left to be full is still this part of the limit. */
+const LEAST_PART = 1 / 4;
+
+/** Accounts' chunks are not made smaller than this, bytes: each takes some time and memory of its own. */
+const SMALLEST_LIMIT_BYTES = 16 * 1024;
+
 /** A budget, and what happens at which level of it. */
 export interface Watermarks {
   readonly budget: FairBudget<AccountQueue>;
-  /** From here on accounts that hold their fair share of it are paused. Bytes. */
+  /** From here on accounts that hold their fair share of it are paused; sooner if there are very many. Bytes. */
   readonly full: number;
   /**
    * While more than this waits, the account that has the most of it loses its oldest. The room in between is for
@@ -91,10 +102,20 @@ export class Admission {
   /** How full the queue is; 1 or more means full. */
   get level(): number {
     const { memory, disk } = this.#options;
-    const inMemory = memory.budget.total / memory.full;
+    const inMemory = memory.budget.total / this.#fullFrom(memory);
     if (disk === undefined) return inMemory;
     // What is in memory is on its way to the disk.
-    return Math.max(inMemory, (disk.budget.total + memory.budget.total) / disk.full);
+    return Math.max(inMemory, (disk.budget.total + memory.budget.total) / this.#fullFrom(disk));
+  }
+
+  /**
+   * How large an account's chunk may become before it is to be {@link added}, bytes. An account is paused by what it
+   * has added, so while accounts have to wait none adds much more than its share of what they may be ahead.
+   */
+  get chunkBytes(): number {
+    const isAnyFull = this.#full.memory || this.#full.disk;
+    if (!isAnyFull && !this.#isAhead) return Infinity;
+    return Math.max(SMALLEST_LIMIT_BYTES, this.#options.memory.budget.share(AHEAD_BYTES));
   }
 
   /** An account holds `bytes` more than before. */
@@ -145,6 +166,15 @@ export class Admission {
     for (const log of [this.#dropLog, this.#pauseLog, this.#readOnLog]) log.close();
   }
 
+  /**
+   * From how many bytes on a place is full: its limit, or less where so many accounts have to be paused that what they
+   * bring meanwhile would not fit into the reserve.
+   */
+  #fullFrom({ budget, full, most }: Watermarks): number {
+    if (this.#options.whenFull !== "pause") return full;
+    return Math.min(full, Math.max(full * LEAST_PART, most - budget.holders * LATE_BYTES));
+  }
+
   /** Drops what is beyond the most that each place may hold. */
   #makeRoom(): void {
     const { memory, disk } = this.#options;
@@ -156,9 +186,9 @@ export class Admission {
   #update(): void {
     const { memory, disk, pace, whenFull, metrics } = this.#options;
     const wasFull = this.#full.memory || this.#full.disk;
-    this.#full.memory = isAbove(memory.budget.total, memory.full, this.#full.memory);
+    this.#full.memory = isAbove(memory.budget.total, this.#fullFrom(memory), this.#full.memory);
     this.#full.disk = disk !== undefined &&
-      isAbove(disk.budget.total + memory.budget.total, disk.full, this.#full.disk);
+      isAbove(disk.budget.total + memory.budget.total, this.#fullFrom(disk), this.#full.disk);
     metrics.deliveryFill = this.level;
     if (this.#dropLog.active && this.level < LOW_WATER) this.#dropLog.set(false);
     if (whenFull !== "pause") return;
@@ -197,9 +227,9 @@ export class Admission {
     const { memory, disk } = this.#options;
     const held = account.memory.bytes;
     const enough = account.isPaused ? LOW_WATER : 1;
-    if (this.#full.memory && held >= memory.budget.share(memory.full) * enough) return true;
+    if (this.#full.memory && held >= memory.budget.share(this.#fullFrom(memory)) * enough) return true;
     return this.#full.disk && disk !== undefined &&
-      account.disk.bytes + held >= disk.budget.share(disk.full) * enough;
+      account.disk.bytes + held >= disk.budget.share(this.#fullFrom(disk)) * enough;
   }
 
   #pause(account: AccountQueue): void {

@@ -91,12 +91,23 @@ export class Batcher {
   readonly #leaving: { readonly account: string; readonly closed: () => void }[] = [];
 
   readonly #journal: ChunkJournal | undefined;
+  readonly #chunkBytes: () => number;
   /** Chunks that the journal has not all spans of. */
   #unnoted: OpenChunk[] = [];
 
-  /** @param journal gets spans as they come. Default: there is none. */
-  constructor(settings: BatchSettings, metrics: Metrics, closed: ChunkTaker, journal?: ChunkJournal) {
+  /**
+   * @param journal gets spans as they come. Default: there is none.
+   * @param chunkBytes from how many bytes on a chunk is closed at the moment, below the limit of the settings.
+   */
+  constructor(
+    settings: BatchSettings,
+    metrics: Metrics,
+    closed: ChunkTaker,
+    journal?: ChunkJournal,
+    chunkBytes: () => number = () => Infinity,
+  ) {
     this.#journal = journal;
+    this.#chunkBytes = chunkBytes;
     this.#settings = settings;
     this.#metrics = metrics;
     this.#closed = closed;
@@ -227,7 +238,8 @@ export class Batcher {
   #appended(chunk: OpenChunk, before: number): void {
     const { builder } = chunk;
     this.#openBytes += builder.bytes - before;
-    if (builder.spans >= this.#settings.maxSpans || builder.bytes >= this.#settings.maxBytes) this.#close(chunk);
+    const { maxSpans, maxBytes } = this.#settings;
+    if (builder.spans >= maxSpans || builder.bytes >= Math.min(maxBytes, this.#chunkBytes())) this.#close(chunk);
     if (this.#openBytes >= MOST_OPEN_BYTES) this.flush();
   }
 

@@ -76,6 +76,10 @@ export class CollectorDestination implements Destination {
     chunk.release();
   }
 
+  get chunkBytes(): number {
+    return this.#queue.chunkBytes;
+  }
+
   isPaused(account: string): boolean {
     return this.#queue.isPaused(account);
   }

@@ -26,10 +26,15 @@ export class Delivery implements SpanSink {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    const journal = options.destinations.find((destination) => destination.journal !== undefined)?.journal;
-    this.#batcher = new Batcher(options.batch, options.metrics, (source, bytes, spans, entry) => {
-      this.#fanOut(source, bytes, spans, entry);
-    }, journal);
+    const { batch, metrics, destinations } = options;
+    const journal = destinations.find((destination) => destination.journal !== undefined)?.journal;
+    this.#batcher = new Batcher(
+      batch,
+      metrics,
+      (source, bytes, spans, entry) => this.#fanOut(source, bytes, spans, entry),
+      journal,
+      () => Math.min(...destinations.map(({ chunkBytes = Infinity }) => chunkBytes)),
+    );
   }
 
   open(source: Source): SourceSink {

@@ -109,6 +109,11 @@ export class FairQueue {
     return this.#options.metrics.heldQueued - this.#spooledSpans;
   }
 
+  /** See {@link Admission}. */
+  get chunkBytes(): number {
+    return this.#admission.chunkBytes;
+  }
+
   isPaused(account: string): boolean {
     return this.#accounts.get(account)?.isPaused === true;
   }

@@ -6,10 +6,10 @@ import type { SpoolStore } from "./spool-store.ts";
 
 /**
  * What accounts within their share may use beyond the limit of the memory, as a part of it, while one that came earlier
- * fills the rest; and at least this many bytes, because a guest's connections may have been read half a MiB each when
- * it is paused, and its open chunk may hold one more.
+ * fills the rest, and what accounts bring that have just been paused; and at least this many bytes, because a guest's
+ * connections may have been read half a MiB each when it is paused, and its open chunk may hold one more.
  */
-const MEMORY_RESERVE = 1 / 2;
+const MEMORY_RESERVE = 1;
 const LEAST_MEMORY_RESERVE_BYTES = 16 * 1024 * 1024;
 
 /** The same for the disk. Small, because the spool keeps little free beyond its limit. */

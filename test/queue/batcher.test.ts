@@ -39,7 +39,7 @@ class NamedOverlay {
   }
 }
 
-function setUp(settings: Partial<BatchSettings>) {
+function setUp(settings: Partial<BatchSettings>, chunkBytes?: () => number) {
   const batches: ClosedBatch[] = [];
   const metrics = new Metrics();
   const batcher = new Batcher(
@@ -53,12 +53,27 @@ function setUp(settings: Partial<BatchSettings>) {
       }
       batches.push({ account, spans, bytes: request.length, byResource });
     },
+    undefined,
+    chunkBytes,
   );
   /** A way in for a source of an account, whose resources get a name. */
   const open = (account: string, overlay = new NamedOverlay(account)): SourceBatcher =>
     batcher.open(guestSource(account), overlay);
   return { batcher, batches, metrics, open };
 }
+
+test("a batch is closed by as many bytes as an account may add at the moment", () => {
+  let most = Infinity;
+  const { batches, open } = setUp({}, () => most);
+  const guest = open("a");
+  guest.accept(payload(range(1, 4), { nameBytes: 300 }));
+  assert.equal(batches.length, 0);
+  most = 1500;
+  guest.accept(payload([5], { nameBytes: 300 }));
+  assert.deepEqual(batches.map((batch) => batch.spans), [5]);
+  for (let span = 6; span <= 13; span++) guest.accept(payload([span], { nameBytes: 300 }));
+  assert.deepEqual(batches.map((batch) => batch.spans), [5, 5]);
+});
 
 test("a batch is closed by its number of spans", () => {
   const { batcher, batches, metrics, open } = setUp({ maxSpans: 3 });

@@ -132,12 +132,14 @@ test("once the reserve is used up, too, the guest that holds the most loses its 
   senders.send("flood", flood, 16, 64_000);
   await until(() => exporter.requests.length > 0 && exporter.underWay === 0);
   while (!delivery.isPaused("flood")) senders.send("flood", flood, 16, 64_000);
-  // Each within its share when it comes, but together more than half of the queue.
+  // What was read of it meanwhile.
+  for (let i = 0; i < 20; i++) senders.send("flood", flood, 16, 64_000);
+  // Each within its share when it comes.
   const guests = range(1, 8).map((n) => `guest-${n}`);
   for (const account of guests) {
     for (let i = 0; i < 3; i++) senders.send(account, delivery.open(guestSource(account)), 16, 64_000);
   }
-  assert.ok(metrics.collector.queueBytes <= 50 * MIB, `${metrics.collector.queueBytes} bytes`);
+  assert.ok(metrics.collector.queueBytes <= 66 * MIB, `${metrics.collector.queueBytes} bytes`);
   const dropped = metrics.collector.dropped["queue-full"] ?? 0;
   assert.ok(dropped > 0);
   exporter.behaviour = () => SUCCESS;
@@ -254,6 +256,62 @@ test("a slow collector paces guests by their shares: one that floods waits, anot
   answers.pop()?.();
   await delivery.drain(NEVER);
   assert.equal(senders.missing("flood", exporter), 0);
+});
+
+test("while guests wait for the collector, one that is read again adds its share, not a whole batch", async () => {
+  const answers: (() => void)[] = [];
+  const exporter = new FakeExporter(() => new Promise((resolve) => answers.push(() => resolve(SUCCESS))), 1);
+  const { delivery, metrics } = setUp({
+    batch: { maxSpans: 2048, maxBytes: MIB, maxDelayMs: NEVER },
+    queue: { maxBytes: 64 * MIB, whenFull: "pause" },
+  }, exporter);
+  const senders = new Senders(metrics);
+  const guests = range(1, 100).map((n) => `guest-${n}`);
+  const sinks = guests.map((account) => delivery.open(guestSource(account)));
+  let most = 0;
+  for (let round = 0; round < 30; round++) {
+    // Each sends for as long as it is read.
+    guests.forEach((account, i) => {
+      for (let sent = 0; sent < 40 && !delivery.isPaused(account); sent++) {
+        senders.send(account, sinks[i] as SourceSink, 8, 4000);
+      }
+    });
+    most = Math.max(most, metrics.collector.queueBytes);
+    await until(() => answers.length > 0);
+    answers.shift()?.();
+    await until(() => exporter.underWay > 0);
+  }
+  assert.ok(most < 32 * MIB, `${most} bytes`);
+  assert.deepEqual(metrics.collector.dropped, {});
+  exporter.behaviour = () => SUCCESS;
+  for (const answer of answers) answer();
+  assert.equal(await delivery.drain(NEVER), 0);
+  for (const account of guests) assert.equal(senders.missing(account, exporter), 0, account);
+  assert.deepEqual(balance(metrics, delivery), BALANCED);
+});
+
+test("of very many guests, none loses what it brings after it has been paused", async () => {
+  const { delivery, exporter, metrics, senders } = away({ queue: { maxBytes: 16 * MIB, whenFull: "pause" } });
+  const guests = range(1, 110).map((n) => `guest-${n}`);
+  const sinks = new Map(guests.map((account) => [account, delivery.open(guestSource(account))]));
+  senders.send("guest-1", sinks.get("guest-1") as SourceSink, 16, 1000);
+  await until(() => exporter.requests.length > 0 && exporter.underWay === 0);
+  const read = new Set(guests);
+  while (read.size > 0) {
+    for (const account of read) {
+      const sink = sinks.get(account) as SourceSink;
+      senders.send(account, sink, 16, 1000);
+      if (!delivery.isPaused(account)) continue;
+      read.delete(account);
+      // What was read of its connection meanwhile.
+      for (let i = 0; i < 12; i++) senders.send(account, sink, 16, 1000);
+    }
+  }
+  assert.deepEqual(metrics.collector.dropped, {});
+  assert.ok(metrics.collector.queueBytes > 16 * MIB, `${metrics.collector.queueBytes} bytes`);
+  exporter.behaviour = () => SUCCESS;
+  assert.equal(await delivery.drain(NEVER), 0);
+  for (const account of guests) assert.equal(senders.missing(account, exporter), 0, account);
 });
 
 test("thousands of guests with a little each are served beside one that floods", SLOW, async () => {

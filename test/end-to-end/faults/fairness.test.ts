@@ -4,7 +4,8 @@ import type { StubRequest } from "../../support/collector-stub.ts";
 import { spanId } from "../../support/numbers.ts";
 import { until } from "../../support/until.ts";
 import { type Forwarder, startForwarder } from "../../process/support/forwarder.ts";
-import { Sandbox } from "../../process/support/sandbox.ts";
+import { Guest, Sandbox } from "../../process/support/sandbox.ts";
+import { plainFrames } from "../../process/support/spans.ts";
 import { test } from "../../process/support/test.ts";
 import { assertEquation, Equation } from "./support/equation.ts";
 import { FarEnd } from "./support/far-end.ts";
@@ -21,6 +22,9 @@ const GOOD = { frames: 1, everyMs: 10, bytes: 300 };
 const GOOD_SPANS = 500;
 /** Ids of the other guest's spans begin here, far above its own. */
 const OTHERS = 1_000_000_000_000;
+/** So many sandboxes send this much each at once: 120 MB in all. */
+const MANY = 250;
+const EACH = { frames: 120, bytes: 4000 };
 const CLEAN = { code: 0, signal: null };
 
 /** A forwarder for two sandboxes, one of which is well-behaved. */
@@ -102,6 +106,29 @@ const CASES: readonly Case[] = [
     full: "queue full: the oldest spans are dropped",
   },
 ];
+
+test("the collector is away, and 250 sandboxes send more than the queue holds: none loses any", async () => {
+  await using farEnd = await FarEnd.start();
+  farEnd.answer = () => ({ kind: "status", status: 503 });
+  using stack = new DisposableStack();
+  const sandboxes = Array.from({ length: MANY }, () => stack.use(new Sandbox()));
+  await using forwarder = await startForwarder([
+    ...sandboxes.flatMap(({ socketPath }) => ["--socket-path", socketPath]),
+    ...["--otlp-endpoint", farEnd.url, "--metrics", "0", "--shutdown-timeout", "6s"],
+  ]);
+  const guests = await Promise.all(sandboxes.map(async ({ address }) => stack.use(await Guest.connect(address))));
+  const written = guests.map(async (guest, i) => {
+    await guest.write(plainFrames(1 + i * EACH.frames, EACH.frames, EACH.bytes));
+    await guest.end();
+  });
+  await forwarder.record("queue full: guests are not read until there is room");
+  farEnd.answer = () => ({ kind: "ok" });
+  await Promise.all(written);
+  await until(() => farEnd.spans === MANY * EACH.frames, "all spans arrive");
+  const { dropped, received } = await assertEquation(forwarder);
+  assert.deepEqual([dropped, received], [0, MANY * EACH.frames]);
+  assert.deepEqual(await forwarder.stop(), CLEAN);
+});
 
 for (const { what, args, full } of CASES) {
   test(`the collector is away, and one guest fills ${what}: another writes on and loses nothing`, async () => {
