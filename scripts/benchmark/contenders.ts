@@ -30,7 +30,7 @@ export async function startRust(
   const endpoint = `http://127.0.0.1:${port}`;
   const args = ["--unix", path, "--encoding", encoding, "--endpoint", endpoint, "--protocol", protocol];
   const child = launch(RUST_FORWARDER as string, args, { launcher });
-  return await whenItListens(child, path, () => existsSync(path));
+  return await whenItListens(child, [path], () => existsSync(path));
 }
 
 /** Starts floor.ts. */
@@ -43,7 +43,7 @@ export async function startFloor(
   const script = fileURLToPath(new URL("floor.ts", import.meta.url));
   const args = [script, path, String(port), fixture, encoding];
   const child = launch(process.execPath, args, { launcher });
-  return await whenItListens(child, path, () => existsSync(path));
+  return await whenItListens(child, [path], () => existsSync(path));
 }
 
 /** Starts empty.ts, compiled as the forwarder is. @param executable where that is, or is to be. */
@@ -55,7 +55,7 @@ export async function startEmpty(path: string, executable: string): Promise<Cont
   }
   const began = performance.now();
   const child = launch(executable, [path]);
-  return await whenItListens(child, path, () => existsSync(path), began);
+  return await whenItListens(child, [path], () => existsSync(path), began);
 }
 
 /** Starts the OpenTelemetry Collector with a batch processor, as large as the forwarder's requests. */
@@ -79,5 +79,5 @@ export async function startCollector(
   // JSON is YAML too.
   writeFileSync(file, JSON.stringify(configuration));
   const child = launch(COLLECTOR as string, ["--config", file], { launcher, isSilent: true });
-  return { ...await whenItListens(child, path, () => accepts(otlpPort)), otlpPort };
+  return { ...await whenItListens(child, [path], () => accepts(otlpPort)), otlpPort };
 }

@@ -98,7 +98,8 @@ async function measureStreams(names: readonly string[], withoutWebAssembly: bool
   const socketPath = join(directory, withoutWebAssembly ? "plain.sock" : "hostile.sock");
   const metricsPort = freePort();
   const forwarder = await startForwarder(socketPath, { ...stub, withoutWebAssembly, metricsPort });
-  const load = new Load(forwarder.socket);
+  const [socket = ""] = forwarder.sockets;
+  const load = new Load(socket);
   try {
     const costs: Cost[] = [];
     for (const name of names) {

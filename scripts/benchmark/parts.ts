@@ -9,7 +9,7 @@ import { measureProcessors } from "./processors.ts";
 import { measureRuntimes } from "./runtimes.ts";
 import { atLeast, atMost, type Comparison, type Row } from "./report.ts";
 import { measureWakeUps } from "./wake-ups.ts";
-import type { LoadRun, Way, WholeProcess } from "./whole-process.ts";
+import type { LoadOptions, LoadRun, Way, WholeProcess } from "./whole-process.ts";
 
 /** What is measured with. */
 export interface Context {
@@ -51,7 +51,7 @@ async function runs(
   fixture: string,
   encoding: LoadEncoding,
   way: Way = {},
-  some: { readonly spans?: number; readonly guests?: number } = {},
+  some: Partial<LoadOptions> = {},
 ): Promise<LoadRun[]> {
   const fewer = Math.max(LEAST_SPANS, Math.round(spans * Math.min(1, SMALL_BYTES / meanBytes(fixture, encoding))));
   const options = { fixture, spanBytes: 0, guests, spans: fewer, ...some };
@@ -202,6 +202,11 @@ async function guests(context: Context): Promise<Measured> {
     const found = await runs(context, "load", "json", { protocol: "grpc" }, { guests });
     all.push(found);
     rows.push(loadRow(`JSON → OTLP/gRPC, ${guests} guests`, found), peakRow(found));
+  }
+  for (const guests of [100, 300]) {
+    const found = await runs(context, "load", "json", { protocol: "grpc" }, { guests, areSandboxes: true });
+    all.push(found);
+    rows.push(loadRow(`JSON → OTLP/gRPC, ${guests} sandboxes with a guest each`, found), peakRow(found));
   }
   return { rows, notes: doubtsAboutRuns(all.map(([run]) => run as LoadRun)), raw: { guests: all } };
 }

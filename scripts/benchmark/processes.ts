@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -15,8 +16,8 @@ const VSOCK_PORT = 10240;
 
 /** The arguments of a load's process. */
 export interface Load {
-  /** The forwarder's socket. */
-  readonly socket: string;
+  /** The forwarder's sockets, which the guests connect to in turns. */
+  readonly sockets: readonly string[];
   /** Recorded frames, see `readFrames`. */
   readonly fixture: string;
   readonly encoding: LoadEncoding;
@@ -51,8 +52,8 @@ export interface StubFigures {
 /** A running forwarder. */
 export interface Forwarder {
   readonly pid: number;
-  /** Where guests connect to. */
-  readonly socket: string;
+  /** Where guests connect to, a socket for each sandbox. */
+  readonly sockets: readonly string[];
   /** Milliseconds from the start of the process until it listened. */
   readonly startMs: number;
   /** Asks it to stop, and resolves with its exit code. */
@@ -108,6 +109,8 @@ export interface ForwarderOptions {
   readonly compression?: "gzip";
   /** Where metrics are served; absent: nowhere. */
   readonly metricsPort?: number;
+  /** How many sandboxes it listens for, each an account of its own; default 1. */
+  readonly sandboxes?: number;
 }
 
 /** Starts the forwarder and waits until it listens. */
@@ -116,13 +119,20 @@ export async function startForwarder(
   options: ForwarderOptions,
 ): Promise<Forwarder> {
   const { port, protocol = "http/protobuf", spool, compression, withoutWebAssembly = false, metricsPort } = options;
-  const { launcher, executable = EXECUTABLE } = options;
+  const { launcher, executable = EXECUTABLE, sandboxes = 1 } = options;
   const began = performance.now();
-  const args = ["--socket-path", socketPath, "--log-level", "error"];
+  const paths = [socketPath];
+  for (let i = 1; i < sandboxes; i++) {
+    mkdirSync(`${socketPath}.${i}`);
+    // The forwarder is another user once it listens.
+    chmodSync(`${socketPath}.${i}`, 0o777);
+    paths.push(join(`${socketPath}.${i}`, "sock"));
+  }
+  const args = ["--log-level", "error", ...paths.flatMap((path) => ["--socket-path", path])];
   args.push("--otlp-endpoint", `http://127.0.0.1:${port}`, "--otlp-protocol", protocol);
   if (spool !== undefined) args.push("--spool-dir", spool);
   if (metricsPort !== undefined) args.push("--metrics", `127.0.0.1:${metricsPort}`);
-  const socket = `${socketPath}_${VSOCK_PORT}`;
+  const sockets = paths.map((path) => `${path}_${VSOCK_PORT}`);
   const env = {
     ...process.env,
     ...(compression !== undefined && { OTEL_EXPORTER_OTLP_COMPRESSION: compression }),
@@ -130,13 +140,13 @@ export async function startForwarder(
     ...(withoutWebAssembly && { BUN_JSC_useWasm: "0" }),
   };
   const child = launch(executable, args, { launcher, env });
-  return await whenItListens(child, socket, () => existsSync(socket), began);
+  return await whenItListens(child, sockets, () => sockets.every((socket) => existsSync(socket)), began);
 }
 
 /** Resolves once a process can be used. @param began when it was started. */
 export async function whenItListens(
   child: ChildProcess,
-  socket: string,
+  sockets: readonly string[],
   isReady: () => boolean | Promise<boolean>,
   began = performance.now(),
 ): Promise<Forwarder> {
@@ -154,7 +164,7 @@ export async function whenItListens(
   };
   return {
     pid: child.pid as number,
-    socket,
+    sockets,
     startMs,
     stop: () => end("SIGTERM"),
     kill: async () => void await end("SIGKILL"),

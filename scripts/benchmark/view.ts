@@ -126,7 +126,7 @@ try {
     const send = async (seconds: number) => {
       const spans = rate * seconds;
       await stub.reset(true);
-      const load = { socket: forwarder.socket, fixture, encoding: "bincode", spanBytes: 0 } as const;
+      const load = { sockets: [forwarder.socket], fixture, encoding: "bincode", spanBytes: 0 } as const;
       await startLoad({ ...load, guests: GUESTS, spans, rate }).figures;
       return await stub.waitFor(spans);
     };

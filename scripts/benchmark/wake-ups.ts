@@ -16,7 +16,7 @@ const REST_MS = 60_000;
 const COUNT_MS = 30_000;
 /** Spans a second, from one guest, for longer than anybody counts. */
 const SPANS_PER_SECOND = 100;
-const LOAD: Omit<Load, "socket"> = {
+const LOAD: Omit<Load, "sockets"> = {
   fixture: "load",
   encoding: "bincode",
   spanBytes: 0,
@@ -45,12 +45,12 @@ export async function measureWakeUps({ whole }: Context): Promise<Measured> {
     }`;
     const forwarder = await whole.start();
     const floor = await whole.start({ system: "empty" });
-    const sockets = await connect([forwarder.socket, floor.socket], guests);
+    const sockets = await connect([...forwarder.sockets, ...floor.sockets], guests);
     subjects.push({ figure, forwarder, floor, guests: sockets });
   }
   const busy = await whole.start();
   const busyFloor = await whole.start({ system: "empty" });
-  const loads = [busy, busyFloor].map(({ socket }) => startLoad({ ...LOAD, socket }));
+  const loads = [busy, busyFloor].map(({ sockets }) => startLoad({ ...LOAD, sockets }));
   subjects.push({
     figure: `wake-ups a second, one guest with ${SPANS_PER_SECOND} spans a second`,
     forwarder: busy,

@@ -33,6 +33,8 @@ export interface LoadOptions {
   readonly spanBytes: number;
   readonly guests: number;
   readonly spans: number;
+  /** Whether each guest is a sandbox of its own; else all are one account. */
+  readonly areSandboxes?: boolean;
 }
 
 /** How the forwarder, or another system, sends; default: over HTTP and from memory. */
@@ -79,7 +81,7 @@ export class WholeProcess {
   }
 
   /** Starts a system, a new process each time. */
-  start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode"): Promise<Contender> {
+  start(way: Way = {}, fixture = "load", encoding: LoadEncoding = "bincode", sandboxes = 1): Promise<Contender> {
     const { protocol, spooled = false, compression, system = "forwarder", launcher, executable } = way;
     const path = (kind: string): string => join(this.#directory, `${this.#runs}.${kind}`);
     this.#runs++;
@@ -92,7 +94,7 @@ export class WholeProcess {
     };
     switch (system) {
       case "forwarder":
-        return startForwarder(path("sock"), options);
+        return startForwarder(path("sock"), { ...options, sandboxes });
       case "rust":
         return startRust(path("sock"), encoding, options);
       case "collector":
@@ -167,13 +169,14 @@ export class WholeProcess {
     readUsed: (pid: number, stubCpuSeconds: number) => Used,
   ) {
     const stub = this.#stub;
-    const forwarder = await this.start(way, options.fixture, encoding);
-    const { pid, socket, otlpPort } = forwarder;
+    const forwarder = await this.start(way, options.fixture, encoding, options.areSandboxes ? options.guests : 1);
+    const { pid, sockets, otlpPort } = forwarder;
     await sleep(SETTLE_MS);
     await stub.reset();
     const before = readUsed(pid, (await stub.figures()).cpuSeconds);
+    const { fixture, spanBytes, guests, spans } = options;
     const load = await startLoad({
-      ...{ socket, encoding, rate: 0, ...options },
+      ...{ sockets, encoding, rate: 0, fixture, spanBytes, guests, spans },
       ...(otlpPort !== undefined && { otlpPort }),
     }).figures;
     const received = await stub.waitFor(options.spans);
@@ -217,7 +220,8 @@ export class WholeProcess {
     const forwarder = await this.start();
     const sockets: net.Socket[] = [];
     while (sockets.length < IDLE_GUESTS) {
-      const more = Array.from({ length: IDLE_GUESTS_AT_ONCE }, () => net.connect(forwarder.socket));
+      const [socket = ""] = forwarder.sockets;
+      const more = Array.from({ length: IDLE_GUESTS_AT_ONCE }, () => net.connect(socket));
       await Promise.all(more.map((socket) => once(socket, "connect")));
       sockets.push(...more);
     }
@@ -234,8 +238,8 @@ export class WholeProcess {
     const forwarder = await startForwarder(join(this.#directory, "away.sock"), stub);
     stub.stop();
     // More than the queue holds.
-    const { socket, pid } = forwarder;
-    const { child, figures } = startLoad({ socket, encoding: "bincode", rate: 0, ...options });
+    const { sockets, pid } = forwarder;
+    const { child, figures } = startLoad({ sockets, encoding: "bincode", rate: 0, ...options });
     let peak = 0;
     for (let since = performance.now(); performance.now() - since < FULL_AFTER_MS;) {
       await sleep(100);
@@ -256,7 +260,7 @@ export class WholeProcess {
       const spans = rate * seconds;
       await this.#stub.reset(true);
       await startLoad({
-        socket: forwarder.socket,
+        sockets: forwarder.sockets,
         fixture,
         encoding,
         spanBytes: 0,
