@@ -114,7 +114,7 @@ export class Admission {
    */
   get chunkBytes(): number {
     const isAnyFull = this.#full.memory || this.#full.disk;
-    if (!isAnyFull && !this.#isAhead) return Infinity;
+    if (this.#options.whenFull !== "pause" || (!isAnyFull && !this.#isAhead)) return Infinity;
     return Math.max(SMALLEST_LIMIT_BYTES, this.#options.memory.budget.share(AHEAD_BYTES));
   }
 
