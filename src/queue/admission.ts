@@ -17,8 +17,8 @@ const LOW_WATER = 7 / 8;
  * by default (net.core.wmem_default, and 256 KiB for AF_VSOCK).
  */
 const LATE_BYTES = 256 * 1024;
-/** Where very many accounts may be late, the room that is left to be full is still this part of the limit. */
-const LEAST_PART = 1 / 4;
+/** However many accounts there are, a place is not full below this part of its limit. */
+const LEAST_FULL = 1 / 4;
 
 /** Accounts' chunks are not made smaller than this, bytes: each takes some time and memory of its own. */
 const SMALLEST_LIMIT_BYTES = 16 * 1024;
@@ -172,7 +172,7 @@ export class Admission {
    */
   #fullFrom({ budget, full, most }: Watermarks): number {
     if (this.#options.whenFull !== "pause") return full;
-    return Math.min(full, Math.max(full * LEAST_PART, most - budget.holders * LATE_BYTES));
+    return Math.min(full, Math.max(full * LEAST_FULL, most - budget.holders * LATE_BYTES));
   }
 
   /** Drops what is beyond the most that each place may hold. */

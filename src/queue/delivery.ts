@@ -33,7 +33,7 @@ export class Delivery implements SpanSink {
       metrics,
       (source, bytes, spans, entry) => this.#fanOut(source, bytes, spans, entry),
       journal,
-      () => Math.min(...destinations.map(({ chunkBytes = Infinity }) => chunkBytes)),
+      () => this.#chunkBytes(),
     );
   }
 
@@ -104,6 +104,13 @@ export class Delivery implements SpanSink {
   async #sum(end: (destination: Destination) => Promise<number>): Promise<number> {
     const lost = await Promise.all(this.#options.destinations.map(end));
     return lost.reduce((sum, spans) => sum + spans, 0);
+  }
+
+  /** From how many bytes on a chunk is closed at the moment, for any of the destinations. */
+  #chunkBytes(): number {
+    let least = Infinity;
+    for (const { chunkBytes = Infinity } of this.#options.destinations) least = Math.min(least, chunkBytes);
+    return least;
   }
 
   #fanOut(source: Source, bytes: Uint8Array, spans: number, entry: JournalEntry | undefined): void {
