@@ -80,16 +80,12 @@ async function request(port: number, frames: readonly Frame[], spans: number): P
   await Promise.all(Array.from({ length: OTLP_CONNECTIONS }, send));
 }
 
-function at<Item>(items: readonly Item[], index: number): Item {
-  return items[index % items.length] as Item;
-}
-
 const load = JSON.parse(process.argv[2] ?? "") as Load;
-const { guests, spans } = load;
+const { guests, spans, sockets: paths } = load;
 const frames = readFrames(load.fixture, load.encoding, load.spanBytes);
 const { otlpPort } = load;
 const sockets = otlpPort === undefined
-  ? await Promise.all(Array.from({ length: guests }, (_, i) => connect(at(load.sockets, i))))
+  ? await Promise.all(Array.from({ length: guests }, (_, i) => connect(paths[i % paths.length] as string)))
   : [];
 const cpu = process.cpuUsage();
 const began = performance.now();
